@@ -1,0 +1,197 @@
+"""What can go wrong, as a tree.
+
+ReplicateError
+├── APIError                            a call to the API failed
+│   ├── APIConnectionError              no answer came
+│   │   └── APITimeoutError             ... in time
+│   ├── APIStatusError                  the answer was a refusal
+│   │   ├── BadRequestError             400
+│   │   ├── AuthenticationError         401
+│   │   ├── PermissionDeniedError       403
+│   │   ├── NotFoundError               404
+│   │   ├── ConflictError               409
+│   │   ├── UnprocessableEntityError    422
+│   │   ├── RateLimitError              429
+│   │   └── InternalServerError         5xx
+│   └── APIResponseValidationError      the answer has a shape the SDK doesn't know
+├── ModelError                          the prediction failed
+│   └── PredictionCanceledError         the prediction was canceled or aborted
+└── WebhookVerificationError            a webhook's signature doesn't hold
+
+Bad arguments are ``TypeError`` and ``ValueError``, raised before anything is sent. No error carries the token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_async.types import Prediction
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConflictError",
+    "InternalServerError",
+    "ModelError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PredictionCanceledError",
+    "RateLimitError",
+    "ReplicateError",
+    "UnprocessableEntityError",
+    "WebhookVerificationError",
+]
+
+
+class ReplicateError(Exception):
+    """The root of all errors of this package."""
+
+
+class APIError(ReplicateError):
+    """A call to the API failed.
+
+    ``method`` and ``url`` say which call; ``prediction_id`` names the prediction it was about, where there is one.
+    """
+
+    # Every argument but the message has a default, so that unpickling (message first, then the attributes) works.
+    def __init__(self, message: str, *, method: str = "", url: str = "", prediction_id: str | None = None) -> None:
+        super().__init__(message)
+        self.method = method
+        self.url = url
+        self.prediction_id = prediction_id
+
+    def __str__(self) -> str:
+        call = f" ({self.method} {self.url})" if self.method else ""
+        about = f" [prediction {self.prediction_id}]" if self.prediction_id else ""
+        return f"{self.args[0]}{call}{about}"
+
+
+class APIConnectionError(APIError):
+    """No answer came: the connection could not be made, or broke.
+
+    ``sent`` is False when the request provably never reached the server, so that repeating it is always safe.
+    """
+
+    def __init__(
+        self, message: str, *, method: str = "", url: str = "", prediction_id: str | None = None, sent: bool = True
+    ) -> None:
+        super().__init__(message, method=method, url=url, prediction_id=prediction_id)
+        self.sent = sent
+
+
+class APITimeoutError(APIConnectionError):
+    """No answer came in time."""
+
+
+class APIStatusError(APIError):
+    """The API answered with an error status.
+
+    ``title``, ``detail`` come from the answer's problem document where it has one; ``body`` is the answer as it
+    came; ``retry_after`` is the wait in seconds that the answer asks for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        url: str = "",
+        prediction_id: str | None = None,
+        status_code: int = 0,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        title: str | None = None,
+        detail: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, method=method, url=url, prediction_id=prediction_id)
+        self.status_code = status_code
+        self.headers: Mapping[str, str] = headers or {}
+        self.body = body
+        self.title = title
+        self.detail = detail
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        """The HTTP status, under the name that the problem document gives it."""
+        return self.status_code
+
+
+class BadRequestError(APIStatusError):
+    """400: the request is malformed."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the token is missing or not valid."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the token may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: there is no such thing, or the token may not see it."""
+
+
+class ConflictError(APIStatusError):
+    """409: the request collides with the thing's present state."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: the input doesn't fit the model's schema."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests; ``retry_after`` says when to come back."""
+
+
+class InternalServerError(APIStatusError):
+    """5xx: the API failed."""
+
+
+class APIResponseValidationError(APIError):
+    """The answer is not what the API documents: not JSON, or JSON of another shape. ``body`` is what came."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        url: str = "",
+        prediction_id: str | None = None,
+        status_code: int = 0,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message, method=method, url=url, prediction_id=prediction_id)
+        self.status_code = status_code
+        self.headers: Mapping[str, str] = headers or {}
+        self.body = body
+
+
+class ModelError(ReplicateError):
+    """The prediction failed; ``prediction`` has its error, logs and metrics."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        super().__init__(prediction)
+        self.prediction = prediction
+
+    def __str__(self) -> str:
+        return f"prediction {self.prediction.id} {self.prediction.status}: {self.prediction.error or 'no reason given'}"
+
+
+class PredictionCanceledError(ModelError):
+    """The prediction was canceled while it ran, or aborted before."""
+
+
+class WebhookVerificationError(ReplicateError):
+    """The webhook is not what Replicate signed; the message says which part is wrong."""

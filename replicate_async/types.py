@@ -1,0 +1,323 @@
+"""What the API answers with: one plain struct per thing.
+
+Unknown fields are ignored and unknown enum values are kept, because the API adds both without notice. Fields that
+the API may leave out read as ``None``. Times are timezone-aware.
+
+Source: https://replicate.com/docs/reference/http
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union
+
+import msgspec
+
+__all__ = [
+    "Account",
+    "Collection",
+    "Deployment",
+    "DeploymentConfiguration",
+    "DeploymentRelease",
+    "File",
+    "FileChecksums",
+    "FileUrls",
+    "Hardware",
+    "Model",
+    "ModelVersion",
+    "Prediction",
+    "PredictionMetrics",
+    "PredictionUrls",
+    "SearchCollection",
+    "SearchModel",
+    "SearchModelMetadata",
+    "SearchPage",
+    "SearchResults",
+    "Source",
+    "Status",
+    "Struct",
+    "Training",
+    "TrainingOutput",
+    "TrainingUrls",
+    "Visibility",
+    "WebhookEvent",
+    "WebhookSecret",
+]
+
+T = TypeVar("T")
+
+# What the caller may send is closed; what the API may answer is open.
+WebhookEvent = Literal["start", "output", "logs", "completed"]
+
+if TYPE_CHECKING:
+    AccountType = Union[Literal["user", "organization"], str]
+    Source = Union[Literal["web", "api"], str]
+    Status = Union[Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"], str]
+    Visibility = Union[Literal["public", "private"], str]
+else:  # the decoder has nothing to check: every string is a legitimate value
+    AccountType = Source = Status = Visibility = str
+
+_TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
+_RUNNING = frozenset({"starting", "processing"})
+
+
+class Struct(msgspec.Struct, kw_only=True):
+    """What all of the API's things can do: compare, show, copy, pickle, and become JSON again."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the thing as a dict of JSON-compatible values; times become ISO 8601 strings."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def to_json(self) -> str:
+        """Return the thing as a JSON document."""
+        return msgspec.json.encode(self).decode()
+
+
+class _Job(Struct, kw_only=True):
+    """What predictions and trainings share: a status that ends."""
+
+    id: str
+    status: Status
+    completed_at: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended: a final status, or one this version doesn't know with a completion time."""
+        return self.status in _TERMINAL or (self.status not in _RUNNING and self.completed_at is not None)
+
+
+class Account(Struct, kw_only=True):
+    """A user or an organization."""
+
+    type: AccountType
+    username: str
+    name: str | None = None
+    github_url: str | None = None
+    avatar_url: str | None = None
+
+
+class PredictionUrls(Struct, kw_only=True):
+    """Where a prediction can be fetched, canceled, streamed and looked at."""
+
+    get: str | None = None
+    cancel: str | None = None
+    stream: str | None = None
+    web: str | None = None
+
+
+class PredictionMetrics(Struct, kw_only=True):
+    """What a prediction took: times in seconds, and what language models count."""
+
+    predict_time: float | None = None
+    total_time: float | None = None
+    time_to_first_token: float | None = None
+    tokens_per_second: float | None = None
+    input_token_count: float | None = None
+    output_token_count: float | None = None
+
+
+class Prediction(_Job, kw_only=True):
+    """One run of a model."""
+
+    model: str
+    version: str | None = None
+    created_at: datetime
+    urls: PredictionUrls
+    input: dict[str, Any] = {}
+    output: Any = None
+    error: str | None = None
+    logs: str | None = None
+    metrics: PredictionMetrics | None = None
+    data_removed: bool = False
+    started_at: datetime | None = None
+    deadline: datetime | None = None
+    deployment: str | None = None
+    source: Source | None = None
+
+
+class ModelVersion(Struct, kw_only=True):
+    """A version of a model, with the OpenAPI document that describes its inputs and outputs."""
+
+    id: str
+    created_at: datetime
+    cog_version: str | None = None
+    openapi_schema: dict[str, Any] | None = None
+
+
+class Model(Struct, kw_only=True):
+    """A model, with its latest version."""
+
+    owner: str
+    name: str
+    url: str | None = None
+    visibility: Visibility | None = None
+    description: str | None = None
+    github_url: str | None = None
+    paper_url: str | None = None
+    weights_url: str | None = None
+    license_url: str | None = None
+    cover_image_url: str | None = None
+    run_count: int | None = None
+    is_official: bool | None = None
+    default_example: Prediction | None = None
+    latest_version: ModelVersion | None = None
+
+
+class Collection(Struct, kw_only=True):
+    """A curated list of models; ``models`` is filled by ``collections.get``, not by lists."""
+
+    name: str
+    slug: str
+    description: str | None = None
+    full_description: str | None = None
+    models: list[Model] | None = None
+
+
+class DeploymentConfiguration(Struct, kw_only=True):
+    """The hardware and the scaling bounds of a deployment's release."""
+
+    hardware: str | None = None
+    min_instances: int | None = None
+    max_instances: int | None = None
+
+
+class DeploymentRelease(Struct, kw_only=True):
+    """What a deployment runs at the moment."""
+
+    number: int | None = None
+    model: str | None = None
+    version: str | None = None
+    created_at: datetime | None = None
+    created_by: Account | None = None
+    configuration: DeploymentConfiguration | None = None
+
+
+class Deployment(Struct, kw_only=True):
+    """A model version kept running on hardware of one's choice."""
+
+    owner: str
+    name: str
+    current_release: DeploymentRelease | None = None
+
+
+class FileChecksums(Struct, kw_only=True):
+    """Digests of a file's content, in hexadecimal."""
+
+    sha256: str | None = None
+
+
+class FileUrls(Struct, kw_only=True):
+    """Where a file can be fetched."""
+
+    get: str | None = None
+
+
+class File(Struct, kw_only=True):
+    """A file uploaded to Replicate; ``size`` is in bytes."""
+
+    id: str
+    content_type: str
+    size: int
+    created_at: datetime
+    expires_at: datetime | None = None
+    name: str | None = None
+    etag: str | None = None
+    checksums: FileChecksums
+    metadata: dict[str, Any]
+    urls: FileUrls
+
+
+class TrainingOutput(Struct, kw_only=True):
+    """What a training made: the new version's reference and the weights' URL."""
+
+    version: str | None = None
+    weights: str | None = None
+
+
+class TrainingUrls(Struct, kw_only=True):
+    """Where a training can be fetched, canceled and looked at."""
+
+    get: str | None = None
+    cancel: str | None = None
+    web: str | None = None
+
+
+class Training(_Job, kw_only=True):
+    """One fine-tuning of a model."""
+
+    model: str | None = None
+    version: str | None = None
+    input: dict[str, Any] = {}
+    output: TrainingOutput | None = None
+    error: str | None = None
+    logs: str | None = None
+    metrics: PredictionMetrics | None = None
+    source: Source | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    urls: TrainingUrls | None = None
+
+
+class Hardware(Struct, kw_only=True):
+    """A kind of machine; ``sku`` is what ``models.create`` and ``deployments.create`` take."""
+
+    name: str
+    sku: str
+
+
+class WebhookSecret(Struct, kw_only=True):
+    """The key that signs webhooks."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "WebhookSecret(key='whsec_...')"
+
+
+class SearchModelMetadata(Struct, kw_only=True):
+    """Why a model was found."""
+
+    generated_description: str | None = None
+    tags: list[str] | None = None
+    score: float | None = None
+
+
+class SearchModel(Struct, kw_only=True):
+    """A model that matches a search."""
+
+    model: Model
+    metadata: SearchModelMetadata | None = None
+
+
+class SearchCollection(Struct, kw_only=True):
+    """A collection that matches a search."""
+
+    name: str
+    slug: str
+    description: str | None = None
+    models: list[Model] | None = None
+
+
+class SearchPage(Struct, kw_only=True):
+    """A page of the documentation that matches a search."""
+
+    name: str
+    href: str
+
+
+class SearchResults(Struct, kw_only=True):
+    """What a search found."""
+
+    query: str
+    models: list[SearchModel]
+    collections: list[SearchCollection]
+    pages: list[SearchPage]
+
+
+class PageData(Struct, Generic[T], kw_only=True):
+    """One page of a list as the API sends it; ``next`` and ``previous`` are URLs."""
+
+    results: list[T]
+    next: str | None = None
+    previous: str | None = None
