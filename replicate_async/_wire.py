@@ -1,0 +1,340 @@
+"""What goes on the wire and how an answer is read: the protocol, without I/O."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from msgspec import UNSET
+
+from replicate_async import errors
+from replicate_async._arguments import QueryValue, RequestOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+T = TypeVar("T")
+
+_SNIPPET = 200
+
+
+class Request(msgspec.Struct, Generic[T]):
+    """One call to the API, as a resource describes it.
+
+    ``type`` is what the answer's body becomes: ``bytes``, ``str`` and ``None`` as they are, anything else from JSON.
+    ``then`` makes the result out of the decoded body, where the two differ.
+    """
+
+    method: str
+    path: str
+    type: Any
+    options: RequestOptions
+    query: Mapping[str, QueryValue] | None = None
+    headers: Mapping[str, str] | None = None
+    json: Any = UNSET
+    content: Any = None
+    repeatable: bool | None = None  # None: as the method says
+    hold: float = 0.0  # seconds for which the server may keep the answer back
+    then: Callable[[Any], T] | None = None
+
+    @property
+    def safe(self) -> bool:
+        """Whether the call may be made twice without anyone noticing."""
+        return self.method in _SAFE if self.repeatable is None else self.repeatable
+
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
+
+
+# --- requests ---
+
+
+@lru_cache(maxsize=1024)
+def origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port: what a token belongs to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, QueryValue] | None) -> str:
+    """Return the absolute URL of a request; a path is relative to the base URL, an absolute URL stays."""
+    target = request.path
+    if "://" not in target.partition("?")[0]:
+        target = f"{base_url}{target}" if target.startswith("/") else f"{base_url}/{target}"
+    extra = request.options.get("extra_query")
+    if not (request.query or extra or default_query):
+        return target
+    text = encode_query({**(default_query or {}), **(request.query or {}), **(extra or {})})
+    return f"{target}{'&' if '?' in target else '?'}{text}" if text else target
+
+
+def encode_query(query: Mapping[str, QueryValue | Sequence[QueryValue]]) -> str:
+    """Encode query parameters: None is left out, booleans are lower case, times are ISO 8601."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in query.items():
+        values = cast("Sequence[QueryValue]", value) if isinstance(value, (list, tuple)) else (value,)
+        pairs.extend((name, _query_text(name, one)) for one in values if one is not None)
+    return urlencode(pairs)
+
+
+def _query_text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{name} must be a timezone-aware datetime")
+        return value.isoformat()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise TypeError(f"{name} can't be sent in a query: {type(value).__name__}")
+
+
+def full_body(request: Request[Any]) -> tuple[Any, str | None]:
+    """Return the body and its content type (None: whatever the body itself says)."""
+    extra = request.options.get("extra_body")
+    if request.json is UNSET and extra is None:
+        return request.content, None
+    value = request.json
+    if extra is not None:
+        if value is not UNSET and not isinstance(value, Mapping):
+            raise TypeError("extra_body can only be added to a JSON object")
+        value = {**(cast("Mapping[str, Any]", value) if value is not UNSET else {}), **extra}
+    return encode_json(value), "application/json"
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode a request's body; what JSON can't say is an error that names its place."""
+    try:
+        body = _encoder.encode(value)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        place = _find_unencodable(value, "")
+        raise TypeError(f"{place or 'the body'} can't be encoded as JSON: {error}") from error
+    # The encoder writes NaN and the infinities as null, which would silently run the model with other inputs.
+    if b"null" in body and (place := _find_nonfinite(value, "")):
+        raise ValueError(f"{place} is not a finite number, which JSON can't express")
+    return body
+
+
+def _children(value: Any, place: str) -> list[tuple[Any, str]]:
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return [(child, f"{place}.{key}" if place else str(key)) for key, child in items]
+    if isinstance(value, (list, tuple)):
+        return [(child, f"{place}[{index}]") for index, child in enumerate(cast("Sequence[Any]", value))]
+    return []
+
+
+def _find_unencodable(value: Any, place: str) -> str | None:
+    """Name the innermost part that can't be encoded."""
+    try:
+        _encoder.encode(value)
+    except RecursionError:
+        return place
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        for child, below in _children(value, place):
+            if found := _find_unencodable(child, below):
+                return found
+        return place
+    return None
+
+
+def _find_nonfinite(value: Any, place: str) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return place
+    for child, below in _children(value, place):
+        if found := _find_nonfinite(child, below):
+            return found
+    return None
+
+
+# --- answers ---
+
+
+class APIResponse(Generic[T]):
+    """An answer of the API, read to its end.
+
+    ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
+    ``retries_taken`` how many attempts failed before; the body is there as ``read()``, ``text()``, ``json()`` and,
+    decoded to what the method usually returns, ``parse()``.
+    """
+
+    __slots__ = ("_body", "_elapsed", "_request", "headers", "retries_taken", "status_code", "url")
+
+    def __init__(
+        self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
+    ) -> None:
+        self._request = request
+        self._body = body
+        self._elapsed = elapsed
+        self.url = url
+        self.status_code = status_code
+        self.headers = headers
+        self.retries_taken = 0
+
+    @property
+    def method(self) -> str:
+        """The request's HTTP method."""
+        return self._request.method
+
+    @property
+    def elapsed(self) -> timedelta:
+        """The time from sending the request (its last attempt) to the end of the answer."""
+        return timedelta(seconds=self._elapsed)
+
+    def read(self) -> bytes:
+        """Return the body."""
+        return self._body
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        return self._body
+
+    def text(self) -> str:
+        """Return the body as text, in the charset that the answer names, or UTF-8."""
+        charset = re.search(r"charset=\"?([\w-]+)", self.headers.get("Content-Type", ""))
+        return self._body.decode(charset[1] if charset else "utf-8", "replace")
+
+    def json(self) -> Any:
+        """Return the body decoded from JSON, as plain dicts and lists.
+
+        Raises:
+            APIResponseValidationError: the body is not JSON.
+        """
+        return self._decode(Any)
+
+    def parse(self) -> T:
+        """Return the body decoded to what the method returns without ``with_raw_response``.
+
+        Raises:
+            APIResponseValidationError: the body has another shape.
+        """
+        value = self._decode(self._request.type)
+        return self._request.then(value) if self._request.then else cast("T", value)
+
+    def _decode(self, as_type: Any) -> Any:
+        try:
+            return decode(as_type, self._body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise errors.APIResponseValidationError(
+                f"the answer is not {_type_name(as_type)}: {error}; it begins {snippet(self._body)}",
+                method=self.method,
+                url=self.url,
+                status_code=self.status_code,
+                headers=self.headers,
+                body=self._body,
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"<APIResponse [{self.status_code}] {self.method} {self.url}>"
+
+
+@lru_cache(maxsize=256)
+def _decoder(as_type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(as_type)
+
+
+def decode(as_type: Any, body: bytes) -> Any:
+    """Decode a body: ``bytes``, ``str`` and ``None`` as they are, anything else from JSON."""
+    if as_type is bytes:
+        return body
+    if as_type is str:
+        return body.decode()
+    if as_type is None:
+        return None
+    return _decoder(as_type).decode(body)
+
+
+def _type_name(as_type: Any) -> str:
+    return "JSON" if as_type is Any else getattr(as_type, "__name__", None) or str(as_type)
+
+
+def snippet(body: bytes) -> str:
+    """Return the beginning of a body, for an error message."""
+    text = body[: _SNIPPET * 2].decode("utf-8", "replace").strip()
+    return repr(text[:_SNIPPET] + ("..." if len(text) > _SNIPPET or len(body) > _SNIPPET * 2 else ""))
+
+
+_STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    422: errors.UnprocessableEntityError,
+    429: errors.RateLimitError,
+}
+
+
+def status_error(
+    method: str, url: str, status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
+) -> errors.APIStatusError:
+    """Make the error that an answer of 300 or more stands for."""
+    try:
+        problem = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    fields = cast("dict[str, Any]", problem)
+    title, detail = (_problem_text(fields.get(name)) for name in ("title", "detail"))
+    reason = ": ".join(text for text in (title, detail) if text) or (snippet(body) if body.strip() else "no details")
+    if 300 <= status < 400:
+        reason = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
+    default = errors.InternalServerError if status >= 500 else errors.APIStatusError
+    return _STATUS_ERRORS.get(status, default)(
+        f"{status} {reason}",
+        method=method,
+        url=url,
+        status_code=status,
+        headers=dict(headers),
+        body=body,
+        title=title,
+        detail=detail,
+        retry_after=_retry_after(headers, fields, detail, now),
+    )
+
+
+def _problem_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+_RESETS = re.compile(r"resets in ~?(\d+(?:\.\d+)?)\s*(ms|s|m)?\b")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def _retry_after(
+    headers: Mapping[str, str], problem: Mapping[str, Any], detail: str | None, now: datetime | None
+) -> float | None:
+    """Return the longest wait in seconds that the answer asks for, in whichever of its places."""
+    waits: list[float] = []
+    if header := headers.get("Retry-After"):
+        try:
+            waits.append(float(header))
+        except ValueError:
+            try:
+                then = parsedate_to_datetime(header)
+                # The server's own clock, where it says it, is the one that its date is meant for.
+                asked = headers.get("Date")
+                start = parsedate_to_datetime(asked) if asked else (now or datetime.now(timezone.utc))
+                waits.append((then - start).total_seconds())
+            except (TypeError, ValueError):
+                pass  # an unreadable hint is no hint
+    body = problem.get("retry_after")
+    if isinstance(body, (int, float)):
+        waits.append(float(body))
+    if match := _RESETS.search(detail or ""):
+        waits.append(float(match[1]) * _UNITS[match[2] or "s"])
+    waits = [wait for wait in waits if math.isfinite(wait)]
+    return max(0.0, *waits) if waits else None
