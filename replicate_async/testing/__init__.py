@@ -1,0 +1,11 @@
+"""A Replicate on this machine, for tests, demonstrations and work without a network."""
+
+from __future__ import annotations
+
+from ._calls import Call
+from ._clock import Clock
+from ._files import OutputFile
+from ._process import ServerProcess
+from ._server import LocalServer
+
+__all__ = ["Call", "Clock", "LocalServer", "OutputFile", "ServerProcess"]

@@ -1,0 +1,53 @@
+"""Run a local server until it is interrupted: ``python -m replicate_async.testing [module:function]``.
+
+The function is called with the server and registers models on it. Prints one line of JSON with the server's URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import sys
+import threading
+
+from replicate_async.testing import LocalServer
+
+
+async def _serve(server: LocalServer, *, until_eof: bool) -> None:
+    end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        loop.call_soon_threadsafe(end.set)
+
+    async with server:
+        print(json.dumps({"url": server.url, "token": server.token}), flush=True)
+        if until_eof:
+            threading.Thread(target=watch, daemon=True).start()
+        await end.wait()
+
+
+def main() -> None:
+    """Parse the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="python -m replicate_async.testing", description=__doc__)
+    parser.add_argument("target", nargs="?", default="replicate_async.testing.models:register")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--options", type=json.loads, default={}, help="arguments of LocalServer, as JSON")
+    parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
+    arguments = parser.parse_args()
+    module, colon, name = arguments.target.partition(":")
+    if not colon:
+        parser.error(f"expected module:function, got {arguments.target!r}")
+    server = LocalServer(**{"port": arguments.port, **arguments.options})
+    getattr(importlib.import_module(module), name)(server)
+    try:
+        asyncio.run(_serve(server, until_eof=arguments.until_eof))
+    except KeyboardInterrupt:
+        return
+
+
+if __name__ == "__main__":
+    main()

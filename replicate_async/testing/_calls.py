@@ -1,0 +1,85 @@
+"""What goes in and out of an operation: a call, and an answer or a problem. Nothing here knows of aiohttp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as it came; the journal ``LocalServer.requests`` is a list of these.
+
+    ``operation`` is the name in the API's table (``"predictions.create"``), empty for a request that fits none.
+    ``path`` and ``query_string`` are as sent, still percent-encoded; ``path_arguments`` are decoded. Of a body over
+    1 MiB the journal keeps the first MiB. ``status`` is 0 until the request has been answered.
+    """
+
+    operation: str
+    method: str
+    path: str
+    query_string: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    path_arguments: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    status: int = 0
+
+    def json(self) -> Any:
+        """Return the decoded JSON body."""
+        return msgspec.json.decode(self.body)
+
+    def decode(self, shape: type[T]) -> T:
+        """Return the body as a struct, or raise the problem that the API answers with."""
+        try:
+            return msgspec.json.decode(self.body, type=shape)
+        except msgspec.ValidationError as error:
+            raise Problem(422, str(error), title="Validation failed") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Problem(400, f"The body is not JSON: {error}") from None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str | None = "application/json"
+    headers: Mapping[str, str] | None = None
+
+
+def json_answer(thing: object, status: int = 200) -> Answer:
+    """Return a struct, list or dict as an answer."""
+    return Answer(_encode(thing), status)
+
+
+def empty_answer(status: int) -> Answer:
+    """Return an answer without a body."""
+    return Answer(status=status, content_type=None)
+
+
+class Problem(Exception):
+    """A refusal: an answer of type ``application/problem+json``. Keyword arguments become further members."""
+
+    def __init__(self, status: int, detail: str, *, title: str | None = None, **members: object) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.document: dict[str, object] = {
+            "title": title or HTTPStatus(status).phrase.capitalize(),
+            "detail": detail,
+            "status": status,
+            **members,
+        }
+
+    def answer(self) -> Answer:
+        """Return the problem as an answer."""
+        return Answer(_encode(self.document), self.status, "application/problem+json")

@@ -1,0 +1,101 @@
+"""The operations as an aiohttp.web application: from requests to calls, from answers to responses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ._calls import Answer, Call, Problem
+from ._routes import OPERATIONS, Operation
+from ._store import Store
+
+_log = logging.getLogger("replicate_async.testing")
+
+_PREFIX = "/v1"
+_BODY_LIMIT = 101 * 2**20  # a file of 100 MiB, and what surrounds it in a form
+_JOURNAL_LIMIT = 2**20
+_UNSIGNED = {"files.download"}  # the URL is signed, so it needs no token
+
+_Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Application:
+    """The web application of one server."""
+
+    def __init__(self, store: Store, token: str, journal: list[Call]) -> None:
+        self._store = store
+        self._journal = journal
+        self._authorizations = {f"Bearer {token}", f"Token {token}"}
+        self.web = web.Application(client_max_size=_BODY_LIMIT)
+        for operation in OPERATIONS:
+            self.web.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
+        self.web.router.add_route("*", "/{path:.*}", self._refuse)
+
+    def _responder(self, operation: Operation) -> _Respond:
+        name, handler = operation.name, operation.handler
+
+        async def respond(request: web.Request) -> web.StreamResponse:
+            call = self._record(request, name)
+            try:
+                self._authorize(call)
+                call.body = await request.read()
+                answer = await handler(self._store, call)
+            except Problem as problem:
+                answer = problem.answer()
+            except web.HTTPRequestEntityTooLarge:
+                answer = Problem(413, "The body is too large: a file may have up to 100 MiB.").answer()
+            except Exception:  # noqa: BLE001  (a fault of this server, which must not end it)
+                _log.exception("%s failed", name)
+                answer = Problem(500, "The local server failed; its log says how.").answer()
+            return self._send(call, answer)
+
+        return respond
+
+    async def _refuse(self, request: web.Request) -> web.StreamResponse:
+        """Answer what fits no operation."""
+        call = self._record(request, "")
+        try:
+            self._authorize(call)
+            call.body = await request.read()
+        except Problem as problem:
+            return self._send(call, problem.answer())
+        allowed: set[str] = set()
+        for resource in self.web.router.resources():
+            allowed |= (await resource.resolve(request))[1]
+        allowed.discard("*")
+        if not allowed:
+            return self._send(call, Problem(404, f"There is nothing at {call.method} {call.path}.").answer())
+        answer = Problem(405, f"{call.path} does not take {call.method}.").answer()
+        answer.headers = {"Allow": ", ".join(sorted(allowed))}
+        return self._send(call, answer)
+
+    def _record(self, request: web.Request, operation: str) -> Call:
+        call = Call(
+            operation=operation,
+            method=request.method,
+            path=request.rel_url.raw_path,
+            query_string=request.rel_url.raw_query_string,
+            query=request.query,
+            headers=request.headers,
+            path_arguments=request.match_info,
+        )
+        self._journal.append(call)
+        return call
+
+    def _authorize(self, call: Call) -> None:
+        if call.operation in _UNSIGNED or call.headers.get("Authorization") in self._authorizations:
+            return
+        raise Problem(401, "You did not pass a valid authentication token", title="Unauthenticated")
+
+    def _send(self, call: Call, answer: Answer) -> web.StreamResponse:
+        call.status = answer.status
+        if len(call.body) > _JOURNAL_LIMIT:
+            call.body = call.body[:_JOURNAL_LIMIT]
+        return web.Response(
+            body=answer.body or None,
+            status=answer.status,
+            content_type=answer.content_type,
+            headers=answer.headers,
+        )

@@ -1,0 +1,195 @@
+"""Predictions and trainings as they run: starting, processing, and one of four ends."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import traceback
+import types
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from replicate_async.types import Prediction, PredictionMetrics, Training, WebhookEvent
+
+from ._clock import Clock, Timer
+from ._functions import ModelFunction, Publish, to_output
+from ._threads import Workers
+
+End = Literal["succeeded", "failed", "canceled", "aborted"]
+R = TypeVar("R", Prediction, Training)
+Listener = Callable[["Job[Any]", WebhookEvent], None]
+_PLUMBING = (Path(__file__).parent, Path(asyncio.__file__).parent)
+
+Work = Callable[["Job[R]"], Any]
+
+
+class _Metrics(PredictionMetrics, omit_defaults=True, kw_only=True):
+    """Metrics; the API leaves out those that a model doesn't have."""
+
+
+class Job(Generic[R]):
+    """A running prediction or training.
+
+    ``record`` is what the API shows, changed in place. ``listeners`` are called after each change with the kind of
+    event; webhooks and event streams are to hang on these.
+    """
+
+    def __init__(self, record: R, clock: Clock) -> None:
+        self.record: R = record
+        self.listeners: list[Listener] = []
+        self.webhook: str | None = None
+        self.webhook_events: list[WebhookEvent] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._clock = clock
+        self._created = self._started = clock.monotonic()
+        self._deadline: Timer | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended."""
+        return self.record.completed_at is not None
+
+    def start(self) -> None:
+        """Go from starting to processing."""
+        self.record.status = "processing"
+        self.record.started_at = self._clock.now()
+        self._started = self._clock.monotonic()
+        self._tell("start")
+
+    def log(self, text: str) -> None:
+        """Add to the logs. Carriage returns become line ends, so that progress bars leave a line per step."""
+        if not self.done:
+            self.record.logs = (self.record.logs or "") + text.replace("\r\n", "\n").replace("\r", "\n")
+            self._tell("logs")
+
+    def output(self, value: Any) -> None:
+        """Set the output, or, for a list that grows, tell that it did."""
+        self.record.output = value
+        self._tell("output")
+
+    def end(self, status: End, error: str | None = None) -> None:
+        """Reach one of the final states; a job that has ended stays as it is."""
+        if self.done:
+            return
+        record, now = self.record, self._clock.monotonic()
+        record.error = error
+        record.metrics = metrics = _Metrics(total_time=now - self._created)
+        if record.started_at is not None:
+            metrics.predict_time = now - self._started
+        record.completed_at = self._clock.now()
+        record.status = status
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._tell("completed")
+
+    def cancel(self) -> None:
+        """End the job as canceled, or aborted if it hasn't begun, and stop its function."""
+        if not self.done:
+            self.end("aborted" if self.record.started_at is None else "canceled")
+            if self.task is not None:
+                self.task.cancel()
+
+    def cancel_after(self, seconds: float) -> None:
+        """Cancel the job when the time has passed, unless it ends before."""
+        self._deadline = self._clock.call_later(seconds, self.cancel)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until the job ends, at most for a time; return whether it has ended."""
+        if not self.done:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            timer = self._clock.call_later(seconds, functools.partial(_release, waiter))
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiters.remove(waiter)
+        return self.done
+
+    def _tell(self, event: WebhookEvent) -> None:
+        for listener in self.listeners:
+            listener(self, event)
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _user_part(where: types.TracebackType | None) -> types.TracebackType | None:
+    """Return the traceback from the model's function on, if the error is from there."""
+    step = where
+    while step is not None and Path(step.tb_frame.f_code.co_filename).parent in _PLUMBING:
+        step = step.tb_next
+    return step or where
+
+
+class Runner:
+    """Runs jobs as tasks, and ends them all when the server stops."""
+
+    def __init__(self, clock: Clock, publish: Publish) -> None:
+        self.clock = clock
+        self.listeners: list[Listener] = []
+        self._publish = publish
+        self._workers = Workers()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self, job: Job[R], work: Work[R]) -> None:
+        """Start a job: ``work(job)`` is awaited in a task of its own."""
+        job.listeners.extend(self.listeners)
+        job.task = task = asyncio.get_running_loop().create_task(self._run(job, work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, job: Job[R], work: Work[R]) -> None:
+        try:
+            await work(job)
+        except asyncio.CancelledError:
+            job.end("canceled")
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a model raises is its prediction's failure)
+            job.log("".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))))
+            job.end("failed", str(error) or type(error).__name__)
+        else:
+            job.end("succeeded")
+
+    async def predict(
+        self,
+        job: Job[Prediction],
+        function: ModelFunction,
+        arguments: dict[str, Any],
+        *,
+        startup: float = 0,
+        output_delay: float = 0,
+    ) -> None:
+        """Do the work of a prediction: call the function, let its output grow."""
+        if startup:
+            await self.clock.sleep(startup)
+        job.start()
+        if not function.streams:
+            result = await function.call(arguments, self._workers, job.log)
+            if output_delay:
+                await self.clock.sleep(output_delay)
+            job.output(to_output(result, self._publish))
+            return
+        items: list[Any] = []
+        async with aclosing(function.iterate(arguments, self._workers, job.log)) as iterator:
+            async for item in iterator:
+                if output_delay:
+                    await self.clock.sleep(output_delay)
+                items.append(to_output(item, self._publish))
+                job.output(items)
+        job.record.output = items
+
+    async def stop(self) -> None:
+        """Cancel what runs. A function that refuses to be cancelled is left behind after a second."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=1)
+        self._workers.stop()

@@ -1,0 +1,185 @@
+"""The operations on predictions and trainings."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from replicate_async.types import Prediction, WebhookEvent
+
+from ._calls import Answer, Call, Problem, json_answer
+from ._pages import page
+from ._store import HostedModel, Store, Version
+
+_CANCEL_AFTER = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+
+
+class CreateOnModel(msgspec.Struct):
+    """The body of ``models.predictions.create`` and ``deployments.predictions.create``."""
+
+    input: dict[str, Any]
+    stream: bool | None = None
+    webhook: str | None = None
+    webhook_events_filter: list[WebhookEvent] | None = None
+
+
+class Create(CreateOnModel, kw_only=True):
+    """The body of ``predictions.create``."""
+
+    version: str
+
+
+async def create(store: Store, call: Call) -> Answer:
+    """Run a version of a model."""
+    body = call.decode(Create)
+    model, version = _resolve(store, body.version)
+    return await _create(store, call, body, model, version)
+
+
+async def create_on_model(store: Store, call: Call) -> Answer:
+    """Run a model by its name.
+
+    The real API offers this for official models; here it works for all, with the latest version.
+    """
+    body = call.decode(CreateOnModel)
+    model, version = store.runnable(call.path_arguments["model_owner"], call.path_arguments["model_name"])
+    return await _create(store, call, body, model, version)
+
+
+async def create_on_deployment(store: Store, call: Call) -> Answer:
+    """Run what a deployment deploys."""
+    body = call.decode(CreateOnModel)
+    name = "{deployment_owner}/{deployment_name}".format_map(call.path_arguments)
+    deployment = store.deployments.get(name)
+    if deployment is None or deployment.current_release is None:
+        raise Problem(404, f"There is no deployment {name} on this server.")
+    model, version = store.versions[deployment.current_release.version or ""]
+    return await _create(store, call, body, model, version, name)
+
+
+async def list_(store: Store, call: Call) -> Answer:
+    """List predictions, newest first."""
+    after, before = _moment(call, "created_after"), _moment(call, "created_before")
+    source = call.query.get("source")
+    if source not in {None, "web", "api"}:
+        raise Problem(422, f"source: expected web or api, got {source!r}")
+    return page(
+        store,
+        call,
+        [
+            (number, store.fresh(prediction))
+            for number, prediction in store.predictions.newest_first()
+            if (after is None or prediction.created_at >= after)
+            and (before is None or prediction.created_at < before)
+            and (source is None or prediction.source == source)
+        ],
+    )
+
+
+async def get(store: Store, call: Call) -> Answer:
+    """Get a prediction."""
+    return json_answer(_find(store, call))
+
+
+async def cancel(store: Store, call: Call) -> Answer:
+    """Cancel a prediction; one that has ended stays as it is."""
+    prediction = _find(store, call)
+    store.jobs[prediction.id].cancel()
+    return json_answer(prediction)
+
+
+async def _create(
+    store: Store, call: Call, body: CreateOnModel, model: HostedModel, version: Version, deployment: str | None = None
+) -> Answer:
+    hold = _hold(call)
+    cancel_after = _cancel_after(call)
+    check_webhook(body.webhook)
+    arguments = version.function.signature.arguments(body.input, store.open_file)
+    prediction = store.new_prediction(model, version, body.input, deployment)
+    job = store.predict(prediction, model, version, arguments, cancel_after=cancel_after)
+    job.webhook, job.webhook_events = body.webhook, body.webhook_events_filter
+    if hold is None:
+        return json_answer(prediction, 202)
+    if await job.wait(min(hold, store.hold)):
+        return json_answer(prediction, 201)
+    # However far it got: when the time is up, the API says that it has to be fetched.
+    return json_answer(msgspec.structs.replace(prediction, status="starting"), 202)
+
+
+def _resolve(store: Store, reference: str) -> tuple[HostedModel, Version]:
+    name, _, version_id = reference.rpartition(":") if "/" in reference and ":" in reference else ("", "", reference)
+    if "/" in version_id:
+        owner, _, short = version_id.partition("/")
+        model, version = store.runnable(owner, short)
+        if not model.record.is_official:
+            raise Problem(
+                422,
+                f"version: {reference} is not an official model, so it needs a version: {reference}:{version.record.id}",
+                title="Invalid version or not permitted",
+            )
+        return model, version
+    found = store.versions.get(version_id)
+    if found is None or (name and found[0].name != name):
+        raise Problem(
+            422,
+            f"version: the version {reference} does not exist, or you are not permitted to use it. {store.registered()}",
+            title="Invalid version or not permitted",
+        )
+    return found
+
+
+def _find(store: Store, call: Call) -> Prediction:
+    prediction_id = call.path_arguments["prediction_id"]
+    prediction = store.predictions.get(prediction_id)
+    if prediction is None:
+        raise Problem(404, f"There is no prediction {prediction_id} on this server.")
+    return store.fresh(prediction)
+
+
+def _hold(call: Call) -> float | None:
+    """Return how long the caller wants to wait for the end, by the header ``Prefer``."""
+    for preference in call.headers.get("Prefer", "").split(","):
+        name, equals, value = preference.strip().partition("=")
+        if name.strip().lower() == "wait":
+            value = value.strip() if equals else "60"
+            if not value.isdecimal() or not 1 <= int(value) <= 60:
+                raise Problem(422, f"Prefer: wait takes 1 to 60 seconds, got {value!r}")
+            return int(value)
+    return None
+
+
+def _cancel_after(call: Call) -> float | None:
+    text = call.headers.get("Cancel-After")
+    if text is None:
+        return None
+    match = _CANCEL_AFTER.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise Problem(422, f"Cancel-After: expected a duration such as 30, 90s, 5m or 1h30m, got {text!r}")
+    hours, minutes, seconds = (int(group or 0) for group in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if total < 5:
+        raise Problem(422, f"Cancel-After: the shortest duration is 5 seconds, got {text!r}")
+    return total
+
+
+def check_webhook(url: str | None) -> None:
+    """Raise the API's 422 unless the URL is one that could be called."""
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
+
+
+def _moment(call: Call, name: str) -> datetime | None:
+    text = call.query.get(name)
+    if text is None:
+        return None
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        raise Problem(422, f"{name}: expected a date and time in ISO 8601, got {text!r}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,0 +1,55 @@
+"""What a model prints goes to its prediction's logs; what anything else prints goes where it always went.
+
+A context variable says whose text it is, so predictions that run at the same time, in tasks or in threads, don't mix.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TextIO, cast
+
+Sink = Callable[[str], object]
+
+sink: ContextVar[Sink | None] = ContextVar("replicate_async.testing.sink", default=None)
+
+
+class _Router:
+    """Stands in for ``sys.stdout`` or ``sys.stderr``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        write = sink.get()
+        if write is None:
+            return self.stream.write(text)
+        write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if sink.get() is None:
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def install() -> None:
+    """Route both streams, unless they are.
+
+    This is asked before every run: test runners and notebooks exchange the streams at any time.
+    """
+    if type(sys.stdout) is not _Router:
+        sys.stdout = cast("TextIO", _Router(sys.stdout))
+    if type(sys.stderr) is not _Router:
+        sys.stderr = cast("TextIO", _Router(sys.stderr))
+
+
+def uninstall() -> None:
+    """Put back the streams, if nobody exchanged them since."""
+    if isinstance(sys.stdout, _Router):
+        sys.stdout = sys.stdout.stream
+    if isinstance(sys.stderr, _Router):
+        sys.stderr = sys.stderr.stream

@@ -1,0 +1,235 @@
+"""The local server: its models, its journal, and the three ways to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp import web
+
+from replicate_async.types import Prediction
+
+from . import _printing
+from ._calls import Call
+from ._clock import Clock
+from ._functions import ModelFunction, to_output
+from ._http import Application
+from ._process import ServerProcess
+from ._store import Store
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FIRST_LINE = re.compile(r"\s*([^\n]*)")
+
+
+class LocalServer:
+    """Replicate's HTTP API on this machine, with Python functions as models.
+
+    Run it in the loop you are in (``async with LocalServer() as server``) or in a thread of its own
+    (``with LocalServer() as server``); ``LocalServer.process(...)`` runs one in its own process.
+
+    Args:
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
+        token: The only token that the server accepts.
+        username: The owner of the account that the token belongs to.
+        page_size: How many things a page of a list has.
+        hold: The longest time in seconds that a request with ``Prefer: wait`` is held.
+        clock: What all waiting, expiry and timestamps go by.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str = "local-token",
+        username: str = "local",
+        page_size: int = 100,
+        hold: float = 60.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.token = token
+        self.requests: list[Call] = []
+        self._host, self._port = host, port
+        self._store = Store(username=username, page_size=page_size, hold=hold, clock=clock or Clock())
+        self._runner: web.AppRunner | None = None
+        self._thread: _Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's origin, such as ``http://127.0.0.1:40404``."""
+        if not self._store.url:
+            raise RuntimeError("the server has not been started: use it in a with or async with statement")
+        return self._store.url
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL."""
+        return f"{self.url}/v1"
+
+    @property
+    def predictions(self) -> Mapping[str, Prediction]:
+        """All predictions by id, oldest first: what exists here would have been billed. They change as they run."""
+        return self._store.predictions
+
+    @staticmethod
+    def process(target: str = "replicate_async.testing.models:register", **options: Any) -> ServerProcess:
+        """Return a server to run in its own process, as a context manager with ``url``, ``base_url`` and ``token``.
+
+        Args:
+            target: A function as ``module:function``; the process calls it with the server, to register models.
+            options: Arguments of ``LocalServer``.
+        """
+        return ServerProcess(target, **options)
+
+    def model(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        official: bool = False,
+        description: str | None = None,
+        visibility: str = "public",
+        inline: bool = False,
+        startup: float = 0.0,
+        output_delay: float = 0.0,
+        readme: str = "",
+        examples: Sequence[tuple[Mapping[str, Any], Any]] = (),
+    ) -> Callable[[F], F]:
+        """Register a function as a model, as a decorator; before the server is started or while it runs.
+
+        The signature says what the model takes and returns; ``Literal`` gives choices, ``Annotated`` with
+        ``msgspec.Meta`` gives bounds and descriptions, ``pathlib.Path`` stands for files. Functions may be plain or
+        async, and generators of either kind stream their output. What a function prints becomes logs, what it
+        raises fails the prediction.
+
+        Args:
+            name: The model as ``owner/name``. A name that exists gets a further version.
+            version: The version's id, 64 hexadecimal digits; without it, one that depends on the name only.
+            official: Whether the model runs by name only, with its version hidden.
+            description: What the model is about; by default the first line of the function's docstring.
+            visibility: ``public`` or ``private``.
+            inline: Call a plain function on the server's own loop: faster by the hand-over to a thread, but what
+                the function waits for, the whole server waits for.
+            startup: Seconds that a prediction stays in ``starting``.
+            output_delay: Seconds that pass before the output, or before each item of a streamed one.
+            readme: The model's README, in Markdown.
+            examples: Pairs of input and output; the first is the default example.
+
+        Raises:
+            TypeError: The function can't be a model; the message says why.
+            ValueError: The name or the version is malformed.
+        """
+
+        def register(function: F) -> F:
+            hosted_function = ModelFunction(function, inline=inline)
+            text = description
+            if text is None and (match := _FIRST_LINE.match(function.__doc__ or "")):
+                text = match[1] or None
+            model = self._store.models.get(name) or self._store.add_model(name)
+            model.record.description = text
+            model.record.visibility = visibility
+            model.record.is_official = official
+            model.readme = readme or model.readme
+            added = self._store.add_version(model, hosted_function, version)
+            added.startup, added.output_delay = startup, output_delay
+            for inputs, output in examples:
+                self._store.add_example(model, added, dict(inputs), to_output(output, self._store.publish))
+            return function
+
+        return register
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._stop()
+
+    def __enter__(self) -> Self:
+        self._thread = _Thread(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
+
+    async def _start(self) -> None:
+        if self._runner is not None:
+            raise RuntimeError("the server runs already")
+        # With a listening socket made here, the port is known before the first request can come.
+        listener = socket.create_server((self._host, self._port), backlog=4096)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self._store.listen(f"http://{host}:{listener.getsockname()[1]}")
+        application = Application(self._store, self.token, self.requests)
+        self._runner = runner = web.AppRunner(
+            application.web, access_log=None, handle_signals=False, shutdown_timeout=0.01, keepalive_timeout=3600
+        )
+        await runner.setup()
+        await web.SockSite(runner, listener, backlog=4096).start()
+
+    async def _stop(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        await self._store.stop()
+        # Requests that are still held, or answers that nobody reads, must not hold up the end.
+        if runner.server is not None:
+            for connection in runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+        await runner.cleanup()
+        await asyncio.sleep(0)  # the transports take a turn of the loop to close
+        _printing.uninstall()
+        self._store.url = ""
+
+
+class _Thread:
+    """A server's own thread, with a loop of its own."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self._server = server
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._error: BaseException | None = None
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(ready,), name="replicate_async LocalServer", daemon=True
+        )
+        self._thread.start()
+        ready.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+
+    def stop(self) -> None:
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.run(self._serve(ready))
+
+    async def _serve(self, ready: threading.Event) -> None:
+        try:
+            await self._server.__aenter__()
+            self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        except BaseException as error:  # noqa: BLE001  (raised by whoever starts the thread)
+            self._error = error
+            return
+        finally:
+            ready.set()
+        await self._stopping.wait()
+        await self._server.__aexit__()

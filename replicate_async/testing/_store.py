@@ -1,0 +1,335 @@
+"""Everything the local server knows: plain data and the rules about it. No HTTP here, but for the URLs in answers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import itertools
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from replicate_async.types import (
+    Account,
+    Collection,
+    Deployment,
+    File,
+    Hardware,
+    Model,
+    ModelVersion,
+    Prediction,
+    PredictionMetrics,
+    PredictionUrls,
+    Training,
+)
+
+from ._calls import Problem
+from ._clock import Clock
+from ._files import OutputFile, read_data_uri
+from ._functions import ModelFunction
+from ._jobs import Job, Runner
+
+T = TypeVar("T")
+
+HARDWARE = [
+    Hardware(name="CPU", sku="cpu"),
+    Hardware(name="Nvidia T4 GPU", sku="gpu-t4"),
+    Hardware(name="Nvidia L40S GPU", sku="gpu-l40s"),
+    Hardware(name="Nvidia A100 (80GB) GPU", sku="gpu-a100-large"),
+    Hardware(name="Nvidia H100 GPU", sku="gpu-h100"),
+]
+RETENTION = timedelta(hours=1)
+FILE_LIFETIME = timedelta(hours=24)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_VERSION = re.compile(r"[0-9a-f]{64}")
+
+
+class Table(dict[str, T]):
+    """Things by key, each with a number that says when it came; pages go by these numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, int] = {}
+        self._count = itertools.count(1)
+
+    def add(self, key: str, thing: T) -> T:
+        """Add a thing as the newest."""
+        self.numbers[key] = next(self._count)
+        self[key] = thing
+        return thing
+
+    def remove(self, key: str) -> None:
+        """Remove a thing."""
+        del self[key], self.numbers[key]
+
+    def newest_first(self) -> list[tuple[tuple[int], T]]:
+        """Return the things, each with what it is sorted by."""
+        numbers = self.numbers
+        return [((numbers[key],), thing) for key, thing in reversed(list(self.items()))]
+
+
+class Urls(PredictionUrls, omit_defaults=True, kw_only=True):
+    """URLs of a prediction; the API leaves out ``stream`` where there is nothing to stream."""
+
+
+@dataclass
+class Version:
+    """A version of a model, and the function it runs."""
+
+    record: ModelVersion
+    function: ModelFunction
+    startup: float = 0
+    output_delay: float = 0
+
+
+@dataclass
+class HostedModel:
+    """A model, its versions in order of creation, and what hangs on it."""
+
+    record: Model
+    created_at: datetime
+    hardware: str = "cpu"
+    readme: str = ""
+    train: ModelFunction | None = None
+    versions: Table[Version] = field(default_factory=Table[Version])
+    examples: Table[Prediction] = field(default_factory=Table[Prediction])
+
+    @property
+    def name(self) -> str:
+        """The model as owner/name."""
+        return f"{self.record.owner}/{self.record.name}"
+
+    @property
+    def latest(self) -> Version | None:
+        """The version that was added last."""
+        return next(reversed(self.versions.values()), None)
+
+
+@dataclass
+class StoredFile:
+    """An uploaded file."""
+
+    record: File
+    content: bytes
+    name: str
+
+
+class Store:
+    """The state of one server."""
+
+    def __init__(self, *, username: str, page_size: int, hold: float, clock: Clock) -> None:
+        self.url = ""  # known once the server listens
+        self.page_size = page_size
+        self.hold = hold
+        self.clock = clock
+        self.account = Account(
+            type="user", username=username, name=username.title(), github_url=f"https://github.com/{username}"
+        )
+        self.hardware = list(HARDWARE)
+        self.models: Table[HostedModel] = Table()
+        self.versions: dict[str, tuple[HostedModel, Version]] = {}
+        self.predictions: Table[Prediction] = Table()
+        self.trainings: Table[Training] = Table()
+        self.jobs: dict[str, Job[Any]] = {}
+        self.deployments: Table[Deployment] = Table()
+        self.files: Table[StoredFile] = Table()
+        self.collections: Table[Collection] = Table()
+        self.collections.add(
+            "local-models",
+            Collection(
+                name="Local models",
+                slug="local-models",
+                description="All public models on this server.",
+                full_description="# Local models\n\nAll public models that are registered on this local server.",
+            ),
+        )
+        self.webhook_secret = "whsec_" + base64.b64encode(os.urandom(24)).decode()
+        self.files_secret = os.urandom(32)
+        self.runner = Runner(clock, self.publish)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def listen(self, url: str) -> None:
+        """Take note of the server's origin: from now on things have URLs."""
+        self.url = url
+        for model in self.models.values():
+            for example in model.examples.values():
+                example.urls = self._urls(example.id, streams=example.urls.stream is not None)
+
+    # Models
+
+    def add_model(self, name: str, **about: Any) -> HostedModel:
+        """Add a model without versions; ``about`` are fields of the API's model."""
+        owner, slash, short = name.partition("/")
+        if not slash or not _NAME.fullmatch(owner) or not _NAME.fullmatch(short):
+            raise ValueError(f"a model's name is owner/name, of letters, digits and - _ . : got {name!r}")
+        url = f"https://replicate.com/{name}"
+        record = Model(owner=owner, name=short, url=url, run_count=0, is_official=False, **about)
+        return self.models.add(name, HostedModel(record, self.clock.now()))
+
+    def add_version(self, model: HostedModel, function: ModelFunction, version_id: str | None = None) -> Version:
+        """Add a version to a model as its latest; the same id again replaces it."""
+        version_id = version_id or hashlib.sha256(model.name.encode()).hexdigest()
+        if not _VERSION.fullmatch(version_id):
+            raise ValueError(f"a version is 64 hexadecimal digits in lower case: got {version_id!r}")
+        if version_id in self.versions and self.versions[version_id][0] is not model:
+            raise ValueError(f"version {version_id} is one of {self.versions[version_id][0].name}")
+        record = ModelVersion(
+            id=version_id,
+            created_at=self.clock.now(),
+            cog_version="0.14.0",
+            openapi_schema=function.signature.document,
+        )
+        version = model.versions.add(version_id, Version(record, function))
+        self.versions[version_id] = (model, version)
+        model.record.latest_version = record
+        return version
+
+    def remove_version(self, model: HostedModel, version_id: str) -> None:
+        """Remove a version with its predictions."""
+        model.versions.remove(version_id)
+        del self.versions[version_id]
+        model.record.latest_version = model.latest.record if model.latest else None
+        for prediction in [thing for thing in self.predictions.values() if thing.version == version_id]:
+            self.jobs[prediction.id].cancel()
+            self.predictions.remove(prediction.id)
+
+    def model(self, owner: str, name: str) -> HostedModel:
+        """Return a model, or raise the API's 404."""
+        try:
+            return self.models[f"{owner}/{name}"]
+        except KeyError:
+            raise Problem(404, f"There is no model {owner}/{name} on this server. {self.registered()}") from None
+
+    def runnable(self, owner: str, name: str) -> tuple[HostedModel, Version]:
+        """Return a model with its latest version, or raise the API's 404."""
+        model = self.model(owner, name)
+        if model.latest is None:
+            raise Problem(404, f"The model {owner}/{name} has no version to run.")
+        return model, model.latest
+
+    def registered(self) -> str:
+        """Return a sentence that lists the models."""
+        return f"Registered models: {', '.join(self.models) or 'none'}."
+
+    # Predictions and trainings
+
+    def new_id(self) -> str:
+        """Return an id as the API makes them: 26 characters of base 32."""
+        return base64.b32encode(os.urandom(17))[:26].decode().lower()
+
+    def new_prediction(
+        self, model: HostedModel, version: Version, inputs: dict[str, Any], deployment: str | None = None
+    ) -> Prediction:
+        """Return a prediction that has not begun. It is not in the list yet."""
+        prediction_id = self.new_id()
+        return Prediction(
+            id=prediction_id,
+            model=model.name,
+            version="hidden" if model.record.is_official else version.record.id,
+            input=inputs,
+            logs="",
+            status="starting",
+            created_at=self.clock.now(),
+            deployment=deployment,
+            source="api",
+            urls=self._urls(prediction_id, streams=version.function.streams),
+        )
+
+    def _urls(self, prediction_id: str, *, streams: bool) -> Urls:
+        api = f"{self.url}/v1/predictions/{prediction_id}"
+        return Urls(
+            get=api,
+            cancel=f"{api}/cancel",
+            stream=f"{self.url}/stream/{prediction_id}" if streams else None,
+            web=f"https://replicate.com/p/{prediction_id}",
+        )
+
+    def predict(
+        self,
+        prediction: Prediction,
+        model: HostedModel,
+        version: Version,
+        arguments: dict[str, Any],
+        *,
+        cancel_after: float | None = None,
+    ) -> Job[Prediction]:
+        """Put a prediction in the list and run it."""
+        job = Job(prediction, self.clock)
+        self.predictions.add(prediction.id, prediction)
+        self.jobs[prediction.id] = job
+        model.record.run_count = (model.record.run_count or 0) + 1
+
+        async def work(job: Job[Prediction]) -> None:
+            await self.runner.predict(
+                job,
+                version.function,
+                arguments,
+                startup=version.startup,
+                output_delay=version.output_delay,
+            )
+
+        if cancel_after is not None:
+            prediction.deadline = prediction.created_at + timedelta(seconds=cancel_after)
+            job.cancel_after(cancel_after)
+        self.runner.begin(job, work)
+        return job
+
+    def add_example(self, model: HostedModel, version: Version, inputs: dict[str, Any], output: Any) -> None:
+        """Save a prediction that nobody ran as an example of what a model does."""
+        example = self.new_prediction(model, version, inputs)
+        example.status, example.output = "succeeded", output
+        example.started_at = example.completed_at = example.created_at
+        example.metrics = PredictionMetrics(predict_time=0.0, total_time=0.0)
+        model.examples.add(example.id, example)
+        if model.record.default_example is None:
+            model.record.default_example = example
+
+    def fresh(self, prediction: Prediction) -> Prediction:
+        """Return the prediction, without its data if that is past its time."""
+        ended = prediction.completed_at
+        if ended is not None and not prediction.data_removed and self.clock.now() - ended >= RETENTION:
+            prediction.input, prediction.output, prediction.logs = {}, None, None
+            prediction.data_removed = True
+        return prediction
+
+    # Files
+
+    def publish(self, file: OutputFile) -> str:
+        """Return a URL for a model's output file."""
+        return file.data_uri()
+
+    def open_file(self, url: str) -> Path:
+        """Return a file on disk with the content of a URL in an input; ``ValueError`` if it can't be had."""
+        if url.startswith("data:"):
+            content, name = read_data_uri(url).data, "input"
+        elif url.startswith(f"{self.url}/v1/files/"):
+            stored = self.files.get(url.rpartition("/")[2])
+            if stored is None:
+                raise ValueError(f"There is no file {url}")
+            content, name = stored.content, Path(stored.name).name or "input"
+        else:
+            raise ValueError("This server fetches nothing: give a data URI or one of its own files")
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="replicate-local-")
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        path = folder / name
+        path.write_bytes(content)
+        return path
+
+    def sign_download(self, file_id: str, expiry: int) -> str:
+        """Return the signature of a file's download URL."""
+        text = f"{self.account.username} {file_id} {expiry}"
+        return base64.b64encode(hmac.digest(self.files_secret, text.encode(), "sha256")).decode()
+
+    async def stop(self) -> None:
+        """End all jobs and remove temporary files."""
+        await self.runner.stop()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None

@@ -1,0 +1,60 @@
+"""Threads for plain model functions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_Work = tuple["Future[Any]", Callable[[], Any]]
+
+
+class Workers:
+    """A thread pool whose threads never outlive the wish to stop.
+
+    The standard library's pool waits for its threads when the interpreter ends, and a model may sleep for minutes.
+    """
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads = 0
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have a thread make the call; made from one thread only, the server's."""
+        future: Future[T] = Future()
+        self._queue.put((future, call))
+        if not self._idle.acquire(blocking=False) and self._threads < self._limit:
+            self._threads += 1
+            threading.Thread(target=self._work, name="replicate model", daemon=True).start()
+        return future
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make the call in a thread; a caller that is cancelled leaves it behind."""
+        return await asyncio.wrap_future(self.submit(call))
+
+    def stop(self) -> None:
+        """Let the threads end as soon as they can, without waiting for them."""
+        for _ in range(self._threads):
+            self._queue.put(None)
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            future, call = work
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = call()
+                except StopIteration as error:  # asyncio's futures refuse it
+                    future.set_exception(RuntimeError(f"the function raised {error!r}"))
+                except BaseException as error:  # noqa: BLE001  (whoever awaits the future gets it)
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            del work, future, call
+            self._idle.release()
