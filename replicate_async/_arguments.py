@@ -231,3 +231,13 @@ class ModelRef(msgspec.Struct, frozen=True):
         elif re.fullmatch(r"[0-9a-zA-Z]{20,}", ref):
             return cls(version=ref)
         raise ValueError(f"ref={ref!r} is not a model: use 'owner/name', 'owner/name:version' or a version id")
+
+
+def model_path(owner: str, name: str | UnsetType, *, kind: str = "model", tail: str = "") -> str:
+    """Return the path of a model or a deployment, given as two arguments or as one ``owner/name``."""
+    if name is UNSET:
+        owner, slash, name = owner.partition("/")
+        if not slash:
+            raise TypeError(f"missing argument {kind}_name: pass {kind}_owner and {kind}_name, or one 'owner/name'")
+    template = f"/{kind}s/{{{kind}_owner}}/{{{kind}_name}}"
+    return path(template, **{f"{kind}_owner": owner, f"{kind}_name": name}) + tail

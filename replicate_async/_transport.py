@@ -14,6 +14,7 @@ import msgspec
 
 from replicate_async import _retry, _wire
 from replicate_async._arguments import Secret, check_options, check_token
+from replicate_async._creates import Ledger
 from replicate_async._version import __version__
 from replicate_async._wire import APIResponse, Request
 from replicate_async.errors import APIConnectionError, APIError, APITimeoutError, ReplicateError
@@ -85,6 +86,7 @@ class Pool:
         self.max_connections = max_connections
         self.session = session
         self.closed = False
+        self.ledger = Ledger()
         self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 
@@ -187,6 +189,19 @@ class Transport:
             APIError: no answer came, or it was an error status.
         """
         attempt = self._prepare(request)
+        if not request.creates:
+            return await self._send(request, attempt)
+        ledger = self.pool.ledger
+        key = ledger.key(request.path, attempt.body)
+        ledger.start(key)
+        try:
+            response = await self._send(request, attempt)
+        finally:
+            ledger.finish(key)
+        ledger.add(response.read())
+        return response
+
+    async def _send(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
         retries = request.options.get("max_retries", self.settings.max_retries)
         try:
             # The way that most calls go: nothing of the retry machinery is touched before something fails.

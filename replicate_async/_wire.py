@@ -40,6 +40,7 @@ class Request(msgspec.Struct, Generic[T]):
     json: Any = UNSET
     content: Any = None
     repeatable: bool | None = None  # None: as the method says
+    creates: bool = False  # a prediction: what is billed
     hold: float = 0.0  # seconds for which the server may keep the answer back
     then: Callable[[Any], T] | None = None
 

@@ -1,0 +1,257 @@
+"""The asynchronous client: its options and its resources."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from replicate_async import _run
+from replicate_async._arguments import (
+    QueryValue,
+    RequestOptions,
+    check_base_url,
+    check_headers,
+    check_max_retries,
+    check_timeout,
+    check_token,
+)
+from replicate_async._transport import DEFAULT_MAX_CONNECTIONS, DEFAULT_TIMEOUT, Pool, Settings, Transport
+from replicate_async._wire import APIResponse, Request
+from replicate_async.resources.account import AsyncAccount
+from replicate_async.resources.models import AsyncModels
+from replicate_async.resources.predictions import AsyncPredictions
+from replicate_async.types import Model, ModelVersion, WebhookEvent
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import aiohttp
+    import tenacity
+    from typing_extensions import Self, Unpack
+
+T = TypeVar("T")
+
+DEFAULT_BASE_URL = "https://api.replicate.com/v1"
+BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
+
+
+class AsyncReplicate:
+    """A client of Replicate's API for asyncio.
+
+    It opens no connection before its first call, may be used under any number of event loops, and is closed with
+    ``async with`` or ``await close()``.
+    """
+
+    def __init__(
+        self,
+        *,
+        bearer_token: str | None = None,
+        api_token: str | None = None,
+        base_url: str | None = None,
+        timeout: float | aiohttp.ClientTimeout | None = DEFAULT_TIMEOUT,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, QueryValue] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        retry: tenacity.AsyncRetrying | None = None,
+    ) -> None:
+        """Make a client.
+
+        Args:
+            bearer_token: The API token; otherwise the environment's ``REPLICATE_API_TOKEN`` when it is first needed.
+            api_token: The same, under its older name.
+            base_url: Where the API is; otherwise the environment's ``REPLICATE_BASE_URL``, or Replicate's own.
+            timeout: Seconds for each attempt of a request, or an ``aiohttp.ClientTimeout``; None: no limit.
+            max_retries: How often a failed request is repeated where that is safe; 2, unless given.
+            default_headers: Headers for every request to the API.
+            default_query: Query parameters for every request to the API.
+            session: An ``aiohttp.ClientSession`` to use instead of own ones; it is never closed here.
+            max_connections: How many requests may be under way at once; others wait in a queue.
+            retry: A tenacity policy to use instead of the built-in one. Whatever it says, what may have been billed
+                is not repeated.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: an argument can't be, such as an empty token.
+        """
+        if bearer_token is not None and api_token is not None:
+            raise TypeError("pass bearer_token or api_token, not both: they mean the same")
+        token = api_token if bearer_token is None else bearer_token
+        if isinstance(max_connections, bool) or max_connections < 1:
+            raise ValueError(f"max_connections={max_connections} must be at least 1")
+        settings = Settings(
+            base_url=base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL,
+            token=token,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            default_query=default_query,
+            retry=retry,
+        )
+        self._transport = Transport(_checked(settings), Pool(session, max_connections))
+
+    def with_options(
+        self,
+        *,
+        bearer_token: str | UnsetType = UNSET,
+        base_url: str | UnsetType = UNSET,
+        timeout: float | aiohttp.ClientTimeout | UnsetType | None = UNSET,
+        max_retries: int | UnsetType | None = UNSET,
+        default_headers: Mapping[str, str] | UnsetType | None = UNSET,
+        default_query: Mapping[str, QueryValue] | UnsetType | None = UNSET,
+        retry: tenacity.AsyncRetrying | UnsetType | None = UNSET,
+    ) -> Self:
+        """Return a client with other options that shares this one's connections, and is closed with it.
+
+        Args:
+            bearer_token: The API token.
+            base_url: Where the API is.
+            timeout: Seconds for each attempt of a request, or an ``aiohttp.ClientTimeout``; None: no limit.
+            max_retries: How often a failed request is repeated where that is safe.
+            default_headers: Headers for every request to the API, instead of this client's.
+            default_query: Query parameters for every request to the API, instead of this client's.
+            retry: A tenacity policy.
+
+        Returns:
+            The client. What isn't passed is as in this one.
+        """
+        changes = {
+            "token": bearer_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "retry": retry,
+        }
+        changed = {name: value for name, value in changes.items() if value is not UNSET}
+        made = object.__new__(type(self))
+        made._transport = Transport(
+            _checked(msgspec.structs.replace(self._transport.settings, **changed)), self._transport.pool
+        )
+        return made
+
+    copy = with_options
+
+    # --- resources ---
+
+    @cached_property
+    def account(self) -> AsyncAccount:
+        """The account that the token belongs to."""
+        return AsyncAccount(self._transport)
+
+    @cached_property
+    def models(self) -> AsyncModels:
+        """Models, their versions, examples and READMEs."""
+        return AsyncModels(self._transport)
+
+    @cached_property
+    def predictions(self) -> AsyncPredictions:
+        """Predictions."""
+        return AsyncPredictions(self._transport)
+
+    # --- high-level calls ---
+
+    async def run(
+        self,
+        ref: str | Model | ModelVersion,
+        input: Mapping[str, Any] | UnsetType = UNSET,
+        *,
+        wait: bool | int = True,
+        time_limit: float | None = None,
+        cancel_on_abort: bool = True,
+        stream: bool | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Any:
+        """Run a model and return its output.
+
+        Args:
+            ref: ``owner/name`` (official models), ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            input: The model's inputs by name.
+            wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
+                to 60 seconds, or False. The output is awaited in any case.
+            time_limit: After how many seconds to give the prediction up. None: never.
+            cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
+                limit, a cancelled task, or Ctrl-C.
+            stream: Ask for a stream of the output; models that can stream do so without being asked.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The model's output: whatever JSON it is.
+
+        Raises:
+            ModelError: the prediction failed.
+            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            APITimeoutError: the time limit has passed, or a request took too long.
+            APIError: a call failed. The error has the ``prediction_id`` where there is one.
+            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        return await _run.run(
+            self._transport,
+            ref,
+            options,
+            input={} if input is UNSET else input,
+            wait=wait,
+            time_limit=time_limit,
+            cancel_on_abort=cancel_on_abort,
+            stream=stream,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            cancel_after=cancel_after,
+        )
+
+    # --- the life of a client ---
+
+    async def close(self) -> None:
+        """Close the connections of this client and of those made with ``with_options``. A session of one's own stays."""
+        await self._transport.pool.close()
+
+    def is_closed(self) -> bool:
+        """Return whether ``close`` was called."""
+        return self._transport.pool.closed
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._transport.settings.base_url}>"
+
+
+def _checked(settings: Settings) -> Settings:
+    check_timeout(settings.timeout)
+    if settings.max_retries is not None:
+        check_max_retries(settings.max_retries)
+    if settings.default_headers is not None:
+        check_headers("default_headers", settings.default_headers)
+    return msgspec.structs.replace(
+        settings,
+        base_url=check_base_url(settings.base_url),
+        token=None if settings.token is None else check_token(settings.token),
+    )

@@ -1,0 +1,100 @@
+"""Lists of the API, which come in pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from replicate_async._wire import Request
+from replicate_async.types import PageData
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator, Mapping
+
+    from replicate_async._arguments import QueryValue, RequestOptions
+    from replicate_async._transport import Transport
+
+T = TypeVar("T")
+
+
+class AsyncPage(Generic[T]):
+    """One page of a list; iterating it goes on through the pages that follow.
+
+    ``results`` are the page's things, ``next`` and ``previous`` the URLs of its neighbours, or None.
+    """
+
+    def __init__(self, transport: Transport, request: Request[AsyncPage[T]], data: PageData[T]) -> None:
+        self._transport = transport
+        self._request = request
+        self.results: list[T] = data.results
+        self.next: str | None = data.next
+        self.previous: str | None = data.previous
+
+    def has_next_page(self) -> bool:
+        """Return whether another page follows."""
+        return self.next is not None
+
+    async def get_next_page(self) -> AsyncPage[T]:
+        """Fetch the page that follows.
+
+        Raises:
+            RuntimeError: this is the last page.
+            APIError: the call failed.
+        """
+        if self.next is None:
+            raise RuntimeError("this is the last page: ask has_next_page() first")
+        # The URL carries the query of the first page already.
+        following = msgspec.structs.replace(self._request, path=self.next, query=None)
+        return await AsyncPaginator(self._transport, following)
+
+    async def iter_pages(self) -> AsyncIterator[AsyncPage[T]]:
+        """Yield this page and those that follow, each fetched when it is asked for."""
+        page = self
+        while True:
+            yield page
+            if not page.has_next_page():
+                return
+            page = await page.get_next_page()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Yield the things of this page and of those that follow."""
+        async for page in self.iter_pages():
+            for thing in page.results:
+                yield thing
+
+    def __repr__(self) -> str:
+        more = ", more follow" if self.has_next_page() else ""
+        return f"<{type(self).__name__} of {len(self.results)}{more}>"
+
+
+class AsyncPaginator(Generic[T]):
+    """A list that is about to be fetched: await it for the first page, or iterate it for the things of all pages."""
+
+    def __init__(self, transport: Transport, request: Request[AsyncPage[T]]) -> None:
+        self._transport = transport
+        self._request = request
+        request.then = self._page
+
+    def _page(self, data: PageData[T]) -> AsyncPage[T]:
+        return AsyncPage(self._transport, self._request, data)
+
+    def __await__(self) -> Generator[Any, None, AsyncPage[T]]:
+        """Fetch the first page."""
+        return self._transport.call(self._request).__await__()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Yield the things of all pages; each page is fetched when it is reached."""
+        async for thing in await self:
+            yield thing
+
+
+def paginate(
+    transport: Transport,
+    path: str,
+    page_type: type[PageData[T]],
+    options: RequestOptions,
+    query: Mapping[str, QueryValue] | None = None,
+) -> AsyncPaginator[T]:
+    """Return the list at a path."""
+    return AsyncPaginator(transport, Request("GET", path, page_type, options, query=query))

@@ -1,0 +1,35 @@
+"""The account that the token belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_async._wire import Request
+from replicate_async.resources._resource import AsyncResource
+from replicate_async.types import Account
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from replicate_async._arguments import RequestOptions
+
+
+class AsyncAccount(AsyncResource):
+    """Who one is."""
+
+    async def get(self, **options: Unpack[RequestOptions]) -> Account:
+        """Fetch the user or organization that the token belongs to.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The account.
+
+        Raises:
+            AuthenticationError: the token is not valid.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#account.get
+        """
+        return await self._transport.call(Request("GET", "/account", Account, options))

@@ -1,0 +1,205 @@
+"""Predictions: models at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+from msgspec import UNSET, UnsetType
+
+from replicate_async import _waiting
+from replicate_async._arguments import (
+    RequestOptions,
+    check_choice,
+    check_events,
+    check_input,
+    creation_headers,
+    given,
+    path,
+)
+from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._wire import Request
+from replicate_async.errors import APITimeoutError
+from replicate_async.resources._resource import AsyncResource
+from replicate_async.types import PageData, Prediction, WebhookEvent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class AsyncPredictions(AsyncResource):
+    """Create, follow and cancel predictions."""
+
+    async def create(
+        self,
+        *,
+        version: str,
+        input: Mapping[str, Any],
+        stream: bool | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        prefer: str | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Prediction:
+        """Start a prediction with a model version, or with an official model.
+
+        Args:
+            version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
+            input: The model's inputs by name.
+            stream: Ask for a stream of the output; models that can stream do so without being asked.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
+                otherwise 60) seconds.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of the request.
+
+        Returns:
+            The prediction, done or not.
+
+        Raises:
+            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+            ValueError: an argument is outside of what the API documents.
+            APIError: the call failed. It is repeated only where it can't have started a prediction.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        return await self._transport.call(
+            prediction_request(
+                "/predictions",
+                options,
+                version=version,
+                input=input,
+                stream=stream,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+                prefer=prefer,
+                cancel_after=cancel_after,
+            )
+        )
+
+    async def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
+        """Fetch a prediction.
+
+        Args:
+            prediction_id: The prediction's id.
+            **options: Options of the request.
+
+        Returns:
+            The prediction as it is now. An hour after its end its input, output and logs are gone.
+
+        Raises:
+            NotFoundError: there is no such prediction.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#predictions.get
+        """
+        at = path("/predictions/{prediction_id}", prediction_id=prediction_id)
+        return await self._transport.call(Request("GET", at, Prediction, options))
+
+    def list(
+        self,
+        *,
+        created_after: datetime | str | UnsetType = UNSET,
+        created_before: datetime | str | UnsetType = UNSET,
+        source: Literal["web"] | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncPaginator[Prediction]:
+        """List one's predictions, newest first, 100 a page.
+
+        Args:
+            created_after: Only those created at that time or later: an aware datetime or ISO 8601.
+            created_before: Only those created before that time.
+            source: ``"web"``: only those made on the website.
+            **options: Options of the request.
+
+        Returns:
+            The list: ``await`` it for its first page, or iterate it for all its predictions.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#predictions.list
+        """
+        check_choice("source", source, ("web",))
+        query = given(created_after=created_after, created_before=created_before, source=source)
+        return paginate(self._transport, "/predictions", PageData[Prediction], options, query)
+
+    async def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
+        """Cancel a prediction. One that has ended stays as it is.
+
+        Args:
+            prediction_id: The prediction's id.
+            **options: Options of the request.
+
+        Returns:
+            The prediction, canceled or about to be.
+
+        Raises:
+            NotFoundError: there is no such prediction.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#predictions.cancel
+        """
+        return await self._transport.call(_waiting.cancel_request(prediction_id, options))
+
+    async def wait(
+        self,
+        prediction: Prediction | str,
+        *,
+        time_limit: float | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Prediction:
+        """Wait until a prediction has ended, however it ends.
+
+        Args:
+            prediction: The prediction, or its id.
+            time_limit: After how many seconds to stop waiting; the prediction goes on. None: never.
+            **options: Options of each request.
+
+        Returns:
+            The prediction in its final status.
+
+        Raises:
+            APITimeoutError: the time limit has passed; the error has the ``prediction_id``.
+            APIError: a call failed; the error has the ``prediction_id``.
+
+        Source: https://replicate.com/docs/reference/http#predictions.get
+        """
+
+        async def fetch(prediction_id: str) -> Prediction:
+            return await self.get(prediction_id, **options)
+
+        known = await fetch(prediction) if isinstance(prediction, str) else prediction
+        with anyio.move_on_after(time_limit):
+            return await _waiting.until_done(self._transport, known, fetch)
+        raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=known.id)
+
+
+def prediction_request(
+    at: str,
+    options: RequestOptions,
+    *,
+    input: Mapping[str, Any],
+    stream: bool | UnsetType,
+    webhook: str | UnsetType,
+    webhook_events_filter: Sequence[WebhookEvent] | UnsetType,
+    prefer: str | UnsetType,
+    cancel_after: str | int | UnsetType,
+    version: str | UnsetType = UNSET,
+) -> Request[Prediction]:
+    """Describe the call that starts a prediction: of a version, a model or a deployment."""
+    check_events(webhook_events_filter)
+    headers, hold = creation_headers(prefer, cancel_after)
+    body = given(
+        version=version,
+        input=check_input(input),
+        stream=stream,
+        webhook=webhook,
+        webhook_events_filter=webhook_events_filter,
+    )
+    return Request("POST", at, Prediction, options, headers=headers, json=body, hold=hold, creates=True)
