@@ -1,0 +1,119 @@
+"""An async-first SDK for Replicate's HTTP API, with a blocking client generated from the same code.
+
+``AsyncReplicate`` and ``Replicate`` are the clients. The functions and resources of this module
+(``replicate_async.run(...)``, ``replicate_async.predictions.get(...)``) use a ``Replicate`` that is made on first use.
+
+Importing this package loads none of its parts: each is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from replicate_async._version import __version__
+
+if TYPE_CHECKING:
+    from replicate_async import errors, types
+    from replicate_async._arguments import RequestOptions
+    from replicate_async._client import AsyncReplicate
+    from replicate_async._client import AsyncReplicate as AsyncClient
+    from replicate_async._pages import AsyncPage, AsyncPaginator
+    from replicate_async._sync import Accounts, Models, Page, Predictions, Replicate, default_client, run
+    from replicate_async._sync import Replicate as Client
+    from replicate_async._wire import APIResponse
+    from replicate_async.errors import (
+        APIConnectionError,
+        APIError,
+        APIResponseValidationError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConflictError,
+        InternalServerError,
+        ModelError,
+        NotFoundError,
+        PermissionDeniedError,
+        PredictionCanceledError,
+        RateLimitError,
+        ReplicateError,
+        UnprocessableEntityError,
+        WebhookVerificationError,
+    )
+
+    account: Accounts
+    models: Models
+    predictions: Predictions
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponse",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncClient",
+    "AsyncPage",
+    "AsyncPaginator",
+    "AsyncReplicate",
+    "AuthenticationError",
+    "BadRequestError",
+    "Client",
+    "ConflictError",
+    "InternalServerError",
+    "ModelError",
+    "NotFoundError",
+    "Page",
+    "PermissionDeniedError",
+    "PredictionCanceledError",
+    "RateLimitError",
+    "Replicate",
+    "ReplicateError",
+    "RequestOptions",
+    "UnprocessableEntityError",
+    "WebhookVerificationError",
+    "__version__",
+    "account",
+    "default_client",
+    "errors",
+    "models",
+    "predictions",
+    "run",
+    "types",
+]
+
+# Where each name is, and under which name there. What isn't listed is an attribute of the default client.
+_HOMES = {
+    "_arguments": ("RequestOptions",),
+    "_client": ("AsyncReplicate",),
+    "_pages": ("AsyncPage", "AsyncPaginator"),
+    "_sync": ("Page", "Replicate", "default_client", "run"),
+    "_wire": ("APIResponse",),
+}
+_ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
+_MODULES = ("errors", "types")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    wanted = _ALIASES.get(name, name)
+    home = next((home for home, names in _HOMES.items() if wanted in names), None)
+    if home is None:
+        errors_module = import_module(f"{__name__}.errors")
+        if hasattr(errors_module, wanted):
+            value = getattr(errors_module, wanted)
+        else:
+            # A resource: looked up each time, so that a new default client takes effect.
+            return getattr(import_module(f"{__name__}._sync").default_client(), name)
+    else:
+        value = getattr(import_module(f"{__name__}.{home}"), wanted)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

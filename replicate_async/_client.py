@@ -22,7 +22,7 @@ from replicate_async._arguments import (
 )
 from replicate_async._transport import DEFAULT_MAX_CONNECTIONS, DEFAULT_TIMEOUT, Pool, Settings, Transport
 from replicate_async._wire import APIResponse, Request
-from replicate_async.resources.account import AsyncAccount
+from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.types import Model, ModelVersion, WebhookEvent
@@ -41,10 +41,10 @@ BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
 
 
 class AsyncReplicate:
-    """A client of Replicate's API for asyncio.
+    """A client of Replicate's API.
 
-    It opens no connection before its first call, may be used under any number of event loops, and is closed with
-    ``async with`` or ``await close()``.
+    It opens no connection before its first call, may be used from any number of threads and event loops, and is
+    closed by ``close()`` or as a context manager.
     """
 
     def __init__(
@@ -142,9 +142,9 @@ class AsyncReplicate:
     # --- resources ---
 
     @cached_property
-    def account(self) -> AsyncAccount:
+    def account(self) -> AsyncAccounts:
         """The account that the token belongs to."""
-        return AsyncAccount(self._transport)
+        return AsyncAccounts(self._transport)
 
     @cached_property
     def models(self) -> AsyncModels:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from replicate_async._arguments import RequestOptions
 
 
-class AsyncAccount(AsyncResource):
+class AsyncAccounts(AsyncResource):
     """Who one is."""
 
     async def get(self, **options: Unpack[RequestOptions]) -> Account:

@@ -57,7 +57,7 @@ class AsyncModels(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            The list: ``await`` it for its first page, or iterate it for all its models.
+            The list: iterate it for all its models; its first page has ``results``.
 
         Raises:
             APIError: the call failed.
@@ -128,7 +128,7 @@ class AsyncModels(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            The list: ``await`` it for its first page, or iterate it for all its models.
+            The list: iterate it for all its models; its first page has ``results``.
 
         Raises:
             APIError: the call failed.
@@ -242,7 +242,7 @@ class AsyncModelExamples(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            The list: ``await`` it for its first page, or iterate it for all its predictions.
+            The list: iterate it for all its predictions; its first page has ``results``.
 
         Raises:
             NotFoundError: there is no such model.
@@ -350,7 +350,7 @@ class AsyncModelVersions(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            The list: ``await`` it for its first page, or iterate it for all its versions.
+            The list: iterate it for all its versions; its first page has ``results``.
 
         Raises:
             NotFoundError: there is no such model.

@@ -118,7 +118,7 @@ class AsyncPredictions(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            The list: ``await`` it for its first page, or iterate it for all its predictions.
+            The list: iterate it for all its predictions; its first page has ``results``.
 
         Raises:
             APIError: the call failed.

@@ -1,0 +1,160 @@
+"""From blocking code into asyncio: one event loop in one background thread, shared by all blocking clients.
+
+The thread starts with the first call, and is a daemon: a program never waits for it. A call hands its coroutine over
+with ``call_soon_threadsafe`` and sleeps on a plain lock, which is the cheapest way there and back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+T = TypeVar("T")
+
+_CLEANUP_SECONDS = 1.5  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
+
+_starting = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
+_exiting = False
+_inherited: list[Any] = []
+
+
+def run(awaitable: Awaitable[T]) -> T:
+    """Run an awaitable on the background loop and return its result; the caller's thread waits.
+
+    Raises:
+        RuntimeError: called from the background loop itself, which would wait for itself for ever.
+    """
+    loop = _loop if _loop is not None else _start()
+    if threading.current_thread() is _thread:
+        _discard(awaitable)
+        raise RuntimeError(
+            "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
+            "use AsyncReplicate there"
+        )
+    done = threading.Lock()
+    done.acquire()
+    value: Any = None
+    failure: BaseException | None = None
+    task: asyncio.Task[None] | None = None
+
+    async def drive() -> None:
+        nonlocal value, failure
+        try:
+            value = await awaitable
+        except BaseException as error:  # SystemExit too: it is the caller's, and would end the loop
+            failure = error
+
+    def start() -> None:
+        nonlocal task
+        task = loop.create_task(drive())
+        # Not at the end of drive(): a task that is cancelled before its first step never gets there.
+        task.add_done_callback(finish)
+
+    def finish(ended: asyncio.Task[None]) -> None:
+        nonlocal failure
+        if ended.cancelled():
+            failure = asyncio.CancelledError()
+        # At exit only daemon threads can still be waiting: awake, they would print tracebacks.
+        if not _exiting:
+            done.release()
+
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    # The coroutine sees the caller's context variables.
+    loop.call_soon_threadsafe(start, context=contextvars.copy_context())
+    try:
+        _wait(done)
+    except BaseException:
+        # Ctrl-C, or what a signal handler raised: stop the coroutine and leave it some time for its cleanup.
+        loop.call_soon_threadsafe(cancel)
+        done.acquire(timeout=_CLEANUP_SECONDS)
+        raise
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            failure = None  # an exception that refers to its own frame would live until the next collection
+    return value  # type: ignore[no-any-return]
+
+
+if sys.platform == "win32":
+
+    def _wait(lock: threading.Lock) -> None:
+        # There, Ctrl-C does not interrupt a thread that waits for a lock.
+        while not lock.acquire(timeout=0.1):
+            pass
+
+else:
+
+    def _wait(lock: threading.Lock) -> None:
+        lock.acquire()
+
+
+def _discard(awaitable: Awaitable[Any]) -> None:
+    """Say goodbye to what will never be awaited, without the warning."""
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()
+
+
+def _start() -> asyncio.AbstractEventLoop:
+    global _loop, _thread
+    with _starting:
+        if _loop is None:
+            if _exiting:
+                raise RuntimeError("the program is ending: no more calls can be made")
+            loop = asyncio.new_event_loop()
+            _thread = threading.Thread(target=_serve, args=(loop,), name="replicate_async", daemon=True)
+            _thread.start()
+            _loop = loop
+        return _loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        # As asyncio.run() ends: what is under way is cancelled, then the clients' connections close.
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_SECONDS / 2))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+@atexit.register
+def _stop() -> None:
+    """Let the loop close its connections, but don't wait for it for long."""
+    global _exiting, _loop
+    _exiting = True
+    loop, _loop = _loop, None
+    if loop is not None and _thread is not None:
+        loop.call_soon_threadsafe(loop.stop)
+        _thread.join(_CLEANUP_SECONDS)
+
+
+def _after_fork() -> None:
+    """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
+    global _starting, _loop, _thread
+    # Kept alive: collecting the loop would edit the epoll set that parent and child share.
+    _inherited.append((_loop, _thread))
+    _starting = threading.Lock()
+    _loop = _thread = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
