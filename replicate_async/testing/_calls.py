@@ -40,7 +40,7 @@ class Call:
     def decode(self, shape: type[T]) -> T:
         """Return the body as a struct, or raise the problem that the API answers with."""
         try:
-            return msgspec.json.decode(self.body, type=shape)
+            return msgspec.json.decode(self.body or b"{}", type=shape)
         except msgspec.ValidationError as error:
             raise Problem(422, str(error), title="Validation failed") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,15 +1,94 @@
-"""The operations on models and the account."""
+"""The operations on models, their versions and collections, and on the search for them."""
 
 from __future__ import annotations
 
-from ._calls import Answer, Call, Problem, json_answer
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from replicate_async.types import SearchCollection, SearchModel, SearchModelMetadata, SearchPage, SearchResults
+
+from ._calls import Answer, Call, Problem, empty_answer, json_answer
 from ._pages import page
 from ._store import HostedModel, Store
 
+_PAGES = [
+    SearchPage(name="HTTP API reference", href="/docs/reference/http"),
+    SearchPage(name="Get started with Python", href="/docs/get-started/python"),
+    SearchPage(name="Webhooks", href="/docs/topics/webhooks"),
+]
 
-async def get_account(store: Store, _call: Call) -> Answer:
-    """Get the account that the token belongs to."""
-    return json_answer(store.account)
+
+class CreateModel(msgspec.Struct):
+    """The body of ``models.create``."""
+
+    owner: str
+    name: str
+    visibility: str
+    hardware: str
+    description: str | None = None
+    github_url: str | None = None
+    paper_url: str | None = None
+    license_url: str | None = None
+    cover_image_url: str | None = None
+
+
+class UpdateModel(msgspec.Struct):
+    """The body of ``models.update``; what isn't in it stays."""
+
+    description: str | UnsetType | None = UNSET
+    readme: str | UnsetType | None = UNSET
+    github_url: str | UnsetType | None = UNSET
+    paper_url: str | UnsetType | None = UNSET
+    weights_url: str | UnsetType | None = UNSET
+    license_url: str | UnsetType | None = UNSET
+
+
+async def list_(store: Store, call: Call) -> Answer:
+    """List public models."""
+    if "query" in call.query:  # a further page of a search
+        return _search_page(store, call, call.query["query"])
+    sort_by = _choice(call, "sort_by", ("latest_version_created_at", "model_created_at"))
+    descending = _choice(call, "sort_direction", ("desc", "asc")) == "desc"
+    entries: list[tuple[tuple[float, int], HostedModel]] = []
+    for (number,), model in store.models.newest_first():
+        moment = model.created_at
+        if sort_by == "latest_version_created_at" and model.latest is not None:
+            moment = model.latest.record.created_at
+        if model.record.visibility == "public":
+            entries.append(((moment.timestamp(), number), model))
+    entries.sort(key=lambda entry: entry[0], reverse=descending)
+    return page(store, call, [(key, model.record) for key, model in entries], descending=descending)
+
+
+async def create(store: Store, call: Call) -> Answer:
+    """Create a model without versions."""
+    body = call.decode(CreateModel)
+    if body.visibility not in {"public", "private"}:
+        raise Problem(422, f"visibility: expected public or private, got {body.visibility!r}")
+    check_hardware(store, body.hardware)
+    if body.owner != store.account.username:
+        raise Problem(403, f"owner: the token belongs to {store.account.username}, not to {body.owner}")
+    name = f"{body.owner}/{body.name}"
+    if name in store.models:
+        raise Problem(409, f"A model with the name {name} exists already.")
+    about = msgspec.structs.asdict(body)
+    hardware = about.pop("hardware")
+    del about["owner"], about["name"]
+    try:
+        model = store.add_model(name, **about)
+    except ValueError as error:
+        raise Problem(422, f"name: {error}") from None
+    model.hardware = hardware
+    return json_answer(model.record, 201)
+
+
+async def search_models(store: Store, call: Call) -> Answer:
+    """List the public models that the text in the body finds."""
+    if call.headers.get("Content-Type", "").startswith("application/json"):
+        return _search_page(store, call, call.decode(str))  # how the official SDK sends it
+    return _search_page(store, call, call.body.decode("utf-8", "replace"))
 
 
 async def get(store: Store, call: Call) -> Answer:
@@ -17,27 +96,161 @@ async def get(store: Store, call: Call) -> Answer:
     return json_answer(_find(store, call).record)
 
 
+async def update(store: Store, call: Call) -> Answer:
+    """Change what is said about a model."""
+    body = call.decode(UpdateModel)
+    model = _owned(store, _find(store, call))
+    for name, value in msgspec.structs.asdict(body).items():
+        if value is UNSET:
+            continue
+        if name == "readme":
+            model.readme = value or ""
+        else:
+            setattr(model.record, name, value)
+    return json_answer(model.record)
+
+
+async def delete(store: Store, call: Call) -> Answer:
+    """Delete a model: one's own, private and without versions."""
+    model = _private(_owned(store, _find(store, call)))
+    if model.versions:
+        raise Problem(409, f"{model.name} has versions: delete them first.")
+    store.models.remove(model.name)
+    return empty_answer(204)
+
+
+async def list_examples(store: Store, call: Call) -> Answer:
+    """List a model's example predictions."""
+    return page(store, call, _find(store, call).examples.newest_first())
+
+
+async def get_readme(store: Store, call: Call) -> Answer:
+    """Get a model's README."""
+    return Answer(_find(store, call).readme.encode(), content_type="text/plain")
+
+
 async def list_versions(store: Store, call: Call) -> Answer:
     """List a model's versions, newest first."""
-    model = _find(store, call)
-    _versioned(model)
-    return page(store, call, [(number, version.record) for number, version in model.versions.newest_first()])
+    model = _addressable(_find(store, call))
+    return page(store, call, [(key, version.record) for key, version in model.versions.newest_first()])
 
 
 async def get_version(store: Store, call: Call) -> Answer:
     """Get a version of a model."""
-    model = _find(store, call)
-    _versioned(model)
+    model = _addressable(_find(store, call))
+    return json_answer(model.versions[find_version(model, call)].record)
+
+
+async def delete_version(store: Store, call: Call) -> Answer:
+    """Delete a version with its predictions: of one's own private model, and not deployed."""
+    model = _private(_owned(store, _find(store, call)))
+    version_id = find_version(model, call)
+    for name, deployment in store.deployments.items():
+        if deployment.current_release is not None and deployment.current_release.version == version_id:
+            raise Problem(409, f"The deployment {name} uses this version.")
+    store.remove_version(model, version_id)
+    return empty_answer(202)
+
+
+async def list_collections(store: Store, call: Call) -> Answer:
+    """List collections, without their models."""
+    return page(store, call, store.collections.newest_first())
+
+
+async def get_collection(store: Store, call: Call) -> Answer:
+    """Get a collection with its models: on this server, all public ones."""
+    slug = call.path_arguments["collection_slug"]
+    if slug not in store.collections:
+        raise Problem(404, f"There is no collection {slug} on this server, only {', '.join(store.collections)}.")
+    records = [model.record for model in store.models.values() if model.record.visibility == "public"]
+    return json_answer(msgspec.structs.replace(store.collections[slug], models=records))
+
+
+async def search(store: Store, call: Call) -> Answer:
+    """Search models, collections and pages of the documentation."""
+    query = call.query.get("query")
+    if query is None:
+        raise Problem(422, "query: required")
+    limit = call.query.get("limit", "20")
+    if not limit.isdecimal() or not 1 <= int(limit) <= 50:
+        raise Problem(422, f"limit: expected 1 to 50, got {limit!r}")
+    found = [model for _, model in store.models.newest_first() if _matches(query, model)][: int(limit)]
+    return json_answer(
+        SearchResults(
+            query=query,
+            models=[
+                SearchModel(
+                    model=model.record,
+                    metadata=SearchModelMetadata(
+                        generated_description=model.record.description, tags=model.record.name.split("-"), score=1.0
+                    ),
+                )
+                for model in found
+            ],
+            collections=[
+                SearchCollection(name=collection.name, slug=collection.slug, description=collection.description)
+                for collection in store.collections.values()
+                if _contains(query, (collection.name, collection.slug, collection.description))
+            ],
+            pages=[thing for thing in _PAGES if _contains(query, (thing.name, thing.href))],
+        )
+    )
+
+
+def check_hardware(store: Store, sku: str) -> None:
+    """Raise the API's 422 unless there is such hardware."""
+    skus = [hardware.sku for hardware in store.hardware]
+    if sku not in skus:
+        raise Problem(422, f"hardware: expected one of {', '.join(skus)}, got {sku!r}")
+
+
+def find_version(model: HostedModel, call: Call) -> str:
+    """Return the id of the version that the path names, or raise the API's 404."""
     version_id = call.path_arguments["version_id"]
     if version_id not in model.versions:
-        raise Problem(404, f"The model {model.name} has no version {version_id}. It has: {', '.join(model.versions)}.")
-    return json_answer(model.versions[version_id].record)
+        known = ", ".join(model.versions) or "none"
+        raise Problem(404, f"The model {model.name} has no version {version_id}. Its versions: {known}.")
+    return version_id
 
 
 def _find(store: Store, call: Call) -> HostedModel:
     return store.model(call.path_arguments["model_owner"], call.path_arguments["model_name"])
 
 
-def _versioned(model: HostedModel) -> None:
+def _addressable(model: HostedModel) -> HostedModel:
     if model.record.is_official:
         raise Problem(404, f"{model.name} is an official model: its versions can't be addressed.")
+    return model
+
+
+def _owned(store: Store, model: HostedModel) -> HostedModel:
+    if model.record.owner != store.account.username:
+        raise Problem(403, f"{model.name} does not belong to {store.account.username}.")
+    return model
+
+
+def _private(model: HostedModel) -> HostedModel:
+    if model.record.visibility != "private":
+        raise Problem(403, f"{model.name} is public: only private models and their versions can be deleted.")
+    return model
+
+
+def _choice(call: Call, name: str, choices: tuple[str, ...]) -> str:
+    value = call.query.get(name, choices[0])
+    if value not in choices:
+        raise Problem(422, f"{name}: expected {' or '.join(choices)}, got {value!r}")
+    return value
+
+
+def _search_page(store: Store, call: Call, query: str) -> Answer:
+    found = [(key, model.record) for key, model in store.models.newest_first() if _matches(query, model)]
+    return page(store, call, found, query=query)
+
+
+def _matches(query: str, model: HostedModel) -> bool:
+    return model.record.visibility == "public" and _contains(query, (model.name, model.record.description))
+
+
+def _contains(query: str, texts: Iterable[str | None]) -> bool:
+    text = " ".join(text for text in texts if text).lower()
+    return all(word in text for word in query.lower().split())

@@ -158,6 +158,10 @@ class Runner:
         else:
             job.end("succeeded")
 
+    async def call(self, job: Job[Any], function: ModelFunction, arguments: dict[str, Any]) -> Any:
+        """Call a function that returns once; what it prints becomes the job's logs."""
+        return await function.call(arguments, self._workers, job.log)
+
     async def predict(
         self,
         job: Job[Prediction],
@@ -172,7 +176,7 @@ class Runner:
             await self.clock.sleep(startup)
         job.start()
         if not function.streams:
-            result = await function.call(arguments, self._workers, job.log)
+            result = await self.call(job, function, arguments)
             if output_delay:
                 await self.clock.sleep(output_delay)
             job.output(to_output(result, self._publish))

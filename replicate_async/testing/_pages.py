@@ -35,11 +35,19 @@ def _read(text: str) -> _Cursor:
         raise Problem(400, f"The cursor {text!r} is not one of this API") from None
 
 
-def page(store: Store, call: Call, entries: Iterable[tuple[Sequence[Key], T]], *, descending: bool = True) -> Answer:
+def page(
+    store: Store,
+    call: Call,
+    entries: Iterable[tuple[Sequence[Key], T]],
+    *,
+    descending: bool = True,
+    **filters: str,
+) -> Answer:
     """Answer with the page that the call's cursor names.
 
-    ``entries`` come sorted, with the key that they are sorted by. A cursor names a key, not a place in the list, so things that
-    come or go between two pages are neither shown twice nor hide others.
+    ``entries`` come sorted, with the key that they are sorted by. A cursor names a key, not a place in the list, so
+    things that come or go between two pages are neither shown twice nor hide others. ``filters`` go into the query of
+    the URLs of other pages.
     """
     keyed = [(list(key), thing) for key, thing in entries]
     first, last = 0, store.page_size
@@ -56,12 +64,14 @@ def page(store: Store, call: Call, entries: Iterable[tuple[Sequence[Key], T]], *
     return json_answer(
         PageData(
             results=[thing for _, thing in window],
-            next=_url(store, call, _Cursor(window[-1][0])) if window and last < len(keyed) else None,
-            previous=_url(store, call, _Cursor(window[0][0], True)) if window and first > 0 else None,
+            next=_url(store, call, _Cursor(window[-1][0]), filters) if window and last < len(keyed) else None,
+            previous=_url(store, call, _Cursor(window[0][0], backwards=True), filters)
+            if window and first > 0
+            else None,
         )
     )
 
 
-def _url(store: Store, call: Call, cursor: _Cursor) -> str:
-    query = {**call.query, "cursor": str(cursor)}
+def _url(store: Store, call: Call, cursor: _Cursor, filters: dict[str, str]) -> str:
+    query = {**call.query, **filters, "cursor": str(cursor)}
     return f"{store.url}{call.path}?{urlencode(query)}"

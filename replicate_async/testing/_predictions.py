@@ -53,12 +53,9 @@ async def create_on_model(store: Store, call: Call) -> Answer:
 async def create_on_deployment(store: Store, call: Call) -> Answer:
     """Run what a deployment deploys."""
     body = call.decode(CreateOnModel)
-    name = "{deployment_owner}/{deployment_name}".format_map(call.path_arguments)
-    deployment = store.deployments.get(name)
-    if deployment is None or deployment.current_release is None:
-        raise Problem(404, f"There is no deployment {name} on this server.")
-    model, version = store.versions[deployment.current_release.version or ""]
-    return await _create(store, call, body, model, version, name)
+    deployment, release, _ = store.deployment(call)
+    model, version = store.versions[release.version or ""]
+    return await _create(store, call, body, model, version, f"{deployment.owner}/{deployment.name}")
 
 
 async def list_(store: Store, call: Call) -> Answer:
@@ -118,7 +115,7 @@ def _resolve(store: Store, reference: str) -> tuple[HostedModel, Version]:
         if not model.record.is_official:
             raise Problem(
                 422,
-                f"version: {reference} is not an official model, so it needs a version: {reference}:{version.record.id}",
+                f"version: {reference} is no official model, so it needs a version: {reference}:{version.record.id}",
                 title="Invalid version or not permitted",
             )
         return model, version
@@ -126,7 +123,7 @@ def _resolve(store: Store, reference: str) -> tuple[HostedModel, Version]:
     if found is None or (name and found[0].name != name):
         raise Problem(
             422,
-            f"version: the version {reference} does not exist, or you are not permitted to use it. {store.registered()}",
+            f"version: {reference} does not exist, or you are not permitted to use it. {store.registered()}",
             title="Invalid version or not permitted",
         )
     return found

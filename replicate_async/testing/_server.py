@@ -91,6 +91,19 @@ class LocalServer:
         """
         return ServerProcess(target, **options)
 
+    def sign_download(self, file_id: str, expires_in: float = 3600.0) -> dict[str, str]:
+        """Return what ``files.download`` asks for in the query: owner, expiry and signature.
+
+        The API gives these out in URLs only; here they can be had for any uploaded file.
+
+        Args:
+            file_id: The file's id.
+            expires_in: For how many seconds the signature is valid.
+        """
+        expiry = int(self._store.clock.now().timestamp() + expires_in)
+        signature = self._store.sign_download(file_id, expiry)
+        return {"owner": self._store.account.username, "expiry": str(expiry), "signature": signature}
+
     def model(
         self,
         name: str,
@@ -99,6 +112,7 @@ class LocalServer:
         official: bool = False,
         description: str | None = None,
         visibility: str = "public",
+        train: Callable[..., Any] | None = None,
         inline: bool = False,
         startup: float = 0.0,
         output_delay: float = 0.0,
@@ -118,6 +132,8 @@ class LocalServer:
             official: Whether the model runs by name only, with its version hidden.
             description: What the model is about; by default the first line of the function's docstring.
             visibility: ``public`` or ``private``.
+            train: What a training of this version runs, with the training's input as arguments; it may return the
+                weights as a file. Without it a training succeeds at once, whatever its input.
             inline: Call a plain function on the server's own loop: faster by the hand-over to a thread, but what
                 the function waits for, the whole server waits for.
             startup: Seconds that a prediction stays in ``starting``.
@@ -142,6 +158,7 @@ class LocalServer:
             model.readme = readme or model.readme
             added = self._store.add_version(model, hosted_function, version)
             added.startup, added.output_delay = startup, output_delay
+            added.train = ModelFunction(train) if train else None
             for inputs, output in examples:
                 self._store.add_example(model, added, dict(inputs), to_output(output, self._store.publish))
             return function

@@ -18,6 +18,8 @@ from replicate_async.types import (
     Account,
     Collection,
     Deployment,
+    DeploymentConfiguration,
+    DeploymentRelease,
     File,
     Hardware,
     Model,
@@ -28,7 +30,7 @@ from replicate_async.types import (
     Training,
 )
 
-from ._calls import Problem
+from ._calls import Call, Problem
 from ._clock import Clock
 from ._files import OutputFile, read_data_uri
 from ._functions import ModelFunction
@@ -84,6 +86,7 @@ class Version:
 
     record: ModelVersion
     function: ModelFunction
+    train: ModelFunction | None = None
     startup: float = 0
     output_delay: float = 0
 
@@ -96,7 +99,6 @@ class HostedModel:
     created_at: datetime
     hardware: str = "cpu"
     readme: str = ""
-    train: ModelFunction | None = None
     versions: Table[Version] = field(default_factory=Table[Version])
     examples: Table[Prediction] = field(default_factory=Table[Prediction])
 
@@ -117,7 +119,6 @@ class StoredFile:
 
     record: File
     content: bytes
-    name: str
 
 
 class Store:
@@ -217,6 +218,17 @@ class Store:
         """Return a sentence that lists the models."""
         return f"Registered models: {', '.join(self.models) or 'none'}."
 
+    def deployment(self, call: Call) -> tuple[Deployment, DeploymentRelease, DeploymentConfiguration]:
+        """Return the deployment that the path names, with its release, or raise the API's 404."""
+        owner, name = call.path_arguments["deployment_owner"], call.path_arguments["deployment_name"]
+        deployment = self.deployments.get(f"{owner}/{name}")
+        if deployment is None:
+            known = ", ".join(self.deployments) or "none"
+            raise Problem(404, f"There is no deployment {owner}/{name} on this server. Deployments: {known}.")
+        release = deployment.current_release
+        assert release is not None and release.configuration is not None
+        return deployment, release, release.configuration
+
     # Predictions and trainings
 
     def new_id(self) -> str:
@@ -304,15 +316,24 @@ class Store:
         """Return a URL for a model's output file."""
         return file.data_uri()
 
+    def live_files(self) -> Table[StoredFile]:
+        """Return the uploaded files, after removing those that have expired."""
+        now = self.clock.now()
+        expiries = [(file_id, file.record.expires_at) for file_id, file in self.files.items()]
+        for file_id, expiry in expiries:
+            if expiry is not None and expiry <= now:
+                self.files.remove(file_id)
+        return self.files
+
     def open_file(self, url: str) -> Path:
         """Return a file on disk with the content of a URL in an input; ``ValueError`` if it can't be had."""
         if url.startswith("data:"):
             content, name = read_data_uri(url).data, "input"
         elif url.startswith(f"{self.url}/v1/files/"):
-            stored = self.files.get(url.rpartition("/")[2])
+            stored = self.live_files().get(url.rpartition("/")[2])
             if stored is None:
                 raise ValueError(f"There is no file {url}")
-            content, name = stored.content, Path(stored.name).name or "input"
+            content, name = stored.content, Path(stored.record.name or "").name or "input"
         else:
             raise ValueError("This server fetches nothing: give a data URI or one of its own files")
         if self._folder is None:

@@ -1,0 +1,99 @@
+"""The operations on trainings."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from replicate_async.types import Training, TrainingOutput, TrainingUrls, WebhookEvent
+
+from ._calls import Answer, Call, Problem, json_answer
+from ._catalog import find_version
+from ._functions import to_output
+from ._jobs import Job
+from ._pages import page
+from ._predictions import check_webhook
+from ._store import HostedModel, Store, Version
+
+
+class CreateTraining(msgspec.Struct):
+    """The body of ``trainings.create``."""
+
+    destination: str
+    input: dict[str, Any]
+    webhook: str | None = None
+    webhook_events_filter: list[WebhookEvent] | None = None
+
+
+async def create(store: Store, call: Call) -> Answer:
+    """Train a version of a model; what comes out is a version of the destination."""
+    body = call.decode(CreateTraining)
+    model = store.model(call.path_arguments["model_owner"], call.path_arguments["model_name"])
+    version = model.versions[find_version(model, call)]
+    destination = store.models.get(body.destination)
+    if destination is None:
+        raise Problem(404, f"destination: there is no model {body.destination} on this server. {store.registered()}")
+    if destination.record.owner != store.account.username:
+        raise Problem(403, f"destination: {destination.name} does not belong to {store.account.username}")
+    check_webhook(body.webhook)
+    arguments = version.train.signature.arguments(body.input, store.open_file) if version.train else {}
+    training = _new(store, model, version, body.input)
+    job = Job(training, store.clock)
+    job.webhook, job.webhook_events = body.webhook, body.webhook_events_filter
+    store.trainings.add(training.id, training)
+    store.jobs[training.id] = job
+
+    async def work(job: Job[Training]) -> None:
+        if version.startup:
+            await store.clock.sleep(version.startup)
+        job.start()
+        weights = await store.runner.call(job, version.train, arguments) if version.train else None
+        trained = store.add_version(destination, version.function, hashlib.sha256(training.id.encode()).hexdigest())
+        trained.startup, trained.output_delay, trained.train = version.startup, version.output_delay, version.train
+        url = None if weights is None else str(to_output(weights, store.publish))
+        job.output(TrainingOutput(version=f"{destination.name}:{trained.record.id}", weights=url))
+
+    store.runner.begin(job, work)
+    return json_answer(training, 201)
+
+
+async def list_(store: Store, call: Call) -> Answer:
+    """List trainings, newest first."""
+    return page(store, call, store.trainings.newest_first())
+
+
+async def get(store: Store, call: Call) -> Answer:
+    """Get a training."""
+    return json_answer(_find(store, call))
+
+
+async def cancel(store: Store, call: Call) -> Answer:
+    """Cancel a training; one that has ended stays as it is."""
+    training = _find(store, call)
+    store.jobs[training.id].cancel()
+    return json_answer(training)
+
+
+def _new(store: Store, model: HostedModel, version: Version, inputs: dict[str, Any]) -> Training:
+    training_id = store.new_id()
+    api = f"{store.url}/v1/trainings/{training_id}"
+    return Training(
+        id=training_id,
+        model=model.name,
+        version=version.record.id,
+        input=inputs,
+        logs="",
+        status="starting",
+        source="api",
+        created_at=store.clock.now(),
+        urls=TrainingUrls(get=api, cancel=f"{api}/cancel", web=f"https://replicate.com/p/{training_id}"),
+    )
+
+
+def _find(store: Store, call: Call) -> Training:
+    training_id = call.path_arguments["training_id"]
+    if training_id not in store.trainings:
+        raise Problem(404, f"There is no training {training_id} on this server.")
+    return store.trainings[training_id]
