@@ -19,7 +19,21 @@ if TYPE_CHECKING:
     from replicate_async._client import AsyncReplicate
     from replicate_async._client import AsyncReplicate as AsyncClient
     from replicate_async._pages import AsyncPage, AsyncPaginator
-    from replicate_async._sync import Accounts, Models, Page, Predictions, Replicate, default_client, run
+    from replicate_async._sync import (
+        Accounts,
+        Collections,
+        Deployments,
+        HardwareKinds,
+        Models,
+        Page,
+        Predictions,
+        Replicate,
+        Trainings,
+        Webhooks,
+        default_client,
+        run,
+        search,
+    )
     from replicate_async._sync import Replicate as Client
     from replicate_async._wire import APIResponse
     from replicate_async.errors import (
@@ -43,8 +57,13 @@ if TYPE_CHECKING:
     )
 
     account: Accounts
+    collections: Collections
+    deployments: Deployments
+    hardware: HardwareKinds
     models: Models
     predictions: Predictions
+    trainings: Trainings
+    webhooks: Webhooks
 
 __all__ = [
     "APIConnectionError",
@@ -75,12 +94,18 @@ __all__ = [
     "WebhookVerificationError",
     "__version__",
     "account",
+    "collections",
     "default_client",
+    "deployments",
     "errors",
+    "hardware",
     "models",
     "predictions",
     "run",
+    "search",
+    "trainings",
     "types",
+    "webhooks",
 ]
 
 # Where each name is, and under which name there. What isn't listed is an attribute of the default client.
@@ -88,7 +113,7 @@ _HOMES = {
     "_arguments": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
     "_pages": ("AsyncPage", "AsyncPaginator"),
-    "_sync": ("Page", "Replicate", "default_client", "run"),
+    "_sync": ("Page", "Replicate", "default_client", "run", "search"),
     "_wire": ("APIResponse",),
 }
 _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,13 +19,19 @@ from replicate_async._arguments import (
     check_max_retries,
     check_timeout,
     check_token,
+    given,
 )
 from replicate_async._transport import DEFAULT_MAX_CONNECTIONS, DEFAULT_TIMEOUT, Pool, Settings, Transport
-from replicate_async._wire import APIResponse, Request
+from replicate_async._wire import Request
 from replicate_async.resources.account import AsyncAccounts
+from replicate_async.resources.collections import AsyncCollections
+from replicate_async.resources.deployments import AsyncDeployments
+from replicate_async.resources.hardware import AsyncHardwareKinds
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
-from replicate_async.types import Model, ModelVersion, WebhookEvent
+from replicate_async.resources.trainings import AsyncTrainings
+from replicate_async.resources.webhooks import AsyncWebhooks
+from replicate_async.types import Model, ModelVersion, SearchResults, WebhookEvent
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,6 +44,7 @@ T = TypeVar("T")
 
 DEFAULT_BASE_URL = "https://api.replicate.com/v1"
 BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
+_SEARCH_LIMIT_MAX = 50
 
 
 class AsyncReplicate:
@@ -147,6 +154,21 @@ class AsyncReplicate:
         return AsyncAccounts(self._transport)
 
     @cached_property
+    def collections(self) -> AsyncCollections:
+        """Collections of models."""
+        return AsyncCollections(self._transport)
+
+    @cached_property
+    def deployments(self) -> AsyncDeployments:
+        """Deployments, and predictions with them."""
+        return AsyncDeployments(self._transport)
+
+    @cached_property
+    def hardware(self) -> AsyncHardwareKinds:
+        """The kinds of hardware that models run on."""
+        return AsyncHardwareKinds(self._transport)
+
+    @cached_property
     def models(self) -> AsyncModels:
         """Models, their versions, examples and READMEs."""
         return AsyncModels(self._transport)
@@ -155,6 +177,16 @@ class AsyncReplicate:
     def predictions(self) -> AsyncPredictions:
         """Predictions."""
         return AsyncPredictions(self._transport)
+
+    @cached_property
+    def trainings(self) -> AsyncTrainings:
+        """Trainings."""
+        return AsyncTrainings(self._transport)
+
+    @cached_property
+    def webhooks(self) -> AsyncWebhooks:
+        """Webhooks, and the secret that signs them."""
+        return AsyncWebhooks(self._transport)
 
     # --- high-level calls ---
 
@@ -217,10 +249,42 @@ class AsyncReplicate:
             cancel_after=cancel_after,
         )
 
+    async def search(
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> SearchResults:
+        """Search public models, collections and pages of the documentation. The API calls this a beta.
+
+        Args:
+            query: What to search for.
+            limit: How many models to return at most, from 1 to 50; 20, unless given.
+            **options: Options of the request.
+
+        Returns:
+            What was found.
+
+        Raises:
+            TypeError: ``query`` is not a str, or ``limit`` not an int.
+            ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#search
+        """
+        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"query must be a str, not {type(query).__name__}")
+        if not query:
+            raise ValueError("query must not be empty")
+        if limit is not UNSET:
+            if isinstance(limit, bool) or not isinstance(limit, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"limit must be an int, not {type(limit).__name__}")
+            if not 1 <= limit <= _SEARCH_LIMIT_MAX:
+                raise ValueError(f"limit={limit} must be from 1 to {_SEARCH_LIMIT_MAX}")
+        params = given(query=query, limit=limit)
+        return await self._transport.call(Request("GET", "/search", SearchResults, options, query=params))
+
     # --- the life of a client ---
 
     async def close(self) -> None:
-        """Close the connections of this client and of those made with ``with_options``. A session of one's own stays."""
+        """Close the connections of this client and its copies; a session that it was given stays open."""
         await self._transport.pool.close()
 
     def is_closed(self) -> bool:

@@ -21,8 +21,13 @@ TARGET = PACKAGE / "_sync.py"
 SOURCES = (
     "_pages.py",
     "resources/account.py",
+    "resources/collections.py",
+    "resources/deployments.py",
+    "resources/hardware.py",
     "resources/models.py",
     "resources/predictions.py",
+    "resources/trainings.py",
+    "resources/webhooks.py",
     "_client.py",
 )
 CLIENT = "AsyncReplicate"
@@ -386,7 +391,7 @@ def _import_block(names: set[tuple[str, str]], *, width: int = WIDTH) -> str:
 
 def _import_order(name: str) -> tuple[int, str]:
     """Sort constants before classes before functions."""
-    return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name.lower()
 
 
 def generate() -> str:

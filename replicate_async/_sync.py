@@ -15,16 +15,22 @@ from replicate_async._client import AsyncReplicate
 from replicate_async._pages import AsyncPage
 from replicate_async._transport import DEFAULT_MAX_CONNECTIONS, DEFAULT_TIMEOUT
 from replicate_async.resources.account import AsyncAccounts
+from replicate_async.resources.collections import AsyncCollections
+from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
+from replicate_async.resources.hardware import AsyncHardwareKinds
 from replicate_async.resources.models import (
     AsyncModelExamples,
     AsyncModelPredictions,
     AsyncModelReadme,
-    AsyncModelVersions,
     AsyncModels,
+    AsyncModelVersions,
 )
 from replicate_async.resources.predictions import AsyncPredictions
+from replicate_async.resources.trainings import AsyncTrainings
+from replicate_async.resources.webhooks import AsyncDefaultWebhook, AsyncWebhooks, AsyncWebhookSecrets
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
@@ -36,7 +42,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from replicate_async._arguments import QueryValue, RequestOptions
-    from replicate_async.types import Account, Model, ModelVersion, Prediction, WebhookEvent
+    from replicate_async.types import (
+        Account,
+        Collection,
+        Deployment,
+        Hardware,
+        Model,
+        ModelVersion,
+        Prediction,
+        SearchResults,
+        Training,
+        WebhookEvent,
+        WebhookSecret,
+    )
 
 T = TypeVar("T")
 
@@ -116,6 +134,285 @@ class Accounts:
         Source: https://replicate.com/docs/reference/http#account.get
         """
         return _bridge.run(self._async.get(**options))
+
+
+class Collections:
+    """Find models by what they are good for."""
+
+    def __init__(self, twin: AsyncCollections) -> None:
+        self._async = twin
+
+    def list(self, **options: Unpack[RequestOptions]) -> Page[Collection]:
+        """List the collections, without their models.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The list: iterate it for all its collections; its first page has ``results``.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#collections.list
+        """
+        return Page(_bridge.run(self._async.list(**options)))
+
+    def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> Collection:
+        """Fetch a collection, with its models.
+
+        Args:
+            collection_slug: The collection's name in URLs, such as ``"super-resolution"``.
+            **options: Options of the request.
+
+        Returns:
+            The collection.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#collections.get
+        """
+        return _bridge.run(self._async.get(collection_slug, **options))
+
+
+class Deployments:
+    """Create, change and delete deployments."""
+
+    def __init__(self, twin: AsyncDeployments) -> None:
+        self._async = twin
+
+    @cached_property
+    def predictions(self) -> DeploymentPredictions:
+        """Predictions with deployments."""
+        return DeploymentPredictions(self._async.predictions)
+
+    def list(self, **options: Unpack[RequestOptions]) -> Page[Deployment]:
+        """List one's deployments, newest first.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The list: iterate it for all its deployments; its first page has ``results``.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#deployments.list
+        """
+        return Page(_bridge.run(self._async.list(**options)))
+
+    def create(
+        self,
+        *,
+        name: str,
+        model: str,
+        version: str,
+        hardware: str,
+        min_instances: int,
+        max_instances: int,
+        **options: Unpack[RequestOptions],
+    ) -> Deployment:
+        """Create a deployment. Its owner is the one that the token belongs to.
+
+        Args:
+            name: Its name, unique among the owner's deployments.
+            model: The model it runs, as ``"owner/name"``.
+            version: The id of the model's version, 64 hexadecimal digits.
+            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
+            min_instances: How many instances are kept running at least; 0: none while there is nothing to do.
+            max_instances: How many instances run at most.
+            **options: Options of the request.
+
+        Returns:
+            The deployment.
+
+        Raises:
+            TypeError: ``min_instances`` or ``max_instances`` is not an int.
+            ValueError: ``min_instances`` or ``max_instances`` is negative.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#deployments.create
+        """
+        return _bridge.run(
+            self._async.create(
+                name=name,
+                model=model,
+                version=version,
+                hardware=hardware,
+                min_instances=min_instances,
+                max_instances=max_instances,
+                **options,
+            )
+        )
+
+    def get(
+        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> Deployment:
+        """Fetch a deployment, with what it runs at the moment.
+
+        Args:
+            deployment_owner: Who owns it, or both as ``"owner/name"``.
+            deployment_name: Its name.
+            **options: Options of the request.
+
+        Returns:
+            The deployment.
+
+        Raises:
+            NotFoundError: there is no such deployment.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#deployments.get
+        """
+        return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
+
+    def update(
+        self,
+        deployment_owner: str,
+        deployment_name: str | UnsetType = UNSET,
+        *,
+        version: str | UnsetType = UNSET,
+        hardware: str | UnsetType = UNSET,
+        min_instances: int | UnsetType = UNSET,
+        max_instances: int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Deployment:
+        """Change what a deployment runs, or how. What isn't passed stays; each change makes a new release.
+
+        Args:
+            deployment_owner: Who owns it, or both as ``"owner/name"``.
+            deployment_name: Its name.
+            version: The id of the model's version, 64 hexadecimal digits.
+            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
+            min_instances: How many instances are kept running at least; 0: none while there is nothing to do.
+            max_instances: How many instances run at most.
+            **options: Options of the request.
+
+        Returns:
+            The deployment as it is now.
+
+        Raises:
+            TypeError: ``min_instances`` or ``max_instances`` is not an int.
+            ValueError: ``min_instances`` or ``max_instances`` is negative.
+            NotFoundError: there is no such deployment.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#deployments.update
+        """
+        return _bridge.run(
+            self._async.update(
+                deployment_owner,
+                deployment_name,
+                version=version,
+                hardware=hardware,
+                min_instances=min_instances,
+                max_instances=max_instances,
+                **options,
+            )
+        )
+
+    def delete(
+        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> None:
+        """Delete a deployment that has been offline and unused for at least 15 minutes.
+
+        Args:
+            deployment_owner: Who owns it, or both as ``"owner/name"``.
+            deployment_name: Its name.
+            **options: Options of the request.
+
+        Raises:
+            NotFoundError: there is no such deployment.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#deployments.delete
+        """
+        _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
+
+
+class DeploymentPredictions:
+    """Predictions with deployments, which run the version that the deployment has."""
+
+    def __init__(self, twin: AsyncDeploymentPredictions) -> None:
+        self._async = twin
+
+    def create(
+        self,
+        deployment_owner: str,
+        deployment_name: str | UnsetType = UNSET,
+        *,
+        input: Mapping[str, Any],
+        stream: bool | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        prefer: str | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Prediction:
+        """Start a prediction with a deployment.
+
+        Args:
+            deployment_owner: Who owns the deployment, or both as ``"owner/name"``.
+            deployment_name: Its name.
+            input: The model's inputs by name.
+            stream: Ask for a stream of the output; models that can stream do so without being asked.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
+                otherwise 60) seconds.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of the request.
+
+        Returns:
+            The prediction, done or not.
+
+        Raises:
+            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+            ValueError: an argument is outside of what the API documents.
+            APIError: the call failed. It is repeated only where it can't have started a prediction.
+
+        Source: https://replicate.com/docs/reference/http#deployments.predictions.create
+        """
+        return _bridge.run(
+            self._async.create(
+                deployment_owner,
+                deployment_name,
+                input=input,
+                stream=stream,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+                prefer=prefer,
+                cancel_after=cancel_after,
+                **options,
+            )
+        )
+
+
+class HardwareKinds:
+    """What models and deployments can run on."""
+
+    def __init__(self, twin: AsyncHardwareKinds) -> None:
+        self._async = twin
+
+    def list(self, **options: Unpack[RequestOptions]) -> builtins.list[Hardware]:
+        """List the kinds of hardware.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            All kinds at once; the ``sku`` of one is what ``models.create`` and ``deployments.create`` take.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#hardware.list
+        """
+        return _bridge.run(self._async.list(**options))
 
 
 class Models:
@@ -654,6 +951,185 @@ class Predictions:
         return _bridge.run(self._async.wait(prediction, time_limit=time_limit, **options))
 
 
+class Trainings:
+    """Create, follow and cancel trainings."""
+
+    def __init__(self, twin: AsyncTrainings) -> None:
+        self._async = twin
+
+    def create(
+        self,
+        model_owner: str,
+        model_name: str,
+        version_id: str,
+        *,
+        destination: str,
+        input: Mapping[str, Any],
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Training:
+        """Start a training of a model version; when it ends, the destination has a new version.
+
+        Args:
+            model_owner: Who owns the model.
+            model_name: Its name.
+            version_id: The version's id, 64 hexadecimal digits.
+            destination: The model that gets the new version, as ``"owner/name"``: an existing one of one's own.
+            input: The inputs of the model's training by name.
+            webhook: The URL that is told of the training's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            **options: Options of the request.
+
+        Returns:
+            The training, hardly begun.
+
+        Raises:
+            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+            ValueError: ``destination`` is empty, or an event is not one that the API documents.
+            NotFoundError: there is no such version.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#trainings.create
+        """
+        return _bridge.run(
+            self._async.create(
+                model_owner,
+                model_name,
+                version_id,
+                destination=destination,
+                input=input,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+                **options,
+            )
+        )
+
+    def get(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
+        """Fetch a training.
+
+        Args:
+            training_id: The training's id.
+            **options: Options of the request.
+
+        Returns:
+            The training as it is now.
+
+        Raises:
+            NotFoundError: there is no such training.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#trainings.get
+        """
+        return _bridge.run(self._async.get(training_id, **options))
+
+    def list(self, **options: Unpack[RequestOptions]) -> Page[Training]:
+        """List one's trainings, newest first, 100 a page.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The list: iterate it for all its trainings; its first page has ``results``.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#trainings.list
+        """
+        return Page(_bridge.run(self._async.list(**options)))
+
+    def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
+        """Cancel a training. One that has ended stays as it is.
+
+        Args:
+            training_id: The training's id.
+            **options: Options of the request.
+
+        Returns:
+            The training, canceled or about to be.
+
+        Raises:
+            NotFoundError: there is no such training.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#trainings.cancel
+        """
+        return _bridge.run(self._async.cancel(training_id, **options))
+
+    def wait(
+        self,
+        training: Training | str,
+        *,
+        time_limit: float | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Training:
+        """Wait until a training has ended, however it ends.
+
+        Args:
+            training: The training, or its id.
+            time_limit: After how many seconds to stop waiting; the training goes on. None: never.
+            **options: Options of each request.
+
+        Returns:
+            The training in its final status.
+
+        Raises:
+            APITimeoutError: the time limit has passed; the error's ``prediction_id`` is the training's id.
+            APIError: a call failed; the error's ``prediction_id`` is the training's id.
+
+        Source: https://replicate.com/docs/reference/http#trainings.get
+        """
+        return _bridge.run(self._async.wait(training, time_limit=time_limit, **options))
+
+
+class Webhooks:
+    """Webhooks of the account."""
+
+    def __init__(self, twin: AsyncWebhooks) -> None:
+        self._async = twin
+
+    @cached_property
+    def default(self) -> DefaultWebhook:
+        """The webhook that predictions and trainings use."""
+        return DefaultWebhook(self._async.default)
+
+
+class DefaultWebhook:
+    """The webhook that predictions and trainings use."""
+
+    def __init__(self, twin: AsyncDefaultWebhook) -> None:
+        self._async = twin
+
+    @cached_property
+    def secret(self) -> WebhookSecrets:
+        """The secret that signs it."""
+        return WebhookSecrets(self._async.secret)
+
+
+class WebhookSecrets:
+    """The secret that signs webhooks."""
+
+    def __init__(self, twin: AsyncWebhookSecrets) -> None:
+        self._async = twin
+
+    def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
+        """Fetch the secret with which webhooks are signed, to check that they come from Replicate.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The secret. It changes rarely: fetch it once, not for every webhook.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#webhooks.default.secret.get
+        """
+        return _bridge.run(self._async.get(**options))
+
+
 class Replicate:
     """A client of Replicate's API.
 
@@ -752,6 +1228,21 @@ class Replicate:
         return Accounts(self._async.account)
 
     @cached_property
+    def collections(self) -> Collections:
+        """Collections of models."""
+        return Collections(self._async.collections)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """Deployments, and predictions with them."""
+        return Deployments(self._async.deployments)
+
+    @cached_property
+    def hardware(self) -> HardwareKinds:
+        """The kinds of hardware that models run on."""
+        return HardwareKinds(self._async.hardware)
+
+    @cached_property
     def models(self) -> Models:
         """Models, their versions, examples and READMEs."""
         return Models(self._async.models)
@@ -760,6 +1251,16 @@ class Replicate:
     def predictions(self) -> Predictions:
         """Predictions."""
         return Predictions(self._async.predictions)
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        """Trainings."""
+        return Trainings(self._async.trainings)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Webhooks, and the secret that signs them."""
+        return Webhooks(self._async.webhooks)
 
     def run(
         self,
@@ -821,8 +1322,28 @@ class Replicate:
             )
         )
 
+    def search(self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
+        """Search public models, collections and pages of the documentation. The API calls this a beta.
+
+        Args:
+            query: What to search for.
+            limit: How many models to return at most, from 1 to 50; 20, unless given.
+            **options: Options of the request.
+
+        Returns:
+            What was found.
+
+        Raises:
+            TypeError: ``query`` is not a str, or ``limit`` not an int.
+            ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#search
+        """
+        return _bridge.run(self._async.search(query, limit=limit, **options))
+
     def close(self) -> None:
-        """Close the connections of this client and of those made with ``with_options``. A session of one's own stays."""
+        """Close the connections of this client and its copies; a session that it was given stays open."""
         _bridge.run(self._async.close())
 
     def is_closed(self) -> bool:
@@ -905,3 +1426,24 @@ def run(
         cancel_after=cancel_after,
         **options,
     )
+
+
+def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
+    """Search public models, collections and pages of the documentation. The API calls this a beta.
+
+    Args:
+        query: What to search for.
+        limit: How many models to return at most, from 1 to 50; 20, unless given.
+        **options: Options of the request.
+
+    Returns:
+        What was found.
+
+    Raises:
+        TypeError: ``query`` is not a str, or ``limit`` not an int.
+        ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
+        APIError: the call failed.
+
+    Source: https://replicate.com/docs/reference/http#search
+    """
+    return default_client().search(query, limit=limit, **options)

@@ -1,0 +1,53 @@
+"""Collections: models that Replicate has put together by what they are good for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_async._arguments import RequestOptions, path
+from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._wire import Request
+from replicate_async.resources._resource import AsyncResource
+from replicate_async.types import Collection, PageData
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class AsyncCollections(AsyncResource):
+    """Find models by what they are good for."""
+
+    def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[Collection]:
+        """List the collections, without their models.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The list: iterate it for all its collections; its first page has ``results``.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#collections.list
+        """
+        return paginate(self._transport, "/collections", PageData[Collection], options)
+
+    async def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> Collection:
+        """Fetch a collection, with its models.
+
+        Args:
+            collection_slug: The collection's name in URLs, such as ``"super-resolution"``.
+            **options: Options of the request.
+
+        Returns:
+            The collection.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#collections.get
+        """
+        at = path("/collections/{collection_slug}", collection_slug=collection_slug)
+        return await self._transport.call(Request("GET", at, Collection, options))

@@ -1,0 +1,36 @@
+"""The kinds of hardware that models run on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_async._wire import Request
+from replicate_async.resources._resource import AsyncResource
+from replicate_async.types import Hardware
+
+if TYPE_CHECKING:
+    import builtins
+
+    from typing_extensions import Unpack
+
+    from replicate_async._arguments import RequestOptions
+
+
+class AsyncHardwareKinds(AsyncResource):
+    """What models and deployments can run on."""
+
+    async def list(self, **options: Unpack[RequestOptions]) -> builtins.list[Hardware]:
+        """List the kinds of hardware.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            All kinds at once; the ``sku`` of one is what ``models.create`` and ``deployments.create`` take.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#hardware.list
+        """
+        return await self._transport.call(Request("GET", "/hardware", list[Hardware], options))

@@ -1,0 +1,53 @@
+"""Webhooks: what is needed to trust them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from replicate_async._wire import Request
+from replicate_async.resources._resource import AsyncResource
+from replicate_async.types import WebhookSecret
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from replicate_async._arguments import RequestOptions
+
+
+class AsyncWebhooks(AsyncResource):
+    """Webhooks of the account."""
+
+    @cached_property
+    def default(self) -> AsyncDefaultWebhook:
+        """The webhook that predictions and trainings use."""
+        return AsyncDefaultWebhook(self._transport)
+
+
+class AsyncDefaultWebhook(AsyncResource):
+    """The webhook that predictions and trainings use."""
+
+    @cached_property
+    def secret(self) -> AsyncWebhookSecrets:
+        """The secret that signs it."""
+        return AsyncWebhookSecrets(self._transport)
+
+
+class AsyncWebhookSecrets(AsyncResource):
+    """The secret that signs webhooks."""
+
+    async def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
+        """Fetch the secret with which webhooks are signed, to check that they come from Replicate.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The secret. It changes rarely: fetch it once, not for every webhook.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#webhooks.default.secret.get
+        """
+        return await self._transport.call(Request("GET", "/webhooks/default/secret", WebhookSecret, options))
