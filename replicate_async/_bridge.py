@@ -12,7 +12,7 @@ import contextvars
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -36,57 +36,65 @@ def run(awaitable: Awaitable[T]) -> T:
     """
     loop = _loop if _loop is not None else _start()
     if threading.current_thread() is _thread:
-        _discard(awaitable)
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # it will never be awaited, and needn't warn of that
         raise RuntimeError(
             "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
             "use AsyncReplicate there"
         )
-    done = threading.Lock()
-    done.acquire()
-    value: Any = None
-    failure: BaseException | None = None
-    task: asyncio.Task[None] | None = None
-
-    async def drive() -> None:
-        nonlocal value, failure
-        try:
-            value = await awaitable
-        except BaseException as error:  # SystemExit too: it is the caller's, and would end the loop
-            failure = error
-
-    def start() -> None:
-        nonlocal task
-        task = loop.create_task(drive())
-        # Not at the end of drive(): a task that is cancelled before its first step never gets there.
-        task.add_done_callback(finish)
-
-    def finish(ended: asyncio.Task[None]) -> None:
-        nonlocal failure
-        if ended.cancelled():
-            failure = asyncio.CancelledError()
-        # At exit only daemon threads can still be waiting: awake, they would print tracebacks.
-        if not _exiting:
-            done.release()
-
-    def cancel() -> None:
-        if task is not None:
-            task.cancel()
-
+    call = _Call(awaitable, loop)
     # The coroutine sees the caller's context variables.
-    loop.call_soon_threadsafe(start, context=contextvars.copy_context())
+    loop.call_soon_threadsafe(call.start, context=contextvars.copy_context())
     try:
-        _wait(done)
+        _wait(call.done)
     except BaseException:
         # Ctrl-C, or what a signal handler raised: stop the coroutine and leave it some time for its cleanup.
-        loop.call_soon_threadsafe(cancel)
-        done.acquire(timeout=_CLEANUP_SECONDS)
+        loop.call_soon_threadsafe(call.cancel)
+        call.done.acquire(timeout=_CLEANUP_SECONDS)
         raise
-    if failure is not None:
+    if call.failure is not None:
         try:
-            raise failure
+            raise call.failure
         finally:
-            failure = None  # an exception that refers to its own frame would live until the next collection
-    return value  # type: ignore[no-any-return]
+            del call  # an exception that refers to its own frame would live until the next collection
+    return cast("T", call.value)
+
+
+class _Call:
+    """An awaitable on its way to the loop, and its result on the way back."""
+
+    __slots__ = ("awaitable", "done", "failure", "loop", "task", "value")
+
+    def __init__(self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.awaitable = awaitable
+        self.loop = loop
+        self.task: asyncio.Task[None] | None = None
+        self.value: Any = None
+        self.failure: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def start(self) -> None:
+        self.task = self.loop.create_task(self.drive())
+        # Not at the end of drive(): a task that is cancelled before its first step never gets there.
+        self.task.add_done_callback(self.finish)
+
+    async def drive(self) -> None:
+        try:
+            self.value = await self.awaitable
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the caller's, and would end the loop
+            self.failure = error
+
+    def finish(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self.failure = asyncio.CancelledError()
+        # At exit only daemon threads can still be waiting: awake, they would print tracebacks.
+        if not _exiting:
+            self.done.release()
+
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
 
 
 if sys.platform == "win32":
@@ -100,12 +108,6 @@ else:
 
     def _wait(lock: threading.Lock) -> None:
         lock.acquire()
-
-
-def _discard(awaitable: Awaitable[Any]) -> None:
-    """Say goodbye to what will never be awaited, without the warning."""
-    if asyncio.iscoroutine(awaitable):
-        awaitable.close()
 
 
 def _start() -> asyncio.AbstractEventLoop:

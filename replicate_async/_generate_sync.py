@@ -149,7 +149,9 @@ class Generator:
     def annotation(self, module: Module, node: ast.expr) -> str:
         """Return an annotation with the twins' names."""
         self.use(module, node, runtime=False)
-        return re.sub(r"\bAsync[A-Z]\w*", lambda match: twin_name(match[0]), unparse(node))
+        return re.sub(
+            r"\bAsync\w+", lambda match: twin_name(match[0]) if match[0] in self.live else match[0], unparse(node)
+        )
 
     # --- classes ---
 
@@ -189,11 +191,13 @@ class Generator:
             return [self.attribute(module, item, decorators[0])]
         if decorators:
             raise NotUnderstoodError(module, item, f"decorator {decorators[0]} of {item.name}")
-        return [f"{self.signature(module, item)}\n{indent(_docstring(item) + self.body(module, owner, item), '    ')}"]
+        return [f"{self.signature(module, item)}\n{indent(_docstring(item) + self.body(module, item), '    ')}"]
 
-    def constructor(self, module: Module, owner: ast.ClassDef, item: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    def constructor(
+        self, module: Module, owner: ast.ClassDef, item: ast.FunctionDef | ast.AsyncFunctionDef
+    ) -> list[str]:
         if owner.name == CLIENT:
-            call = _call(f"self._async = {CLIENT}", _arguments(module, item))
+            call = _call(f"self._async = {CLIENT}", _arguments(item))
             return [f"{self.signature(module, item)}\n{indent(_docstring(item) + call, '    ')}"]
         # Public attributes of the asynchronous object are read through.
         found: list[str] = []
@@ -206,8 +210,6 @@ class Generator:
         return found
 
     def attribute(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef, decorator: str) -> str:
-        if item.returns is None:
-            raise NotUnderstoodError(module, item, f"{item.name} has no return annotation")
         value = self.wrapped(module, item, f"self._async.{item.name}")
         if decorator == "cached_property":
             self.runtime.add(("functools", "cached_property"))
@@ -249,7 +251,7 @@ class Generator:
         self.use(module, default, runtime=True)
         return f"{text} = {unparse(default)}"
 
-    def body(self, module: Module, owner: ast.ClassDef, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    def body(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         if item.name == "__aenter__":
             return "return self\n"
         if item.name == "__aexit__":
@@ -258,7 +260,7 @@ class Generator:
             return self.translated(module, item)
         if item.name in COPIED_DUNDERS:
             return f'return {item.name.strip("_")}(self._async).replace("Async", "", 1)\n'
-        call = _call(f"self._async.{item.name}", _arguments(module, item), width=WIDTH - 40).rstrip("\n")
+        call = _call(f"self._async.{item.name}", _arguments(item), width=WIDTH - 40).rstrip("\n")
         paged = item.returns is not None and unparse(item.returns).startswith("AsyncPaginator")
         if isinstance(item, ast.AsyncFunctionDef) or paged:
             call = _nest("_bridge.run", call)
@@ -270,7 +272,8 @@ class Generator:
 
     def wrapped(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef, value: str) -> str:
         """Give a live result its twin."""
-        assert item.returns is not None
+        if item.returns is None:
+            raise NotUnderstoodError(module, item, f"{item.name} has no return annotation")
         names = {n.id for n in ast.walk(item.returns) if isinstance(n, ast.Name)}
         live = names & self.live
         if not live:
@@ -280,12 +283,11 @@ class Generator:
             raise NotUnderstoodError(module, item, f"{item.name} returns {unparse(item.returns)}")
         return _nest(twin_name(outer.id), value)
 
-    def translated(self, module: Module, item: ast.AST) -> str:
+    def translated(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         """Turn an async generator over public methods into a generator over their twins."""
-        lines = unparse(_Blocking().visit(ast.parse(unparse(item)))).splitlines()
-        body = ast.parse("\n".join(lines)).body[0]
-        assert isinstance(body, ast.FunctionDef)
-        statements = body.body[1:]  # without the docstring
+        statements = [
+            _Blocking().visit(node) for node in item.body if not isinstance(node, ast.Expr) or _is_generator(node)
+        ]
         for node in statements:
             for name in [n for n in ast.walk(node) if isinstance(n, ast.Attribute)]:
                 if isinstance(name.value, ast.Name) and name.attr.startswith("_"):
@@ -304,23 +306,22 @@ class Generator:
                 if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or item.name.startswith("_"):
                     continue
                 decorators = [unparse(decorator) for decorator in item.decorator_list]
-                if item.name in {"with_options", "close", "is_closed"} or decorators in (["property"], ["cached_property"]):
+                if item.name in {"with_options", "close", "is_closed"} or decorators in (
+                    ["property"],
+                    ["cached_property"],
+                ):
                     continue
                 head = self.signature(module, item, own=False)
                 if decorators == ["overload"]:
                     found.append(f"@overload\n{head} ...\n")
                     continue
-                call = _call(f"return default_client().{item.name}", _arguments(module, item))
+                call = _call(f"return default_client().{item.name}", _arguments(item))
                 found.append(f"{head}\n{indent(_docstring(item) + call, '    ')}")
         return found
 
 
 class _Blocking(ast.NodeTransformer):
     """Takes ``async`` and ``await`` away."""
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        return ast.copy_location(ast.FunctionDef(**dict(ast.iter_fields(node))), node)
 
     def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
         self.generic_visit(node)
@@ -346,7 +347,7 @@ def _docstring(item: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> s
     return "" if text is None else f'"""{text}{chr(10) if chr(10) in text else ""}"""\n'
 
 
-def _arguments(module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+def _arguments(item: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     """Return what hands a method's parameters on."""
     passed = [argument.arg for argument in item.args.args if argument.arg != "self"]
     passed += [f"{argument.arg}={argument.arg}" for argument in item.args.kwonlyargs]
@@ -413,7 +414,9 @@ def main(arguments: list[str] | None = None) -> int:
     if present == text:
         return 0
     if check:
-        sys.stderr.write(f"{TARGET.name} is not what the sources generate: run python -m replicate_async._generate_sync\n")
+        sys.stderr.write(
+            f"{TARGET.name} is not what the sources generate: run python -m replicate_async._generate_sync\n"
+        )
         return 1
     TARGET.write_text(text, encoding="utf-8")
     return 0

@@ -20,7 +20,7 @@ from replicate_async._wire import APIResponse, Request
 from replicate_async.errors import APIConnectionError, APIError, APITimeoutError, ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
     import aiohttp
     import tenacity
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("replicate_async")
 
-TOKEN_VARIABLE = "REPLICATE_API_TOKEN"
+TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_MAX_CONNECTIONS = 100
 _CONNECT_TIMEOUT = 10.0
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class _Connections:
     """An aiohttp session and the number of requests that may use it at once, on one event loop."""
 
-    __slots__ = ("limiter", "session", "_lifetime")
+    __slots__ = ("_lifetime", "limiter", "session")
 
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
         self.session = session
@@ -102,7 +102,7 @@ class Pool:
         for other in [other for other in self._by_loop if other.is_closed()]:
             self._by_loop.pop(other, None)
         if self.session is not None:
-            if self.session._loop is not loop:  # pyright: ignore[reportPrivateUsage]
+            if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
             made = _Connections(self.session, self.max_connections)
         else:
@@ -219,9 +219,10 @@ class Transport:
         import tenacity
 
         policy: tenacity.AsyncRetrying = self.settings.retry or _retry.default_policy(self.sleep)
+        policy = policy.copy(reraise=True)  # callers get the API's error, never tenacity's
         if retries is not None:
-            policy = policy.copy(stop=tenacity.stop_after_attempt(1 + retries))
-        failure: APIError | None = first
+            policy.stop = tenacity.stop_after_attempt(1 + retries)
+        failure = first
         async for step in policy:
             with step:
                 number = step.retry_state.attempt_number

@@ -49,4 +49,3 @@ def cancel_request(prediction_id: str, options: RequestOptions | None = None) ->
     """Describe the call that cancels a prediction; cancelling twice is cancelling once."""
     at = path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
     return Request("POST", at, Prediction, options or {}, repeatable=True)
-

@@ -127,8 +127,8 @@ def encode_json(value: Any) -> bytes:
 
 def _children(value: Any, place: str) -> list[tuple[Any, str]]:
     if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return [(child, f"{place}.{key}" if place else str(key)) for key, child in items]
+        mapping = cast("Mapping[Any, Any]", value)  # type: ignore[redundant-cast]  # pyright needs it
+        return [(child, f"{place}.{key}" if place else str(key)) for key, child in mapping.items()]
     if isinstance(value, (list, tuple)):
         return [(child, f"{place}[{index}]") for index, child in enumerate(cast("Sequence[Any]", value))]
     return []

@@ -9,7 +9,7 @@ Source: https://replicate.com/docs/reference/http
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -50,10 +50,10 @@ T = TypeVar("T")
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 
 if TYPE_CHECKING:
-    AccountType = Union[Literal["user", "organization"], str]
-    Source = Union[Literal["web", "api"], str]
-    Status = Union[Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"], str]
-    Visibility = Union[Literal["public", "private"], str]
+    AccountType = Literal["user", "organization"] | str
+    Source = Literal["web", "api"] | str
+    Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
+    Visibility = Literal["public", "private"] | str
 else:  # the decoder has nothing to check: every string is a legitimate value
     AccountType = Source = Status = Visibility = str
 
