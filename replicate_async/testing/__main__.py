@@ -11,11 +11,12 @@ import importlib
 import json
 import sys
 import threading
+from typing import TextIO
 
 from replicate_async.testing import LocalServer
 
 
-async def _serve(server: LocalServer, *, until_eof: bool) -> None:
+async def _serve(server: LocalServer, hello: TextIO, *, until_eof: bool) -> None:
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -24,7 +25,8 @@ async def _serve(server: LocalServer, *, until_eof: bool) -> None:
         loop.call_soon_threadsafe(end.set)
 
     async with server:
-        print(json.dumps({"url": server.url, "token": server.token}), flush=True)
+        hello.write(json.dumps({"url": server.url, "token": server.token}) + "\n")
+        hello.flush()
         if until_eof:
             threading.Thread(target=watch, daemon=True).start()
         await end.wait()
@@ -41,10 +43,12 @@ def main() -> None:
     module, colon, name = arguments.target.partition(":")
     if not colon:
         parser.error(f"expected module:function, got {arguments.target!r}")
+    # Whoever reads standard output wants that line, not what models print while they are imported.
+    hello, sys.stdout = sys.stdout, sys.stderr
     server = LocalServer(**{"port": arguments.port, **arguments.options})
     getattr(importlib.import_module(module), name)(server)
     try:
-        asyncio.run(_serve(server, until_eof=arguments.until_eof))
+        asyncio.run(_serve(server, hello, until_eof=arguments.until_eof))
     except KeyboardInterrupt:
         return
 

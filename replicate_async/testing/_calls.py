@@ -67,7 +67,7 @@ def empty_answer(status: int) -> Answer:
     return Answer(status=status, content_type=None)
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818  (what the API calls it)
     """A refusal: an answer of type ``application/problem+json``. Keyword arguments become further members."""
 
     def __init__(self, status: int, detail: str, *, title: str | None = None, **members: object) -> None:

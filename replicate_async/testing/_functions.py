@@ -66,6 +66,7 @@ class ModelFunction:
             try:
                 for item in generator:
                     yield item
+                    await asyncio.sleep(0)  # let others see it
             finally:
                 generator.close()
         else:
@@ -100,20 +101,26 @@ def _is(test: Callable[[Any], bool], function: Any) -> bool:
 def to_output(value: object, publish: Publish) -> Any:
     """Return what a model returned as JSON values; files are published and stand as their URL.
 
-    Raises ``TypeError`` for what has no JSON form.
+    Raises an error that says so for what has no JSON form.
     """
+    output = _plain(value, publish)
+    msgspec.json.encode(output)  # integers without end and broken Unicode show up here
+    return output
+
+
+def _plain(value: object, publish: Publish) -> Any:
     if type(value) in _ATOMS:
         return value
     if isinstance(value, OutputFile | bytes | pathlib.Path):
         return publish(OutputFile.of(value))
     if isinstance(value, Mapping):
-        return {str(key): to_output(item, publish) for key, item in cast("Mapping[object, object]", value).items()}
+        return {str(key): _plain(item, publish) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [to_output(item, publish) for item in cast("Iterable[object]", value)]
+        return [_plain(item, publish) for item in cast("Iterable[object]", value)]
     if isinstance(value, msgspec.Struct):
-        return to_output(msgspec.structs.asdict(value), publish)
+        return _plain(msgspec.structs.asdict(value), publish)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_output(getattr(value, field.name), publish) for field in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name), publish) for field in dataclasses.fields(value)}
     if hasattr(value, "model_dump"):  # pydantic, without depending on it
-        return to_output(cast("Any", value).model_dump(), publish)
+        return _plain(cast("Any", value).model_dump(), publish)
     return msgspec.to_builtins(value)

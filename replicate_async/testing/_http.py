@@ -79,7 +79,7 @@ class Application:
             query_string=request.rel_url.raw_query_string,
             query=request.query,
             headers=request.headers,
-            path_arguments=request.match_info,
+            path_arguments=dict(request.match_info),
         )
         self._journal.append(call)
         return call

@@ -41,9 +41,9 @@ def install() -> None:
 
     This is asked before every run: test runners and notebooks exchange the streams at any time.
     """
-    if type(sys.stdout) is not _Router:
+    if sys.stdout and type(sys.stdout) is not _Router:
         sys.stdout = cast("TextIO", _Router(sys.stdout))
-    if type(sys.stderr) is not _Router:
+    if sys.stderr and type(sys.stderr) is not _Router:
         sys.stderr = cast("TextIO", _Router(sys.stderr))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,11 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         # The target may live where only this process looks, such as a folder of tests.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+        self._process = subprocess.Popen(  # noqa: S603  (this very interpreter)
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+        line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
             status = self._stop()
             raise RuntimeError(f"the server's process ended at once with status {status}; its error output says why")
@@ -76,12 +78,11 @@ class ServerProcess:
         process, self._process = self._process, None
         if process is None:
             return None
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-        return process.returncode
+        with process:  # closes its standard input, which tells it to end, and waits
+            if process.stdin:
+                process.stdin.close()
+            try:
+                return process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return process.wait()

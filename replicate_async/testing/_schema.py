@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import pathlib
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -62,7 +63,9 @@ class Signature:
         What isn't in the input isn't in the arguments either: the function has its own defaults.
         """
 
-        def hook(kind: type, value: Any) -> Any:
+        def hook(kind: Any, value: Any) -> Any:
+            if hasattr(kind, "model_validate"):  # pydantic
+                return kind.model_validate(value)
             if not isinstance(value, str):
                 raise ValueError("Expected a URL or data URI")  # noqa: TRY004  (what the decoder reports)
             return open_file(value)
@@ -74,7 +77,7 @@ class Signature:
         arguments = {name: getattr(struct, name) for name in self._types if name in inputs}
         return {**inputs, **arguments} if self._open else arguments
 
-    def _problem(self, inputs: Mapping[str, Any], hook: Callable[[type, Any], Any]) -> Problem:
+    def _problem(self, inputs: Mapping[str, Any], hook: Callable[[Any, Any], Any]) -> Problem:
         invalid: list[dict[str, str]] = []
         for name, kind in self._types.items():
             if name not in inputs:
@@ -92,37 +95,68 @@ class Signature:
 
     def _document(self, function: Callable[..., Any], returned: Any) -> dict[str, Any]:
         kinds = [*self._types.values(), _item(returned) if self.streams else returned]
+        components: dict[str, Any] = {}
+
+        def hook(kind: Any) -> dict[str, Any]:
+            if issubclass(kind, (pathlib.PurePath, OutputFile)):
+                return dict(_FILE)
+            if hasattr(kind, "model_json_schema"):  # pydantic, without depending on it
+                schema: dict[str, Any] = kind.model_json_schema(ref_template=_REF.replace("name", "model"))
+                components.update(schema.pop("$defs", {}))
+                return schema
+            raise TypeError(f"{kind!r} is neither JSON, nor a struct, dataclass or pydantic model, nor pathlib.Path")
+
         try:
-            schemas, components = msgspec.json.schema_components(kinds, schema_hook=_hook, ref_template=_REF)
-        except (TypeError, NotImplementedError) as error:
+            schemas, named = msgspec.json.schema_components(kinds, schema_hook=hook, ref_template=_REF)
+            if b'"contentEncoding"' in msgspec.json.encode(schemas[:-1]):
+                raise TypeError("bytes can't be an input; a pathlib.Path can, and a file is what it gets")
+            *inputs, output = [_plain(schema) for schema in schemas]
+            components.update(named)
+            properties = {
+                name: self._property(order, name, schema, components)
+                for order, (name, schema) in enumerate(zip(self._types, inputs, strict=True))
+            }
+        except TypeError as error:
             raise TypeError(f"{_name(function)}: {error}") from None
-        properties: dict[str, Any] = {}
-        for order, (name, schema) in enumerate(zip(self._types, schemas, strict=False)):
-            described = {"title": name.replace("_", " ").title(), "x-order": order, **_plain(schema)}
-            choices = described.pop("enum", None)
-            if choices is not None:
-                # Cog keeps the choices apart, so a reader of these documents has to follow references.
-                components[name] = _enumeration(name, self._types[name], choices)
-                described.pop("type", None)
-                described.pop("title")
-                described["allOf"] = [{"$ref": _REF.format(name=name)}]
-            if name in self._defaults:
-                described["default"] = _default(self._defaults[name])
-            properties[name] = described
-        inputs: dict[str, Any] = {"type": "object", "title": "Input", "properties": properties}
+        output = self._output(output, components)
+        if clash := {"Input", "Output"} & components.keys():
+            raise TypeError(f"{_name(function)}: a class in the signature can't be named {clash.pop()}")
+        schema: dict[str, Any] = {"type": "object", "title": "Input", "properties": properties}
         if required := [name for name in self._types if name not in self._defaults]:
-            inputs["required"] = required
-        output = {"title": "Output", **_plain(schemas[-1])}
-        if self.streams:
-            output = {"title": "Output", "type": "array", "items": _plain(schemas[-1]), "x-cog-array-type": "iterator"}
-            if output["items"] == {"type": "string"}:
-                output["x-cog-array-display"] = "concatenate"
+            schema["required"] = required
         return {
             "openapi": "3.0.2",
             "info": {"title": "Cog", "version": "0.1.0"},
             "paths": {"/predictions": {"post": {"summary": "Predict", "operationId": "predict"}}},
-            "components": {"schemas": {"Input": inputs, "Output": output, **_plain(components)}},
+            "components": {"schemas": {"Input": schema, "Output": output, **_plain(components)}},
         }
+
+    def _output(self, schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+        output = schema
+        if self.streams:
+            output = {"type": "array", "items": schema, "x-cog-array-type": "iterator"}
+            if schema == {"type": "string"}:
+                output["x-cog-array-display"] = "concatenate"
+        elif "$ref" in schema:
+            # A function may well return a class called Output, so the class's own schema takes that place.
+            name = schema["$ref"].rpartition("/")[2]
+            output = _plain(components.pop(name) if name == "Output" else components[name])
+        return {**output, "title": "Output"}
+
+    def _property(self, order: int, name: str, schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+        described: dict[str, Any] = {**schema, "title": name.replace("_", " ").title(), "x-order": order}
+        if "enum" in described:
+            # Cog keeps choices apart, so whoever reads these documents has to follow references.
+            choices = _choices(self._types[name]) or described["enum"]
+            kind = "integer" if all(type(choice) is int for choice in choices) else "string"
+            components[name] = {"title": name, "description": "An enumeration.", "type": kind, "enum": choices}
+            del described["enum"], described["title"]
+            described["$ref"] = _REF.format(name=name)
+        if "$ref" in described:  # which may have no company
+            described["allOf"] = [{"$ref": described.pop("$ref")}]
+        if name in self._defaults:
+            described["default"] = msgspec.to_builtins(self._defaults[name], enc_hook=str)
+        return described
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -137,10 +171,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         target = type(target).__call__
     try:
         # Names of an enclosing function count, too: models are often defined inside a test.
-        nonlocals = inspect.getclosurevars(target).nonlocals if inspect.isfunction(target) else {}
-        return typing.get_type_hints(target, localns=dict(nonlocals), include_extras=True)
+        nonlocals: Mapping[str, Any] = inspect.getclosurevars(target).nonlocals if inspect.isfunction(target) else {}
+        hints = typing.get_type_hints(target, localns=dict(nonlocals), include_extras=True)
     except NameError as error:
         raise TypeError(f"{_name(function)}: an annotation can't be resolved: {error}") from None
+    return {name: Any if hint is object else hint for name, hint in hints.items()}
 
 
 def _item(returned: Any) -> Any:
@@ -148,15 +183,6 @@ def _item(returned: Any) -> Any:
     if typing.get_origin(returned) in _ITERATORS:
         return (typing.get_args(returned) or (Any,))[0]
     return Any
-
-
-def _hook(kind: type) -> dict[str, Any]:
-    if issubclass(kind, pathlib.PurePath | OutputFile):
-        return dict(_FILE)
-    if hasattr(kind, "model_json_schema"):  # pydantic, without depending on it
-        schema: dict[str, Any] = kind.model_json_schema()
-        return schema
-    raise NotImplementedError
 
 
 def _plain(schema: object) -> Any:
@@ -168,22 +194,20 @@ def _plain(schema: object) -> Any:
     plain: dict[str, Any] = {key: _plain(value) for key, value in cast("dict[str, object]", schema).items()}
     if plain.get("contentEncoding") == "base64":
         return dict(_FILE)
-    if {"type": "null"} in plain.get("anyOf", ()):
-        rest = [choice for choice in plain.pop("anyOf") if choice != {"type": "null"}]
+    if plain == {"type": "null"}:
+        return {"nullable": True}
+    if {"nullable": True} in plain.get("anyOf", ()):
+        rest = [choice for choice in plain.pop("anyOf") if choice != {"nullable": True}]
         plain.update(rest[0] if len(rest) == 1 else {"anyOf": rest}, nullable=True)
     return plain
 
 
-def _enumeration(name: str, kind: Any, choices: list[Any]) -> dict[str, Any]:
-    while typing.get_origin(kind) is typing.Annotated:
-        kind = typing.get_args(kind)[0]
+def _choices(kind: Any) -> list[Any]:
+    """Return the choices of a ``Literal`` in the order of the source; msgspec sorts them."""
     if typing.get_origin(kind) is typing.Literal:
-        choices = list(typing.get_args(kind))  # in the order of the source
-    type_ = "integer" if all(type(choice) is int for choice in choices) else "string"
-    return {"title": name, "description": "An enumeration.", "type": type_, "enum": choices}
-
-
-def _default(value: Any) -> Any:
-    if isinstance(value, pathlib.PurePath):
-        return str(value)
-    return msgspec.to_builtins(value)
+        return list(typing.get_args(kind))
+    if typing.get_origin(kind) in {typing.Annotated, typing.Union, types.UnionType}:
+        for argument in typing.get_args(kind):
+            if choices := _choices(argument):
+                return choices
+    return []

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiohttp import web
 
@@ -51,7 +51,7 @@ class LocalServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        token: str = "local-token",
+        token: str = "local-token",  # noqa: S107  (of no use elsewhere)
         username: str = "local",
         page_size: int = 100,
         hold: float = 60.0,
@@ -111,7 +111,7 @@ class LocalServer:
         version: str | None = None,
         official: bool = False,
         description: str | None = None,
-        visibility: str = "public",
+        visibility: Literal["public", "private"] | None = None,
         train: Callable[..., Any] | None = None,
         inline: bool = False,
         startup: float = 0.0,
@@ -131,7 +131,7 @@ class LocalServer:
             version: The version's id, 64 hexadecimal digits; without it, one that depends on the name only.
             official: Whether the model runs by name only, with its version hidden.
             description: What the model is about; by default the first line of the function's docstring.
-            visibility: ``public`` or ``private``.
+            visibility: Who may see the model; public, unless it exists and is private.
             train: What a training of this version runs, with the training's input as arguments; it may return the
                 weights as a file. Without it a training succeeds at once, whatever its input.
             inline: Call a plain function on the server's own loop: faster by the hand-over to a thread, but what
@@ -152,9 +152,9 @@ class LocalServer:
             if text is None and (match := _FIRST_LINE.match(function.__doc__ or "")):
                 text = match[1] or None
             model = self._store.models.get(name) or self._store.add_model(name)
-            model.record.description = text
-            model.record.visibility = visibility
-            model.record.is_official = official
+            model.record.description = text or model.record.description
+            model.record.visibility = visibility or model.record.visibility or "public"
+            model.record.is_official = official or model.record.is_official
             model.readme = readme or model.readme
             added = self._store.add_version(model, hosted_function, version)
             added.startup, added.output_delay = startup, output_delay

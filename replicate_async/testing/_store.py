@@ -225,9 +225,8 @@ class Store:
         if deployment is None:
             known = ", ".join(self.deployments) or "none"
             raise Problem(404, f"There is no deployment {owner}/{name} on this server. Deployments: {known}.")
-        release = deployment.current_release
-        assert release is not None and release.configuration is not None
-        return deployment, release, release.configuration
+        release = deployment.current_release or DeploymentRelease()
+        return deployment, release, release.configuration or DeploymentConfiguration()
 
     # Predictions and trainings
 

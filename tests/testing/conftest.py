@@ -2,10 +2,151 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import aiohttp
 import pytest
+
+from replicate_async.testing import Clock, LocalServer
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """Run async tests on asyncio: it is what aiohttp runs on."""
     return "asyncio"
+
+
+@dataclass
+class Response:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Any
+    body: bytes
+    data: Any
+
+
+@dataclass
+class Caller:
+    """Makes requests that carry the token, and reads the answers."""
+
+    server: LocalServer
+    session: aiohttp.ClientSession
+
+    async def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> Response:
+        headers = {"Authorization": f"Bearer {self.server.token}", **options.pop("headers", {})}
+        url = path if path.startswith("http") else self.server.base_url + path
+        async with self.session.request(method, url, json=body, headers=headers, **options) as response:
+            content = await response.read()
+            data = await response.json(content_type=None) if "json" in response.content_type else None
+            return Response(response.status, response.headers, content, data)
+
+    async def run(self, model: str, **inputs: Any) -> Any:
+        """Run a model to its end."""
+        response = await self("POST", f"/models/{model}/predictions", {"input": inputs}, headers={"Prefer": "wait"})
+        assert response.status == 201, response.body
+        return response.data
+
+    async def start(self, model: str, headers: dict[str, str] | None = None, **inputs: Any) -> Any:
+        """Start a model."""
+        response = await self("POST", f"/models/{model}/predictions", {"input": inputs}, headers=headers or {})
+        assert response.status == 202, response.body
+        return response.data
+
+    async def get(self, prediction: Any) -> Any:
+        """Get a prediction by its URL."""
+        return (await self("GET", prediction["urls"]["get"])).data
+
+    async def until(self, prediction: Any, status: str) -> Any:
+        """Get a prediction until it has a status."""
+        for _ in range(500):
+            prediction = await self.get(prediction)
+            if prediction["status"] == status:
+                return prediction
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"never {status}: {prediction}")
+
+
+class JumpClock(Clock):
+    """A clock that stands still until it is told to jump."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._timers: list[tuple[float, int, JumpTimer]] = []
+        self._count = itertools.count()
+
+    def now(self) -> datetime:
+        return datetime(2025, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.call_later(seconds, functools.partial(_release, future))
+        await future
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> JumpTimer:
+        timer = JumpTimer(callback)
+        heapq.heappush(self._timers, (self.seconds + seconds, next(self._count), timer))
+        return timer
+
+    async def jump(self, seconds: float) -> None:
+        """Let time pass, and let everybody act whose time has come."""
+        end = self.seconds + seconds
+        while self._timers and self._timers[0][0] <= end:
+            self.seconds, _, timer = heapq.heappop(self._timers)
+            if timer.callback is not None:
+                timer.callback()
+            for _ in range(10):
+                await asyncio.sleep(0)
+        self.seconds = end
+
+
+def _release(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class JumpTimer:
+    """A pending callback of a ``JumpClock``."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+@asynccontextmanager
+async def serve(**options: Any) -> AsyncIterator[tuple[LocalServer, Caller]]:
+    async with LocalServer(**options) as server, aiohttp.ClientSession() as session:
+        yield server, Caller(server, session)
+
+
+@pytest.fixture
+async def call() -> AsyncIterator[Caller]:
+    """Give a caller of a server with small pages; the server is its attribute."""
+    async with serve(page_size=3) as (_, caller):
+        yield caller
+
+
+@pytest.fixture
+def clock() -> JumpClock:
+    """Give a clock that jumps."""
+    return JumpClock()
+
+
+@pytest.fixture
+async def jump_call(clock: JumpClock) -> AsyncIterator[Caller]:
+    """Give a caller of a server that lives by the clock that jumps."""
+    async with serve(clock=clock, hold=30) as (_, caller):
+        yield caller

@@ -1,9 +1,12 @@
 """The official SDK, whose authors never saw this server, drives it through every operation."""
 
+# ruff: noqa: T201 (models may print)
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -45,7 +48,7 @@ def test_every_operation_has_a_test_here() -> None:
     assert not [operation.name for operation in OPERATIONS if f'"{operation.name}"' not in text]
 
 
-def test_predictions(server: LocalServer, client: replicate.Replicate) -> None:
+def test_predictions(server: LocalServer, client: Any) -> None:
     """Create, get, list with filters across pages, and cancel; a finished prediction stays finished."""
     reference = f"replicate/hello-world:{VERSION}"
     created = [
@@ -71,7 +74,7 @@ def test_predictions(server: LocalServer, client: replicate.Replicate) -> None:
     }
 
 
-def test_run(server: LocalServer, client: replicate.Replicate) -> None:
+def test_run(server: LocalServer, client: Any) -> None:
     """run() by name and by version gives the output; a failed model raises with the prediction."""
 
     @server.model("alice/broken")
@@ -94,15 +97,15 @@ def test_use(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Quick(replicate.Replicate):
         poll_interval = 0.01
 
-    text = use(Quick, "replicate-local/stream-text")
+    text: Any = use(Quick, "replicate-local/stream-text")
     assert text(prompt="one two three", delay=0) == "one two three"
-    stream = use(Quick, "replicate-local/stream-text", streaming=True)
+    stream: Any = use(Quick, "replicate-local/stream-text", streaming=True)
     assert list(stream(prompt="one two three", delay=0.02)) == ["one", " two", " three"]
-    hello = use(Quick, f"replicate/hello-world:{VERSION}")
+    hello: Any = use(Quick, f"replicate/hello-world:{VERSION}")
     assert hello(text="Bob") == "hello Bob"
 
 
-def test_models(server: LocalServer, client: replicate.Replicate) -> None:
+def test_models(server: LocalServer, client: Any) -> None:
     """A model that was created can be got, listed, found, changed and deleted."""
     created = client.models.create(owner="alice", name="hot-dog", visibility="private", hardware="cpu", description="d")
     assert (created.owner, created.run_count, created.latest_version) == ("alice", 0, None)
@@ -126,7 +129,7 @@ def test_models(server: LocalServer, client: replicate.Replicate) -> None:
     }
 
 
-def test_versions(server: LocalServer, client: replicate.Replicate) -> None:
+def test_versions(server: LocalServer, client: Any) -> None:
     """Versions are listed, got and deleted, and with a version go its predictions."""
     name = {"model_owner": "alice", "model_name": "mine"}
     (version,) = client.models.versions.list(**name)
@@ -143,7 +146,7 @@ def test_versions(server: LocalServer, client: replicate.Replicate) -> None:
     }
 
 
-def test_deployments(server: LocalServer, client: replicate.Replicate) -> None:
+def test_deployments(server: LocalServer, client: Any) -> None:
     """A deployment is created, got, listed, changed, run and deleted; each change makes a release."""
     deployment = client.deployments.create(
         hardware="cpu", max_instances=2, min_instances=0, model="replicate/hello-world", name="hello", version=VERSION
@@ -165,7 +168,7 @@ def test_deployments(server: LocalServer, client: replicate.Replicate) -> None:
     }
 
 
-def test_files(server: LocalServer, client: replicate.Replicate) -> None:
+def test_files(server: LocalServer, client: Any) -> None:
     """A file is created, got, listed, downloaded by its signature, and deleted."""
     # No metadata: this SDK sends it as form fields (metadata[customer]=7), not as the JSON part that is documented.
     file = client.files.create(content=b"\r\nPK\0 --raw", filename="ra w-é.zip", type="application/zip")
@@ -183,7 +186,7 @@ def test_files(server: LocalServer, client: replicate.Replicate) -> None:
     assert set(operations(server)) == {"files.create", "files.get", "files.list", "files.download", "files.delete"}
 
 
-def test_files_as_inputs(server: LocalServer, client: replicate.Replicate, tmp_path: Path) -> None:
+def test_files_as_inputs(server: LocalServer, client: Any, tmp_path: Path) -> None:
     """A file that the SDK uploads, or sends as a data URI, reaches a model as a path."""
 
     @server.model("alice/size")
@@ -196,7 +199,7 @@ def test_files_as_inputs(server: LocalServer, client: replicate.Replicate, tmp_p
     assert client.run("alice/size", input={"file": tmp_path / "three.bin"}, file_encoding_strategy="base64") == 3
 
 
-def test_trainings(server: LocalServer, client: replicate.Replicate) -> None:
+def test_trainings(server: LocalServer, client: Any) -> None:
     """A training makes a version of its destination, which runs; one that runs can be canceled."""
 
     def train(steps: int) -> OutputFile:
@@ -221,7 +224,7 @@ def test_trainings(server: LocalServer, client: replicate.Replicate) -> None:
     assert set(operations(server)) > {"trainings.create", "trainings.get", "trainings.cancel", "trainings.list"}
 
 
-def test_the_rest(server: LocalServer, client: replicate.Replicate) -> None:
+def test_the_rest(server: LocalServer, client: Any) -> None:
     """Account, hardware, collections, search and the webhook secret come with data to work with."""
     assert client.account.get().username == "alice"
     assert {"cpu", "gpu-t4"} <= {hardware.sku for hardware in client.hardware.list()}
@@ -238,7 +241,7 @@ def test_the_rest(server: LocalServer, client: replicate.Replicate) -> None:
     }
 
 
-def test_errors(server: LocalServer, client: replicate.Replicate) -> None:
+def test_errors(server: LocalServer, client: Any) -> None:
     """Refusals become the SDK's own errors."""
     with pytest.raises(replicate.AuthenticationError, match="valid authentication token"):
         client.with_options(bearer_token="wrong").account.get()
