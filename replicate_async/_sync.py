@@ -12,8 +12,9 @@ from msgspec import UNSET
 
 from replicate_async import _bridge
 from replicate_async._client import AsyncReplicate
+from replicate_async._connections import DEFAULT_MAX_CONNECTIONS
 from replicate_async._pages import AsyncPage
-from replicate_async._transport import DEFAULT_MAX_CONNECTIONS, DEFAULT_TIMEOUT
+from replicate_async._transport import DEFAULT_TIMEOUT
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
@@ -1149,7 +1150,7 @@ class Replicate:
         default_query: Mapping[str, QueryValue] | None = None,
         session: aiohttp.ClientSession | None = None,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
-        retry: tenacity.Retrying | None = None,
+        retry: tenacity.AsyncRetrying | None = None,
     ) -> None:
         """Make a client.
 
@@ -1192,7 +1193,7 @@ class Replicate:
         max_retries: int | UnsetType | None = UNSET,
         default_headers: Mapping[str, str] | UnsetType | None = UNSET,
         default_query: Mapping[str, QueryValue] | UnsetType | None = UNSET,
-        retry: tenacity.Retrying | UnsetType | None = UNSET,
+        retry: tenacity.AsyncRetrying | UnsetType | None = UNSET,
     ) -> Self:
         """Return a client with other options that shares this one's connections, and is closed with it.
 
