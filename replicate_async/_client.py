@@ -21,7 +21,8 @@ from replicate_async._arguments import (
     check_token,
     given,
 )
-from replicate_async._transport import DEFAULT_MAX_CONNECTIONS, DEFAULT_TIMEOUT, Pool, Settings, Transport
+from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
+from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
 from replicate_async._wire import Request
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections

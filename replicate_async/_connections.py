@@ -1,0 +1,126 @@
+"""Connections to the API: an aiohttp session for each event loop, closed with the client or with its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import TYPE_CHECKING
+
+from replicate_async import _wire
+from replicate_async._creates import Ledger
+from replicate_async.errors import ReplicateError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import aiohttp
+
+DEFAULT_MAX_CONNECTIONS = 100
+
+
+class _Connections:
+    """An aiohttp session and the number of requests that may use it at once, on one event loop."""
+
+    __slots__ = ("_lifetime", "limiter", "session")
+
+    def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
+        self.session = session
+        # The connector's own queue grows costly when thousands wait; a semaphore in front of it doesn't.
+        self.limiter = asyncio.Semaphore(limit)
+        self._lifetime: AsyncGenerator[None, None] | None = None
+
+    async def bind(self) -> None:
+        """Close the session when its loop shuts down: loops finalize the async generators that are under way."""
+        self._lifetime = _until_shutdown(self.session)
+        await self._lifetime.__anext__()
+
+    async def close(self) -> None:
+        if self._lifetime is not None:
+            await self._lifetime.aclose()
+
+
+async def _until_shutdown(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+class Pool:
+    """The connections of a client and of its copies, made on first use in each event loop."""
+
+    def __init__(self, session: aiohttp.ClientSession | None, max_connections: int) -> None:
+        self.max_connections = max_connections
+        self.session = session
+        self.closed = False
+        self.ledger = Ledger()
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
+        self._proxies: dict[tuple[str, str, int], str | None] = {}
+
+    async def connections(self) -> _Connections:
+        """Return the running loop's connections."""
+        loop = asyncio.get_running_loop()
+        found = self._by_loop.get(loop)
+        return found if found is not None else await self._open(loop)
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Connections:
+        if self.closed:
+            raise ReplicateError("this client is closed: make a new one, or close it later")
+        for other in [other for other in self._by_loop if other.is_closed()]:
+            self._by_loop.pop(other, None)
+        if self.session is not None:
+            if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
+            made = _Connections(self.session, self.max_connections)
+        else:
+            made = _Connections(_new_session(), self.max_connections)
+        self._by_loop[loop] = made  # before the first await, so that a loop never gets two
+        if self.session is None:
+            await made.bind()
+        return made
+
+    def proxy(self, url: str) -> str | None:
+        """Return the proxy that the environment names for a URL."""
+        origin = _wire.origin(url)
+        if origin not in self._proxies:
+            self._proxies[origin] = _environment_proxy(*origin)
+        return self._proxies[origin]
+
+    async def close(self) -> None:
+        """Close the connections of all loops; those of other running loops are closed there, soon."""
+        self.closed = True
+        here = asyncio.get_running_loop()
+        while self._by_loop:
+            loop, connections = self._by_loop.popitem()
+            if loop is here:
+                await connections.close()
+            elif loop.is_running():
+                asyncio.run_coroutine_threadsafe(connections.close(), loop)
+
+    def __del__(self) -> None:
+        # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
+        if self.session is None and any(not loop.is_closed() for loop in self._by_loop):
+            warnings.warn(
+                "a Replicate client was dropped without being closed: use 'with', or call close()",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+
+def _new_session() -> aiohttp.ClientSession:
+    import aiohttp  # costs 150 ms: loaded with the first request, not before
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=True,
+    )
+
+
+def _environment_proxy(scheme: str, host: str, port: int) -> str | None:
+    # aiohttp's own trust_env reads the environment and ~/.netrc again for each request, and a netrc entry would
+    # replace the token.
+    from urllib.request import getproxies, proxy_bypass
+
+    return None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
