@@ -12,7 +12,7 @@ from replicate_async import _waiting
 from replicate_async._arguments import RequestOptions, check_events, check_input, given, model_path, path
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._wire import Request
-from replicate_async.errors import APITimeoutError
+from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Training, WebhookEvent
 
@@ -149,11 +149,16 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
+        training_id = training if isinstance(training, str) else training.id
 
         async def fetch(training_id: str) -> Training:
-            return await self.get(training_id, **options)
+            try:
+                return await self.get(training_id, **options)
+            except APIError as error:
+                error.prediction_id = training_id
+                raise
 
-        known = await fetch(training) if isinstance(training, str) else training
         with anyio.move_on_after(time_limit):
+            known = await fetch(training) if isinstance(training, str) else training
             return await _waiting.until_done(self._transport, known, fetch)
-        raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=known.id)
+        raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=training_id)
