@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import heapq
+import io
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,16 @@ class Response:
     headers: Any
     body: bytes
     data: Any
+
+
+def form(content: bytes | None, filename: str = "upload", content_type: str | None = None, **texts: str) -> Any:
+    """Return a form with a file; names in it are sent as they are, in UTF-8."""
+    data = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
+    if content is not None:
+        data.add_field("content", io.BytesIO(content), filename=filename, content_type=content_type)
+    for name, text in texts.items():
+        data.add_field(name, text)
+    return data
 
 
 @dataclass

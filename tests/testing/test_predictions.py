@@ -1,0 +1,443 @@
+# ruff: noqa: T201 (models may print)
+"""How predictions live: statuses, waiting, deadlines, cancelling, logs, output."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from replicate_async.testing import OutputFile, models
+
+from .conftest import Caller, JumpClock
+
+pytestmark = pytest.mark.anyio
+
+WAIT = {"Prefer": "wait"}
+
+
+async def test_from_starting_to_succeeded(call: Caller) -> None:
+    """Without Prefer the answer comes at once, as starting; then the prediction is processing, then succeeded."""
+    go = asyncio.Event()
+
+    @call.server.model("me/patient")
+    async def patient(text: str) -> str:
+        await go.wait()
+        return text.upper()
+
+    started = await call.start("me/patient", text="a")
+    assert (started["status"], started["started_at"], started["output"]) == ("starting", None, None)
+    running = await call.until(started, "processing")
+    assert running["started_at"] is not None
+    assert running["completed_at"] is None
+    go.set()
+    ended = await call.until(started, "succeeded")
+    assert (ended["output"], ended["error"]) == ("A", None)
+    assert ended["metrics"]["total_time"] >= ended["metrics"]["predict_time"] >= 0
+    created, started_at, completed = (
+        datetime.fromisoformat(ended[key].replace("Z", "+00:00"))
+        for key in ("created_at", "started_at", "completed_at")
+    )
+    assert created <= started_at <= completed
+    assert created.tzinfo is not None
+
+
+async def test_what_a_prediction_says(call: Caller) -> None:
+    """A prediction has an id of 26 characters, its model and version, and URLs of this server."""
+    call.server.model("me/echo")(models.hello_world)
+    call.server.model("me/official", official=True)(models.hello_world)
+    call.server.model("me/stream")(models.stream_text)
+    prediction = await call.run("me/echo", text="a")
+    assert re.fullmatch(r"[a-z2-7]{26}", prediction["id"])
+    version = (await call("GET", "/models/me/echo")).data["latest_version"]["id"]
+    assert (prediction["model"], prediction["version"]) == ("me/echo", version)
+    assert (prediction["source"], prediction["data_removed"]) == ("api", False)
+    url = f"{call.server.base_url}/predictions/{prediction['id']}"
+    web = f"https://replicate.com/p/{prediction['id']}"
+    assert prediction["urls"] == {"get": url, "cancel": f"{url}/cancel", "web": web}
+    assert (await call.run("me/official", text="a"))["version"] == "hidden"
+    assert (await call.run("me/stream", delay=0))["urls"]["stream"]
+
+
+async def test_waiting(jump_call: Caller, clock: JumpClock) -> None:
+    """With Prefer: wait=n the answer comes when the prediction ends, or, still as starting, when the time is up."""
+
+    @jump_call.server.model("me/slow")
+    async def slow(seconds: float) -> str:
+        await clock.sleep(seconds)
+        return "done"
+
+    async def create(seconds: float, prefer: str) -> Any:
+        body = {"input": {"seconds": seconds}}
+        return await jump_call("POST", "/models/me/slow/predictions", body, headers={"Prefer": prefer})
+
+    requests = [
+        asyncio.create_task(create(seconds, prefer))
+        for seconds, prefer in [(5, "wait=6"), (6.5, "wait=6"), (20, "respond-async, wait"), (50, "wait=60")]
+    ]
+    await asyncio.sleep(0.05)
+    assert len(jump_call.server.predictions) == len(requests)
+    await clock.jump(31)  # the last one is held for 30 seconds only: that is how the server was made
+    answers = [await request for request in requests]
+    assert [(answer.status, answer.data["status"]) for answer in answers] == [
+        (201, "succeeded"),
+        (202, "starting"),
+        (201, "succeeded"),
+        (202, "starting"),
+    ]
+    assert (await jump_call.get(answers[1].data))["output"] == "done"
+
+
+@pytest.mark.parametrize("prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5"])
+async def test_bad_waits(call: Caller, prefer: str) -> None:
+    """A wait out of 1 to 60 seconds is a 422, and nothing is created."""
+    models.register(call.server)
+    body = {"input": {"text": "a"}}
+    answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Prefer": prefer})
+    assert (answer.status, "1 to 60 seconds" in answer.data["detail"]) == (422, True)
+    assert not call.server.predictions
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("5", 5), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661)]
+)
+async def test_deadlines(jump_call: Caller, clock: JumpClock, text: str, seconds: int) -> None:
+    """A prediction that runs at its deadline becomes canceled, and its function stops."""
+    stopped: list[float] = []
+
+    @jump_call.server.model("me/endless")
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(clock.seconds)
+
+    prediction = await jump_call.start("me/endless", {"Cancel-After": text})
+    deadline = datetime.fromisoformat(prediction["deadline"].replace("Z", "+00:00"))
+    created = datetime.fromisoformat(prediction["created_at"].replace("Z", "+00:00"))
+    assert (deadline - created).total_seconds() == seconds
+    await clock.jump(seconds - 0.5)
+    assert (await jump_call.get(prediction))["status"] == "processing"
+    await clock.jump(1)
+    ended = await jump_call.get(prediction)
+    assert (ended["status"], ended["output"]) == ("canceled", None)
+    assert ended["metrics"]["total_time"] == seconds
+    assert stopped == [seconds]
+
+
+async def test_deadline_before_the_start(jump_call: Caller, clock: JumpClock) -> None:
+    """A prediction that is still starting at its deadline becomes aborted."""
+    jump_call.server.model("me/cold", startup=60)(models.hello_world)
+    prediction = await jump_call.start("me/cold", {"Cancel-After": "30"}, text="a")
+    await clock.jump(31)
+    ended = await jump_call.get(prediction)
+    assert (ended["status"], ended["started_at"]) == ("aborted", None)
+    assert "predict_time" not in ended["metrics"]
+
+
+async def test_deadline_after_the_end(jump_call: Caller, clock: JumpClock) -> None:
+    """A prediction that has ended does not care for its deadline."""
+    jump_call.server.model("me/quick", inline=True)(models.hello_world)
+    prediction = await jump_call.start("me/quick", {"Cancel-After": "5"}, text="a")
+    await clock.jump(6)
+    assert (await jump_call.get(prediction))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30"])
+async def test_bad_deadlines(call: Caller, text: str) -> None:
+    """A Cancel-After that is too short or no duration is a 422."""
+    models.register(call.server)
+    body = {"input": {"text": "a"}}
+    answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Cancel-After": text})
+    assert (answer.status, "Cancel-After" in answer.data["detail"]) == (422, True)
+
+
+async def test_cancel(call: Caller) -> None:
+    """Cancelling ends a prediction at once, whatever its function does; what it returns later is dropped."""
+    threads_may_end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @call.server.model("me/async")
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    @call.server.model("me/thread")
+    def blocked() -> str:
+        asyncio.run_coroutine_threadsafe(threads_may_end.wait(), loop).result(10)
+        print("too late")
+        return "too late"
+
+    @call.server.model("me/generator")
+    def generator() -> Iterator[str]:
+        yield "first"
+        asyncio.run_coroutine_threadsafe(threads_may_end.wait(), loop).result(10)
+        yield "second"
+
+    predictions = [await call.start(name) for name in ("me/async", "me/thread", "me/generator")]
+    for prediction in predictions:
+        await call.until(prediction, "processing")
+    await asyncio.sleep(0.05)
+    answers = [await call("POST", prediction["urls"]["cancel"]) for prediction in predictions]
+    assert [answer.data["status"] for answer in answers] == ["canceled"] * 3
+    assert [answer.data["output"] for answer in answers] == [None, None, ["first"]]
+    threads_may_end.set()
+    await asyncio.sleep(0.05)
+    again = [await call("POST", prediction["urls"]["cancel"]) for prediction in predictions]
+    assert [answer.data for answer in again] == [answer.data for answer in answers]
+
+
+async def test_cancel_while_starting(jump_call: Caller) -> None:
+    """A prediction that is canceled before it ran is aborted."""
+    jump_call.server.model("me/cold", startup=60)(models.hello_world)
+    prediction = await jump_call.start("me/cold", text="a")
+    assert (await jump_call("POST", prediction["urls"]["cancel"])).data["status"] == "aborted"
+
+
+async def test_cancel_after_the_end(call: Caller) -> None:
+    """Cancelling what has ended changes nothing."""
+    models.register(call.server)
+    prediction = await call.run("replicate/hello-world", text="a")
+    answer = await call("POST", prediction["urls"]["cancel"])
+    assert (answer.status, answer.data) == (200, prediction)
+
+
+async def test_failures(call: Caller) -> None:
+    """What a function raises is the prediction's error, and the logs end with the traceback of the function."""
+
+    @call.server.model("me/raises")
+    def raises() -> None:
+        print("so far")
+        raise ValueError("no more paint")
+
+    @call.server.model("me/exits")
+    async def exits() -> None:
+        sys.exit(3)
+
+    @call.server.model("me/stops")
+    def stops() -> None:
+        raise StopIteration
+
+    @call.server.model("me/strange")
+    def strange() -> object:
+        return object()
+
+    @call.server.model("me/breaks")
+    def breaks() -> Iterator[str]:
+        yield "one"
+        raise OSError
+
+    failed = await call.run("me/raises")
+    assert (failed["status"], failed["error"], failed["output"]) == ("failed", "no more paint", None)
+    assert failed["logs"].startswith("so far\nTraceback")
+    assert "in raises" in failed["logs"]
+    assert "_jobs.py" not in failed["logs"]
+    assert (await call.run("me/exits"))["error"] == "3"
+    assert "StopIteration" in (await call.run("me/stops"))["error"]
+    assert "object" in (await call.run("me/strange"))["error"]
+    broken = await call.run("me/breaks")
+    assert (broken["status"], broken["error"], broken["output"]) == ("failed", "OSError", ["one"])
+
+
+async def test_growing_output(call: Caller) -> None:
+    """The output of a generator is a list that grows while the prediction is processing."""
+    steps: asyncio.Queue[str | None] = asyncio.Queue()
+
+    @call.server.model("me/words")
+    async def words() -> AsyncIterator[str]:
+        while (word := await steps.get()) is not None:
+            yield word
+
+    prediction = await call.start("me/words")
+    await call.until(prediction, "processing")
+    for count, word in enumerate("abc", 1):
+        steps.put_nowait(word)
+        await asyncio.sleep(0.01)
+        running = await call.get(prediction)
+        assert (running["status"], running["output"]) == ("processing", list("abc"[:count]))
+    steps.put_nowait(None)
+    assert (await call.until(prediction, "succeeded"))["output"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_plain_generators(call: Caller, inline: bool) -> None:
+    """Plain generators stream like async ones, in a thread or inline; without an item the output is an empty list."""
+
+    @call.server.model("me/count", inline=inline)
+    def count(n: int) -> Iterator[int]:
+        print("counting")
+        yield from range(n)
+
+    prediction = await call.run("me/count", n=3)
+    assert (prediction["output"], prediction["logs"]) == ([0, 1, 2], "counting\n")
+    assert (await call.run("me/count", n=0))["output"] == []
+
+
+async def test_delays(jump_call: Caller, clock: JumpClock) -> None:
+    """Startup keeps a prediction starting, output_delay passes before each item; both by the server's clock."""
+    jump_call.server.model("me/slow", startup=10, output_delay=2)(models.stream_text)
+    prediction = await jump_call.start("me/slow", prompt="a b", delay=0)
+    await asyncio.sleep(0.01)
+    seen = []
+    for seconds in (9, 2, 2, 2):
+        await clock.jump(seconds)
+        now = await jump_call.get(prediction)
+        seen.append((now["status"], now["output"]))
+    assert seen == [
+        ("starting", None),
+        ("processing", None),
+        ("processing", ["a"]),
+        ("succeeded", ["a", " b"]),
+    ]
+
+
+async def test_a_sleeping_function_blocks_nobody(call: Caller) -> None:
+    """A plain function runs in a thread, so that time.sleep in it leaves the server to others."""
+
+    @call.server.model("me/sleepy")
+    def sleepy() -> str:
+        time.sleep(0.3)
+        return "awake"
+
+    models.register(call.server)
+    prediction = await call.start("me/sleepy")
+    begin = time.monotonic()
+    await call.run("replicate/hello-world", text="a")
+    assert time.monotonic() - begin < 0.25
+    assert (await call.until(prediction, "succeeded"))["output"] == "awake"
+
+
+async def test_logs_do_not_mix(call: Caller, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a prediction prints, in a task or a thread, to either stream, is in its logs; what others print isn't."""
+
+    @call.server.model("me/async")
+    async def chatty(name: str) -> None:
+        for _ in range(3):
+            print(name)
+            await asyncio.sleep(0)
+
+    @call.server.model("me/thread")
+    def threaded(name: str) -> None:
+        for _ in range(3):
+            print(name, file=sys.stderr)
+            time.sleep(0.001)
+
+    runs = [call.run(model, name=f"{model}{n}") for n in range(5) for model in ("me/async", "me/thread")]
+    print("not a model")
+    predictions = await asyncio.gather(*runs)
+    assert [prediction["logs"] for prediction in predictions] == [
+        f"{prediction['input']['name']}\n" * 3 for prediction in predictions
+    ]
+    print("nor this")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("not a model\nnor this\n", "")
+
+
+async def test_progress_bars(call: Caller) -> None:
+    """Each step of a progress bar is a line of the logs, although it returns to the start of its line."""
+
+    @call.server.model("me/bar")
+    def bar() -> None:
+        for step in range(3):
+            sys.stderr.write(f"\r{step * 50:3}%|#####| {step}/2")
+            sys.stderr.flush()
+
+    assert (await call.run("me/bar"))["logs"].split("\n")[1:] == [
+        "  0%|#####| 0/2",
+        " 50%|#####| 1/2",
+        "100%|#####| 2/2",
+    ]
+
+
+async def test_file_outputs(call: Caller) -> None:
+    """Files that a model returns are URLs in the output, wherever they are."""
+
+    @call.server.model("me/files")
+    def files() -> dict[str, Any]:
+        return {"a": b"GIF89a", "b": [OutputFile(b"x", "text/plain")]}
+
+    output = (await call.run("me/files"))["output"]
+    assert output == {"a": "data:image/gif;base64,R0lGODlh", "b": ["data:text/plain;base64,eA=="]}
+
+
+async def test_input_is_echoed(call: Caller) -> None:
+    """The prediction's input is what was sent: without defaults, with what the model doesn't know."""
+    models.register(call.server)
+    prediction = await call.run("replicate/hello-world", text="a", unknown=[1])
+    assert (prediction["input"], prediction["output"]) == ({"text": "a", "unknown": [1]}, "hello a")
+
+
+async def test_wrong_inputs(call: Caller) -> None:
+    """Inputs that don't fit the signature are a 422 that names each field, and nothing is created."""
+    models.register(call.server)
+    body = {"input": {"width": 0, "height": "tall"}}
+    answer = await call("POST", "/models/replicate-local/gradient/predictions", body)
+    assert (answer.status, answer.data["title"]) == (422, "Input validation failed")
+    assert [field["field"] for field in answer.data["invalid_fields"]] == ["input.width", "input.height"]
+    assert answer.data["detail"].startswith("- input.width: ")
+    assert not call.server.predictions
+
+
+async def test_which_version(call: Caller) -> None:
+    """predictions.create takes a version by id, with its model or alone; the name alone only of official models."""
+    first, second = "ab" * 32, "cd" * 32
+    call.server.model("me/two", version=first)(models.hello_world)
+    call.server.model("me/two", version=second)(models.stream_text)
+    call.server.model("me/official", official=True)(models.hello_world)
+
+    async def create(version: str) -> Any:
+        body = {"version": version, "input": {"text": "a", "delay": 0}}
+        return await call("POST", "/predictions", body, headers=WAIT)
+
+    assert (await create(first)).data["output"] == "hello a"
+    assert (await create(f"me/two:{first}")).data["version"] == first
+    assert (await create("me/official")).data["output"] == "hello a"
+    assert (await call.run("me/two", delay=0))["version"] == second
+    refused = [await create(version) for version in ("me/two", f"me/official:{first}", "ef" * 32, "nonsense", "")]
+    assert [answer.status for answer in refused] == [422] * 5
+    assert {answer.data["title"] for answer in refused} == {"Invalid version or not permitted"}
+    assert f"me/two:{second}" in refused[0].data["detail"]
+    assert (await create("me/nobody")).status == 404
+
+
+async def test_data_removal(jump_call: Caller, clock: JumpClock) -> None:
+    """An hour after its end a prediction has neither input nor output nor logs, and says so."""
+    jump_call.server.model("me/quick", inline=True)(models.hello_world)
+    prediction = await jump_call.run("me/quick", text="a")
+    await clock.jump(3599)
+    assert await jump_call.get(prediction) == prediction
+    await clock.jump(1)
+    removed = await jump_call.get(prediction)
+    assert (removed["data_removed"], removed["output"], removed["input"], removed["logs"]) == (True, None, {}, None)
+    assert (await jump_call("GET", "/predictions")).data["results"] == [removed]
+
+
+async def test_many_at_once(call: Caller) -> None:
+    """A thousand predictions may be pending, each with a request that is held."""
+    go = asyncio.Event()
+
+    @call.server.model("me/patient")
+    async def patient(n: int) -> int:
+        await go.wait()
+        return n
+
+    runs = [asyncio.create_task(call.run("me/patient", n=n)) for n in range(80)]
+    started = await asyncio.gather(*(call.start("me/patient", n=n) for n in range(1000)))
+    assert len(started) == 1000
+    go.set()
+    assert [run["output"] for run in await asyncio.gather(*runs)] == list(range(80))
+
+
+async def test_billing_journal(call: Caller) -> None:
+    """server.predictions has what was created, in order, as it is now: what would be billed."""
+    models.register(call.server)
+    ids = [(await call.run("replicate/hello-world", text=text))["id"] for text in "abc"]
+    assert list(call.server.predictions) == ids
+    assert [prediction.output for prediction in call.server.predictions.values()] == ["hello a", "hello b", "hello c"]
+    run_count = (await call("GET", "/models/replicate/hello-world")).data["run_count"]
+    assert run_count == 3

@@ -1,0 +1,197 @@
+"""What holds for all operations: the token, problems, the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from replicate_async.testing import models
+from replicate_async.testing._routes import OPERATIONS
+
+from .conftest import Caller, form, serve
+
+pytestmark = pytest.mark.anyio
+
+
+def test_the_table() -> None:
+    """There are 37 operations, each under its own name, method and path."""
+    assert len(OPERATIONS) == 37
+    assert len({operation.name for operation in OPERATIONS}) == 37
+    assert len({(operation.method, operation.path) for operation in OPERATIONS}) == 37
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic local-token", "local-token"])
+async def test_token(call: Caller, authorization: str | None) -> None:
+    """Without the token every operation is a 401, but for downloads, whose URL is signed."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+    for operation in OPERATIONS:
+        url = call.server.base_url + operation.path.replace("{", "").replace("}", "")
+        async with call.session.request(operation.method, url, headers=headers) as response:
+            if operation.name == "files.download":
+                assert response.status == 422
+            else:
+                assert response.status == 401
+                assert response.content_type == "application/problem+json"
+                assert await response.json(content_type=None) == {
+                    "title": "Unauthenticated",
+                    "detail": "You did not pass a valid authentication token",
+                    "status": 401,
+                }
+
+
+async def test_other_scheme(call: Caller) -> None:
+    """The older scheme for the token counts, too."""
+    assert (await call("GET", "/account", headers={"Authorization": "Token local-token"})).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/predictions/", "/predictions/a/b", "/models/a", "/v1/account"])
+async def test_unknown_paths(call: Caller, path: str) -> None:
+    """A path that isn't the API's is a 404."""
+    answer = await call("GET", path)
+    assert (answer.status, answer.data["title"]) == (404, "Not found")
+    assert f"/v1{path}" in answer.data["detail"]
+
+
+async def test_wrong_methods(call: Caller) -> None:
+    """A method that a path doesn't take is a 405 that says which it takes."""
+    answer = await call("PUT", "/models")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST, QUERY")
+    assert answer.data["status"] == 405
+
+
+@pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff", b'{"input": {}'])
+async def test_malformed_bodies(call: Caller, body: bytes) -> None:
+    """A body that isn't JSON is a 400."""
+    answer = await call("POST", "/predictions", data=body)
+    assert (answer.status, "not JSON" in answer.data["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "missing required field `input`"),
+        (b"{}", "missing required field `input`"),
+        (b'{"input": {}}', "missing required field `version`"),
+        (b'{"input": [], "version": "x"}', "Expected `object`, got `array` - at `$.input`"),
+        (b"[]", "Expected `object`"),
+        (b'{"input": {}, "version": 3}', "$.version"),
+        (b'{"input": {}, "version": "x", "webhook": 3}', "$.webhook"),
+        (b'{"input": {}, "version": "%s", "webhook": "ftp://x"}' % (b"ab" * 32), "webhook: expected an HTTPS URL"),
+        (b'{"input": {}, "version": "x", "webhook_events_filter": ["end"]}', "Invalid enum value 'end'"),
+    ],
+)
+async def test_wrong_bodies(call: Caller, body: bytes, reason: str) -> None:
+    """A body without a required field or with a wrong type is a 422 that names the field."""
+
+    @call.server.model("me/any", version="ab" * 32)
+    def anything() -> None:
+        return None
+
+    answer = await call("POST", "/predictions", data=body)
+    assert (answer.status, answer.data["status"]) == (422, 422)
+    assert reason in answer.data["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/me/nothing",
+        "/models/me/nothing/versions",
+        "/models/me/nothing/examples",
+        "/models/me/nothing/readme",
+        "/models/me/nothing/predictions",
+    ],
+)
+async def test_unknown_models(call: Caller, path: str) -> None:
+    """A model that isn't there is a 404 that lists those that are."""
+    models.register(call.server)
+    answer = await call("POST" if path.endswith("predictions") else "GET", path, {"input": {}})
+    assert answer.status == 404
+    assert "replicate/hello-world, replicate-local/stream-text, replicate-local/gradient" in answer.data["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/predictions/x"),
+        ("POST", "/predictions/x/cancel"),
+        ("GET", "/trainings/x"),
+        ("POST", "/trainings/x/cancel"),
+        ("GET", "/files/x"),
+        ("DELETE", "/files/x"),
+        ("GET", "/collections/x"),
+        ("GET", "/deployments/x/y"),
+        ("PATCH", "/deployments/x/y"),
+        ("DELETE", "/deployments/x/y"),
+        ("POST", "/deployments/x/y/predictions"),
+        ("GET", "/models/replicate/hello-world/versions/x"),
+        ("POST", "/models/replicate/hello-world/versions/x/trainings"),
+    ],
+)
+async def test_unknown_things(call: Caller, method: str, path: str) -> None:
+    """What isn't there is a 404 with a problem."""
+    models.register(call.server)
+    body = {"input": {}, "destination": "a/b"} if method == "POST" else {} if method == "PATCH" else None
+    answer = await call(method, path, body)
+    assert (answer.status, answer.data["title"], answer.data["status"]) == (404, "Not found", 404)
+
+
+async def test_date(call: Caller) -> None:
+    """Every answer tells the time, refusals as well."""
+    for path in ("/account", "/nothing", "/predictions/x"):
+        answer = await call("GET", path)
+        assert parsedate_to_datetime(answer.headers["Date"]).tzinfo is not None
+
+
+async def test_journal(call: Caller) -> None:
+    """server.requests has every request: its operation, and everything as it was sent, and the status of the answer."""
+    models.register(call.server)
+    await call("POST", "/models/replicate/hello-world/predictions?a=1&b=%20", {"input": {"text": "é"}})
+    await call("GET", "/models/a%20b/c%2Fd")
+    await call("GET", "/nowhere", headers={"Authorization": "Bearer x"})
+    create, get, nowhere = call.server.requests
+    assert (create.operation, create.method, create.status) == ("models.predictions.create", "POST", 202)
+    assert create.path == "/v1/models/replicate/hello-world/predictions"
+    assert (dict(create.query), create.query_string) == ({"a": "1", "b": " "}, "a=1&b=%20")
+    assert create.path_arguments == {"model_owner": "replicate", "model_name": "hello-world"}
+    assert create.json() == {"input": {"text": "é"}}
+    assert create.headers["content-type"] == "application/json"
+    assert get.path_arguments == {"model_owner": "a b", "model_name": "c/d"}
+    assert get.path == "/v1/models/a%20b/c%2Fd"
+    assert (nowhere.operation, nowhere.status) == ("", 401)
+
+
+async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
+    """A request that has no answer yet is in the journal with the status 0."""
+
+    @call.server.model("me/endless")
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    request = asyncio.create_task(call.run("me/endless"))
+    await asyncio.sleep(0.05)
+    assert [(entry.operation, entry.status) for entry in call.server.requests] == [("models.predictions.create", 0)]
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
+async def test_own_failures(call: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of the server itself is a 500 in the API's form, and its log has the traceback."""
+    monkeypatch.delattr(call.server._store, "account")
+    answer = await call("GET", "/account")
+    assert (answer.status, answer.data["status"]) == (500, 500)
+    (record,) = [record for record in caplog.records if record.name == "replicate_async.testing"]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+
+
+async def test_too_large() -> None:
+    """A body over the limit is a 413, which the sender can read although it was still sending."""
+    async with serve() as (server, call):
+        answer = await call("POST", "/files", data=form(bytes(101 * 2**20)))
+        assert (answer.status, answer.data["status"]) == (413, 413)
+        assert not server.requests[0].body

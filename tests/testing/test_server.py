@@ -1,0 +1,268 @@
+"""Starting and stopping, in a loop, in a thread, in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import http.client
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from replicate_async.testing import LocalServer, models
+
+from .conftest import serve
+
+
+def request(url: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
+    """Make a request to a server elsewhere, and return the answer's JSON."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    try:
+        headers.setdefault("Authorization", "Bearer local-token")
+        connection.request(method, f"/v1{path}", json.dumps(body) if body is not None else None, headers)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def run(url: str, model: str, **inputs: Any) -> Any:
+    return request(url, "POST", f"/models/{model}/predictions", {"input": inputs}, Prefer="wait")
+
+
+@pytest.mark.anyio
+async def test_in_the_loop() -> None:
+    """A server in the running loop answers there, on a port of its own, and is gone afterwards."""
+    async with serve() as (server, call), serve() as (other, _):
+        assert server.base_url == f"{server.url}/v1"
+        assert server.url != other.url
+        assert (await call("GET", "/account")).data["username"] == "local"
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = server.url
+
+
+def test_in_a_thread() -> None:
+    """A server in a thread serves blocking code, and models can be registered before and while it runs."""
+    server = LocalServer(username="alice", token="secret")
+    server.model("alice/before")(models.hello_world)
+    with server:
+        server.model("alice/after")(models.hello_world)
+        headers = {"Authorization": "Bearer secret"}
+        assert request(server.url, "GET", "/account", **headers)["username"] == "alice"
+        for name in ("before", "after"):
+            body = {"input": {"text": "a"}}
+            path = f"/models/alice/{name}/predictions"
+            assert request(server.url, "POST", path, body, Prefer="wait", **headers)["output"] == "hello a"
+    assert not [thread for thread in threading.enumerate() if "LocalServer" in thread.name]
+    with server:  # again, with all that it knew
+        assert len(server.predictions) == 2
+
+
+@pytest.mark.anyio
+async def test_in_a_thread_of_a_program_with_a_loop() -> None:
+    """A server in a thread can be used where a loop runs: it has its own."""
+    with LocalServer() as server:
+        assert (await asyncio.to_thread(request, server.url, "GET", "/account"))["type"] == "user"
+
+
+def test_quick() -> None:
+    """Starting and stopping take milliseconds."""
+    with LocalServer():
+        pass  # what is imported on first use is imported by now
+    begin = time.perf_counter()
+    for _ in range(5):
+        with LocalServer() as server:
+            models.register(server)
+    assert (time.perf_counter() - begin) / 5 < 0.05
+
+
+def test_a_busy_port() -> None:
+    """A port that is taken is an error where the server is started."""
+    with LocalServer() as server:
+        port = urlsplit(server.url).port
+        with pytest.raises(OSError, match="in use"), LocalServer(port=port or 0):
+            pass
+
+
+@pytest.mark.anyio
+async def test_started_twice() -> None:
+    """A server that runs can't be started again."""
+    async with LocalServer() as server:
+        with pytest.raises(RuntimeError, match="runs already"):
+            await server.__aenter__()
+
+
+@pytest.mark.parametrize("model", ["me/async", "me/thread", "me/generator"])
+def test_stopping_while_requests_are_held(model: str) -> None:
+    """A server stops at once, also while models run and requests are held; nothing stays behind."""
+    server = LocalServer()
+    gone = threading.Event()
+
+    @server.model("me/async")
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    @server.model("me/thread")
+    def blocked() -> None:
+        gone.wait(10)
+
+    @server.model("me/generator")
+    def generator() -> Iterator[str]:
+        yield "a"
+        gone.wait(10)
+
+    def held() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            run(server.url, model)
+
+    with server:
+        client = threading.Thread(target=held)
+        client.start()
+        while not any(prediction.started_at for prediction in server.predictions.values()):
+            time.sleep(0.002)
+        begin = time.perf_counter()
+    assert time.perf_counter() - begin < 0.5
+    assert [prediction.status for prediction in server.predictions.values()] == ["canceled"]
+    client.join(5)
+    assert not client.is_alive()
+    gone.set()
+    gc.collect()  # a socket or task that was left behind warns here, which is an error
+
+
+@pytest.mark.anyio
+async def test_stopping_leaves_no_tasks() -> None:
+    """After the server has stopped, the loop has the tasks that it had before."""
+    before = asyncio.all_tasks()
+    async with LocalServer() as server:
+
+        @server.model("me/endless")
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        await asyncio.gather(*(asyncio.to_thread(_start, server.url) for _ in range(5)))
+        assert len(asyncio.all_tasks() - before) >= 5
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+def _start(url: str) -> None:
+    request(url, "POST", "/models/me/endless/predictions", {"input": {}})
+
+
+@pytest.mark.anyio
+async def test_printing_is_restored() -> None:
+    """After the server has stopped, the standard streams are what they were."""
+    before = sys.stdout, sys.stderr
+    async with serve() as (server, call):
+        models.register(server)
+        await call.run("replicate/hello-world", text="a")
+        assert sys.stdout is not before[0]
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_in_a_process() -> None:
+    """A server in a process has the demo models, and ends with the statement."""
+    with LocalServer.process(username="alice") as server:
+        assert server.base_url == f"{server.url}/v1"
+        assert request(server.url, "GET", "/account")["username"] == "alice"
+        assert run(server.url, "replicate/hello-world", text="Alice")["output"] == "hello Alice"
+        assert run(server.url, "replicate-local/stream-text", prompt="a b", delay=0)["output"] == ["a", " b"]
+        assert run(server.url, "replicate-local/gradient", width=2)["output"].startswith("data:image/png;base64,")
+    with pytest.raises(OSError, match="refused"):
+        request(server.url, "GET", "/account")
+
+
+def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process finds the module where this one would, and isn't confused by what it prints."""
+    source = """
+    print("loading")
+
+    def register(server):
+        @server.model("me/shout")
+        def shout(text: str) -> str:
+            return text.upper()
+    """
+    (tmp_path / "my_models.py").write_text(textwrap.dedent(source))
+    monkeypatch.syspath_prepend(tmp_path)
+    with LocalServer.process("my_models:register", token="t") as server:
+        body = {"input": {"text": "a"}}
+        headers = {"Authorization": f"Bearer {server.token}", "Prefer": "wait"}
+        answer = request(server.url, "POST", "/models/me/shout/predictions", body, **headers)
+        assert answer["output"] == "A"
+
+
+def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    """A process that can't start is an error with its status; its own output has the reason."""
+    with pytest.raises(RuntimeError, match="status 1"), LocalServer.process("no_such_module:register"):
+        pass
+    assert "no_such_module" in capfd.readouterr().err
+
+
+def test_a_process_ends_with_its_parent() -> None:
+    """A process whose parent is killed ends by itself."""
+    script = """
+    import os
+    from replicate_async.testing import LocalServer
+    server = LocalServer.process().__enter__()
+    print(server.url, flush=True)
+    os._exit(9)
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert done.returncode == 9, done.stderr
+    url = done.stdout.strip()
+    for _ in range(200):
+        try:
+            request(url, "GET", "/account")
+        except OSError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the process is still there")
+
+
+def test_the_module_as_a_program() -> None:
+    """Python -m replicate_async.testing prints its URL, serves the demo models, and ends quietly when interrupted."""
+    command = [sys.executable, "-m", "replicate_async.testing"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as process:
+        assert process.stdout is not None
+        hello = json.loads(process.stdout.readline())
+        assert run(hello["url"], "replicate/hello-world", text="Alice")["output"] == "hello Alice"
+        process.send_signal(2)
+        assert process.communicate(timeout=5) == (b"", b"")
+        assert process.returncode == 0
+
+
+def test_bad_names() -> None:
+    """A malformed model name or version is refused when it is registered."""
+    server = LocalServer()
+    for name in ("hello", "a/b/c", "/b", "a/", "a b/c", "a/b:c"):
+        with pytest.raises(ValueError, match="owner/name"):
+            server.model(name)(models.hello_world)
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        server.model("a/b", version="1")(models.hello_world)
+    server.model("a/b", version="ab" * 32)(models.hello_world)
+    with pytest.raises(ValueError, match="is one of a/b"):
+        server.model("c/d", version="ab" * 32)(models.hello_world)
+
+
+def test_import_costs() -> None:
+    """Importing the SDK imports nothing of the kit."""
+    script = (
+        "import sys, replicate_async; print(any(name.startswith('replicate_async.testing') for name in sys.modules))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout == "False\n"
