@@ -31,6 +31,12 @@ if TYPE_CHECKING:
         Trainings,
         Webhooks,
         default_client,
+        delete,
+        get,
+        patch,
+        post,
+        put,
+        request,
         run,
         search,
     )
@@ -96,11 +102,17 @@ __all__ = [
     "account",
     "collections",
     "default_client",
+    "delete",
     "deployments",
     "errors",
+    "get",
     "hardware",
     "models",
+    "patch",
+    "post",
     "predictions",
+    "put",
+    "request",
     "run",
     "search",
     "trainings",
@@ -108,34 +120,33 @@ __all__ = [
     "webhooks",
 ]
 
-# Where each name is, and under which name there. What isn't listed is an attribute of the default client.
 _HOMES = {
     "_arguments": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
     "_pages": ("AsyncPage", "AsyncPaginator"),
-    "_sync": ("Page", "Replicate", "default_client", "run", "search"),
+    "_sync": (
+        *("Page", "Replicate", "default_client"),
+        *("delete", "get", "patch", "post", "put", "request", "run", "search"),
+    ),
     "_wire": ("APIResponse",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_RESOURCES = {
+    *("account", "collections", "deployments", "hardware", "models", "predictions", "trainings", "webhooks"),
+}
 _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
-_MODULES = ("errors", "types")
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _MODULES:
+    if name in _RESOURCES:
+        # Looked up each time: another default client has others.
+        return getattr(import_module(f"{__name__}._sync").default_client(), name)
+    if name in {"errors", "types"}:
         return import_module(f"{__name__}.{name}")
     wanted = _ALIASES.get(name, name)
-    home = next((home for home, names in _HOMES.items() if wanted in names), None)
-    if home is None:
-        errors_module = import_module(f"{__name__}.errors")
-        if hasattr(errors_module, wanted):
-            value = getattr(errors_module, wanted)
-        else:
-            # A resource: looked up each time, so that a new default client takes effect.
-            return getattr(import_module(f"{__name__}._sync").default_client(), name)
-    else:
-        value = getattr(import_module(f"{__name__}.{home}"), wanted)
+    value = getattr(import_module(f"{__name__}.{_HOME_OF.get(wanted, 'errors')}"), wanted)
     globals()[name] = value
     return value
 

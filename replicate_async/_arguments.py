@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -37,6 +38,19 @@ class RequestOptions(TypedDict, total=False):
     max_retries: int
 
 
+class CallOptions(RequestOptions, total=False):
+    """What the low-level calls take.
+
+    ``json`` is the body as JSON, ``content`` the body as it is; ``params`` is the query, ``headers`` are sent beside
+    the client's.
+    """
+
+    json: Any
+    content: bytes | str
+    params: Mapping[str, QueryValue]
+    headers: Mapping[str, str]
+
+
 _OPTIONS = RequestOptions.__optional_keys__
 
 
@@ -51,11 +65,15 @@ def check_options(options: RequestOptions) -> None:
         check_max_retries(options["max_retries"])
     if "extra_headers" in options:
         check_headers("extra_headers", options["extra_headers"])
+    if "extra_query" in options:
+        check_mapping("extra_query", options["extra_query"])
+    if "extra_body" in options:
+        check_mapping("extra_body", options["extra_body"])
 
 
 def check_timeout(timeout: float | aiohttp.ClientTimeout | None) -> None:
     """Refuse a timeout that isn't a positive number of seconds, None, or aiohttp's own."""
-    if isinstance(timeout, bool) or (isinstance(timeout, (int, float)) and not timeout > 0):
+    if isinstance(timeout, bool) or (isinstance(timeout, (int, float)) and not 0 < timeout < math.inf):
         raise ValueError(f"timeout={timeout!r} must be a positive number of seconds, or None for no limit")
     # aiohttp isn't imported for this question: its ClientTimeout is what has these two.
     if timeout is not None and not isinstance(timeout, (int, float)) and not hasattr(timeout, "sock_read"):
@@ -70,8 +88,15 @@ def check_max_retries(max_retries: int) -> None:
         raise ValueError(f"max_retries={max_retries} must not be negative")
 
 
+def check_mapping(name: str, value: object) -> None:
+    """Refuse what should be a mapping and isn't."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+
+
 def check_headers(name: str, headers: Mapping[str, str]) -> None:
     """Refuse headers that HTTP can't carry, without showing their values."""
+    check_mapping(name, headers)
     for key, value in headers.items():
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"{name}[{key!r}] must be a str, not {type(value).__name__}")
@@ -106,7 +131,15 @@ class Secret(str):
 
 def check_base_url(base_url: str) -> str:
     """Return the base URL without a slash at its end."""
-    parts = urlsplit(base_url)
+    if not isinstance(base_url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+    if re.search(r"[\s\x00-\x1f\x7f]", base_url):
+        raise ValueError(f"base_url={base_url!r} must not have spaces or line breaks")
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"base_url={base_url!r} is not a URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"base_url={base_url!r} must start with http:// or https:// and name a host")
     if parts.query or parts.fragment:
@@ -179,6 +212,8 @@ def creation_headers(prefer: str | UnsetType, cancel_after: str | int | UnsetTyp
 
 
 def _hold(prefer: str) -> float:
+    if not isinstance(prefer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"prefer must be a str such as 'wait=5', not {type(prefer).__name__}")
     match = re.fullmatch(r"wait(?:=([0-9]{1,9}))?", prefer)
     seconds = int(match[1] or PREFER_WAIT_MAX) if match else 0
     if not 1 <= seconds <= PREFER_WAIT_MAX:

@@ -12,14 +12,17 @@ import contextvars
 import os
 import sys
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Iterator
 
 T = TypeVar("T")
 
 _CLEANUP_SECONDS = 1.5  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
+
+_AHEAD = 64  # items of an iterator that may wait for their reader
 
 _starting = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -34,14 +37,7 @@ def run(awaitable: Awaitable[T]) -> T:
     Raises:
         RuntimeError: called from the background loop itself, which would wait for itself for ever.
     """
-    loop = _loop if _loop is not None else _start()
-    if threading.current_thread() is _thread:
-        if asyncio.iscoroutine(awaitable):
-            awaitable.close()  # it will never be awaited, and needn't warn of that
-        raise RuntimeError(
-            "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
-            "use AsyncReplicate there"
-        )
+    loop = _loop_for(awaitable)
     call = _Call(awaitable, loop)
     # The coroutine sees the caller's context variables.
     loop.call_soon_threadsafe(call.start, context=contextvars.copy_context())
@@ -97,6 +93,81 @@ class _Call:
             self.task.cancel()
 
 
+def iterate(source: AsyncIterator[T]) -> Iterator[T]:
+    """Iterate an async iterator of the background loop.
+
+    One task drives it from its first to its last item, so that timeouts and cancel scopes inside, which belong to
+    tasks, keep working. It runs ahead by some items, which then cost no further hand-over.
+    """
+    loop = _loop_for(source)
+    pump = _Pump(source, loop)
+    loop.call_soon_threadsafe(pump.start, context=contextvars.copy_context())
+    try:
+        while True:
+            while pump.ready:
+                yield cast("T", pump.ready.popleft())
+                if pump.room is not None and len(pump.ready) <= _AHEAD // 2:
+                    loop.call_soon_threadsafe(pump.resume)
+            if pump.ended and not pump.ready:
+                break
+            _wait(pump.arrived)
+        if pump.failure is not None:
+            raise pump.failure
+    finally:
+        # Left early or interrupted: the source is closed on its loop before this returns.
+        if not pump.ended and not _exiting:
+            loop.call_soon_threadsafe(pump.cancel)
+            if threading.current_thread() is not _thread:  # a collected iterator is closed in any thread
+                pump.done.acquire(timeout=_CLEANUP_SECONDS)
+
+
+class _Pump(_Call):
+    """An async iterator, and the items that it is ahead of its reader."""
+
+    __slots__ = ("arrived", "ended", "ready", "room", "source")
+
+    def __init__(self, source: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(self.pump(), loop)
+        self.source = source
+        self.ready: deque[Any] = deque()
+        self.room: asyncio.Future[None] | None = None
+        self.ended = False
+        # Held while there is nothing new to look at.
+        self.arrived = threading.Lock()
+        self.arrived.acquire()
+
+    async def pump(self) -> None:
+        try:
+            async for item in self.source:
+                self.ready.append(item)
+                self.signal()
+                if len(self.ready) >= _AHEAD:
+                    self.room = self.loop.create_future()
+                    # Asked again: the reader may have emptied it before it could see that it is waited for.
+                    if len(self.ready) >= _AHEAD:
+                        await self.room
+                    self.room = None
+        finally:
+            close = getattr(self.source, "aclose", None)  # async generators have one, other iterators may
+            if close is not None:
+                await close()
+
+    def finish(self, task: asyncio.Task[None]) -> None:
+        super().finish(task)
+        self.ended = True
+        if not _exiting:
+            self.signal()
+
+    def signal(self) -> None:
+        # The reader looks at what is ready after each time it gets the lock, so one signal does for many items.
+        if self.arrived.locked():
+            self.arrived.release()
+
+    def resume(self) -> None:
+        if self.room is not None and not self.room.done():
+            self.room.set_result(None)
+
+
 if sys.platform == "win32":
 
     def _wait(lock: threading.Lock) -> None:
@@ -108,6 +179,19 @@ else:
 
     def _wait(lock: threading.Lock) -> None:
         lock.acquire()
+
+
+def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
+    """Return the background loop, unless the caller is on it."""
+    loop = _loop if _loop is not None else _start()
+    if threading.current_thread() is _thread:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # it will never be awaited, and needn't warn of that
+        raise RuntimeError(
+            "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
+            "use AsyncReplicate there"
+        )
+    return loop
 
 
 def _start() -> asyncio.AbstractEventLoop:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _run
 from replicate_async._arguments import (
+    CallOptions,
     QueryValue,
     RequestOptions,
     check_base_url,
@@ -23,7 +24,8 @@ from replicate_async._arguments import (
 )
 from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
-from replicate_async._wire import Request
+from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
+from replicate_async._wire import APIResponse, Request, low_level_request
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeployments
@@ -189,6 +191,18 @@ class AsyncReplicate:
         """Webhooks, and the secret that signs them."""
         return AsyncWebhooks(self._transport)
 
+    # --- the API's answers ---
+
+    @property
+    def with_raw_response(self) -> AsyncReplicateRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncReplicateRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncReplicateStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncReplicateStreaming(self)
+
     # --- high-level calls ---
 
     async def run(
@@ -281,6 +295,102 @@ class AsyncReplicate:
                 raise ValueError(f"limit={limit} must be from 1 to {_SEARCH_LIMIT_MAX}")
         params = given(query=query, limit=limit)
         return await self._transport.call(Request("GET", "/search", SearchResults, options, query=params))
+
+    # --- low-level calls ---
+
+    @overload
+    async def request(self, method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    async def request(
+        self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
+    ) -> APIResponse[Any]: ...
+
+    async def request(
+        self, method: str, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
+    ) -> T | APIResponse[Any]:
+        """Make a request that no method of the resources makes.
+
+        Args:
+            method: The HTTP method.
+            url: The path below the base URL, or a whole URL. The token goes only to the base URL's origin.
+            cast_to: What to decode the answer to: any type that msgspec knows, ``str`` or ``bytes`` for the body.
+            **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
+                every request.
+
+        Returns:
+            The decoded answer; without ``cast_to`` the answer itself.
+
+        Raises:
+            APIError: the call failed. Methods that may change something are repeated only where they can't have.
+            TypeError: the body can't be expressed as JSON, or both ``json`` and ``content`` were passed.
+
+        Source: https://replicate.com/docs/reference/http
+        """
+        request = low_level_request(method, url, Any if cast_to is None else cast_to, call)
+        if cast_to is None:
+            return await self._transport.send(request)
+        return await self._transport.call(request)
+
+    @overload
+    async def get(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    async def get(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    async def get(
+        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
+    ) -> T | APIResponse[Any]:
+        """Make a GET request; see ``request``."""
+        return await self.request("GET", url, cast_to=cast_to, **call)
+
+    @overload
+    async def post(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    async def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    async def post(
+        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
+    ) -> T | APIResponse[Any]:
+        """Make a POST request; it is repeated only where it can't have been carried out; see ``request``."""
+        return await self.request("POST", url, cast_to=cast_to, **call)
+
+    @overload
+    async def put(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    async def put(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    async def put(
+        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
+    ) -> T | APIResponse[Any]:
+        """Make a PUT request; see ``request``."""
+        return await self.request("PUT", url, cast_to=cast_to, **call)
+
+    @overload
+    async def patch(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    async def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    async def patch(
+        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
+    ) -> T | APIResponse[Any]:
+        """Make a PATCH request; it is repeated only where it can't have been carried out; see ``request``."""
+        return await self.request("PATCH", url, cast_to=cast_to, **call)
+
+    @overload
+    async def delete(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    async def delete(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    async def delete(
+        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
+    ) -> T | APIResponse[Any]:
+        """Make a DELETE request; see ``request``."""
+        return await self.request("DELETE", url, cast_to=cast_to, **call)
 
     # --- the life of a client ---
 

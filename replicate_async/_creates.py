@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_async._wire import Request, full_body
+from replicate_async._wire import Request, encode_json, full_body
 from replicate_async.types import PageData, Prediction
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _same(request: Request[Any], prediction: Prediction) -> bool:
     else:
         kind, owner, name, _ = request.path.strip("/").split("/")
         same_model = f"{owner}/{name}" == (prediction.model if kind == "models" else prediction.deployment)
-    return same_model and msgspec.json.decode(msgspec.json.encode(request.json["input"])) == prediction.input
+    return same_model and msgspec.json.decode(encode_json(request.json["input"])) == prediction.input
 
 
 async def find_lost(transport: Transport, request: Request[Any], age: float) -> Prediction | None:

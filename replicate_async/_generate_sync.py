@@ -11,14 +11,28 @@ from __future__ import annotations
 
 import argparse
 import ast
-import re
 import sys
-from pathlib import Path
 from textwrap import indent
 
-PACKAGE = Path(__file__).parent
-TARGET = PACKAGE / "_sync.py"
+from replicate_async._generate_source import (
+    CLIENT,
+    PACKAGE,
+    Function,
+    Module,
+    NotUnderstoodError,
+    Writer,
+    arguments,
+    call,
+    docstring,
+    is_generator,
+    is_property,
+    nest,
+    unparse,
+)
+from replicate_async._generate_views import Views
+
 SOURCES = (
+    "_responses.py",
     "_pages.py",
     "resources/account.py",
     "resources/collections.py",
@@ -30,14 +44,11 @@ SOURCES = (
     "resources/webhooks.py",
     "_client.py",
 )
-CLIENT = "AsyncReplicate"
-WIDTH = 120
 
 # Classes without a twin: awaiting a paginator gives a page, and pages are what blocking code sees.
 RENAMED = {"AsyncPaginator": "Page", "AsyncIterator": "Iterator", "AsyncIterable": "Iterable"}
 SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
-COPIED_DUNDERS = {"__repr__"}
-WITHOUT_TWIN = {"AsyncPaginator", "AsyncResource"}
+NOT_FUNCTIONS = {"close", "copy", "is_closed", "with_options"}  # of the module
 
 HEADER = '''"""The blocking client: a twin for every asynchronous class.
 
@@ -53,65 +64,28 @@ def default_client() -> Replicate:
 '''
 
 
-class NotUnderstoodError(Exception):
-    """The source has something that the generator has no rule for."""
-
-    def __init__(self, module: Module, node: ast.AST, problem: str) -> None:
-        super().__init__(f"{module.name}:{getattr(node, 'lineno', '?')}: {problem}")
-
-
-class Module:
-    """A source file: its classes, and where its names come from."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.text = text
-        self.tree = ast.parse(text)
-        self.dotted = "replicate_async." + name.removesuffix(".py").replace("/", ".")
-        self.imports: dict[str, tuple[str, str]] = {}
-        self.typevars: dict[str, str] = {}
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.ImportFrom) and node.module is not None:
-                for alias in node.names:
-                    self.imports[alias.asname or alias.name] = (node.module, alias.name)
-            elif isinstance(node, ast.Import):
-                for alias in node.names:
-                    self.imports[alias.asname or alias.name] = (alias.name, "")
-        for node in self.tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                if isinstance(node.value, ast.Call) and unparse(node.value.func) == "TypeVar":
-                    self.typevars[name] = unparse(node)
-                else:
-                    self.imports.setdefault(name, (self.dotted, name))
-
-    def classes(self) -> list[ast.ClassDef]:
-        found = [node for node in self.tree.body if isinstance(node, ast.ClassDef)]
-        return [node for node in found if node.name.startswith("Async") and node.name not in WITHOUT_TWIN]
-
-
-def unparse(node: ast.AST) -> str:
-    """Return the source of a node, with the quotes that formatters prefer."""
-    text = ast.unparse(node)
-    return text if '"' in text else text.replace("'", '"')
-
-
-def twin_name(name: str) -> str:
-    return RENAMED.get(name, name.removeprefix("Async"))
-
-
-class Generator:
+class Generator(Writer):
     """Turns modules into the text of ``_sync.py``."""
 
     def __init__(self, modules: list[Module]) -> None:
+        super().__init__()
         self.modules = modules
         self.live = {node.name for module in modules for node in module.classes()} | set(RENAMED)
-        self.runtime: set[tuple[str, str]] = {("functools", "cache"), ("replicate_async", "_bridge")}
-        self.typing: set[tuple[str, str]] = set()
-        self.typevars: dict[str, str] = {}
+        self.overloaded: set[tuple[str, str]] = set()
+        self.runtime.add(("functools", "cache"))
+        self.runtime.add(("replicate_async", "_bridge"))
+
+    def renamed(self, name: str) -> str:
+        if name not in self.live:
+            return name
+        if name in {"AsyncIterator", "AsyncIterable"}:
+            self.typing.add(("collections.abc", RENAMED[name]))
+        return RENAMED.get(name, name.removeprefix("Async"))
 
     def generate(self) -> str:
-        classes = [self.twin(module, node) for module in self.modules for node in module.classes()]
+        classes = [
+            self.twin(module, node) for module in self.modules for node in module.classes() if node.name not in RENAMED
+        ]
         functions = [text for module in self.modules for text in self.functions(module)]
         return "".join(
             [
@@ -126,43 +100,16 @@ class Generator:
 
     # --- names ---
 
-    def import_lines(self) -> str:
-        lines = _import_block(self.runtime | {("typing", "TYPE_CHECKING")})
-        typing = _import_block(self.typing - self.runtime, width=WIDTH - 4)
-        return f"{lines}\nif TYPE_CHECKING:\n{indent(typing, '    ')}"
-
-    def use(self, module: Module, node: ast.AST, *, runtime: bool) -> None:
-        """Import what an expression names."""
-        for name in [n for n in ast.walk(node) if isinstance(n, ast.Name)]:
-            found = name.id
-            if found in self.live and found.startswith("Async"):
-                if found in RENAMED and found not in WITHOUT_TWIN:
-                    self.typing.add(("collections.abc", RENAMED[found]))
-            elif found in module.typevars:
-                self.typevars[found] = module.typevars[found]
-                self.runtime.add(("typing", "TypeVar"))
-            elif found in module.imports:
-                (self.runtime if runtime else self.typing).add(module.imports[found])
-            elif found not in _BUILTINS:
-                raise NotUnderstoodError(module, node, f"{found} is defined nowhere")
-
-    def annotation(self, module: Module, node: ast.expr) -> str:
-        """Return an annotation with the twins' names."""
-        self.use(module, node, runtime=False)
-        return re.sub(
-            r"\bAsync\w+", lambda match: twin_name(match[0]) if match[0] in self.live else match[0], unparse(node)
-        )
-
     # --- classes ---
 
     def twin(self, module: Module, node: ast.ClassDef) -> str:
-        name = twin_name(node.name)
+        name = self.renamed(node.name)
         self.runtime.add((module.dotted, node.name))
         bases = [unparse(base) for base in node.bases if not unparse(base).startswith("Async")]
         for base in node.bases:
             if not unparse(base).startswith("Async"):
                 self.use(module, base, runtime=True)
-        parts = [_docstring(node)]
+        parts = [docstring(node)]
         generic = any(base.startswith("Generic[") for base in bases)
         target = f"{node.name}[T]" if generic else node.name
         if node.name != CLIENT:
@@ -181,24 +128,24 @@ class Generator:
             raise NotUnderstoodError(module, item, f"{type(item).__name__} in {owner.name}")
         if item.name == "__init__":
             return self.constructor(module, owner, item)
-        if item.name.startswith("_") and item.name not in {*SPECIAL, *COPIED_DUNDERS}:
+        if item.name.startswith("_") and item.name not in {*SPECIAL, "__repr__"}:
             return []
+        if is_property(item):
+            return [self.attribute(module, item)]
         decorators = [unparse(decorator) for decorator in item.decorator_list]
         if decorators == ["overload"]:
             self.runtime.add(("typing", "overload"))
+            self.overloaded.add((owner.name, item.name))
             return [f"@overload\n{self.signature(module, item)} ...\n"]
-        if decorators in (["property"], ["cached_property"]):
-            return [self.attribute(module, item, decorators[0])]
         if decorators:
             raise NotUnderstoodError(module, item, f"decorator {decorators[0]} of {item.name}")
-        return [f"{self.signature(module, item)}\n{indent(_docstring(item) + self.body(module, item), '    ')}"]
+        head = self.signature(module, item, name=SPECIAL.get(item.name, ""), result=self.hidden(owner.name, item))
+        return [f"{head}\n{indent(docstring(item) + self.body(module, item), '    ')}"]
 
-    def constructor(
-        self, module: Module, owner: ast.ClassDef, item: ast.FunctionDef | ast.AsyncFunctionDef
-    ) -> list[str]:
+    def constructor(self, module: Module, owner: ast.ClassDef, item: Function) -> list[str]:
         if owner.name == CLIENT:
-            call = _call(f"self._async = {CLIENT}", _arguments(item))
-            return [f"{self.signature(module, item)}\n{indent(_docstring(item) + call, '    ')}"]
+            made = call(f"self._async = {CLIENT}", arguments(item))
+            return [f"{self.signature(module, item)}\n{indent(docstring(item) + made, '    ')}"]
         # Public attributes of the asynchronous object are read through.
         found: list[str] = []
         for node in ast.walk(item):
@@ -209,115 +156,100 @@ class Generator:
                     found.append(f"@property\ndef {name}(self) -> {kind}:\n    return self._async.{name}\n")
         return found
 
-    def attribute(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef, decorator: str) -> str:
+    def attribute(self, module: Module, item: Function) -> str:
+        decorator = unparse(item.decorator_list[0])
         value = self.wrapped(module, item, f"self._async.{item.name}")
         if decorator == "cached_property":
             self.runtime.add(("functools", "cached_property"))
         head = f"@{decorator}\n{self.signature(module, item)}\n"
-        return head + indent(f"{_docstring(item)}return {value}\n", "    ")
+        return head + indent(f"{docstring(item)}return {value}\n", "    ")
 
     # --- methods ---
 
-    def signature(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef, *, own: bool = True) -> str:
-        """Return the line(s) from ``def`` to the colon."""
-        arguments = item.args
-        if arguments.vararg or item.returns is None:
-            raise NotUnderstoodError(module, item, f"{item.name}: *args, or no return annotation")
-        if arguments.posonlyargs:
-            raise NotUnderstoodError(module, item, f"{item.name}: positional-only arguments")
-        parts: list[str] = []
-        positional = arguments.args
-        defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
-        for argument, default in zip(positional, defaults, strict=True):
-            if argument.arg == "self":
-                parts.extend(["self"] if own else [])
-            else:
-                parts.append(self.parameter(module, argument, default))
-        if arguments.kwonlyargs:
-            parts.append("*")
-            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-                parts.append(self.parameter(module, argument, default))
-        if arguments.kwarg:
-            parts.append(f"**{self.parameter(module, arguments.kwarg, None)}")
-        name = SPECIAL.get(item.name, item.name)
-        return _fit(f"def {name}(", parts, f") -> {self.annotation(module, item.returns)}:")
+    def body(self, module: Module, item: Function) -> str:
+        returned = unparse(item.returns or ast.Constant(None))
+        if item.name == "__repr__":
+            return 'return repr(self._async).replace("Async", "", 1)\n'
+        if is_generator(item):
+            return self.generator(module, item)
+        value = call(f"self._async.{item.name}", arguments(item), width=80).rstrip("\n")
+        if isinstance(item, ast.AsyncFunctionDef) or returned.startswith("AsyncPaginator"):
+            value = nest("_bridge.run", value)
+        if returned == "None":
+            return f"{value}\n"
+        if returned == "Self" and item.name == "__aenter__":
+            return f"{value}\nreturn self\n"
+        if returned == "Self":
+            return f"made = object.__new__(type(self))\nmade._async = {value}\nreturn made\n"
+        return f"return {self.wrapped(module, item, value)}\n"
 
-    def parameter(self, module: Module, argument: ast.arg, default: ast.expr | None) -> str:
-        if argument.annotation is None:
-            raise NotUnderstoodError(module, argument, f"{argument.arg} has no annotation")
-        text = f"{argument.arg}: {self.annotation(module, argument.annotation)}"
-        if default is None:
-            return text
-        self.use(module, default, runtime=True)
-        return f"{text} = {unparse(default)}"
-
-    def body(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-        if item.name == "__aenter__":
-            return "return self\n"
-        if item.name == "__aexit__":
-            return "self.close()\n"
-        if _is_generator(item):
-            return self.translated(module, item)
-        if item.name in COPIED_DUNDERS:
-            return f'return {item.name.strip("_")}(self._async).replace("Async", "", 1)\n'
-        call = _call(f"self._async.{item.name}", _arguments(item), width=WIDTH - 40).rstrip("\n")
-        paged = item.returns is not None and unparse(item.returns).startswith("AsyncPaginator")
-        if isinstance(item, ast.AsyncFunctionDef) or paged:
-            call = _nest("_bridge.run", call)
-        if unparse(item.returns or ast.Constant(None)) == "None":
-            return f"{call}\n"
-        if unparse(item.returns or ast.Constant(None)) == "Self":
-            return f"made = object.__new__(type(self))\nmade._async = {call}\nreturn made\n"
-        return f"return {self.wrapped(module, item, call)}\n"
-
-    def wrapped(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef, value: str) -> str:
+    def wrapped(self, module: Module, item: Function, value: str) -> str:
         """Give a live result its twin."""
         if item.returns is None:
             raise NotUnderstoodError(module, item, f"{item.name} has no return annotation")
-        names = {n.id for n in ast.walk(item.returns) if isinstance(n, ast.Name)}
-        live = names & self.live
-        if not live:
-            return value
-        outer = item.returns.value if isinstance(item.returns, ast.Subscript) else item.returns
-        if not isinstance(outer, ast.Name) or outer.id not in live:
+        outer: ast.expr = item.returns
+        inner: ast.expr | None = None
+        if isinstance(item.returns, ast.Subscript):
+            outer, inner = item.returns.value, item.returns.slice
+        # A page may be what the answer parses to: the twin's answer parses to the twin's page.
+        page = unparse(inner).startswith("AsyncPage[") if inner is not None else False
+        if page and unparse(outer) in {"APIResponse", "AsyncResponseContext"}:
+            value = f"{value}.mapped(Page)"
+        elif inner is not None and self.live & _names(inner):
             raise NotUnderstoodError(module, item, f"{item.name} returns {unparse(item.returns)}")
-        return _nest(twin_name(outer.id), value)
+        name = unparse(outer)
+        if name in self.live:
+            return nest(self.renamed(name), value)
+        if self.live & _names(outer):
+            raise NotUnderstoodError(module, item, f"{item.name} returns {unparse(item.returns)}")
+        return value
 
-    def translated(self, module: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-        """Turn an async generator over public methods into a generator over their twins."""
-        statements = [
-            _Blocking().visit(node) for node in item.body if not isinstance(node, ast.Expr) or _is_generator(node)
-        ]
-        for node in statements:
-            for name in [n for n in ast.walk(node) if isinstance(n, ast.Attribute)]:
-                if isinstance(name.value, ast.Name) and name.attr.startswith("_"):
-                    raise NotUnderstoodError(module, item, f"a generator uses {unparse(name)}, which has no twin")
+    def generator(self, module: Module, item: Function) -> str:
+        """Return the body of an iterator's twin.
+
+        One that only uses what has a twin is written over; any other runs on the loop, and what it yields comes over
+        the bridge.
+        """
+        names = {name for node in item.body for name in _names(node)}
+        private = any(
+            isinstance(n, ast.Attribute) and n.attr.startswith("_") for node in item.body for n in ast.walk(node)
+        )
+        if private or names & module.imports.keys():
+            value = call(f"self._async.{item.name}", arguments(item), width=80).rstrip("\n")
+            return f"return {nest('_bridge.iterate', value)}\n"
+        statements = [_Blocking().visit(node) for node in item.body if not _is_docstring(node)]
         return "".join(f"{unparse(node)}\n" for node in statements)
+
+    def hidden(self, owner: str, item: Function) -> str:
+        """Return another result for what stands behind overloads: nobody sees it, and checkers can't follow it."""
+        return "Any" if (owner, item.name) in self.overloaded else ""
 
     # --- functions of the module ---
 
     def functions(self, module: Module) -> list[str]:
         """Return the client's calls as functions that use the default client."""
         found: list[str] = []
-        for node in module.classes():
-            if node.name != CLIENT:
+        members = [item for node in module.classes() if node.name == CLIENT for item in node.body]
+        for item in members:
+            if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or is_property(item):
                 continue
-            for item in node.body:
-                if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or item.name.startswith("_"):
-                    continue
-                decorators = [unparse(decorator) for decorator in item.decorator_list]
-                if item.name in {"with_options", "close", "is_closed"} or decorators in (
-                    ["property"],
-                    ["cached_property"],
-                ):
-                    continue
-                head = self.signature(module, item, own=False)
-                if decorators == ["overload"]:
-                    found.append(f"@overload\n{head} ...\n")
-                    continue
-                call = _call(f"return default_client().{item.name}", _arguments(item))
-                found.append(f"{head}\n{indent(_docstring(item) + call, '    ')}")
+            if item.name.startswith("_") or item.name in NOT_FUNCTIONS:
+                continue
+            if item.decorator_list:
+                found.append(f"@overload\n{self.signature(module, item, own=False)} ...\n")
+            else:
+                head = self.signature(module, item, own=False, result=self.hidden(CLIENT, item))
+                value = call(f"return default_client().{item.name}", arguments(item))
+                found.append(f"{head}\n{indent(docstring(item) + value, '    ')}")
         return found
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 class _Blocking(ast.NodeTransformer):
@@ -332,94 +264,36 @@ class _Blocking(ast.NodeTransformer):
         return node.value
 
 
-_BUILTINS = frozenset(
-    {"Any", "None", "bool", "bytes", "dict", "float", "int", "list", "object", "set", "str", "tuple", "type"}
-    | {"BaseException", "True", "False", "property"}
-) - {"Any"}
-
-
-def _is_generator(item: ast.AST) -> bool:
-    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(item))
-
-
-def _docstring(item: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    text = ast.get_docstring(item)
-    return "" if text is None else f'"""{text}{chr(10) if chr(10) in text else ""}"""\n'
-
-
-def _arguments(item: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """Return what hands a method's parameters on."""
-    passed = [argument.arg for argument in item.args.args if argument.arg != "self"]
-    passed += [f"{argument.arg}={argument.arg}" for argument in item.args.kwonlyargs]
-    return passed + ([f"**{item.args.kwarg.arg}"] if item.args.kwarg else [])
-
-
-def _fit(head: str, parts: list[str], tail: str, *, width: int = WIDTH - 4) -> str:
-    """Lay a list of parts out as formatters do: in one line, in one indented line, or one part a line."""
-    line = head + ", ".join(parts) + tail
-    if len(line) <= width:
-        return line
-    inner = "    " + ", ".join(parts)
-    if len(inner) <= width and not any(part.startswith("*") and part != parts[-1] for part in parts):
-        return f"{head}\n{inner}\n{tail}"
-    return head + "\n" + "".join(f"    {part},\n" for part in parts) + tail
-
-
-def _call(function: str, arguments: list[str], *, width: int = WIDTH - 8) -> str:
-    return _fit(f"{function}(", arguments, ")", width=width) + "\n"
-
-
-def _nest(function: str, argument: str) -> str:
-    """Call a function with one argument, which may have several lines."""
-    return f"{function}(\n{indent(argument, '    ')}\n)" if "\n" in argument else f"{function}({argument})"
-
-
-def _import_block(names: set[tuple[str, str]], *, width: int = WIDTH) -> str:
-    """Lay imports out in the usual three groups."""
-    groups: list[list[str]] = [[], [], []]
-    by_module: dict[str, list[str]] = {}
-    for module, name in sorted(names, key=lambda pair: (pair[0], _import_order(pair[1]))):
-        by_module.setdefault(module, []).append(name)
-    for module, members in sorted(by_module.items(), key=lambda pair: (pair[1] != [""], pair[0])):
-        root = module.partition(".")[0]
-        group = 0 if root in sys.stdlib_module_names else 2 if root == PACKAGE.name else 1
-        text = f"import {module}" if members == [""] else f"from {module} import {', '.join(members)}"
-        if len(text) > width:
-            text = f"from {module} import (\n" + "".join(f"    {name},\n" for name in members) + ")"
-        groups[group].append(text)
-    return "\n".join("".join(f"{line}\n" for line in group) for group in groups if group)
-
-
-def _import_order(name: str) -> tuple[int, str]:
-    """Sort constants before classes before functions."""
-    return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name.lower()
-
-
-def generate() -> str:
-    """Return the text of ``_sync.py`` as the sources want it."""
-    return Generator([Module(name, (PACKAGE / name).read_text(encoding="utf-8")) for name in SOURCES]).generate()
+def generate() -> dict[str, str]:
+    """Return the texts of the generated files as the sources want them, by file name."""
+    modules = [Module(name, (PACKAGE / name).read_text(encoding="utf-8")) for name in SOURCES]
+    views = Views(modules).generate()
+    # The views are asynchronous classes like any others, and get their twins with them.
+    *others, client = modules
+    return {"_views.py": views, "_sync.py": Generator([*others, Module("_views.py", views), client]).generate()}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write ``_sync.py``, or check it."""
+    """Write the generated files, or check them."""
     parser = argparse.ArgumentParser(prog="python -m replicate_async._generate_sync", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if the file is not up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a file is not up to date")
     check: bool = parser.parse_args(arguments).check
     try:
-        text = generate()
+        texts = generate()
     except NotUnderstoodError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    present = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-    if present == text:
-        return 0
-    if check:
-        sys.stderr.write(
-            f"{TARGET.name} is not what the sources generate: run python -m replicate_async._generate_sync\n"
-        )
-        return 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
+    stale = False
+    for name, text in texts.items():
+        target = PACKAGE / name
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            continue
+        stale = True
+        if check:
+            sys.stderr.write(f"{name} is out of date: run python -m replicate_async._generate_sync\n")
+        else:
+            target.write_text(text, encoding="utf-8")
+    return int(check and stale)
 
 
 if __name__ == "__main__":

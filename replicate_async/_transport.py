@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Timeout = float | aiohttp.ClientTimeout | None
 
 T = TypeVar("T")
+U = TypeVar("U")
 A = TypeVar("A", "APIResponse[Any]", "Opened[Any]")
 
 logger = logging.getLogger("replicate_async")
@@ -242,6 +243,12 @@ class Opened(Generic[T]):
         self.answer = answer
         self.elapsed = elapsed
         self.retries_taken = 0
+
+    def mapped(self, function: Callable[[T], U]) -> Opened[U]:
+        """Return this answer with a function applied to what its body decodes to."""
+        made = Opened(self.request.mapped(function), self.url, self.answer, self.elapsed)
+        made.retries_taken = self.retries_taken
+        return made
 
 
 async def _read(answer: aiohttp.ClientResponse, method: str, url: str) -> bytes:

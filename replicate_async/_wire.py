@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Mapping
@@ -15,11 +16,12 @@ import msgspec
 from msgspec import UNSET
 
 from replicate_async import errors
-from replicate_async._arguments import QueryValue, RequestOptions
+from replicate_async._arguments import CallOptions, QueryValue, RequestOptions, check_headers, check_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 T = TypeVar("T")
+U = TypeVar("U")
 
 _SNIPPET = 200
 
@@ -49,11 +51,41 @@ class Request(msgspec.Struct, Generic[T]):
         """Whether the call may be made twice without anyone noticing."""
         return self.method in _SAFE if self.repeatable is None else self.repeatable
 
+    def mapped(self, function: Callable[[T], U]) -> Request[U]:
+        """Return this call with a function applied to its result."""
+        before = self.then
+
+        def then(body: Any) -> U:
+            return function(body if before is None else before(body))
+
+        return cast("Request[U]", msgspec.structs.replace(self, then=then))
+
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
 
 
 # --- requests ---
+
+
+def low_level_request(method: str, url: str, as_type: Any, call: CallOptions) -> Request[Any]:
+    """Describe a call from the arguments of a low-level one."""
+    options = dict(call)
+    json, content = options.pop("json", UNSET), options.pop("content", None)
+    query, headers = options.pop("params", None), options.pop("headers", None)
+    if json is not UNSET and content is not None:
+        raise TypeError("pass json or content, not both: each is the whole body")
+    if not isinstance(url, str) or not url:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"url={url!r} must be a path below the base URL, or a whole URL")
+    if not re.fullmatch(r"[A-Za-z]+", method):
+        raise ValueError(f"method={method!r} is not an HTTP method")
+    if query is not None:
+        check_mapping("params", query)
+    if headers is not None:
+        check_headers("headers", cast("Mapping[str, str]", headers))
+    request = Request[Any](method.upper(), url, as_type, cast("RequestOptions", options))
+    request.json, request.content = json, content.encode() if isinstance(content, str) else content
+    request.query, request.headers = cast("Any", query), cast("Any", headers)
+    return request
 
 
 @lru_cache(maxsize=1024)
@@ -109,7 +141,13 @@ def full_body(request: Request[Any]) -> tuple[Any, str | None]:
     return encode_json(value), "application/json"
 
 
-_encoder = msgspec.json.Encoder()
+def _encode_other(value: Any) -> Any:
+    if isinstance(value, Mapping):  # other than a dict
+        return dict(cast("Mapping[Any, Any]", value))  # type: ignore[redundant-cast]  # pyright needs it
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 
 
 def encode_json(value: Any) -> bytes:
@@ -202,8 +240,7 @@ class APIResponse(Generic[T]):
 
     def text(self) -> str:
         """Return the body as text, in the charset that the answer names, or UTF-8."""
-        charset = re.search(r"charset=\"?([\w-]+)", self.headers.get("Content-Type", ""))
-        return self._body.decode(charset[1] if charset else "utf-8", "replace")
+        return self._body.decode(charset(self.headers), "replace")
 
     def json(self) -> Any:
         """Return the body decoded from JSON, as plain dicts and lists.
@@ -222,10 +259,17 @@ class APIResponse(Generic[T]):
         value = self._decode(self._request.type)
         return self._request.then(value) if self._request.then else cast("T", value)
 
+    def mapped(self, function: Callable[[T], U]) -> APIResponse[U]:
+        """Return this answer with a function applied to what ``parse`` returns."""
+        request = self._request.mapped(function)
+        made = APIResponse(request, self.url, self.status_code, self.headers, self._body, self._elapsed)
+        made.retries_taken = self.retries_taken
+        return made
+
     def _decode(self, as_type: Any) -> Any:
         try:
             return decode(as_type, self._body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise errors.APIResponseValidationError(
                 f"the answer is not {_type_name(as_type)}: {error}; it begins {snippet(self._body)}",
                 method=self.method,
@@ -237,6 +281,15 @@ class APIResponse(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<APIResponse [{self.status_code}] {self.method} {self.url}>"
+
+
+def charset(headers: Mapping[str, str]) -> str:
+    """Return the charset that an answer names, or UTF-8."""
+    named = re.search(r"charset=\"?([\w-]+)", headers.get("Content-Type", ""))
+    try:
+        return codecs.lookup(named[1]).name if named else "utf-8"
+    except LookupError:
+        return "utf-8"
 
 
 @lru_cache(maxsize=256)
@@ -282,7 +335,7 @@ def status_error(
     """Make the error that an answer of 300 or more stands for."""
     try:
         problem = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = None
     if not isinstance(problem, dict):
         problem = {}
@@ -333,7 +386,7 @@ def _retry_after(
             except (TypeError, ValueError):
                 pass  # an unreadable hint is no hint
     body = problem.get("retry_after")
-    if isinstance(body, (int, float)):
+    if isinstance(body, (int, float)) and body < 1e9:
         waits.append(float(body))
     if match := _RESETS.search(detail or ""):
         waits.append(float(match[1]) * _UNITS[match[2] or "s"])

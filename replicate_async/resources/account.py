@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_async._views import AsyncAccountsRaw, AsyncAccountsStreaming
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Account
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 class AsyncAccounts(AsyncResource):
     """Who one is."""
+
+    @property
+    def with_raw_response(self) -> AsyncAccountsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncAccountsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncAccountsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncAccountsStreaming(self)
 
     async def get(self, **options: Unpack[RequestOptions]) -> Account:
         """Fetch the user or organization that the token belongs to.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicate_async._arguments import RequestOptions, path
 from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._views import AsyncCollectionsRaw, AsyncCollectionsStreaming
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Collection, PageData
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 class AsyncCollections(AsyncResource):
     """Find models by what they are good for."""
+
+    @property
+    def with_raw_response(self) -> AsyncCollectionsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncCollectionsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncCollectionsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncCollectionsStreaming(self)
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[Collection]:
         """List the collections, without their models.

@@ -10,6 +10,12 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._arguments import RequestOptions, given, model_path
 from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._views import (
+    AsyncDeploymentPredictionsRaw,
+    AsyncDeploymentPredictionsStreaming,
+    AsyncDeploymentsRaw,
+    AsyncDeploymentsStreaming,
+)
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.resources.predictions import prediction_request
@@ -21,6 +27,16 @@ if TYPE_CHECKING:
 
 class AsyncDeployments(AsyncResource):
     """Create, change and delete deployments."""
+
+    @property
+    def with_raw_response(self) -> AsyncDeploymentsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncDeploymentsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncDeploymentsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncDeploymentsStreaming(self)
 
     @cached_property
     def predictions(self) -> AsyncDeploymentPredictions:
@@ -163,11 +179,21 @@ class AsyncDeployments(AsyncResource):
         Source: https://replicate.com/docs/reference/http#deployments.delete
         """
         at = model_path(deployment_owner, deployment_name, kind="deployment")
-        await self._transport.call(Request[None]("DELETE", at, None, options))
+        return await self._transport.call(Request[None]("DELETE", at, None, options))
 
 
 class AsyncDeploymentPredictions(AsyncResource):
     """Predictions with deployments, which run the version that the deployment has."""
+
+    @property
+    def with_raw_response(self) -> AsyncDeploymentPredictionsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncDeploymentPredictionsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncDeploymentPredictionsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncDeploymentPredictionsStreaming(self)
 
     async def create(
         self,

@@ -10,6 +10,18 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._arguments import RequestOptions, check_choice, given, model_path, path
 from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._views import (
+    AsyncModelExamplesRaw,
+    AsyncModelExamplesStreaming,
+    AsyncModelPredictionsRaw,
+    AsyncModelPredictionsStreaming,
+    AsyncModelReadmeRaw,
+    AsyncModelReadmeStreaming,
+    AsyncModelsRaw,
+    AsyncModelsStreaming,
+    AsyncModelVersionsRaw,
+    AsyncModelVersionsStreaming,
+)
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.resources.predictions import prediction_request
@@ -21,6 +33,16 @@ if TYPE_CHECKING:
 
 class AsyncModels(AsyncResource):
     """Find, create and change models."""
+
+    @property
+    def with_raw_response(self) -> AsyncModelsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncModelsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncModelsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncModelsStreaming(self)
 
     @cached_property
     def examples(self) -> AsyncModelExamples:
@@ -225,11 +247,21 @@ class AsyncModels(AsyncResource):
         Source: https://replicate.com/docs/reference/http#models.delete
         """
         at = model_path(model_owner, model_name)
-        await self._transport.call(Request[None]("DELETE", at, None, options))
+        return await self._transport.call(Request[None]("DELETE", at, None, options))
 
 
 class AsyncModelExamples(AsyncResource):
     """Example predictions that a model's author has chosen."""
+
+    @property
+    def with_raw_response(self) -> AsyncModelExamplesRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncModelExamplesRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncModelExamplesStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncModelExamplesStreaming(self)
 
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -256,6 +288,16 @@ class AsyncModelExamples(AsyncResource):
 
 class AsyncModelPredictions(AsyncResource):
     """Predictions with official models, which need no version."""
+
+    @property
+    def with_raw_response(self) -> AsyncModelPredictionsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncModelPredictionsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncModelPredictionsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncModelPredictionsStreaming(self)
 
     async def create(
         self,
@@ -312,6 +354,16 @@ class AsyncModelPredictions(AsyncResource):
 class AsyncModelReadme(AsyncResource):
     """What a model's author says about it."""
 
+    @property
+    def with_raw_response(self) -> AsyncModelReadmeRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncModelReadmeRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncModelReadmeStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncModelReadmeStreaming(self)
+
     async def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> str:
@@ -338,6 +390,16 @@ class AsyncModelReadme(AsyncResource):
 
 class AsyncModelVersions(AsyncResource):
     """Versions of models: what actually runs."""
+
+    @property
+    def with_raw_response(self) -> AsyncModelVersionsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncModelVersionsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncModelVersionsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncModelVersionsStreaming(self)
 
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -402,4 +464,4 @@ class AsyncModelVersions(AsyncResource):
         Source: https://replicate.com/docs/reference/http#models.versions.delete
         """
         at = model_path(model_owner, model_name, tail=path("/versions/{version_id}", version_id=version_id))
-        await self._transport.call(Request[None]("DELETE", at, None, options))
+        return await self._transport.call(Request[None]("DELETE", at, None, options))

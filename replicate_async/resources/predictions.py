@@ -20,6 +20,7 @@ from replicate_async._arguments import (
     path,
 )
 from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async._wire import Request
 from replicate_async.errors import APITimeoutError
 from replicate_async.resources._resource import AsyncResource
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 
 class AsyncPredictions(AsyncResource):
     """Create, follow and cancel predictions."""
+
+    @property
+    def with_raw_response(self) -> AsyncPredictionsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncPredictionsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncPredictionsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncPredictionsStreaming(self)
 
     async def create(
         self,

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async import _waiting
 from replicate_async._arguments import RequestOptions, check_events, check_input, given, model_path, path
 from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
 from replicate_async._wire import Request
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.resources._resource import AsyncResource
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 class AsyncTrainings(AsyncResource):
     """Create, follow and cancel trainings."""
+
+    @property
+    def with_raw_response(self) -> AsyncTrainingsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncTrainingsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncTrainingsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncTrainingsStreaming(self)
 
     async def create(
         self,

@@ -5,6 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from replicate_async._views import (
+    AsyncDefaultWebhookRaw,
+    AsyncDefaultWebhookStreaming,
+    AsyncWebhookSecretsRaw,
+    AsyncWebhookSecretsStreaming,
+    AsyncWebhooksRaw,
+    AsyncWebhooksStreaming,
+)
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import WebhookSecret
@@ -18,6 +26,16 @@ if TYPE_CHECKING:
 class AsyncWebhooks(AsyncResource):
     """Webhooks of the account."""
 
+    @property
+    def with_raw_response(self) -> AsyncWebhooksRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncWebhooksRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncWebhooksStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncWebhooksStreaming(self)
+
     @cached_property
     def default(self) -> AsyncDefaultWebhook:
         """The webhook that predictions and trainings use."""
@@ -27,6 +45,16 @@ class AsyncWebhooks(AsyncResource):
 class AsyncDefaultWebhook(AsyncResource):
     """The webhook that predictions and trainings use."""
 
+    @property
+    def with_raw_response(self) -> AsyncDefaultWebhookRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncDefaultWebhookRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncDefaultWebhookStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncDefaultWebhookStreaming(self)
+
     @cached_property
     def secret(self) -> AsyncWebhookSecrets:
         """The secret that signs it."""
@@ -35,6 +63,16 @@ class AsyncDefaultWebhook(AsyncResource):
 
 class AsyncWebhookSecrets(AsyncResource):
     """The secret that signs webhooks."""
+
+    @property
+    def with_raw_response(self) -> AsyncWebhookSecretsRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return AsyncWebhookSecretsRaw(self)
+
+    @property
+    def with_streaming_response(self) -> AsyncWebhookSecretsStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return AsyncWebhookSecretsStreaming(self)
 
     async def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
         """Fetch the secret with which webhooks are signed, to check that they come from Replicate.

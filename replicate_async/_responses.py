@@ -1,0 +1,217 @@
+"""Answers as they come: read on demand, or whole but undecoded, instead of what a method usually returns."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from copy import copy
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from replicate_async import _wire
+from replicate_async._transport import Opened, Transport, connection_error
+from replicate_async._wire import APIResponse, Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from types import TracebackType
+
+T = TypeVar("T")
+U = TypeVar("U")
+C = TypeVar("C")
+
+
+class AsyncStreamedResponse(Generic[T]):
+    """An answer of the API whose body is read when it is asked for.
+
+    ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
+    ``retries_taken`` how many attempts failed before. It is closed once it is read to its end, or left.
+    """
+
+    def __init__(self, opened: Opened[T]) -> None:
+        self._opened = opened
+        self._answer = opened.answer
+        self._body: bytes | None = None
+        self._left = False
+        self.status_code: int = opened.answer.status
+        self.headers: Mapping[str, str] = opened.answer.headers
+        self.url: str = opened.url
+        self.method: str = opened.request.method
+        self.retries_taken: int = opened.retries_taken
+
+    @property
+    def elapsed(self) -> timedelta:
+        """The time from sending the request (its last attempt) to the answer's headers."""
+        return timedelta(seconds=self._opened.elapsed)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the body was read to its end, or the answer left."""
+        return self._left
+
+    async def iter_bytes(self, chunk_size: int = 65536) -> AsyncIterator[bytes]:
+        """Yield the body in chunks as they arrive.
+
+        Args:
+            chunk_size: The most bytes that a chunk has.
+
+        Raises:
+            APIConnectionError: the connection broke before the end.
+        """
+        import aiohttp
+
+        if self._body is not None:
+            for start in range(0, len(self._body), chunk_size):
+                yield self._body[start : start + chunk_size]
+            return
+        content = self._answer.content
+        try:
+            while chunk := await content.read(chunk_size):
+                yield chunk
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise connection_error(error, self.method, self.url) from error
+        finally:
+            await self.close()
+
+    async def iter_text(self, chunk_size: int = 65536) -> AsyncIterator[str]:
+        """Yield the body as text, in chunks as they arrive.
+
+        Args:
+            chunk_size: The most bytes that a chunk is made of.
+
+        Raises:
+            APIConnectionError: the connection broke before the end.
+        """
+        decoder = codecs.getincrementaldecoder(_wire.charset(self.headers))("replace")
+        async for chunk in self.iter_bytes(chunk_size):
+            if text := decoder.decode(chunk):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
+    async def iter_lines(self) -> AsyncIterator[str]:
+        """Yield the body's lines, without their ends, as they arrive.
+
+        Raises:
+            APIConnectionError: the connection broke before the end.
+        """
+        rest = ""
+        async for text in self.iter_text():
+            # A chunk may end between the two characters of one line end.
+            *lines, rest = (rest + text).replace("\r\n", "\n").split("\n")
+            for line in lines:
+                yield line
+        if rest:
+            yield rest
+
+    async def read(self) -> bytes:
+        """Return the body.
+
+        Raises:
+            APIConnectionError: the connection broke before the end.
+        """
+        if self._body is None:
+            self._body = b"".join([chunk async for chunk in self.iter_bytes()])
+        return self._body
+
+    async def text(self) -> str:
+        """Return the body as text, in the charset that the answer names, or UTF-8."""
+        return (await self._whole()).text()
+
+    async def json(self) -> Any:
+        """Return the body decoded from JSON, as plain dicts and lists.
+
+        Raises:
+            APIResponseValidationError: the body is not JSON.
+        """
+        return (await self._whole()).json()
+
+    async def parse(self) -> T:
+        """Return the body decoded to what the method usually returns.
+
+        Raises:
+            APIResponseValidationError: the body has another shape.
+        """
+        return (await self._whole()).parse()
+
+    def mapped(self, function: Callable[[T], U]) -> AsyncStreamedResponse[U]:
+        """Return this answer with a function applied to what ``parse`` returns."""
+        return AsyncStreamedResponse(self._opened.mapped(function))
+
+    async def _whole(self) -> APIResponse[T]:
+        opened = self._opened
+        body = await self.read()
+        return APIResponse(opened.request, self.url, self.status_code, self.headers, body, opened.elapsed)
+
+    async def close(self) -> None:
+        """Leave the answer; a body that wasn't read to its end is lost, and its connection closed."""
+        self._left = True
+        self._answer.release()  # closes the connection, unless all was read
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} [{self.status_code}] {self.method} {self.url}>"
+
+
+class AsyncResponseContext(Generic[T]):
+    """An answer that is about to come: ``async with`` opens and closes it."""
+
+    def __init__(self, opening: Awaitable[AsyncStreamedResponse[T]]) -> None:
+        self._opening = opening
+        self._response: AsyncStreamedResponse[T] | None = None
+
+    async def __aenter__(self) -> AsyncStreamedResponse[T]:
+        """Send the request and return its answer, unread."""
+        self._response = await self._opening
+        return self._response
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the answer."""
+        if self._response is not None:
+            await self._response.close()
+
+    def mapped(self, function: Callable[[T], U]) -> AsyncResponseContext[U]:
+        """Return this context with a function applied to what ``parse`` returns."""
+
+        async def opening() -> AsyncStreamedResponse[U]:
+            return (await self._opening).mapped(function)
+
+        return AsyncResponseContext(opening())
+
+
+class _RawTransport(Transport):
+    async def call(self, request: Request[T]) -> T:
+        return cast("T", await self.send(request))
+
+
+class _StreamingTransport(Transport):
+    async def call(self, request: Request[T]) -> T:
+        return cast("T", AsyncStreamedResponse(await self.open(request)))
+
+
+def raw(calls: C) -> C:
+    """Return the same resource or client, with methods that return whole answers whatever their annotations say."""
+    return _with(calls, _RawTransport)
+
+
+def streaming(calls: C) -> C:
+    """Return the same resource or client, with methods that return unread answers whatever their annotations say."""
+    return _with(calls, _StreamingTransport)
+
+
+def _with(calls: C, kind: type[Transport]) -> C:
+    made = copy(calls)
+    before: Transport = vars(calls)["_transport"]
+    vars(made)["_transport"] = kind(before.settings, before.pool)
+    return made
+
+
+async def as_raw(answering: Awaitable[T]) -> APIResponse[T]:
+    """Tell the type checker what a method of a ``raw`` resource returns."""
+    return cast("APIResponse[T]", await answering)
+
+
+def as_streaming(answering: Awaitable[T]) -> AsyncResponseContext[T]:
+    """Tell the type checker what a method of a ``streaming`` resource returns."""
+    return AsyncResponseContext(cast("Awaitable[AsyncStreamedResponse[T]]", answering))
