@@ -17,6 +17,7 @@ _PREFIX = "/v1"
 _BODY_LIMIT = 101 * 2**20  # a file of 100 MiB, and what surrounds it in a form
 _JOURNAL_LIMIT = 2**20
 _UNSIGNED = {"files.download"}  # the URL is signed, so it needs no token
+_NAMELESS = "<unknown>"  # what aiohttp before 3.14 calls the method QUERY
 
 _Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,6 +33,11 @@ class Application:
         for operation in OPERATIONS:
             self.web.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
         self.web.router.add_route("*", "/{path:.*}", self._refuse)
+        self._queries = {
+            _PREFIX + operation.path: self._responder(operation)
+            for operation in OPERATIONS
+            if operation.method == "QUERY"
+        }
 
     def _responder(self, operation: Operation) -> _Respond:
         name, handler = operation.name, operation.handler
@@ -55,6 +61,8 @@ class Application:
 
     async def _refuse(self, request: web.Request) -> web.StreamResponse:
         """Answer what fits no operation."""
+        if request.method == _NAMELESS and request.path in self._queries:
+            return await self._queries[request.path](request)
         call = self._record(request, "")
         try:
             self._authorize(call)
@@ -74,12 +82,12 @@ class Application:
     def _record(self, request: web.Request, operation: str) -> Call:
         call = Call(
             operation=operation,
-            method=request.method,
+            method="QUERY" if request.method == _NAMELESS else request.method,
             path=request.rel_url.raw_path,
             query_string=request.rel_url.raw_query_string,
             query=request.query,
             headers=request.headers,
-            path_arguments=dict(request.match_info),
+            path_arguments=dict(request.match_info) if operation else {},
         )
         self._journal.append(call)
         return call

@@ -31,7 +31,7 @@ class _Cursor(msgspec.Struct, array_like=True):
 def _read(text: str) -> _Cursor:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
-    except ValueError:  # broken base64, broken JSON, or JSON of another shape
+    except (ValueError, msgspec.MsgspecError):  # broken base64, broken JSON, or JSON of another shape
         raise Problem(400, f"The cursor {text!r} is not one of this API") from None
 
 

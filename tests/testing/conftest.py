@@ -35,6 +35,15 @@ class Response:
     data: Any
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never happened")
+
+
 def form(content: bytes | None, filename: str = "upload", content_type: str | None = None, **texts: str) -> Any:
     """Return a form with a file; names in it are sent as they are, in UTF-8."""
     data = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
@@ -78,7 +87,7 @@ class Caller:
 
     async def until(self, prediction: Any, status: str) -> Any:
         """Get a prediction until it has a status."""
-        for _ in range(500):
+        for _ in range(2000):
             prediction = await self.get(prediction)
             if prediction["status"] == status:
                 return prediction

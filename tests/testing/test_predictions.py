@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
@@ -15,7 +16,7 @@ import pytest
 
 from replicate_async.testing import OutputFile, models
 
-from .conftest import Caller, JumpClock
+from .conftest import Caller, JumpClock, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -81,8 +82,8 @@ async def test_waiting(jump_call: Caller, clock: JumpClock) -> None:
         asyncio.create_task(create(seconds, prefer))
         for seconds, prefer in [(5, "wait=6"), (6.5, "wait=6"), (20, "respond-async, wait"), (50, "wait=60")]
     ]
-    await asyncio.sleep(0.05)
-    assert len(jump_call.server.predictions) == len(requests)
+    predictions = jump_call.server.predictions
+    await eventually(lambda: [each.status for each in predictions.values()] == ["processing"] * len(requests))
     await clock.jump(31)  # the last one is held for 30 seconds only: that is how the server was made
     answers = [await request for request in requests]
     assert [(answer.status, answer.data["status"]) for answer in answers] == [
@@ -182,7 +183,8 @@ async def test_cancel(call: Caller) -> None:
     predictions = [await call.start(name) for name in ("me/async", "me/thread", "me/generator")]
     for prediction in predictions:
         await call.until(prediction, "processing")
-    await asyncio.sleep(0.05)
+    generator_prediction = call.server.predictions[predictions[2]["id"]]
+    await eventually(lambda: generator_prediction.output)
     answers = [await call("POST", prediction["urls"]["cancel"]) for prediction in predictions]
     assert [answer.data["status"] for answer in answers] == ["canceled"] * 3
     assert [answer.data["output"] for answer in answers] == [None, None, ["first"]]
@@ -255,11 +257,14 @@ async def test_growing_output(call: Caller) -> None:
 
     prediction = await call.start("me/words")
     await call.until(prediction, "processing")
-    for count, word in enumerate("abc", 1):
+    record = call.server.predictions[prediction["id"]]
+    expected: list[str] = []
+    for word in "abc":
         steps.put_nowait(word)
-        await asyncio.sleep(0.01)
+        expected.append(word)
+        await eventually(lambda: record.output == expected)
         running = await call.get(prediction)
-        assert (running["status"], running["output"]) == ("processing", list("abc"[:count]))
+        assert (running["status"], running["output"]) == ("processing", expected)
     steps.put_nowait(None)
     assert (await call.until(prediction, "succeeded"))["output"] == ["a", "b", "c"]
 
@@ -282,7 +287,7 @@ async def test_delays(jump_call: Caller, clock: JumpClock) -> None:
     """Startup keeps a prediction starting, output_delay passes before each item; both by the server's clock."""
     jump_call.server.model("me/slow", startup=10, output_delay=2)(models.stream_text)
     prediction = await jump_call.start("me/slow", prompt="a b", delay=0)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     seen = []
     for seconds in (9, 2, 2, 2):
         await clock.jump(seconds)
@@ -297,18 +302,18 @@ async def test_delays(jump_call: Caller, clock: JumpClock) -> None:
 
 
 async def test_a_sleeping_function_blocks_nobody(call: Caller) -> None:
-    """A plain function runs in a thread, so that time.sleep in it leaves the server to others."""
+    """A plain function runs in a thread, so that what it waits for leaves the server to others."""
+    alarm = threading.Event()
 
     @call.server.model("me/sleepy")
     def sleepy() -> str:
-        time.sleep(0.3)
+        assert alarm.wait(10)
         return "awake"
 
     models.register(call.server)
     prediction = await call.start("me/sleepy")
-    begin = time.monotonic()
     await call.run("replicate/hello-world", text="a")
-    assert time.monotonic() - begin < 0.25
+    alarm.set()
     assert (await call.until(prediction, "succeeded"))["output"] == "awake"
 
 

@@ -11,7 +11,7 @@ import pytest
 from replicate_async.testing import models
 from replicate_async.testing._routes import OPERATIONS
 
-from .conftest import Caller, form, serve
+from .conftest import Caller, eventually, form, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +172,7 @@ async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
         await asyncio.Event().wait()
 
     request = asyncio.create_task(call.run("me/endless"))
-    await asyncio.sleep(0.05)
+    await eventually(lambda: call.server.predictions)
     assert [(entry.operation, entry.status) for entry in call.server.requests] == [("models.predictions.create", 0)]
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
