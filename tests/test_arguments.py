@@ -1,0 +1,515 @@
+"""What callers pass, checked before anything is sent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from replicate_async import AsyncReplicate, Replicate, ReplicateError
+from replicate_async._arguments import (
+    ModelRef,
+    check_choice,
+    check_events,
+    check_input,
+    check_options,
+    check_token,
+    creation_headers,
+    model_path,
+    path,
+    prefer_of,
+)
+from replicate_async._arguments import given as what_was_given
+from replicate_async._client import _checked
+from replicate_async._run import as_model_ref
+from replicate_async._transport import Settings
+from replicate_async.types import Model, ModelVersion
+
+TOKEN = "r8_ThisMustNeverBeSeenAnywhere"
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+
+
+# --- paths ---
+
+
+@pytest.mark.parametrize(
+    "value", ["/", "a/b", ".", "..", "?", "a?b", "#", "a#b", "a\rb", "a\nb", "a\r\nX: y", "\0", "a\tb", "\x7f"]
+)
+def test_a_path_argument_cannot_leave_its_segment(value):
+    """Slashes, dots that climb, queries, fragments and control characters are a ValueError with the argument's name."""
+    with pytest.raises(ValueError, match="prediction_id="):
+        path("/predictions/{prediction_id}", prediction_id=value)
+
+
+def test_an_empty_path_argument_is_named():
+    """An empty path argument would call another operation; the error names it."""
+    with pytest.raises(ValueError, match="prediction_id must not be empty"):
+        path("/predictions/{prediction_id}", prediction_id="")
+
+
+@pytest.mark.parametrize("value", [None, 5, b"abc", ["a"]])
+def test_a_path_argument_of_another_type_is_named(value):
+    """What isn't text is not turned into text, where None would become the segment "None"."""
+    with pytest.raises(TypeError, match=f"prediction_id must be a str, not {type(value).__name__}"):
+        path("/predictions/{prediction_id}", prediction_id=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("abc-DEF_1.2~3", "abc-DEF_1.2~3"),
+        ("...", "..."),
+        ("a..b", "a..b"),
+        (".hidden", ".hidden"),
+        ("two words", "two%20words"),
+        ("50%", "50%25"),
+        ("%2e%2e", "%252e%252e"),
+        ("%2F", "%252F"),
+        ("a\\b", "a%5Cb"),
+        ("a;b=c&d", "a%3Bb%3Dc%26d"),
+        ("{x}", "%7Bx%7D"),
+        ("größe", "gr%C3%B6%C3%9Fe"),
+        ("猫", "%E7%8C%AB"),
+    ],
+)
+def test_legitimate_path_arguments_are_percent_encoded(value, sent):
+    """What can be an id is sent as one segment; what is percent-encoded already is not taken for that."""
+    assert path("/files/{file_id}", file_id=value) == f"/files/{sent}"
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_paths_round_trip(value):
+    """Whatever the argument is, it arrives as exactly one segment with the same text, or is refused."""
+    try:
+        made = path("/a/{b}/c", b=value)
+    except ValueError:
+        assert not value or value in {".", ".."} or set(value) & {"/", "?", "#", "\x7f", *map(chr, range(32))}
+        return
+    parts = urlsplit(f"https://api.replicate.com/v1{made}")
+    assert (parts.netloc, parts.query, parts.fragment) == ("api.replicate.com", "", "")
+    assert [unquote(segment) for segment in parts.path.split("/")] == ["", "v1", "a", value, "c"]
+
+
+def test_surrogates_in_a_path_are_a_value_error():
+    """Half a character can't be encoded."""
+    with pytest.raises(ValueError, match="surrogate"):
+        path("/files/{file_id}", file_id="\ud800")
+
+
+def test_models_by_one_argument_or_two():
+    """A model is named by owner and name, or by both in one."""
+    assert model_path("owner", "name", tail="/versions") == "/models/owner/name/versions"
+    assert model_path("owner/name", UNSET) == "/models/owner/name"
+    assert model_path("owner/name", UNSET, kind="deployment") == "/deployments/owner/name"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "error", "named"),
+    [
+        ("owner", UNSET, TypeError, "model_name"),
+        ("owner/name", "again", ValueError, "model_owner"),
+        ("owner/name/more", UNSET, ValueError, "model_name"),
+        ("/name", UNSET, ValueError, "model_owner"),
+        ("owner/", UNSET, ValueError, "model_name"),
+        ("owner", "", ValueError, "model_name"),
+        ("..", "name", ValueError, "model_owner"),
+    ],
+)
+def test_half_a_model_is_an_error(owner, name, error, named):
+    """The error names the half that is missing or wrong."""
+    with pytest.raises(error, match=named):
+        model_path(owner, name)
+
+
+# --- model references ---
+
+
+@pytest.mark.parametrize(
+    ("ref", "parsed"),
+    [
+        ("owner/name", ModelRef("owner", "name")),
+        ("stability-ai/sdxl-1.0_x", ModelRef("stability-ai", "sdxl-1.0_x")),
+        (f"owner/name:{VERSION}", ModelRef("owner", "name", VERSION)),
+        (VERSION, ModelRef(version=VERSION)),
+    ],
+)
+def test_model_references(ref, parsed):
+    """The three kinds of reference are told apart."""
+    assert ModelRef.parse(ref) == parsed
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "",
+        "owner",
+        "owner/",
+        "/name",
+        "owner//name",
+        "owner/name/more",
+        "owner/name:",
+        "owner/name:a:b",
+        ":" + VERSION,
+        "../name",
+        "owner/..",
+        "owner/name:..",
+        "owner/name?x=1",
+        "owner/na me",
+        " owner/name",
+        "owner/name\n",
+        "owner/naïve",
+        f"{VERSION}\n",
+        "https://replicate.com/owner/name",
+    ],
+)
+def test_references_that_are_none(ref):
+    """What can't be parsed is a ValueError that shows it and says what it should look like."""
+    with pytest.raises(ValueError, match="is not a model: use 'owner/name'") as caught:
+        ModelRef.parse(ref)
+    assert f"ref={ref!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("ref", [None, 5, b"owner/name", ("owner", "name")])
+def test_references_of_another_type(ref):
+    """A reference is text."""
+    with pytest.raises(TypeError, match=f"not {type(ref).__name__}"):
+        ModelRef.parse(ref)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_references_parse_or_are_refused(ref):
+    """No text crashes the parser, and what it accepts needs no encoding in a URL."""
+    try:
+        parsed = ModelRef.parse(ref)
+    except ValueError:
+        return
+    parts = [part for part in (parsed.owner, parsed.name, parsed.version) if part is not None]
+    assert all(path("/{part}", part=part) == f"/{part}" for part in parts)
+
+
+def test_models_and_versions_are_references():
+    """What models.get and models.versions.get return can be run."""
+    assert as_model_ref(Model(owner="owner", name="name")) == ModelRef("owner", "name")
+    version = ModelVersion(id=VERSION, created_at=datetime.fromisoformat("2025-01-01T00:00:00+00:00"))
+    assert as_model_ref(version) == ModelRef(version=VERSION)
+
+
+# --- waiting ---
+
+
+@pytest.mark.parametrize(
+    ("wait", "prefer"), [(False, UNSET), (True, "wait"), (1, "wait=1"), (60, "wait=60"), (5, "wait=5")]
+)
+def test_wait_becomes_prefer(wait, prefer):
+    """``wait`` chooses the Prefer header."""
+    assert prefer_of(wait) == prefer
+
+
+@pytest.mark.parametrize("wait", [0, -1, 61, 10**20])
+def test_waits_out_of_range(wait):
+    """The API holds answers for 1 to 60 seconds."""
+    with pytest.raises(ValueError, match=f"wait={wait} must be from 1 to 60"):
+        prefer_of(wait)
+
+
+@pytest.mark.parametrize("wait", [1.5, "5", None])
+def test_waits_of_another_type(wait):
+    """``wait`` is a bool or an int."""
+    with pytest.raises(TypeError, match=f"wait must be a bool or an int, not {type(wait).__name__}"):
+        prefer_of(wait)
+
+
+@pytest.mark.parametrize(("prefer", "hold"), [("wait", 60.0), ("wait=1", 1.0), ("wait=60", 60.0)])
+def test_prefer_says_how_long_the_answer_may_take(prefer, hold):
+    """The header is sent as it is, and the request knows for how long it may be held."""
+    assert creation_headers(prefer, UNSET) == ({"Prefer": prefer}, hold)
+
+
+def test_no_headers_unless_asked_for():
+    """What isn't passed is not sent."""
+    assert creation_headers(UNSET, UNSET) == ({}, 0.0)
+
+
+@pytest.mark.parametrize(
+    "prefer", ["", "wait=", "wait=0", "wait=61", "wait=-1", "wait=1.5", "wait=5\r\nX: y", "wait=٣", "WAIT", "respond"]
+)
+def test_prefers_that_are_none(prefer):
+    """What the API doesn't document is refused, line breaks included."""
+    with pytest.raises(ValueError, match="prefer="):
+        creation_headers(prefer, UNSET)
+
+
+@pytest.mark.parametrize("prefer", [5, None, True])
+def test_prefer_of_the_wrong_type_is_named(prefer):
+    """``prefer=5`` is a likely mistake for ``"wait=5"``: the error says which argument it is about."""
+    with pytest.raises(TypeError, match="prefer"):
+        creation_headers(prefer, UNSET)
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"), [(5, "5"), (30, "30"), ("30", "30"), ("90s", "90s"), ("5m", "5m"), ("1h30m", "1h30m")]
+)
+def test_cancel_after_is_sent(value, sent):
+    """Seconds and durations as the API documents them."""
+    assert creation_headers(UNSET, value) == ({"Cancel-After": sent}, 0.0)
+
+
+@pytest.mark.parametrize("value", [0, 4, -5, "0s", "4s", "0m", "0h4s"])
+def test_cancel_after_has_a_minimum(value):
+    """The API takes no less than five seconds."""
+    with pytest.raises(ValueError, match="cancel_after="):
+        creation_headers(UNSET, value)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "5d", "m5", "1.5h", 30.5, True, None, "5m\n", "٣٠", "30m1h"])
+def test_cancel_after_is_a_duration(value):
+    """What isn't a duration is refused, and the error shows what one looks like."""
+    with pytest.raises((ValueError, TypeError), match=r"cancel_after.*1h30m"):
+        creation_headers(UNSET, value)
+
+
+# --- inputs and choices ---
+
+
+@pytest.mark.parametrize("value", [None, "text", 5, [("a", 1)], {"a"}])
+def test_an_input_is_a_mapping(value):
+    """A model's input has names."""
+    with pytest.raises(TypeError, match=f"input must be a mapping.*not {type(value).__name__}"):
+        check_input(value)
+
+
+def test_choices_are_listed_in_the_error():
+    """The error shows the value and what it could have been."""
+    check_choice("visibility", "public", ("public", "private"))
+    check_choice("visibility", UNSET, ("public", "private"))
+    with pytest.raises(ValueError, match="visibility='secret' is not one of 'public', 'private'"):
+        check_choice("visibility", "secret", ("public", "private"))
+
+
+def test_webhook_events_are_checked():
+    """Events are a list of known names; one str would be taken for a list of letters."""
+    check_events(UNSET)
+    check_events([])
+    check_events(["start", "output", "logs", "completed"])
+    with pytest.raises(TypeError, match="not one str"):
+        check_events("completed")
+    with pytest.raises(ValueError, match="'done' is not one of"):
+        check_events(["completed", "done"])
+
+
+def test_what_was_passed_is_kept_even_when_falsy():
+    """Only what the caller left out is left out."""
+    assert what_was_given(a=0, b=None, c="", d=False, e=[], f=UNSET) == {
+        "a": 0,
+        "b": None,
+        "c": "",
+        "d": False,
+        "e": [],
+    }
+
+
+# --- options ---
+
+
+@pytest.mark.parametrize("name", ["timout", "extra_header", "input_", "webhook_event_filter"])
+def test_misspelt_options_are_named(name):
+    """A misspelt argument lands among the options, and is refused by name like in any function."""
+    with pytest.raises(TypeError, match=f"unexpected argument '{name}'"):
+        check_options({name: 1})
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.0, -0.5, float("nan"), float("inf"), True, False])
+def test_timeouts_that_cannot_be(timeout):
+    """A timeout is a positive, finite number of seconds; no limit is None. Refused by the client and by each call."""
+    with pytest.raises(ValueError, match="timeout="):
+        check_options({"timeout": timeout})
+    with pytest.raises(ValueError, match="timeout="):
+        AsyncReplicate(timeout=timeout)
+
+
+def test_timeouts_of_another_type():
+    """A timeout is a number, aiohttp's own, or None."""
+    with pytest.raises(TypeError, match="not str"):
+        check_options({"timeout": "5"})
+    for timeout in (0.001, 60, None, aiohttp.ClientTimeout(total=5)):
+        check_options({"timeout": timeout})
+
+
+def test_retries_are_a_natural_number():
+    """Zero is one; negative, fractional and boolean numbers are not."""
+    check_options({"max_retries": 0})
+    with pytest.raises(ValueError, match="max_retries=-1 must not be negative"):
+        check_options({"max_retries": -1})
+    for value in (1.5, True, "2", None):
+        with pytest.raises(TypeError, match="max_retries must be an int"):
+            check_options({"max_retries": value})
+    with pytest.raises(ValueError, match="max_retries=-1"):
+        AsyncReplicate(max_retries=-1)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X": "a\r\nb"}, {"X": "a\nb"}, {"X": "\0"}, {"X\r\nY": "a"}, {"": "a"}, {"a b": "c"}, {"a:": "b"}, {"ä": "b"}],
+)
+def test_headers_that_http_cannot_carry(headers):
+    """Line breaks in headers would be further headers; the values aren't shown, they may be secret."""
+    with pytest.raises(ValueError, match="extra_headers"):
+        check_options({"extra_headers": headers})
+    with pytest.raises(ValueError, match="default_headers"):
+        AsyncReplicate(default_headers=headers)
+
+
+def test_header_values_are_text_and_not_shown():
+    """A number is not quietly turned into text, and a value in an error could be a secret."""
+    with pytest.raises(TypeError, match=r"extra_headers\['X-Retry'\] must be a str, not int"):
+        check_options({"extra_headers": {"X-Retry": 1}})
+    with pytest.raises(ValueError, match="X-Key") as caught:
+        check_options({"extra_headers": {"X-Key": "secret\n"}})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["extra_headers", "extra_query", "extra_body"])
+@pytest.mark.parametrize("value", [None, "text", [("a", "b")]])
+def test_options_of_the_wrong_type_are_named(name, value):
+    """The additions are mappings; anything else is a TypeError that names the option."""
+    with pytest.raises(TypeError, match=name):
+        check_options({name: value})
+
+
+def test_default_headers_of_the_wrong_type_are_named():
+    """A list of pairs is no mapping."""
+    with pytest.raises(TypeError, match="default_headers"):
+        AsyncReplicate(default_headers=[("a", "b")])
+
+
+# --- the client's own ---
+
+
+@pytest.mark.parametrize("token", ["", " ", "\n\t"])
+def test_empty_tokens(token):
+    """An empty token is a mistake, not the wish to use the environment's; both names are checked."""
+    with pytest.raises(ValueError, match="must not be empty"):
+        AsyncReplicate(bearer_token=token)
+    with pytest.raises(ValueError, match="must not be empty"):
+        AsyncReplicate(api_token=token)
+    with pytest.raises(ValueError, match="must not be empty"):
+        Replicate(bearer_token=token)
+
+
+@pytest.mark.parametrize("middle", ["\r\nX: y", " ", "\0", "é", "\u2028"])
+def test_tokens_that_cannot_be_sent_are_not_shown(middle):
+    """A token with spaces or line breaks inside is refused without being shown."""
+    with pytest.raises(ValueError, match="can't stand in a token") as caught:
+        AsyncReplicate(bearer_token=f"{TOKEN}{middle}{TOKEN}")
+    assert TOKEN not in str(caught.value)
+
+
+def test_tokens_of_another_type():
+    """A token is text; bytes are not shown either."""
+    with pytest.raises(TypeError, match="bearer_token must be a str, not bytes") as caught:
+        AsyncReplicate(bearer_token=TOKEN.encode())
+    assert TOKEN not in str(caught.value)
+
+
+def test_spaces_around_a_token_are_dropped():
+    """A token read from a file ends in a line break; that is no part of it, and the token is shown as stars."""
+    assert str(check_token(f" {TOKEN}\n")) == TOKEN
+    assert repr(check_token(TOKEN)) == "'***'"
+    assert TOKEN not in repr(_checked(Settings(base_url="http://x", token=TOKEN)))
+
+
+def test_one_token_under_two_names():
+    """``api_token`` is ``bearer_token`` under its older name; both at once is a mistake."""
+    assert AsyncReplicate(api_token=TOKEN)._transport.settings.token == TOKEN
+    with pytest.raises(TypeError, match="not both"):
+        AsyncReplicate(api_token=TOKEN, bearer_token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "api.replicate.com/v1",
+        "//api.replicate.com",
+        "ftp://api.replicate.com",
+        "http://",
+        "https:///v1",
+        "https://api.replicate.com/v1?x=1",
+        "https://api.replicate.com/v1#x",
+        "https://user:password@api.replicate.com/v1",
+        "http://[::1",
+        "http://host:99999/v1",
+        "http://host:port/v1",
+        "http://ho st/v1",
+        "http://host/v1\r\nX: y",
+        "http://host/v 1",
+    ],
+)
+def test_base_urls_that_cannot_be(base_url):
+    """A base URL without scheme or host, with query, credentials or line breaks is refused at once, by name."""
+    with pytest.raises(ValueError, match="base_url") as caught:
+        AsyncReplicate(bearer_token=TOKEN, base_url=base_url)
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "kept"),
+    [
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("https://gateway.example/replicate/v1/", "https://gateway.example/replicate/v1"),
+        ("http://[::1]:80/v1", "http://[::1]:80/v1"),
+    ],
+)
+def test_base_urls(base_url, kept):
+    """A base URL may have a port and a path; a slash at its end makes no difference."""
+    assert AsyncReplicate(bearer_token=TOKEN, base_url=base_url)._transport.settings.base_url == kept
+
+
+def test_the_environment_chooses_the_base_url(monkeypatch):
+    """REPLICATE_BASE_URL is used unless one is passed; set but empty, it counts as not set."""
+
+    def base_url(**arguments: Any) -> str:
+        return AsyncReplicate(**arguments)._transport.settings.base_url
+
+    monkeypatch.setenv("REPLICATE_BASE_URL", "http://localhost:1/v1")
+    assert base_url() == "http://localhost:1/v1"
+    assert base_url(base_url="http://localhost:2/v1") == "http://localhost:2/v1"
+    monkeypatch.setenv("REPLICATE_BASE_URL", "")
+    assert base_url() == "https://api.replicate.com/v1"
+    monkeypatch.setenv("REPLICATE_BASE_URL", "localhost")
+    with pytest.raises(ValueError, match="base_url='localhost'"):
+        base_url()
+
+
+def test_connections_are_counted_from_one():
+    """A client without connections could do nothing."""
+    with pytest.raises(ValueError, match="max_connections=0"):
+        AsyncReplicate(max_connections=0)
+
+
+def test_with_options_checks_like_the_constructor():
+    """What can't be in a new client can't be in a copy either; what isn't passed stays."""
+    client = AsyncReplicate(bearer_token=TOKEN, base_url="http://localhost:1/v1", max_retries=7)
+    for options in ({"base_url": "x"}, {"timeout": 0}, {"max_retries": -1}, {"bearer_token": ""}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            client.with_options(**options)
+    changed = client.with_options(timeout=5)._transport.settings
+    assert (changed.timeout, changed.max_retries, changed.token) == (5, 7, TOKEN)
+    assert client._transport.settings.timeout == 60
+
+
+def test_no_token_is_told_at_the_first_call(monkeypatch):
+    """Without a token a client can be made; its first call says which variable to set, and nothing is sent."""
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+    with Replicate(base_url="http://127.0.0.1:9/v1") as client:
+        for _ in range(2):
+            with pytest.raises(ReplicateError, match="REPLICATE_API_TOKEN"):
+                client.account.get()
