@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Accounts,
         Collections,
         Deployments,
+        Files,
         HardwareKinds,
         Models,
         Page,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     account: Accounts
     collections: Collections
     deployments: Deployments
+    files: Files
     hardware: HardwareKinds
     models: Models
     predictions: Predictions
@@ -105,6 +107,7 @@ __all__ = [
     "delete",
     "deployments",
     "errors",
+    "files",
     "get",
     "hardware",
     "models",
@@ -132,7 +135,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _RESOURCES = {
-    *("account", "collections", "deployments", "hardware", "models", "predictions", "trainings", "webhooks"),
+    *("account", "collections", "deployments", "files", "hardware", "models", "predictions", "trainings", "webhooks"),
 }
 _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
 

@@ -29,6 +29,7 @@ from replicate_async._wire import APIResponse, Request, low_level_request
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeployments
+from replicate_async.resources.files import AsyncFiles
 from replicate_async.resources.hardware import AsyncHardwareKinds
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
@@ -165,6 +166,11 @@ class AsyncReplicate:
     def deployments(self) -> AsyncDeployments:
         """Deployments, and predictions with them."""
         return AsyncDeployments(self._transport)
+
+    @cached_property
+    def files(self) -> AsyncFiles:
+        """Files."""
+        return AsyncFiles(self._transport)
 
     @cached_property
     def hardware(self) -> AsyncHardwareKinds:

@@ -37,6 +37,7 @@ SOURCES = (
     "resources/account.py",
     "resources/collections.py",
     "resources/deployments.py",
+    "resources/files.py",
     "resources/hardware.py",
     "resources/models.py",
     "resources/predictions.py",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import os
 from copy import copy
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from replicate_async import _wire
+from replicate_async._fileio import save
 from replicate_async._transport import Opened, Transport, connection_error
 from replicate_async._wire import APIResponse, Request
 
@@ -113,6 +116,21 @@ class AsyncStreamedResponse(Generic[T]):
         if self._body is None:
             self._body = b"".join([chunk async for chunk in self.iter_bytes()])
         return self._body
+
+    async def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the body to a file as it arrives. An incomplete file never has the name.
+
+        Args:
+            path: The file to write; one that exists is replaced.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            OSError: the file can't be written.
+            APIConnectionError: the connection broke before the end.
+        """
+        return await save(self.iter_bytes(), Path(path))
 
     async def text(self) -> str:
         """Return the body as text, in the charset that the answer names, or UTF-8."""

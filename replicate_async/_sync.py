@@ -27,6 +27,8 @@ from replicate_async._views import (
     AsyncDeploymentPredictionsStreaming,
     AsyncDeploymentsRaw,
     AsyncDeploymentsStreaming,
+    AsyncFilesRaw,
+    AsyncFilesStreaming,
     AsyncHardwareKindsRaw,
     AsyncHardwareKindsStreaming,
     AsyncModelExamplesRaw,
@@ -53,6 +55,7 @@ from replicate_async._views import (
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
+from replicate_async.resources.files import AsyncFiles
 from replicate_async.resources.hardware import AsyncHardwareKinds
 from replicate_async.resources.models import (
     AsyncModelExamples,
@@ -67,8 +70,10 @@ from replicate_async.resources.webhooks import AsyncDefaultWebhook, AsyncWebhook
 
 if TYPE_CHECKING:
     import builtins
+    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
+    from pathlib import Path
     from types import TracebackType
     from typing import Any, Literal
 
@@ -78,11 +83,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from replicate_async._arguments import CallOptions, QueryValue, RequestOptions
+    from replicate_async._fileio import FileInput
     from replicate_async._wire import APIResponse
     from replicate_async.types import (
         Account,
         Collection,
         Deployment,
+        File,
         Hardware,
         Model,
         ModelVersion,
@@ -180,6 +187,21 @@ class StreamedResponse(Generic[T]):
             APIConnectionError: the connection broke before the end.
         """
         return _bridge.run(self._async.read())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the body to a file as it arrives. An incomplete file never has the name.
+
+        Args:
+            path: The file to write; one that exists is replaced.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            OSError: the file can't be written.
+            APIConnectionError: the connection broke before the end.
+        """
+        return _bridge.run(self._async.save(path))
 
     def text(self) -> str:
         """Return the body as text, in the charset that the answer names, or UTF-8."""
@@ -604,6 +626,136 @@ class DeploymentPredictions:
                 cancel_after=cancel_after,
                 **options,
             )
+        )
+
+
+class Files:
+    """Upload and look after files."""
+
+    def __init__(self, twin: AsyncFiles) -> None:
+        self._async = twin
+
+    @property
+    def with_raw_response(self) -> FilesRaw:
+        """The same calls, returning the API's answers read to their end."""
+        return FilesRaw(self._async.with_raw_response)
+
+    @property
+    def with_streaming_response(self) -> FilesStreaming:
+        """The same calls, returning the API's answers still to be read."""
+        return FilesStreaming(self._async.with_streaming_response)
+
+    def list(self, **options: Unpack[RequestOptions]) -> Page[File]:
+        """List one's files.
+
+        Args:
+            **options: Options of the request.
+
+        Returns:
+            The list: iterate it for all its files; its first page has ``results``.
+
+        Raises:
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#files.list
+        """
+        return Page(_bridge.run(self._async.list(**options)))
+
+    def create(
+        self,
+        content: FileInput,
+        *,
+        filename: str | UnsetType = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        type: str | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> File:
+        """Upload a file, of at most 100 MB.
+
+        Args:
+            content: Bytes, a path, an open binary file (asynchronous ones too; a file is read from where it is), or
+                a tuple ``(name, content)`` or ``(name, content, type)``.
+            filename: Its name, at most 255 bytes in UTF-8; otherwise the path's or the file's own.
+            metadata: A JSON object to keep beside it.
+            type: Its MIME type; otherwise guessed from the name.
+            **options: Options of the request. The time limit is made longer for large files.
+
+        Returns:
+            The file; ``urls.get`` is what models take, ``expires_at`` when it is deleted.
+
+        Raises:
+            FileNotFoundError: there is nothing at the path. Other errors of the operating system likewise.
+            TypeError: the content is not a file, or one open as text.
+            ValueError: the file is empty, closed or too large, or its name too long.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#files.create
+        """
+        return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
+
+    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
+        """Fetch what is known of a file.
+
+        Args:
+            file_id: The file's id.
+            **options: Options of the request.
+
+        Returns:
+            The file.
+
+        Raises:
+            NotFoundError: there is no such file.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#files.get
+        """
+        return _bridge.run(self._async.get(file_id, **options))
+
+    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> None:
+        """Delete a file.
+
+        Args:
+            file_id: The file's id.
+            **options: Options of the request.
+
+        Raises:
+            NotFoundError: there is no such file.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#files.delete
+        """
+        _bridge.run(self._async.delete(file_id, **options))
+
+    def download(
+        self,
+        file_id: str,
+        *,
+        owner: str,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
+    ) -> StreamedResponse[bytes]:
+        """Fetch the content of a file, with the signature of its owner.
+
+        Args:
+            file_id: The file's id.
+            owner: The user or organization that owns it.
+            expiry: Until when the signature holds, in Unix seconds.
+            signature: The signature of owner, id and expiry.
+            **options: Options of the request.
+
+        Returns:
+            The answer, still to be read: all of it with ``read()``, in pieces with ``iter_bytes()``, or straight to
+            disk with ``save()``.
+
+        Raises:
+            NotFoundError: there is no such file.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#files.download
+        """
+        return StreamedResponse(
+            _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
         )
 
 
@@ -1729,6 +1881,68 @@ class DeploymentPredictionsStreaming:
         )
 
 
+class FilesRaw:
+    """``AsyncFiles`` with every answer read to its end."""
+
+    def __init__(self, twin: AsyncFilesRaw) -> None:
+        self._async = twin
+
+    def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[File]]:
+        """As ``AsyncFiles.list``, with the answer read to its end."""
+        return _bridge.run(self._async.list(**options)).mapped(Page)
+
+    def create(
+        self,
+        content: FileInput,
+        *,
+        filename: str | UnsetType = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        type: str | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> APIResponse[File]:
+        """As ``AsyncFiles.create``, with the answer read to its end."""
+        return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
+
+    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
+        """As ``AsyncFiles.get``, with the answer read to its end."""
+        return _bridge.run(self._async.get(file_id, **options))
+
+    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[None]:
+        """As ``AsyncFiles.delete``, with the answer read to its end."""
+        return _bridge.run(self._async.delete(file_id, **options))
+
+
+class FilesStreaming:
+    """``AsyncFiles`` with every answer still to be read."""
+
+    def __init__(self, twin: AsyncFilesStreaming) -> None:
+        self._async = twin
+
+    def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[File]]:
+        """As ``AsyncFiles.list``, with the answer still to be read."""
+        return ResponseContext(self._async.list(**options).mapped(Page))
+
+    def create(
+        self,
+        content: FileInput,
+        *,
+        filename: str | UnsetType = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        type: str | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> ResponseContext[File]:
+        """As ``AsyncFiles.create``, with the answer still to be read."""
+        return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
+
+    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
+        """As ``AsyncFiles.get``, with the answer still to be read."""
+        return ResponseContext(self._async.get(file_id, **options))
+
+    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
+        """As ``AsyncFiles.delete``, with the answer still to be read."""
+        return ResponseContext(self._async.delete(file_id, **options))
+
+
 class HardwareKindsRaw:
     """``AsyncHardwareKinds`` with every answer read to its end."""
 
@@ -2445,6 +2659,11 @@ class ReplicateRaw:
         return DeploymentsRaw(self._async.deployments)
 
     @property
+    def files(self) -> FilesRaw:
+        """``files``, with every answer read to its end."""
+        return FilesRaw(self._async.files)
+
+    @property
     def hardware(self) -> HardwareKindsRaw:
         """``hardware``, with every answer read to its end."""
         return HardwareKindsRaw(self._async.hardware)
@@ -2500,6 +2719,11 @@ class ReplicateStreaming:
     def deployments(self) -> DeploymentsStreaming:
         """``deployments``, with every answer still to be read."""
         return DeploymentsStreaming(self._async.deployments)
+
+    @property
+    def files(self) -> FilesStreaming:
+        """``files``, with every answer still to be read."""
+        return FilesStreaming(self._async.files)
 
     @property
     def hardware(self) -> HardwareKindsStreaming:
@@ -2643,6 +2867,11 @@ class Replicate:
     def deployments(self) -> Deployments:
         """Deployments, and predictions with them."""
         return Deployments(self._async.deployments)
+
+    @cached_property
+    def files(self) -> Files:
+        """Files."""
+        return Files(self._async.files)
 
     @cached_property
     def hardware(self) -> HardwareKinds:

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
     from replicate_async._arguments import RequestOptions
     from replicate_async._client import AsyncReplicate
+    from replicate_async._fileio import FileInput
     from replicate_async._pages import AsyncPage
     from replicate_async._wire import APIResponse
     from replicate_async.resources.account import AsyncAccounts
     from replicate_async.resources.collections import AsyncCollections
     from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
+    from replicate_async.resources.files import AsyncFiles
     from replicate_async.resources.hardware import AsyncHardwareKinds
     from replicate_async.resources.models import (
         AsyncModelExamples,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         Account,
         Collection,
         Deployment,
+        File,
         Hardware,
         Model,
         ModelVersion,
@@ -325,6 +328,68 @@ class AsyncDeploymentPredictionsStreaming:
                 **options,
             )
         )
+
+
+class AsyncFilesRaw:
+    """``AsyncFiles`` with every answer read to its end."""
+
+    def __init__(self, calls: AsyncFiles) -> None:
+        self._calls = raw(calls)
+
+    async def list(self, **options: Unpack[RequestOptions]) -> APIResponse[AsyncPage[File]]:
+        """As ``AsyncFiles.list``, with the answer read to its end."""
+        return await as_raw(self._calls.list(**options))
+
+    async def create(
+        self,
+        content: FileInput,
+        *,
+        filename: str | UnsetType = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        type: str | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> APIResponse[File]:
+        """As ``AsyncFiles.create``, with the answer read to its end."""
+        return await as_raw(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
+
+    async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
+        """As ``AsyncFiles.get``, with the answer read to its end."""
+        return await as_raw(self._calls.get(file_id, **options))
+
+    async def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[None]:
+        """As ``AsyncFiles.delete``, with the answer read to its end."""
+        return await as_raw(self._calls.delete(file_id, **options))
+
+
+class AsyncFilesStreaming:
+    """``AsyncFiles`` with every answer still to be read."""
+
+    def __init__(self, calls: AsyncFiles) -> None:
+        self._calls = streaming(calls)
+
+    def list(self, **options: Unpack[RequestOptions]) -> AsyncResponseContext[AsyncPage[File]]:
+        """As ``AsyncFiles.list``, with the answer still to be read."""
+        return as_streaming(self._calls.list(**options))
+
+    def create(
+        self,
+        content: FileInput,
+        *,
+        filename: str | UnsetType = UNSET,
+        metadata: Mapping[str, Any] | UnsetType = UNSET,
+        type: str | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncResponseContext[File]:
+        """As ``AsyncFiles.create``, with the answer still to be read."""
+        return as_streaming(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
+
+    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[File]:
+        """As ``AsyncFiles.get``, with the answer still to be read."""
+        return as_streaming(self._calls.get(file_id, **options))
+
+    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[None]:
+        """As ``AsyncFiles.delete``, with the answer still to be read."""
+        return as_streaming(self._calls.delete(file_id, **options))
 
 
 class AsyncHardwareKindsRaw:
@@ -1043,6 +1108,11 @@ class AsyncReplicateRaw:
         return AsyncDeploymentsRaw(self._calls.deployments)
 
     @property
+    def files(self) -> AsyncFilesRaw:
+        """``files``, with every answer read to its end."""
+        return AsyncFilesRaw(self._calls.files)
+
+    @property
     def hardware(self) -> AsyncHardwareKindsRaw:
         """``hardware``, with every answer read to its end."""
         return AsyncHardwareKindsRaw(self._calls.hardware)
@@ -1098,6 +1168,11 @@ class AsyncReplicateStreaming:
     def deployments(self) -> AsyncDeploymentsStreaming:
         """``deployments``, with every answer still to be read."""
         return AsyncDeploymentsStreaming(self._calls.deployments)
+
+    @property
+    def files(self) -> AsyncFilesStreaming:
+        """``files``, with every answer still to be read."""
+        return AsyncFilesStreaming(self._calls.files)
 
     @property
     def hardware(self) -> AsyncHardwareKindsStreaming:
