@@ -19,12 +19,6 @@ import pytest
 from replicate_async.testing import Clock, LocalServer
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Run async tests on asyncio: it is what aiohttp runs on."""
-    return "asyncio"
-
-
 @dataclass
 class Response:
     """An answer, read to its end."""

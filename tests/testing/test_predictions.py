@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from replicate_async.testing import OutputFile, models
+from replicate_async.testing._jobs import Job
 
 from .conftest import Caller, JumpClock, eventually
 
@@ -446,3 +447,32 @@ async def test_billing_journal(call: Caller) -> None:
     assert [prediction.output for prediction in call.server.predictions.values()] == ["hello a", "hello b", "hello c"]
     run_count = (await call("GET", "/models/replicate/hello-world")).data["run_count"]
     assert run_count == 3
+
+
+async def test_events(call: Caller) -> None:
+    """Whoever listens to jobs is told of the start, each piece of output or logs, and the end, as they happen."""
+    heard: list[tuple[str, Any, Any, Any]] = []
+
+    def listen(job: Job[Any], event: str) -> None:
+        heard.append((event, job.record.status, list(job.record.output or []), job.webhook))
+
+    call.server._store.runner.listeners.append(listen)
+
+    @call.server.model("me/words")
+    async def words() -> AsyncIterator[str]:
+        yield "a"
+        sys.stdout.write("log")
+        yield "b"
+
+    body = {"input": {}, "webhook": "https://example.com/hook", "webhook_events_filter": ["completed"]}
+    await call("POST", "/models/me/words/predictions", body, headers=WAIT)
+    hook = "https://example.com/hook"
+    assert heard == [
+        ("start", "processing", [], hook),
+        ("output", "processing", ["a"], hook),
+        ("logs", "processing", ["a"], hook),
+        ("output", "processing", ["a", "b"], hook),
+        ("completed", "succeeded", ["a", "b"], hook),
+    ]
+    (job,) = call.server._store.jobs.values()
+    assert job.webhook_events == ["completed"]
