@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from replicate_async._client import AsyncReplicate
     from replicate_async._client import AsyncReplicate as AsyncClient
     from replicate_async._pages import AsyncPage, AsyncPaginator
+    from replicate_async._responses import AsyncStreamedResponse
     from replicate_async._sync import (
         Accounts,
         Collections,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Page,
         Predictions,
         Replicate,
+        StreamedResponse,
         Trainings,
         Webhooks,
         default_client,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         search,
     )
     from replicate_async._sync import Replicate as Client
+    from replicate_async._webhooks import verify_webhook
     from replicate_async._wire import APIResponse
     from replicate_async.errors import (
         APIConnectionError,
@@ -84,6 +87,7 @@ __all__ = [
     "AsyncPage",
     "AsyncPaginator",
     "AsyncReplicate",
+    "AsyncStreamedResponse",
     "AuthenticationError",
     "BadRequestError",
     "Client",
@@ -98,6 +102,7 @@ __all__ = [
     "Replicate",
     "ReplicateError",
     "RequestOptions",
+    "StreamedResponse",
     "UnprocessableEntityError",
     "WebhookVerificationError",
     "__version__",
@@ -120,6 +125,7 @@ __all__ = [
     "search",
     "trainings",
     "types",
+    "verify_webhook",
     "webhooks",
 ]
 
@@ -128,9 +134,11 @@ _HOMES = {
     "_client": ("AsyncReplicate",),
     "_pages": ("AsyncPage", "AsyncPaginator"),
     "_sync": (
-        *("Page", "Replicate", "default_client"),
+        *("Page", "Replicate", "StreamedResponse", "default_client"),
         *("delete", "get", "patch", "post", "put", "request", "run", "search"),
     ),
+    "_responses": ("AsyncStreamedResponse",),
+    "_webhooks": ("verify_webhook",),
     "_wire": ("APIResponse",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

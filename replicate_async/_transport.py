@@ -33,6 +33,20 @@ A = TypeVar("A", "APIResponse[Any]", "Opened[Any]")
 
 logger = logging.getLogger("replicate_async")
 
+
+def _configure_logging(level: str) -> None:
+    """Show this package's log, as the environment's REPLICATE_LOG wants it, unless the program has its own way."""
+    if not level:
+        return
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if level.lower() in {"info", "debug"}:
+        logger.setLevel(level.upper())
+    else:
+        logger.warning("REPLICATE_LOG=%r is neither 'info' nor 'debug'", level)
+
+
+_configure_logging(os.environ.get("REPLICATE_LOG", "").strip())
+
 TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
 DEFAULT_TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
@@ -125,7 +139,7 @@ class Transport:
                 number = step.retry_state.attempt_number
                 if number == 1:  # the failure that brought us here
                     raise failure
-                logger.info("retry %d of %s %s after: %s", number - 1, request.method, request.path, failure)
+                logger.info("retry %d of %s %s after: %s", number - 1, request.method, request.shown, failure)
                 try:
                     answer = await once()
                 except APIError as error:
@@ -189,7 +203,7 @@ class Transport:
             answer = await self._answer(request, attempt, connections.session)
             content = await _read(answer, request.method, attempt.url)
             elapsed = perf_counter() - started
-        logger.debug("%s %s: %d in %.3f s", request.method, request.path, answer.status, elapsed)
+        logger.debug("%s %s: %d in %.3f s", request.method, request.shown, answer.status, elapsed)
         return APIResponse(request, attempt.url, answer.status, answer.headers, content, elapsed)
 
     async def _open(self, request: Request[T], attempt: _Attempt) -> Opened[T]:
@@ -199,7 +213,7 @@ class Transport:
         async with connections.limiter:
             started = perf_counter()
             answer = await self._answer(request, attempt, connections.session)
-        logger.debug("%s %s: %d, opened", request.method, request.path, answer.status)
+        logger.debug("%s %s: %d, opened", request.method, request.shown, answer.status)
         return Opened(request, attempt.url, answer, perf_counter() - started)
 
     async def _answer(
@@ -228,7 +242,7 @@ class Transport:
         if answer.status < 300:
             return answer
         content = await _read(answer, request.method, attempt.url)
-        logger.debug("%s %s: %d", request.method, request.path, answer.status)
+        logger.debug("%s %s: %d", request.method, request.shown, answer.status)
         raise _wire.status_error(request.method, attempt.url, answer.status, answer.headers, content)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from collections.abc import Mapping
@@ -50,6 +49,11 @@ class Request(msgspec.Struct, Generic[T]):
     def safe(self) -> bool:
         """Whether the call may be made twice without anyone noticing."""
         return self.method in _SAFE if self.repeatable is None else self.repeatable
+
+    @property
+    def shown(self) -> str:
+        """The path for logs: without a query, which may be a signature."""
+        return self.path.partition("?")[0]
 
     def mapped(self, function: Callable[[T], U]) -> Request[U]:
         """Return this call with a function applied to its result."""
@@ -275,7 +279,7 @@ class APIResponse(Generic[T]):
                 method=self.method,
                 url=self.url,
                 status_code=self.status_code,
-                headers=self.headers,
+                headers=_portable(self.headers),
                 body=self._body,
             ) from error
 
@@ -287,9 +291,10 @@ def charset(headers: Mapping[str, str]) -> str:
     """Return the charset that an answer names, or UTF-8."""
     named = re.search(r"charset=\"?([\w-]+)", headers.get("Content-Type", ""))
     try:
-        return codecs.lookup(named[1]).name if named else "utf-8"
-    except LookupError:
+        b" ".decode(named[1] if named else "utf-8", "replace")
+    except LookupError:  # unknown, or a codec that doesn't make text
         return "utf-8"
+    return named[1] if named else "utf-8"
 
 
 @lru_cache(maxsize=256)
@@ -350,12 +355,19 @@ def status_error(
         method=method,
         url=url,
         status_code=status,
-        headers=dict(headers),
+        headers=_portable(headers),
         body=body,
         title=title,
         detail=detail,
         retry_after=_retry_after(headers, fields, detail, now),
     )
+
+
+def _portable(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers that can be pickled with their error, and don't mind the case of names."""
+    from multidict import CIMultiDict
+
+    return CIMultiDict(headers)
 
 
 def _problem_text(value: Any) -> str | None:
@@ -386,7 +398,7 @@ def _retry_after(
             except (TypeError, ValueError):
                 pass  # an unreadable hint is no hint
     body = problem.get("retry_after")
-    if isinstance(body, (int, float)) and body < 1e9:
+    if isinstance(body, (int, float)) and -1e9 < body < 1e9:
         waits.append(float(body))
     if match := _RESETS.search(detail or ""):
         waits.append(float(match[1]) * _UNITS[match[2] or "s"])

@@ -8,8 +8,9 @@ Source: https://replicate.com/docs/reference/http
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -28,6 +29,7 @@ __all__ = [
     "Prediction",
     "PredictionMetrics",
     "PredictionUrls",
+    "Progress",
     "SearchCollection",
     "SearchModel",
     "SearchModelMetadata",
@@ -50,6 +52,8 @@ T = TypeVar("T")
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 
 if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
     AccountType = Literal["user", "organization"] | str
     Source = Literal["web", "api"] | str
     Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
@@ -72,6 +76,39 @@ class Struct(msgspec.Struct, kw_only=True):
     def to_json(self) -> str:
         """Return the thing as a JSON document."""
         return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        """Let pydantic, and so FastAPI, use the thing as a field or a result."""
+        from pydantic_core import core_schema  # there, if pydantic asks
+
+        def convert(value: object) -> Struct:
+            return value if isinstance(value, cls) else msgspec.convert(value, cls)
+
+        return core_schema.no_info_plain_validator_function(
+            convert,
+            json_schema_input_schema=core_schema.dict_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict, when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+        """Document the thing in the OpenAPI page of an application."""
+        (top,), components = msgspec.json.schema_components((cls,))
+
+        def inline(part: Any) -> Any:
+            # The application's document has no place for definitions of ours, so each is put where it is used.
+            if isinstance(part, dict):
+                fields = cast("dict[str, Any]", part)
+                if "$ref" in fields:
+                    return inline(components[fields["$ref"].rpartition("/")[2]])
+                return {key: inline(value) for key, value in fields.items()}
+            if isinstance(part, list):
+                return [inline(one) for one in cast("list[Any]", part)]  # type: ignore[redundant-cast]  # for pyright
+            return part
+
+        inlined: dict[str, Any] = inline(top)
+        return inlined
 
 
 class _Job(Struct, kw_only=True):
@@ -117,6 +154,18 @@ class PredictionMetrics(Struct, kw_only=True):
     output_token_count: float | None = None
 
 
+# As tqdm draws it: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]".
+_PROGRESS_BAR = re.compile(r"(\d{1,3})%\|[^|\r\n]*\| *(\d+)/(\d+)")
+
+
+class Progress(Struct, kw_only=True):
+    """How far a prediction is: ``percentage`` from 0 to 1, and ``current`` of ``total`` steps."""
+
+    percentage: float
+    current: int
+    total: int
+
+
 class Prediction(_Job, kw_only=True):
     """One run of a model."""
 
@@ -134,6 +183,15 @@ class Prediction(_Job, kw_only=True):
     deadline: datetime | None = None
     deployment: str | None = None
     source: Source | None = None
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the prediction is, from the last progress bar in its logs; None if there is none."""
+        bars = _PROGRESS_BAR.findall(self.logs or "")
+        if not bars:
+            return None
+        percentage, current, total = bars[-1]
+        return Progress(percentage=int(percentage) / 100, current=int(current), total=int(total))
 
 
 class ModelVersion(Struct, kw_only=True):

@@ -1,0 +1,106 @@
+"""Telling Replicate's webhooks from anybody else's: the Standard Webhooks scheme, without I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import math
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from replicate_async.errors import WebhookVerificationError
+from replicate_async.types import Prediction, Training, WebhookSecret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def verify_webhook(
+    body: bytes | str, headers: Mapping[str, str], secret: WebhookSecret | str, *, tolerance: float = 300.0
+) -> Prediction | Training:
+    """Check that Replicate sent a webhook, and return what it tells of.
+
+    Deliveries may be repeated and come out of order: what matters is the newest state of each id.
+
+    Args:
+        body: The request's body, exactly as it came.
+        headers: The request's headers, in whatever case.
+        secret: What ``webhooks.default.secret.get()`` returns, or its key.
+        tolerance: How many seconds the webhook's time may be away from now, either way.
+
+    Returns:
+        The prediction or the training.
+
+    Raises:
+        WebhookVerificationError: something is missing, malformed, too old or too new, or not signed with the secret;
+            or the body is neither a prediction nor a training.
+
+    Source: https://replicate.com/docs/topics/webhooks/verify-webhook
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    webhook_id, timestamp, signatures = (_header(lower, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
+    _check_time(timestamp, tolerance)
+    content = body.encode() if isinstance(body, str) else bytes(body)
+    signed = f"{webhook_id}.{timestamp}.".encode() + content
+    expected = hmac.new(_key(secret), signed, hashlib.sha256).digest()
+    if not any(hmac.compare_digest(expected, given) for given in _signatures(signatures)):
+        raise WebhookVerificationError(
+            "webhook-signature: none matches; the body must be the raw bytes, and the secret that of this account"
+        )
+    try:
+        # Both have the same form; their URLs tell them apart.
+        prediction = msgspec.json.decode(content, type=Prediction)
+        if "/trainings/" in (prediction.urls.get or prediction.urls.cancel or ""):
+            return msgspec.json.decode(content, type=Training)
+    except msgspec.MsgspecError as error:
+        raise WebhookVerificationError(f"body: neither a prediction nor a training: {error}") from error
+    return prediction
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name)
+    if not value:
+        raise WebhookVerificationError(f"{name}: the header is missing")
+    return value
+
+
+def _check_time(timestamp: str, tolerance: float) -> None:
+    try:
+        age = time.time() - int(timestamp)
+    except ValueError:
+        raise WebhookVerificationError(f"webhook-timestamp: {timestamp!r} is not a time in seconds") from None
+    if not math.fabs(age) <= tolerance:
+        direction = "old" if age > 0 else "in the future"
+        raise WebhookVerificationError(
+            f"webhook-timestamp: {abs(age):.0f} s {direction}, and at most {tolerance:.0f} s are allowed"
+        )
+
+
+def _key(secret: WebhookSecret | str) -> bytes:
+    text = secret.key if isinstance(secret, WebhookSecret) else secret
+    try:
+        key = base64.b64decode(text.strip().removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise WebhookVerificationError("secret: it must be 'whsec_' and a base64 text")
+    return key
+
+
+def _signatures(header: str) -> list[bytes]:
+    """Return the signatures of a known version; the others may be of a future one."""
+    found: list[bytes] = []
+    for entry in header.split():
+        version, comma, value = entry.partition(",")
+        if not comma:
+            raise WebhookVerificationError(f"webhook-signature: {entry[:8]!r}... is not 'version,signature'")
+        if version == "v1":
+            try:
+                found.append(base64.b64decode(value, validate=True))
+            except (binascii.Error, ValueError):
+                raise WebhookVerificationError("webhook-signature: a signature is not base64") from None
+    return found
