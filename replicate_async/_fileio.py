@@ -148,7 +148,7 @@ def upload_form(
                 super().__init__(upload.pieces(), content_type=upload.type)
                 self._size = upload.size  # known, so that the request needn't be sent in chunks
 
-        form = aiohttp.FormData()
+        form = aiohttp.FormData(quote_fields=False)  # names as they are, not percent-encoded
         form.add_field("content", Pieces(), filename=upload.name, content_type=upload.type)
         if filename is not UNSET:
             form.add_field("filename", filename)
