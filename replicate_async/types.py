@@ -349,12 +349,12 @@ class SearchModel(Struct, kw_only=True):
 
 
 class SearchCollection(Struct, kw_only=True):
-    """A collection that matches a search."""
+    """A collection that matches a search; ``models`` are names."""
 
     name: str
     slug: str
     description: str | None = None
-    models: list[Model] | None = None
+    models: list[str] | None = None
 
 
 class SearchPage(Struct, kw_only=True):
