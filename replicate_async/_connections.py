@@ -50,10 +50,10 @@ class Pool:
     """The connections of a client and of its copies, made on first use in each event loop."""
 
     def __init__(self, session: aiohttp.ClientSession | None, max_connections: int) -> None:
-        self.max_connections = max_connections
-        self.session = session
-        self.closed = False
-        self.ledger = Ledger()
+        self.max_connections: int = max_connections
+        self.session: aiohttp.ClientSession | None = session
+        self.closed: bool = False
+        self.ledger: Ledger = Ledger()
         self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 

@@ -691,7 +691,11 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.create
         """
-        return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
+        return _bridge.run(
+            self._async.create(
+                content, filename=filename, metadata=metadata, type=type, **options
+            )
+        )
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
         """Fetch what is known of a file.
@@ -755,7 +759,11 @@ class Files:
         Source: https://replicate.com/docs/reference/http#files.download
         """
         return StreamedResponse(
-            _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
+            _bridge.run(
+                self._async.download(
+                    file_id, owner=owner, expiry=expiry, signature=signature, **options
+                )
+            )
         )
 
 
@@ -1901,7 +1909,11 @@ class FilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """As ``AsyncFiles.create``, with the answer read to its end."""
-        return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
+        return _bridge.run(
+            self._async.create(
+                content, filename=filename, metadata=metadata, type=type, **options
+            )
+        )
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """As ``AsyncFiles.get``, with the answer read to its end."""
@@ -1932,7 +1944,11 @@ class FilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[File]:
         """As ``AsyncFiles.create``, with the answer still to be read."""
-        return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
+        return ResponseContext(
+            self._async.create(
+                content, filename=filename, metadata=metadata, type=type, **options
+            )
+        )
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
         """As ``AsyncFiles.get``, with the answer still to be read."""
@@ -2992,9 +3008,7 @@ class Replicate:
     def request(self, method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 
     @overload
-    def request(
-        self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
-    ) -> APIResponse[Any]: ...
+    def request(self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
     def request(self, method: str, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
         """Make a request that no method of the resources makes.

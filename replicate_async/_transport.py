@@ -79,8 +79,8 @@ class Transport:
     """Sends requests with a client's settings."""
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
-        self.settings = settings
-        self.pool = pool
+        self.settings: Settings = settings
+        self.pool: Pool = pool
         self._home = settings.base_url + "/"
         self._headers: dict[str, str] | None = None
         self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
@@ -252,11 +252,11 @@ class Opened(Generic[T]):
     __slots__ = ("answer", "elapsed", "request", "retries_taken", "url")
 
     def __init__(self, request: Request[T], url: str, answer: aiohttp.ClientResponse, elapsed: float) -> None:
-        self.request = request
-        self.url = url
-        self.answer = answer
-        self.elapsed = elapsed
-        self.retries_taken = 0
+        self.request: Request[T] = request
+        self.url: str = url
+        self.answer: aiohttp.ClientResponse = answer
+        self.elapsed: float = elapsed
+        self.retries_taken: int = 0
 
     def mapped(self, function: Callable[[T], U]) -> Opened[U]:
         """Return this answer with a function applied to what its body decodes to."""

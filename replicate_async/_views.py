@@ -350,7 +350,11 @@ class AsyncFilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """As ``AsyncFiles.create``, with the answer read to its end."""
-        return await as_raw(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
+        return await as_raw(
+            self._calls.create(
+                content, filename=filename, metadata=metadata, type=type, **options
+            )
+        )
 
     async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """As ``AsyncFiles.get``, with the answer read to its end."""
@@ -381,7 +385,11 @@ class AsyncFilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[File]:
         """As ``AsyncFiles.create``, with the answer still to be read."""
-        return as_streaming(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
+        return as_streaming(
+            self._calls.create(
+                content, filename=filename, metadata=metadata, type=type, **options
+            )
+        )
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[File]:
         """As ``AsyncFiles.get``, with the answer still to be read."""

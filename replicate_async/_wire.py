@@ -218,10 +218,10 @@ class APIResponse(Generic[T]):
         self._request = request
         self._body = body
         self._elapsed = elapsed
-        self.url = url
-        self.status_code = status_code
-        self.headers = headers
-        self.retries_taken = 0
+        self.url: str = url
+        self.status_code: int = status_code
+        self.headers: Mapping[str, str] = headers
+        self.retries_taken: int = 0
 
     @property
     def method(self) -> str:

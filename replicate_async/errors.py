@@ -64,9 +64,9 @@ class APIError(ReplicateError):
     # Every argument but the message has a default, so that unpickling (message first, then the attributes) works.
     def __init__(self, message: str, *, method: str = "", url: str = "", prediction_id: str | None = None) -> None:
         super().__init__(message)
-        self.method = method
-        self.url = url
-        self.prediction_id = prediction_id
+        self.method: str = method
+        self.url: str = url
+        self.prediction_id: str | None = prediction_id
 
     def __str__(self) -> str:
         call = f" ({self.method} {self.url})" if self.method else ""
@@ -84,7 +84,7 @@ class APIConnectionError(APIError):
         self, message: str, *, method: str = "", url: str = "", prediction_id: str | None = None, sent: bool = True
     ) -> None:
         super().__init__(message, method=method, url=url, prediction_id=prediction_id)
-        self.sent = sent
+        self.sent: bool = sent
 
 
 class APITimeoutError(APIConnectionError):
@@ -113,12 +113,12 @@ class APIStatusError(APIError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message, method=method, url=url, prediction_id=prediction_id)
-        self.status_code = status_code
+        self.status_code: int = status_code
         self.headers: Mapping[str, str] = headers or {}
-        self.body = body
-        self.title = title
-        self.detail = detail
-        self.retry_after = retry_after
+        self.body: bytes = body
+        self.title: str | None = title
+        self.detail: str | None = detail
+        self.retry_after: float | None = retry_after
 
     @property
     def status(self) -> int:
@@ -173,9 +173,9 @@ class APIResponseValidationError(APIError):
         body: bytes = b"",
     ) -> None:
         super().__init__(message, method=method, url=url, prediction_id=prediction_id)
-        self.status_code = status_code
+        self.status_code: int = status_code
         self.headers: Mapping[str, str] = headers or {}
-        self.body = body
+        self.body: bytes = body
 
 
 class ModelError(ReplicateError):
@@ -183,7 +183,7 @@ class ModelError(ReplicateError):
 
     def __init__(self, prediction: Prediction) -> None:
         super().__init__(prediction)
-        self.prediction = prediction
+        self.prediction: Prediction = prediction
 
     def __str__(self) -> str:
         return f"prediction {self.prediction.id} {self.prediction.status}: {self.prediction.error or 'no reason given'}"
