@@ -1,0 +1,193 @@
+"""The tree of errors: what each one carries, also through pickle and copy."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import pickle
+from datetime import datetime, timezone
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
+
+import replicate_async
+from replicate_async import errors
+from replicate_async._transport import connection_error
+from replicate_async._wire import APIResponse, Request, status_error
+from replicate_async.types import Account, Prediction, PredictionUrls
+
+URL = "https://api.replicate.com/v1/predictions"
+
+TREE = {
+    "ReplicateError": "Exception",
+    "APIError": "ReplicateError",
+    "APIConnectionError": "APIError",
+    "APITimeoutError": "APIConnectionError",
+    "APIStatusError": "APIError",
+    "BadRequestError": "APIStatusError",
+    "AuthenticationError": "APIStatusError",
+    "PermissionDeniedError": "APIStatusError",
+    "NotFoundError": "APIStatusError",
+    "ConflictError": "APIStatusError",
+    "UnprocessableEntityError": "APIStatusError",
+    "RateLimitError": "APIStatusError",
+    "InternalServerError": "APIStatusError",
+    "APIResponseValidationError": "APIError",
+    "ModelError": "ReplicateError",
+    "PredictionCanceledError": "ModelError",
+    "WebhookVerificationError": "ReplicateError",
+}
+
+
+def failed_prediction(status: str = "failed", error: str | None = "out of memory") -> Prediction:
+    return Prediction(
+        id="abc",
+        model="owner/name",
+        status=status,
+        error=error,
+        created_at=datetime(2025, 1, 1, tzinfo=timezone.utc),
+        urls=PredictionUrls(),
+    )
+
+
+def all_errors() -> list[errors.ReplicateError]:
+    """Return one error of each class, with every attribute set to something that isn't its default."""
+    call: dict[str, Any] = {"method": "POST", "url": URL, "prediction_id": "abc"}
+    answer = {**call, "status_code": 499, "headers": {"X-Request-Id": "r"}, "body": b"\xff{}"}
+    problem = {**answer, "title": "Nope", "detail": "Because.", "retry_after": 2.5}
+    made: list[errors.ReplicateError] = []
+    for name in TREE:
+        kind = getattr(errors, name)
+        if issubclass(kind, errors.APIStatusError):
+            made.append(kind("message", **problem))
+        elif issubclass(kind, errors.APIResponseValidationError):
+            made.append(kind("message", **answer))
+        elif issubclass(kind, errors.APIConnectionError):
+            made.append(kind("message", **call, sent=False))
+        elif issubclass(kind, errors.APIError):
+            made.append(kind("message", **call))
+        elif issubclass(kind, errors.ModelError):
+            made.append(kind(failed_prediction()))
+        else:
+            made.append(kind("message"))
+    return made
+
+
+def test_the_tree():
+    """Every error has its documented parent, and there is no other error."""
+    classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    assert {name: kind.__bases__[0].__name__ for name, kind in classes.items()} == TREE
+    assert set(errors.__all__) == set(TREE)
+
+
+def test_errors_are_exported_at_the_top():
+    """The package and its module ``errors`` have the same classes."""
+    for name in TREE:
+        assert getattr(replicate_async, name) is getattr(errors, name)
+        assert name in replicate_async.__all__
+
+
+def test_the_tree_in_the_documentation():
+    """The drawing in the module's docstring shows the tree as it is."""
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        indent, _, rest = line.rpartition("─ ")
+        name = rest.split(" ")[0]
+        if name not in TREE:
+            continue
+        depth = (len(indent) + 2) // 4 if indent else 0
+        path[depth:] = [name]
+        drawn[name] = path[depth - 1] if depth else "Exception"
+    assert drawn == TREE
+
+
+@pytest.mark.parametrize("error", all_errors(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deep"],
+)
+def test_errors_survive_pickle_and_copy(error, duplicate):
+    """An error keeps its class, text and attributes on its way through a process pool or a task queue."""
+    twin = duplicate(error)
+    assert twin is not error
+    assert type(twin) is type(error)
+    assert (str(twin), repr(twin), twin.args, vars(twin)) == (str(error), repr(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_errors_pickle_with_every_protocol(protocol):
+    """Older protocols do as well: Celery and others choose their own."""
+    for error in all_errors():
+        twin = pickle.loads(pickle.dumps(error, protocol))
+        assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+
+
+def test_errors_made_from_answers_pickle():
+    """Errors that carry the headers of a real answer pickle, too, and keep them."""
+    headers = CIMultiDictProxy(CIMultiDict({"Retry-After": "3", "Set-Cookie": "a"}))
+    refused = status_error("GET", URL, 429, headers, b"{}")
+    with pytest.raises(errors.APIResponseValidationError) as caught:
+        APIResponse(Request("GET", "/account", Account, {}), URL, 200, headers, b"<html>", 0.0).parse()
+    for error in (refused, caught.value):
+        twin = pickle.loads(pickle.dumps(error))
+        assert twin.headers == error.headers
+        assert twin.headers["retry-after"] == "3"
+        assert copy.deepcopy(error).body == error.body
+
+
+def test_an_attribute_set_later_is_kept():
+    """The prediction's id, which is put on an error on its way up, is in its text and in its pickle."""
+    error = errors.APIError("broken", method="GET", url=URL)
+    error.prediction_id = "abc"
+    assert str(error) == f"broken (GET {URL}) [prediction abc]"
+    assert pickle.loads(pickle.dumps(error)).prediction_id == "abc"
+
+
+def test_messages():
+    """The text says what happened to which call; what isn't known is not mentioned."""
+    assert str(errors.APIError("broken")) == "broken"
+    assert str(errors.APIError("broken", method="GET", url=URL)) == f"broken (GET {URL})"
+    assert str(errors.APITimeoutError("late", prediction_id="abc")) == "late [prediction abc]"
+    assert str(errors.ModelError(failed_prediction())) == "prediction abc failed: out of memory"
+    assert str(errors.PredictionCanceledError(failed_prediction("aborted", None))) == (
+        "prediction abc aborted: no reason given"
+    )
+
+
+def test_model_errors_carry_the_prediction():
+    """Logs, metrics and input of what failed are at hand, without another request."""
+    assert errors.ModelError(failed_prediction()).prediction == failed_prediction()
+
+
+def test_defaults():
+    """Attributes exist on every error of a class, so that handlers need no getattr."""
+    refused = errors.APIStatusError("x")
+    assert (refused.title, refused.detail, refused.retry_after, refused.prediction_id) == (None, None, None, None)
+    assert (refused.headers, refused.body, refused.status) == ({}, b"", 0)
+    assert errors.APIConnectionError("x").sent
+
+
+def test_what_did_not_reach_the_server_is_told_from_what_may_have():
+    """``sent`` is False only where no connection was made: everything else may have been carried out."""
+    nothing = ConnectionKey(**dict.fromkeys(ConnectionKey._fields))
+    refused = aiohttp.ClientConnectorError(nothing._replace(host="localhost", port=9), OSError(111, "refused"))
+    cases = {
+        refused: (errors.APIConnectionError, False),
+        aiohttp.ConnectionTimeoutError("connect"): (errors.APITimeoutError, False),
+        aiohttp.SocketTimeoutError("read"): (errors.APITimeoutError, True),
+        aiohttp.ServerDisconnectedError(): (errors.APIConnectionError, True),
+        aiohttp.ClientPayloadError("half"): (errors.APIConnectionError, True),
+        aiohttp.ClientOSError(104, "reset"): (errors.APIConnectionError, True),
+        asyncio.TimeoutError(): (errors.APITimeoutError, True),
+        ConnectionResetError(): (errors.APIConnectionError, True),
+    }
+    for cause, (kind, sent) in cases.items():
+        error = connection_error(cause, "POST", URL)
+        assert (type(error), error.sent, error.method, error.url) == (kind, sent, "POST", URL), cause
+        assert str(error)
