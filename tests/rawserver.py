@@ -43,16 +43,21 @@ class RawServer:
     A step of None hangs up on a connection before its request is read.
     """
 
-    def __init__(self, *steps: Step | None) -> None:
+    def __init__(self, *steps: Step | None, port: int = 0) -> None:
+        self.port = port
         self.requests: list[RawRequest] = []
         self.connections = 0
         self._steps = list(steps)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.url = ""
+
+    @property
+    def url(self) -> str:
+        """The server's origin."""
+        return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -168,6 +173,13 @@ def record_pauses(client: AsyncReplicate) -> list[float]:
 
     client._transport.sleep = sleep  # type: ignore[method-assign]
     return pauses
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 ACCOUNT = {"type": "user", "username": "alice", "name": "Alice"}
