@@ -71,7 +71,9 @@ class Pool:
         if self.session is not None:
             if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
-            made = _Connections(self.session, self.max_connections)
+            # What its own connector would make wait is made to wait here, where that isn't the request's time.
+            limit = self.session.connector.limit if self.session.connector else 0
+            made = _Connections(self.session, min(self.max_connections, limit or self.max_connections))
         else:
             made = _Connections(_new_session(), self.max_connections)
         self._by_loop[loop] = made  # before the first await, so that a loop never gets two

@@ -87,7 +87,8 @@ def _same(request: Request[Any], prediction: Prediction) -> bool:
 
 async def find_lost(transport: Transport, request: Request[Any], age: float) -> Prediction | None:
     """Look on the server for what a create made whose answer never came; ``age`` is for how long it has been sent."""
-    page = await transport.send(Request[PageData[Prediction]]("GET", "/predictions", PageData[Prediction], {}))
+    listing = Request[PageData[Prediction]]("GET", "/predictions", PageData[Prediction], {}, urgent=True)
+    page = await transport.send(listing)
     # The server's clock decides, because it stamped the predictions.
     date = page.headers.get("Date")
     now = parsedate_to_datetime(date) if date else datetime.now(timezone.utc)

@@ -19,7 +19,7 @@ MAX_HINT = 300.0  # a server that asks for a longer pause is better told about t
 _INITIAL, _MAX = 0.5, 8.0
 
 
-def repeatable(request: Request[Any], error: Exception) -> bool:
+def repeatable(request: Request[Any], error: BaseException) -> bool:
     """Whether making the call again can neither bill anyone twice nor change anything twice."""
     if isinstance(error, APIStatusError):
         if (error.retry_after or 0) > MAX_HINT:

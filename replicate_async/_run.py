@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +10,7 @@ from msgspec import UNSET
 from replicate_async import _waiting
 from replicate_async._arguments import ModelRef, prefer_of
 from replicate_async._creates import find_lost
-from replicate_async.errors import APITimeoutError, ModelError, PredictionCanceledError, ReplicateError
+from replicate_async.errors import APITimeoutError, ModelError, PredictionCanceledError
 from replicate_async.resources.predictions import AsyncPredictions, prediction_request
 from replicate_async.types import Model, ModelVersion, Prediction
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from replicate_async._transport import Transport
     from replicate_async._wire import Request
     from replicate_async.types import WebhookEvent
-
-logger = logging.getLogger("replicate_async")
 
 
 async def run(
@@ -57,8 +54,10 @@ async def run(
     )
     predictions = AsyncPredictions(transport)
 
+    polling = _waiting.polling_options(options)
+
     async def fetch(prediction_id: str) -> Prediction:
-        return await predictions.get(prediction_id, **options)
+        return await predictions.get(prediction_id, **polling)
 
     started = transport.now()
     prediction: Prediction | None = None
@@ -69,7 +68,7 @@ async def run(
             return output_of(await _waiting.until_done(transport, prediction, fetch, look_now=request.hold > 0))
         except anyio.get_cancelled_exc_class():
             if cancel_on_abort:
-                await _abandon(transport, request, prediction, started)
+                await _waiting.whatever_happens(_abandon(transport, request, prediction, started))
             raise
     raise APITimeoutError(
         f"not done after {time_limit} s, the time limit", prediction_id=prediction.id if prediction else None
@@ -102,16 +101,13 @@ def output_of(prediction: Prediction) -> Any:
 async def _abandon(
     transport: Transport, request: Request[Prediction], prediction: Prediction | None, started: float
 ) -> None:
-    """Cancel what nobody waits for any more; bounded in time, and out of reach of further cancellation."""
-    with anyio.move_on_after(_waiting.CANCEL_WITHIN, shield=True):
-        try:
-            # A create that was interrupted may be on the server all the same, or be about to arrive there.
-            for pause in (0.0, 0.25, 0.5):
-                if prediction is None:
-                    await transport.sleep(pause)
-                    prediction = await find_lost(transport, request, transport.now() - started)
-            if prediction is not None and not prediction.done:
-                await transport.call(_waiting.cancel_request(prediction.id))
-        except ReplicateError as error:
-            # The caller's cancellation is on its way and must not be replaced.
-            logger.warning("a prediction that was given up could not be canceled: %s", error)
+    """Cancel what nobody waits for any more."""
+    # A create that was interrupted may be on the server all the same, or be about to arrive there.
+    if prediction is None and request.sent:
+        for pause in (0.0, 0.25, 0.5):
+            await transport.sleep(pause)
+            prediction = await find_lost(transport, request, transport.now() - started)
+            if prediction is not None:
+                break
+    if prediction is not None and not prediction.done:
+        await transport.call(_waiting.cancel_request(prediction.id, urgent=True))

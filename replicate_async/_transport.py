@@ -6,8 +6,9 @@ import asyncio
 import io
 import logging
 import os
+from contextlib import nullcontext
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import aiohttp
     import tenacity
+    from multidict import CIMultiDict
 
     from replicate_async._connections import Pool
 
@@ -70,7 +72,7 @@ class _Attempt(msgspec.Struct):
     """A request made ready to be sent, as often as it takes."""
 
     url: str
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
     body: Any
     timeout: Any
 
@@ -82,7 +84,7 @@ class Transport:
         self.settings: Settings = settings
         self.pool: Pool = pool
         self._home = settings.base_url + "/"
-        self._headers: dict[str, str] | None = None
+        self._headers: CIMultiDict[str] | None = None
         self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
 
     async def call(self, request: Request[T]) -> T:
@@ -126,7 +128,7 @@ class Transport:
             retries = request.options.get("max_retries", self.settings.max_retries)
             if retries == 0 or not _retry.repeatable(request, error):
                 raise
-            failure = error
+            failure: BaseException = error
 
         import tenacity
 
@@ -142,14 +144,14 @@ class Transport:
                 logger.info("retry %d of %s %s after: %s", number - 1, request.method, request.shown, failure)
                 try:
                     answer = await once()
-                except APIError as error:
+                except BaseException as error:
                     failure = error
                     # Whatever the policy would like: a call that may have been carried out is not made again.
-                    if _retry.repeatable(request, error):
-                        raise
-                else:
-                    answer.retries_taken = number - 1
-                    return answer
+                    if not _retry.repeatable(request, error):
+                        break
+                    raise
+                answer.retries_taken = number - 1
+                return answer
         raise failure
 
     async def sleep(self, seconds: float) -> None:
@@ -166,7 +168,8 @@ class Transport:
             check_options(options)
         url = _wire.full_url(self.settings.base_url, request, self.settings.default_query)
         body, content_type = _wire.full_body(request)
-        headers = dict(self._own_headers() if url.startswith(self._home) else _FOREIGN_HEADERS)
+        own = self._own_headers() if self.is_home(url) else _foreign_headers()
+        headers = cast("CIMultiDict[str]", own.copy())  # pyright: ignore[reportUnknownMemberType]
         if content_type is not None:
             headers["Content-Type"] = content_type
         if request.headers is not None:
@@ -174,31 +177,35 @@ class Transport:
         if extra := options.get("extra_headers"):
             headers.update(extra)
         asked = options.get("timeout", self.settings.timeout)
-        timeout = self._timeouts.get((asked, request.hold))
+        hold = max(request.hold, _wire.hold_of(headers.get("Prefer")))
+        timeout = self._timeouts.get((asked, hold))
         if timeout is None:
-            timeout = self._timeouts[asked, request.hold] = _client_timeout(asked, request.hold)
+            timeout = self._timeouts[asked, hold] = _client_timeout(asked, hold)
         return _Attempt(url, headers, body, timeout)
 
-    def _own_headers(self) -> dict[str, str]:
+    def is_home(self, url: str) -> bool:
+        """Return whether a URL belongs to the API: whether it may get the token."""
+        return url.startswith(self._home) or _wire.origin(url) == _wire.origin(self._home)
+
+    def _own_headers(self) -> CIMultiDict[str]:
         if self._headers is None:
             token = self.settings.token or os.environ.get(TOKEN_VARIABLE, "").strip()
             if not token:
                 raise ReplicateError(
                     f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token="
                 )
-            self._headers = {
-                **_FOREIGN_HEADERS,
-                "Accept": "application/json",
-                "Authorization": Secret(f"Bearer {check_token(token)}"),
-                **(self.settings.default_headers or {}),
-            }
+            headers = _foreign_headers()
+            headers["Accept"] = "application/json"
+            headers["Authorization"] = Secret(f"Bearer {check_token(token)}")
+            headers.update(self.settings.default_headers or {})
+            self._headers = headers
         return self._headers
 
     async def _exchange(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
         """Make one attempt, and read its answer to the end."""
         connections = await self.pool.connections()
         # Time in this queue is not the request's: its timeout starts behind it.
-        async with connections.limiter:
+        async with nullcontext() if request.urgent else connections.limiter:
             started = perf_counter()
             answer = await self._answer(request, attempt, connections.session)
             content = await _read(answer, request.method, attempt.url)
@@ -222,6 +229,7 @@ class Transport:
         """Send a request and return its answer, unread unless it is an error."""
         import aiohttp
 
+        request.sent = True
         body = attempt.body() if callable(attempt.body) else attempt.body
         if isinstance(body, bytes) and len(body) > _LARGE_BODY:
             body = io.BytesIO(body)
@@ -235,15 +243,22 @@ class Transport:
                 # A redirected GET loses the token at another origin (aiohttp); anything else isn't sent elsewhere.
                 allow_redirects=request.method == "GET",
                 proxy=self.pool.proxy(attempt.url),
+                skip_auto_headers=_NO_TYPE if body is None else None,
                 raise_for_status=False,
             )
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise connection_error(error, request.method, attempt.url) from error
+            failure = connection_error(error, request.method, attempt.url)
+            request.sent = failure.sent
+            raise failure from error
         if answer.status < 300:
             return answer
+        request.sent = answer.status >= 500
         content = await _read(answer, request.method, attempt.url)
         logger.debug("%s %s: %d", request.method, request.shown, answer.status)
         raise _wire.status_error(request.method, attempt.url, answer.status, answer.headers, content)
+
+
+_NO_TYPE = ("Content-Type",)  # of a body that isn't there
 
 
 class Opened(Generic[T]):
@@ -276,7 +291,11 @@ async def _read(answer: aiohttp.ClientResponse, method: str, url: str) -> bytes:
         answer.release()  # back to the pool, or closed if it wasn't read to its end
 
 
-_FOREIGN_HEADERS = {"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"}
+def _foreign_headers() -> CIMultiDict[str]:
+    """Return what may be told to other hosts than the API's."""
+    from multidict import CIMultiDict
+
+    return CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
 
 
 def connection_error(error: Exception, method: str, url: str) -> APIConnectionError:

@@ -15,7 +15,14 @@ import msgspec
 from msgspec import UNSET
 
 from replicate_async import errors
-from replicate_async._arguments import CallOptions, QueryValue, RequestOptions, check_headers, check_mapping
+from replicate_async._arguments import (
+    PREFER_WAIT_MAX,
+    CallOptions,
+    QueryValue,
+    RequestOptions,
+    check_headers,
+    check_mapping,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +49,8 @@ class Request(msgspec.Struct, Generic[T]):
     content: Any = None
     repeatable: bool | None = None  # None: as the method says
     creates: bool = False  # a prediction: what is billed
+    urgent: bool = False  # goes past those that wait for a connection
+    sent: bool = False  # the transport's note: the server may have it, and hasn't refused it
     hold: float = 0.0  # seconds for which the server may keep the answer back
     then: Callable[[Any], T] | None = None
 
@@ -102,7 +111,9 @@ def origin(url: str) -> tuple[str, str, int]:
 def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, QueryValue] | None) -> str:
     """Return the absolute URL of a request; a path is relative to the base URL, an absolute URL stays."""
     target = request.path
-    if "://" not in target.partition("?")[0]:
+    if "://" in target.partition("?")[0]:
+        default_query = None  # of the API's paths; whole URLs, such as the next page's, have all they need
+    else:
         target = f"{base_url}{target}" if target.startswith("/") else f"{base_url}/{target}"
     extra = request.options.get("extra_query")
     if not (request.query or extra or default_query):
@@ -130,6 +141,15 @@ def _query_text(name: str, value: Any) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
     raise TypeError(f"{name} can't be sent in a query: {type(value).__name__}")
+
+
+_PREFER = re.compile(r"\bwait(?:=([0-9]{1,9}))?\b")
+
+
+def hold_of(prefer: str | None) -> float:
+    """Return for how many seconds a Prefer header lets the server keep its answer back."""
+    match = _PREFER.search(prefer) if prefer else None
+    return float(min(int(match[1] or PREFER_WAIT_MAX), PREFER_WAIT_MAX)) if match else 0.0
 
 
 def full_body(request: Request[Any]) -> tuple[Any, str | None]:

@@ -54,12 +54,17 @@ WebhookEvent = Literal["start", "output", "logs", "completed"]
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
+    Input = dict[str, Any]
+    Flag = bool
     AccountType = Literal["user", "organization"] | str
     Source = Literal["web", "api"] | str
     Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
     Visibility = Literal["public", "private"] | str
 else:  # the decoder has nothing to check: every string is a legitimate value
     AccountType = Source = Status = Visibility = str
+    # May be null once the data is removed, which then reads as empty.
+    Input = dict[str, Any] | None
+    Flag = bool | None
 
 _TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 _RUNNING = frozenset({"starting", "processing"})
@@ -117,6 +122,11 @@ class _Job(Struct, kw_only=True):
     id: str
     status: Status
     completed_at: datetime | None = None
+    input: Input = {}
+
+    def __post_init__(self) -> None:
+        if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
+            self.input = {}
 
     @property
     def done(self) -> bool:
@@ -173,16 +183,19 @@ class Prediction(_Job, kw_only=True):
     version: str | None = None
     created_at: datetime
     urls: PredictionUrls
-    input: dict[str, Any] = {}
     output: Any = None
     error: str | None = None
     logs: str | None = None
     metrics: PredictionMetrics | None = None
-    data_removed: bool = False
+    data_removed: Flag = False
     started_at: datetime | None = None
     deadline: datetime | None = None
     deployment: str | None = None
     source: Source | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data_removed = bool(self.data_removed)
 
     @property
     def progress(self) -> Progress | None:
@@ -306,7 +319,6 @@ class Training(_Job, kw_only=True):
 
     model: str | None = None
     version: str | None = None
-    input: dict[str, Any] = {}
     output: TrainingOutput | None = None
     error: str | None = None
     logs: str | None = None

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-import anyio
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _waiting
@@ -22,7 +21,6 @@ from replicate_async._arguments import (
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async._wire import Request
-from replicate_async.errors import APITimeoutError
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Prediction, WebhookEvent
 
@@ -185,10 +183,7 @@ class AsyncPredictions(AsyncResource):
         async def fetch(prediction_id: str) -> Prediction:
             return await self.get(prediction_id, **options)
 
-        known = await fetch(prediction) if isinstance(prediction, str) else prediction
-        with anyio.move_on_after(time_limit):
-            return await _waiting.until_done(self._transport, known, fetch)
-        raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=known.id)
+        return await _waiting.until_done(self._transport, prediction, fetch, time_limit=time_limit)
 
 
 def prediction_request(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _waiting
@@ -13,7 +12,6 @@ from replicate_async._arguments import RequestOptions, check_events, check_input
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
 from replicate_async._wire import Request
-from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Training, WebhookEvent
 
@@ -160,16 +158,8 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
-        training_id = training if isinstance(training, str) else training.id
 
         async def fetch(training_id: str) -> Training:
-            try:
-                return await self.get(training_id, **options)
-            except APIError as error:
-                error.prediction_id = training_id
-                raise
+            return await self.get(training_id, **options)
 
-        with anyio.move_on_after(time_limit):
-            known = await fetch(training) if isinstance(training, str) else training
-            return await _waiting.until_done(self._transport, known, fetch)
-        raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=training_id)
+        return await _waiting.until_done(self._transport, training, fetch, time_limit=time_limit)
