@@ -102,6 +102,8 @@ class Writer:
         name: str = "",
         own: bool = True,
         result: str = "",
+        end: str = ":",
+        coroutine: bool = False,
     ) -> str:
         """Return the line(s) from ``def`` to the colon."""
         arguments = item.args
@@ -123,7 +125,10 @@ class Writer:
                 parts.append(self.parameter(module, argument, default))
         if arguments.kwarg:
             parts.append(f"**{self.parameter(module, arguments.kwarg, None)}")
-        return fit(f"def {name or item.name}(", parts, f") -> {result or self.annotation(module, item.returns)}:")
+        keyword = "async def" if coroutine else "def"
+        result = result or self.annotation(module, item.returns)
+        line = f"{keyword} {name or item.name}({', '.join(parts)}) -> {result}{end}"
+        return layout(line, WIDTH - 4 if own else WIDTH)
 
     def parameter(self, module: Module, argument: ast.arg, default: ast.expr | None) -> str:
         if argument.annotation is None:
@@ -165,25 +170,50 @@ def arguments(item: Function) -> list[str]:
     return passed + ([f"**{item.args.kwarg.arg}"] if item.args.kwarg else [])
 
 
-def fit(head: str, parts: list[str], tail: str, *, width: int = WIDTH - 4) -> str:
-    """Lay a list of parts out as formatters do: in one line, in one indented line, or one part a line."""
-    line = head + ", ".join(parts) + tail
+def call(function: str, item: Function) -> str:
+    """Return a call that hands a method's parameters on."""
+    return f"{function}({', '.join(arguments(item))})"
+
+
+def layout(line: str, width: int) -> str:
+    """Lay a statement out as formatters do: brackets that don't fit a line are opened from the outside in."""
     if len(line) <= width:
         return line
-    inner = "    " + ", ".join(parts)
-    if len(inner) <= width and not any(part.startswith("*") and part != parts[-1] for part in parts):
-        return f"{head}\n{inner}\n{tail}"
-    return head + "\n" + "".join(f"    {part},\n" for part in parts) + tail
+    start, end = _longest_brackets(line)
+    head, inside, tail = line[:start], line[start + 1 : end], line[end + 1 :]
+    parts = _split(inside)
+    if len(parts) == 1:
+        body = layout(parts[0], width - 4)
+    elif len(inside) + 4 <= width:
+        body = inside
+    else:
+        body = "".join(f"{part},\n" for part in parts).rstrip("\n")
+    return f"{head}(\n{indent(body, '    ')}\n){tail}"
 
 
-def call(function: str, arguments: list[str], *, width: int = WIDTH - 8) -> str:
-    """Lay a call out."""
-    return fit(f"{function}(", arguments, ")", width=width) + "\n"
+def _longest_brackets(line: str) -> tuple[int, int]:
+    """Return where the longest pair of parentheses that is in no other begins and ends."""
+    found, opened = (0, 0), [0]
+    for index, character in enumerate(line):
+        if character == "(":
+            opened.append(index)
+        elif character == ")":
+            start = opened.pop()
+            if len(opened) == 1 and index - start > found[1] - found[0]:
+                found = (start, index)
+    return found
 
 
-def nest(function: str, argument: str) -> str:
-    """Call a function with one argument, which may have several lines."""
-    return f"{function}(\n{indent(argument, '    ')}\n)" if "\n" in argument else f"{function}({argument})"
+def _split(inside: str) -> list[str]:
+    """Split arguments at the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for character in inside:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def import_block(names: set[tuple[str, str]], *, width: int = WIDTH) -> str:

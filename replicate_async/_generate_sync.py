@@ -17,16 +17,16 @@ from textwrap import indent
 from replicate_async._generate_source import (
     CLIENT,
     PACKAGE,
+    WIDTH,
     Function,
     Module,
     NotUnderstoodError,
     Writer,
-    arguments,
     call,
     docstring,
     is_generator,
     is_property,
-    nest,
+    layout,
     unparse,
 )
 from replicate_async._generate_views import Views
@@ -137,7 +137,7 @@ class Generator(Writer):
         if decorators == ["overload"]:
             self.runtime.add(("typing", "overload"))
             self.overloaded.add((owner.name, item.name))
-            return [f"@overload\n{self.signature(module, item)} ...\n"]
+            return [f"@overload\n{self.signature(module, item, end=': ...')}\n"]
         if decorators:
             raise NotUnderstoodError(module, item, f"decorator {decorators[0]} of {item.name}")
         head = self.signature(module, item, name=SPECIAL.get(item.name, ""), result=self.hidden(owner.name, item))
@@ -145,8 +145,8 @@ class Generator(Writer):
 
     def constructor(self, module: Module, owner: ast.ClassDef, item: Function) -> list[str]:
         if owner.name == CLIENT:
-            made = call(f"self._async = {CLIENT}", arguments(item))
-            return [f"{self.signature(module, item)}\n{indent(docstring(item) + made, '    ')}"]
+            made = layout(call(f"self._async = {CLIENT}", item), WIDTH - 8)
+            return [f"{self.signature(module, item)}\n{indent(f'{docstring(item)}{made}', '    ')}\n"]
         # Public attributes of the asynchronous object are read through.
         found: list[str] = []
         for node in ast.walk(item):
@@ -173,16 +173,18 @@ class Generator(Writer):
             return 'return repr(self._async).replace("Async", "", 1)\n'
         if is_generator(item):
             return self.generator(module, item)
-        value = call(f"self._async.{item.name}", arguments(item), width=80).rstrip("\n")
+        value = call(f"self._async.{item.name}", item)
         if isinstance(item, ast.AsyncFunctionDef) or returned.startswith("AsyncPaginator"):
-            value = nest("_bridge.run", value)
+            value = f"_bridge.run({value})"
         if returned == "None":
-            return f"{value}\n"
-        if returned == "Self" and item.name == "__aenter__":
-            return f"{value}\nreturn self\n"
-        if returned == "Self":
-            return f"made = object.__new__(type(self))\nmade._async = {value}\nreturn made\n"
-        return f"return {self.wrapped(module, item, value)}\n"
+            lines = [value]
+        elif returned == "Self" and item.name == "__aenter__":
+            lines = [value, "return self"]
+        elif returned == "Self":
+            lines = ["made = object.__new__(type(self))", f"made._async = {value}", "return made"]
+        else:
+            lines = [f"return {self.wrapped(module, item, value)}"]
+        return "".join(f"{layout(line, WIDTH - 8)}\n" for line in lines)
 
     def wrapped(self, module: Module, item: Function, value: str) -> str:
         """Give a live result its twin."""
@@ -200,7 +202,7 @@ class Generator(Writer):
             raise NotUnderstoodError(module, item, f"{item.name} returns {unparse(item.returns)}")
         name = unparse(outer)
         if name in self.live:
-            return nest(self.renamed(name), value)
+            return f"{self.renamed(name)}({value})"
         if self.live & _names(outer):
             raise NotUnderstoodError(module, item, f"{item.name} returns {unparse(item.returns)}")
         return value
@@ -216,8 +218,8 @@ class Generator(Writer):
             isinstance(n, ast.Attribute) and n.attr.startswith("_") for node in item.body for n in ast.walk(node)
         )
         if private or names & module.imports.keys():
-            value = call(f"self._async.{item.name}", arguments(item), width=80).rstrip("\n")
-            return f"return {nest('_bridge.iterate', value)}\n"
+            value = call(f"self._async.{item.name}", item)
+            return layout(f"return _bridge.iterate({value})", WIDTH - 8) + "\n"
         statements = [_Blocking().visit(node) for node in item.body if not _is_docstring(node)]
         return "".join(f"{unparse(node)}\n" for node in statements)
 
@@ -237,11 +239,11 @@ class Generator(Writer):
             if item.name.startswith("_") or item.name in NOT_FUNCTIONS:
                 continue
             if item.decorator_list:
-                found.append(f"@overload\n{self.signature(module, item, own=False)} ...\n")
+                found.append(f"@overload\n{self.signature(module, item, own=False, end=': ...')}\n")
             else:
                 head = self.signature(module, item, own=False, result=self.hidden(CLIENT, item))
-                value = call(f"return default_client().{item.name}", arguments(item))
-                found.append(f"{head}\n{indent(docstring(item) + value, '    ')}")
+                value = layout(call(f"return default_client().{item.name}", item), WIDTH - 4)
+                found.append(f"{head}\n{indent(f'{docstring(item)}{value}', '    ')}\n")
         return found
 
 

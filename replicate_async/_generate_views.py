@@ -10,7 +10,7 @@ import ast
 from textwrap import indent
 from typing import NamedTuple
 
-from replicate_async._generate_source import Function, Module, Writer, arguments, call, is_property, nest, unparse
+from replicate_async._generate_source import WIDTH, Function, Module, Writer, call, is_property, layout, unparse
 
 HEADER = '''"""The API's answers instead of what they decode to: a raw and a streaming view of every resource.
 
@@ -82,18 +82,18 @@ class Views(Writer):
             self.typing.discard(("replicate_async._pages", "AsyncPaginator"))
             self.typing.add(("replicate_async._pages", "AsyncPage"))
             result = result.replace("AsyncPaginator", "AsyncPage", 1)
-        inner = call(f"self._calls.{item.name}", arguments(item), width=80).rstrip("\n")
-        head = self.signature(module, item, result=f"{kind.result}[{result}]")
+        inner = call(f"self._calls.{item.name}", item)
+        head = self.signature(module, item, result=f"{kind.result}[{result}]", coroutine=kind.wrapper == "raw")
         if kind.wrapper == "raw":
             self.runtime.add(("replicate_async._responses", "as_raw"))
-            head, body = f"async {head}", nest("return await as_raw", inner)
+            body = f"return await as_raw({inner})"
             self.typing.add(("replicate_async._wire", "APIResponse"))
         else:
             self.runtime.add(("replicate_async._responses", "AsyncResponseContext"))
             self.runtime.add(("replicate_async._responses", "as_streaming"))
-            body = nest("return as_streaming", inner)
+            body = f"return as_streaming({inner})"
         summary = f'"""As ``{owner.name}.{item.name}``, with the answer {kind.summary}."""\n'
-        return f"{head}\n{indent(summary + body, '    ')}\n"
+        return f"{head}\n{indent(summary + layout(body, WIDTH - 8), '    ')}\n"
 
 
 def _has_view(node: ast.ClassDef) -> bool:

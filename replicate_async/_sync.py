@@ -691,11 +691,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.create
         """
-        return _bridge.run(
-            self._async.create(
-                content, filename=filename, metadata=metadata, type=type, **options
-            )
-        )
+        return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
         """Fetch what is known of a file.
@@ -731,13 +727,7 @@ class Files:
         _bridge.run(self._async.delete(file_id, **options))
 
     def download(
-        self,
-        file_id: str,
-        *,
-        owner: str,
-        expiry: int,
-        signature: str,
-        **options: Unpack[RequestOptions],
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
     ) -> StreamedResponse[bytes]:
         """Fetch the content of a file, with the signature of its owner.
 
@@ -759,11 +749,7 @@ class Files:
         Source: https://replicate.com/docs/reference/http#files.download
         """
         return StreamedResponse(
-            _bridge.run(
-                self._async.download(
-                    file_id, owner=owner, expiry=expiry, signature=signature, **options
-                )
-            )
+            _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
         )
 
 
@@ -1343,12 +1329,7 @@ class Predictions:
         """
         return Page(
             _bridge.run(
-                self._async.list(
-                    created_after=created_after,
-                    created_before=created_before,
-                    source=source,
-                    **options,
-                )
+                self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
             )
         )
 
@@ -1371,11 +1352,7 @@ class Predictions:
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
     def wait(
-        self,
-        prediction: Prediction | str,
-        *,
-        time_limit: float | None = None,
-        **options: Unpack[RequestOptions],
+        self, prediction: Prediction | str, *, time_limit: float | None = None, **options: Unpack[RequestOptions]
     ) -> Prediction:
         """Wait until a prediction has ended, however it ends.
 
@@ -1513,11 +1490,7 @@ class Trainings:
         return _bridge.run(self._async.cancel(training_id, **options))
 
     def wait(
-        self,
-        training: Training | str,
-        *,
-        time_limit: float | None = None,
-        **options: Unpack[RequestOptions],
+        self, training: Training | str, *, time_limit: float | None = None, **options: Unpack[RequestOptions]
     ) -> Training:
         """Wait until a training has ended, however it ends.
 
@@ -1909,11 +1882,7 @@ class FilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """As ``AsyncFiles.create``, with the answer read to its end."""
-        return _bridge.run(
-            self._async.create(
-                content, filename=filename, metadata=metadata, type=type, **options
-            )
-        )
+        return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """As ``AsyncFiles.get``, with the answer read to its end."""
@@ -1944,11 +1913,7 @@ class FilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[File]:
         """As ``AsyncFiles.create``, with the answer still to be read."""
-        return ResponseContext(
-            self._async.create(
-                content, filename=filename, metadata=metadata, type=type, **options
-            )
-        )
+        return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
         """As ``AsyncFiles.get``, with the answer still to be read."""
@@ -2421,12 +2386,7 @@ class PredictionsRaw:
     ) -> APIResponse[Page[Prediction]]:
         """As ``AsyncPredictions.list``, with the answer read to its end."""
         return _bridge.run(
-            self._async.list(
-                created_after=created_after,
-                created_before=created_before,
-                source=source,
-                **options,
-            )
+            self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
         ).mapped(Page)
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
@@ -2481,10 +2441,7 @@ class PredictionsStreaming:
         """As ``AsyncPredictions.list``, with the answer still to be read."""
         return ResponseContext(
             self._async.list(
-                created_after=created_after,
-                created_before=created_before,
-                source=source,
-                **options,
+                created_after=created_after, created_before=created_before, source=source, **options
             ).mapped(Page)
         )
 
@@ -2705,11 +2662,7 @@ class ReplicateRaw:
         return WebhooksRaw(self._async.webhooks)
 
     def search(
-        self,
-        query: str,
-        *,
-        limit: int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
         """As ``AsyncReplicate.search``, with the answer read to its end."""
         return _bridge.run(self._async.search(query, limit=limit, **options))
@@ -2767,11 +2720,7 @@ class ReplicateStreaming:
         return WebhooksStreaming(self._async.webhooks)
 
     def search(
-        self,
-        query: str,
-        *,
-        limit: int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[SearchResults]:
         """As ``AsyncReplicate.search``, with the answer still to be read."""
         return ResponseContext(self._async.search(query, limit=limit, **options))
@@ -3008,7 +2957,9 @@ class Replicate:
     def request(self, method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 
     @overload
-    def request(self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+    def request(
+        self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
+    ) -> APIResponse[Any]: ...
 
     def request(self, method: str, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
         """Make a request that no method of the resources makes.

@@ -350,11 +350,7 @@ class AsyncFilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """As ``AsyncFiles.create``, with the answer read to its end."""
-        return await as_raw(
-            self._calls.create(
-                content, filename=filename, metadata=metadata, type=type, **options
-            )
-        )
+        return await as_raw(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """As ``AsyncFiles.get``, with the answer read to its end."""
@@ -385,11 +381,7 @@ class AsyncFilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[File]:
         """As ``AsyncFiles.create``, with the answer still to be read."""
-        return as_streaming(
-            self._calls.create(
-                content, filename=filename, metadata=metadata, type=type, **options
-            )
-        )
+        return as_streaming(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[File]:
         """As ``AsyncFiles.get``, with the answer still to be read."""
@@ -862,12 +854,7 @@ class AsyncPredictionsRaw:
     ) -> APIResponse[AsyncPage[Prediction]]:
         """As ``AsyncPredictions.list``, with the answer read to its end."""
         return await as_raw(
-            self._calls.list(
-                created_after=created_after,
-                created_before=created_before,
-                source=source,
-                **options,
-            )
+            self._calls.list(created_after=created_after, created_before=created_before, source=source, **options)
         )
 
     async def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
@@ -921,12 +908,7 @@ class AsyncPredictionsStreaming:
     ) -> AsyncResponseContext[AsyncPage[Prediction]]:
         """As ``AsyncPredictions.list``, with the answer still to be read."""
         return as_streaming(
-            self._calls.list(
-                created_after=created_after,
-                created_before=created_before,
-                source=source,
-                **options,
-            )
+            self._calls.list(created_after=created_after, created_before=created_before, source=source, **options)
         )
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Prediction]:
@@ -1146,11 +1128,7 @@ class AsyncReplicateRaw:
         return AsyncWebhooksRaw(self._calls.webhooks)
 
     async def search(
-        self,
-        query: str,
-        *,
-        limit: int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
         """As ``AsyncReplicate.search``, with the answer read to its end."""
         return await as_raw(self._calls.search(query, limit=limit, **options))
@@ -1208,11 +1186,7 @@ class AsyncReplicateStreaming:
         return AsyncWebhooksStreaming(self._calls.webhooks)
 
     def search(
-        self,
-        query: str,
-        *,
-        limit: int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[SearchResults]:
         """As ``AsyncReplicate.search``, with the answer still to be read."""
         return as_streaming(self._calls.search(query, limit=limit, **options))
