@@ -227,9 +227,12 @@ async def test_retries_taken():
 async def test_retries_taken_by_a_streamed_answer():
     """An answer that is read on demand has had its attempts before it is there."""
     failure = answer(502, b"", {"Retry-After": "0"})
-    async with RawServer(failure, answer(200, ACCOUNT)) as server, server.client() as client:
-        async with client.account.with_streaming_response.get() as response:
-            assert (response.retries_taken, (await response.parse()).username) == (1, "alice")
+    async with (
+        RawServer(failure, answer(200, ACCOUNT)) as server,
+        server.client() as client,
+        client.account.with_streaming_response.get() as response,
+    ):
+        assert (response.retries_taken, (await response.parse()).username) == (1, "alice")
 
 
 async def test_the_last_failure_is_raised():
