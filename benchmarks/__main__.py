@@ -1,0 +1,38 @@
+"""Run the benchmarks: ``python -m benchmarks``. The README beside this file says what they measure."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+from benchmarks import _server
+from benchmarks._table import measure
+
+_MODULES = ("calls", "startup")
+
+
+def main() -> int:
+    """Parse the arguments, measure, return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure replicate_async and its peers.")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"what to measure: {', '.join(_MODULES)}")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="exit with status 1 when a required ratio is missed")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.modules) - set(_MODULES):
+        parser.error(f"no such module: {min(unknown)}; there are {', '.join(_MODULES)}")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("replicate", "httpx", "aiohttp", "msgspec"))
+    print(f"Python {platform.python_version()}, {packages}; medians of {arguments.rounds} rounds")
+    missed = 0
+    with _server.running() as url:
+        for name in arguments.modules or _MODULES:
+            for benchmark in import_module(f"benchmarks.{name}").benchmarks(url):
+                missed += not measure(benchmark, arguments.rounds)
+    print(f"\n{missed} of the required ratios missed" if missed else "\nall required ratios hold")
+    return 1 if missed and arguments.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

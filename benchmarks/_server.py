@@ -1,0 +1,154 @@
+"""A server that answers at once with what it has in store, in a process of its own.
+
+It does no more than it must, so that the time of a call is the client's: no routes but the method and the end of the
+path, no check of the token, no parsing of the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+INPUT = {"text": "Alice"}
+OUTPUT = "hello Alice"
+PAGE = 100
+
+_ID = "gm3qorzdhgbfurvjtvhg6dckhu"
+_PREDICTION = {
+    "id": _ID,
+    "model": "replicate/hello-world",
+    "version": VERSION,
+    "input": INPUT,
+    "logs": "",
+    "output": OUTPUT,
+    "error": None,
+    "status": "succeeded",
+    "created_at": "2023-09-08T16:19:34.765994Z",
+    "data_removed": False,
+    "started_at": "2023-09-08T16:19:34.779176Z",
+    "completed_at": "2023-09-08T16:19:34.791859Z",
+    "metrics": {"predict_time": 0.012683},
+    "urls": {
+        "cancel": f"https://api.replicate.com/v1/predictions/{_ID}/cancel",
+        "get": f"https://api.replicate.com/v1/predictions/{_ID}",
+        "web": f"https://replicate.com/p/{_ID}",
+    },
+}
+_MODEL = {
+    "url": "https://replicate.com/replicate/hello-world",
+    "owner": "replicate",
+    "name": "hello-world",
+    "description": "A tiny model that says hello",
+    "visibility": "public",
+    "is_official": False,
+    "github_url": "https://github.com/replicate/cog-examples",
+    "paper_url": None,
+    "license_url": None,
+    "run_count": 5681081,
+    "cover_image_url": "",
+    "default_example": _PREDICTION,
+    "latest_version": {
+        "id": VERSION,
+        "created_at": "2022-04-26T19:29:04.418669Z",
+        "cog_version": "0.3.0",
+        "openapi_schema": {
+            "openapi": "3.0.2",
+            "info": {"title": "Cog", "version": "0.1.0"},
+            "components": {
+                "schemas": {
+                    "Input": {
+                        "type": "object",
+                        "title": "Input",
+                        "required": ["text"],
+                        "properties": {
+                            "text": {
+                                "type": "string",
+                                "title": "Text",
+                                "x-order": 0,
+                                "description": "Text to prefix with 'hello '",
+                            }
+                        },
+                    },
+                    "Output": {"type": "string", "title": "Output"},
+                }
+            },
+        },
+    },
+}
+
+
+def _answer(value: Any, status: str = "200 OK") -> bytes:
+    body = json.dumps(value).encode()
+    return b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+        status.encode(),
+        len(body),
+        body,
+    )
+
+
+def _page(thing: Any) -> bytes:
+    return _answer({"results": [thing] * PAGE, "next": None, "previous": None})
+
+
+_CREATED = _answer(_PREDICTION, "201 Created")
+_PAGES = {b"/v1/predictions": _page(_PREDICTION), b"/v1/models": _page(_MODEL)}
+_FOUND = _answer(_PREDICTION)
+
+
+class _Connection(asyncio.Protocol):
+    _transport: asyncio.WriteTransport
+    _received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while (end := self._received.find(b"\r\n\r\n")) >= 0:
+            head = self._received[:end]
+            end += 4
+            _, found, rest = head.lower().partition(b"content-length:")
+            if found:
+                end += int(rest.partition(b"\r\n")[0])
+            if len(self._received) < end:
+                return
+            self._received = self._received[end:]
+            method, path, _ = head.split(b" ", 2)
+            self._transport.write(_CREATED if method == b"POST" else _PAGES.get(path, _FOUND))
+
+
+async def _serve() -> None:
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        sys.stdin.read()  # ends with the process that holds the other end
+        loop.call_soon_threadsafe(stopped.set)
+
+    threading.Thread(target=watch, daemon=True).start()
+    await stopped.wait()
+
+
+@contextmanager
+def running() -> Generator[str, None, None]:
+    """Run the server; gives its base URL."""
+    command = [sys.executable, "-m", __spec__.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

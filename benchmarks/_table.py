@@ -1,0 +1,70 @@
+"""Measuring contenders next to each other, and the table that comes of it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+OURS = "replicate_async"
+
+
+class Bound(NamedTuple):
+    """What must hold between this SDK and another contender: one of the three, or nothing."""
+
+    against: str
+    faster: float | None = None  # at least so many times as fast
+    cost: float | None = None  # at most so many times the time
+    over: float | None = None  # at most so many seconds more
+
+    def check(self, ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, str, bool]:
+        """Return what was found, what is required, and whether it holds; times are paired by round."""
+        if self.over is not None:
+            found = median(a - b for a, b in zip(ours, theirs, strict=True))
+            return f"{found * 1e3:+.0f} ms", f"<= +{self.over * 1e3:.0f} ms", found <= self.over
+        if self.cost is not None:
+            found = median(a / b for a, b in zip(ours, theirs, strict=True))
+            return f"{found:.2f}x its time", f"<= {self.cost:g}x", found <= self.cost
+        found = median(b / a for a, b in zip(ours, theirs, strict=True))
+        required = "" if self.faster is None else f">= {self.faster:g}x"
+        return f"{found:.1f}x as fast", required, found >= (self.faster or 0)
+
+
+class Benchmark(NamedTuple):
+    """Something that several contenders do; each function does it and returns the seconds that one call took."""
+
+    title: str
+    contenders: Mapping[str, Callable[[], float]]
+    bounds: Sequence[Bound]
+
+
+def measure(benchmark: Benchmark, rounds: int) -> bool:
+    """Measure, print the rows of the table, return whether all bounds hold.
+
+    Each round runs all contenders one after the other, beginning with another one each time, so that a slow moment of
+    the machine hits all alike. Ratios are medians of the rounds' own ratios.
+    """
+    names = list(benchmark.contenders)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        for shift in range(len(names)):
+            name = names[(number + shift) % len(names)]
+            gc.collect()
+            times[name].append(benchmark.contenders[name]())
+    bounds = {bound.against: bound for bound in benchmark.bounds}
+    print(f"\n{benchmark.title}")
+    all_hold = True
+    for name in names:
+        found = required = verdict = ""
+        if name != OURS:
+            bound = bounds.get(name, Bound(name))
+            found, required, holds = bound.check(times[OURS], times[name])
+            verdict = "" if not required else "ok" if holds else "MISSED"
+            all_hold = all_hold and holds
+        print(f"  {name:<32}{_time(median(times[name])):>12}  {found:<16}{required:<12}{verdict}".rstrip(), flush=True)
+    return all_hold
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} us" if seconds < 0.01 else f"{seconds * 1e3:,.0f} ms"
