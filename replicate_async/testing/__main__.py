@@ -25,7 +25,7 @@ async def _serve(server: LocalServer, hello: TextIO, *, until_eof: bool) -> None
         loop.call_soon_threadsafe(end.set)
 
     async with server:
-        hello.write(json.dumps({"url": server.url, "token": server.token}) + "\n")
+        hello.write(json.dumps({"url": server.url, "delivery_url": server.delivery_url, "token": server.token}) + "\n")
         hello.flush()
         if until_eof:
             threading.Thread(target=watch, daemon=True).start()

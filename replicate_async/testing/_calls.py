@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -18,9 +18,11 @@ _encode = msgspec.json.Encoder().encode
 class Call:
     """One request as it came; the journal ``LocalServer.requests`` is a list of these.
 
-    ``operation`` is the name in the API's table (``"predictions.create"``), empty for a request that fits none.
-    ``path`` and ``query_string`` are as sent, still percent-encoded; ``path_arguments`` are decoded. Of a body over
-    1 MiB the journal keeps the first MiB. ``status`` is 0 until the request has been answered.
+    ``operation`` is the name in the API's table (``"predictions.create"``), ``"predictions.stream"`` for a request to
+    ``urls.stream``, empty for a request that fits none. ``path`` and ``query_string`` are as sent, still
+    percent-encoded; ``path_arguments`` are decoded. Of a body over 1 MiB the journal keeps the first MiB. ``status``
+    is 0 until the request has been answered. ``disconnected`` tells that the client left before it had the whole
+    answer.
     """
 
     operation: str
@@ -32,6 +34,12 @@ class Call:
     path_arguments: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
     status: int = 0
+    disconnected: bool = False
+
+    @property
+    def token(self) -> str | None:
+        """The credentials that came along, if any, whether or not the operation asks for them."""
+        return self.headers.get("Authorization")
 
     def json(self) -> Any:
         """Return the decoded JSON body."""
@@ -49,12 +57,13 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back."""
+    """What goes back: a body, or, for an event stream, chunks that are sent as they come."""
 
     body: bytes = b""
     status: int = 200
     content_type: str | None = "application/json"
     headers: Mapping[str, str] | None = None
+    chunks: AsyncGenerator[bytes, None] | None = None
 
 
 def json_answer(thing: object, status: int = 200) -> Answer:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from aiohttp import web
 
 from ._calls import Answer, Call, Problem
-from ._routes import OPERATIONS, Operation
+from ._routes import DELIVERY, OPERATIONS, Operation
 from ._store import Store
 
 _log = logging.getLogger("replicate_async.testing")
@@ -16,23 +18,27 @@ _log = logging.getLogger("replicate_async.testing")
 _PREFIX = "/v1"
 _BODY_LIMIT = 101 * 2**20  # a file of 100 MiB, and what surrounds it in a form
 _JOURNAL_LIMIT = 2**20
-_UNSIGNED = {"files.download"}  # the URL is signed, so it needs no token
+_OPEN = {"files.download", *(operation.name for operation in DELIVERY)}  # the URL is the secret, so no token is needed
 _NAMELESS = "<unknown>"  # what aiohttp before 3.14 calls the method QUERY
 
 _Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Application:
-    """The web application of one server."""
+    """The web applications of one server: the API, and what is delivered from another origin."""
 
     def __init__(self, store: Store, token: str, journal: list[Call]) -> None:
         self._store = store
         self._journal = journal
         self._authorizations = {f"Bearer {token}", f"Token {token}"}
-        self.web = web.Application(client_max_size=_BODY_LIMIT)
+        self.api = web.Application(client_max_size=_BODY_LIMIT)
         for operation in OPERATIONS:
-            self.web.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
-        self.web.router.add_route("*", "/{path:.*}", self._refuse)
+            self.api.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
+        self.api.router.add_route("*", "/{path:.*}", self._refuse)
+        self.delivery = web.Application()
+        for operation in DELIVERY:
+            self.delivery.router.add_route(operation.method, operation.path, self._responder(operation))
+        self.delivery.router.add_route("*", "/{path:.*}", self._refuse_delivery)
         self._queries = {
             _PREFIX + operation.path: self._responder(operation)
             for operation in OPERATIONS
@@ -55,6 +61,8 @@ class Application:
             except Exception:  # noqa: BLE001  (a fault of this server, which must not end it)
                 _log.exception("%s failed", name)
                 answer = Problem(500, "The local server failed; its log says how.").answer()
+            if answer.chunks is not None:
+                return await self._stream(request, call, answer, answer.chunks)
             return self._send(call, answer)
 
         return respond
@@ -70,14 +78,19 @@ class Application:
         except Problem as problem:
             return self._send(call, problem.answer())
         allowed: set[str] = set()
-        for resource in self.web.router.resources():
+        for resource in self.api.router.resources():
             allowed |= (await resource.resolve(request))[1]
         allowed.discard("*")
         if not allowed:
-            return self._send(call, Problem(404, f"There is nothing at {call.method} {call.path}.").answer())
+            return self._send(call, _nothing_at(call).answer())
         answer = Problem(405, f"{call.path} does not take {call.method}.").answer()
         answer.headers = {"Allow": ", ".join(sorted(allowed))}
         return self._send(call, answer)
+
+    async def _refuse_delivery(self, request: web.Request) -> web.StreamResponse:
+        """Answer what is at neither a stream's URL nor a file's."""
+        call = self._record(request, "")
+        return self._send(call, _nothing_at(call).answer())
 
     def _record(self, request: web.Request, operation: str) -> Call:
         call = Call(
@@ -93,9 +106,29 @@ class Application:
         return call
 
     def _authorize(self, call: Call) -> None:
-        if call.operation in _UNSIGNED or call.headers.get("Authorization") in self._authorizations:
+        if call.operation in _OPEN or call.headers.get("Authorization") in self._authorizations:
             return
         raise Problem(401, "You did not pass a valid authentication token", title="Unauthenticated")
+
+    async def _stream(
+        self, request: web.Request, call: Call, answer: Answer, chunks: AsyncGenerator[bytes, None]
+    ) -> web.StreamResponse:
+        """Send an answer's chunks, each as soon as it is there."""
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_type = answer.content_type or "application/octet-stream"
+        call.status = answer.status
+        try:
+            async with aclosing(chunks):
+                await response.prepare(request)
+                async for chunk in chunks:
+                    await response.write(chunk)
+                await response.write_eof()
+        except ConnectionError:
+            call.disconnected = True
+        except asyncio.CancelledError:
+            call.disconnected = True
+            raise
+        return response
 
     def _send(self, call: Call, answer: Answer) -> web.StreamResponse:
         call.status = answer.status
@@ -107,3 +140,7 @@ class Application:
             content_type=answer.content_type,
             headers=answer.headers,
         )
+
+
+def _nothing_at(call: Call) -> Problem:
+    return Problem(404, f"There is nothing at {call.method} {call.path}.")

@@ -19,6 +19,7 @@ class _Hello(msgspec.Struct):
     """The line that the process prints when it listens."""
 
     url: str
+    delivery_url: str
     token: str
 
 
@@ -34,7 +35,7 @@ class ServerProcess:
             *("--options", msgspec.json.encode(options).decode(), target),
         ]
         self._process: subprocess.Popen[bytes] | None = None
-        self._hello = _Hello("", "")
+        self._hello = _Hello("", "", "")
 
     @property
     def url(self) -> str:
@@ -45,6 +46,11 @@ class ServerProcess:
     def base_url(self) -> str:
         """What a client takes as its base URL."""
         return f"{self.url}/v1"
+
+    @property
+    def delivery_url(self) -> str:
+        """The origin that event streams come from."""
+        return self._hello.delivery_url
 
     @property
     def token(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from . import _account, _catalog, _predictions, _trainings, _uploads
+from . import _account, _catalog, _predictions, _streams, _trainings, _uploads
 from ._calls import Answer, Call
 from ._store import Store
 
@@ -65,4 +65,9 @@ OPERATIONS = [
     Operation("trainings.get", "GET", "/trainings/{training_id}", _trainings.get),
     Operation("trainings.cancel", "POST", "/trainings/{training_id}/cancel", _trainings.cancel),
     Operation("webhooks.default.secret.get", "GET", "/webhooks/default/secret", _account.get_webhook_secret),
+]
+
+# What is served on the other origin, where no token is asked for: these URLs can't be guessed.
+DELIVERY = [
+    Operation("predictions.stream", "GET", "/v1/streams/{stream_key}", _streams.stream),
 ]

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -39,10 +40,12 @@ class LocalServer:
     Args:
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
+        delivery_port: The port of the other origin, for event streams; 0 takes a free one.
         token: The only token that the server accepts.
         username: The owner of the account that the token belongs to.
         page_size: How many things a page of a list has.
         hold: The longest time in seconds that a request with ``Prefer: wait`` is held.
+        resume_streams: Whether event streams heed ``Last-Event-ID``; if not, they start over.
         clock: What all waiting, expiry and timestamps go by.
     """
 
@@ -51,17 +54,21 @@ class LocalServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        delivery_port: int = 0,
         token: str = "local-token",  # noqa: S107  (of no use elsewhere)
         username: str = "local",
         page_size: int = 100,
         hold: float = 60.0,
+        resume_streams: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.token = token
         self.requests: list[Call] = []
-        self._host, self._port = host, port
-        self._store = Store(username=username, page_size=page_size, hold=hold, clock=clock or Clock())
-        self._runner: web.AppRunner | None = None
+        self._host, self._ports = host, (port, delivery_port)
+        self._store = Store(
+            username=username, page_size=page_size, hold=hold, resume_streams=resume_streams, clock=clock or Clock()
+        )
+        self._runners: list[web.AppRunner] = []
         self._thread: _Thread | None = None
 
     @property
@@ -75,6 +82,11 @@ class LocalServer:
     def base_url(self) -> str:
         """What a client takes as its base URL."""
         return f"{self.url}/v1"
+
+    @property
+    def delivery_url(self) -> str:
+        """The origin that event streams come from; it asks for no token, and none should come here."""
+        return self.url and self._store.delivery_url
 
     @property
     def predictions(self) -> Mapping[str, Prediction]:
@@ -184,33 +196,45 @@ class LocalServer:
             self._thread = None
 
     async def _start(self) -> None:
-        if self._runner is not None:
+        if self._runners:
             raise RuntimeError("the server runs already")
-        # With a listening socket made here, the port is known before the first request can come.
-        listener = socket.create_server((self._host, self._port), backlog=4096)
+        # With listening sockets made here, the ports are known before the first request can come.
+        with ExitStack() as stack:
+            listeners = [
+                stack.enter_context(socket.create_server((self._host, port), backlog=4096)) for port in self._ports
+            ]
+            stack.pop_all()
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self._store.listen(f"http://{host}:{listener.getsockname()[1]}")
+        self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
         application = Application(self._store, self.token, self.requests)
-        self._runner = runner = web.AppRunner(
-            application.web, access_log=None, handle_signals=False, shutdown_timeout=0.01, keepalive_timeout=3600
-        )
-        await runner.setup()
-        await web.SockSite(runner, listener, backlog=4096).start()
+        for web_application, listener in zip((application.api, application.delivery), listeners, strict=True):
+            runner = web.AppRunner(
+                web_application,
+                access_log=None,
+                handle_signals=False,
+                # Who leaves an event stream is noticed at once. A create goes on, as it would at Replicate.
+                handler_cancellation=web_application is application.delivery,
+                shutdown_timeout=0.01,
+                keepalive_timeout=3600,
+            )
+            self._runners.append(runner)
+            await runner.setup()
+            await web.SockSite(runner, listener, backlog=4096).start()
 
     async def _stop(self) -> None:
-        runner, self._runner = self._runner, None
-        if runner is None:
+        runners, self._runners = self._runners, []
+        if not runners:
             return
         await self._store.stop()
         # Requests that are still held, or answers that nobody reads, must not hold up the end.
-        if runner.server is not None:
-            for connection in runner.server.connections:
+        for runner in runners:
+            for connection in runner.server.connections if runner.server else ():
                 if connection.transport is not None:
                     connection.transport.abort()
-        await runner.cleanup()
+            await runner.cleanup()
         await asyncio.sleep(0)  # the transports take a turn of the loop to close
         _printing.uninstall()
-        self._store.url = ""
+        self._store.listen("", "")
 
 
 class _Thread:

@@ -8,6 +8,7 @@ import hmac
 import itertools
 import os
 import re
+import secrets
 import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +36,7 @@ from ._clock import Clock
 from ._files import OutputFile, read_data_uri
 from ._functions import ModelFunction
 from ._jobs import Job, Runner
+from ._streams import EventLog
 
 T = TypeVar("T")
 
@@ -124,10 +126,11 @@ class StoredFile:
 class Store:
     """The state of one server."""
 
-    def __init__(self, *, username: str, page_size: int, hold: float, clock: Clock) -> None:
-        self.url = ""  # known once the server listens
+    def __init__(self, *, username: str, page_size: int, hold: float, resume_streams: bool, clock: Clock) -> None:
+        self.url = self.delivery_url = ""  # known once the server listens
         self.page_size = page_size
         self.hold = hold
+        self.resume_streams = resume_streams
         self.clock = clock
         self.account = Account(
             type="user", username=username, name=username.title(), github_url=f"https://github.com/{username}"
@@ -138,6 +141,7 @@ class Store:
         self.predictions: Table[Prediction] = Table()
         self.trainings: Table[Training] = Table()
         self.jobs: dict[str, Job[Any]] = {}
+        self.streams: dict[str, EventLog] = {}
         self.deployments: Table[Deployment] = Table()
         self.files: Table[StoredFile] = Table()
         self.collections: Table[Collection] = Table()
@@ -155,12 +159,12 @@ class Store:
         self.runner = Runner(clock, self.publish)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def listen(self, url: str) -> None:
-        """Take note of the server's origin: from now on things have URLs."""
-        self.url = url
+    def listen(self, url: str, delivery_url: str) -> None:
+        """Take note of the server's origins: from now on things have URLs."""
+        self.url, self.delivery_url = url, delivery_url
         for model in self.models.values():
             for example in model.examples.values():
-                example.urls = self._urls(example.id, streams=example.urls.stream is not None)
+                example.urls = self._urls(example.id)
 
     # Models
 
@@ -249,17 +253,12 @@ class Store:
             created_at=self.clock.now(),
             deployment=deployment,
             source="api",
-            urls=self._urls(prediction_id, streams=version.function.streams),
+            urls=self._urls(prediction_id),
         )
 
-    def _urls(self, prediction_id: str, *, streams: bool) -> Urls:
+    def _urls(self, prediction_id: str) -> Urls:
         api = f"{self.url}/v1/predictions/{prediction_id}"
-        return Urls(
-            get=api,
-            cancel=f"{api}/cancel",
-            stream=f"{self.url}/stream/{prediction_id}" if streams else None,
-            web=f"https://replicate.com/p/{prediction_id}",
-        )
+        return Urls(get=api, cancel=f"{api}/cancel", web=f"https://replicate.com/p/{prediction_id}")
 
     def predict(
         self,
@@ -275,6 +274,10 @@ class Store:
         self.predictions.add(prediction.id, prediction)
         self.jobs[prediction.id] = job
         model.record.run_count = (model.record.run_count or 0) + 1
+        if version.function.streams:
+            key = secrets.token_urlsafe(32)
+            self.streams[key] = EventLog(job, self.clock)
+            prediction.urls.stream = f"{self.delivery_url}/v1/streams/{key}"
 
         async def work(job: Job[Prediction]) -> None:
             await self.runner.predict(

@@ -1,0 +1,284 @@
+# ruff: noqa: T201 (models may print)
+"""Event streams at ``urls.stream``."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from replicate_async.testing import models
+
+from .conftest import Caller, JumpClock, eventually, serve
+
+pytestmark = pytest.mark.anyio
+
+Event = tuple[str, str | None, str]  # name, id, data
+
+
+def parse(body: bytes) -> list[Event]:
+    """Return the events of a stream; a comment stands as an event of its own."""
+    events: list[Event] = []
+    for block in body.decode().split("\n\n")[:-1]:
+        if block.startswith(":"):
+            events.append(("", None, block))
+            continue
+        lines = [line.partition(": ")[::2] for line in block.split("\n")]
+        fields = dict(lines)
+        events.append((fields["event"], fields.get("id"), "\n".join(value for name, value in lines if name == "data")))
+    return events
+
+
+async def read(call: Caller, prediction: Any, **headers: str) -> list[Event]:
+    """Read a stream to its end, as someone without a token."""
+    async with call.session.get(
+        prediction["urls"]["stream"], headers={"Accept": "text/event-stream", **headers}
+    ) as response:
+        assert response.status == 200, await response.read()
+        return parse(await response.read())
+
+
+async def test_a_stream(call: Caller) -> None:
+    """Output and logs come as events with ids, the end as done without one; the type is an event stream's."""
+
+    @call.server.model("me/words")
+    async def words() -> AsyncIterator[str]:
+        yield "Once"
+        print("working")
+        await asyncio.sleep(0)
+        yield " upon"
+
+    prediction = await call.start("me/words")
+    async with call.session.get(prediction["urls"]["stream"], headers={"Accept": "text/event-stream"}) as response:
+        assert (response.status, response.content_type) == (200, "text/event-stream")
+        assert response.headers["Cache-Control"] == "no-store"
+        events = parse(await response.read())
+    assert [(name, data) for name, _, data in events] == [
+        ("output", "Once"),
+        ("logs", "working\n"),
+        ("output", " upon"),
+        ("done", "{}"),
+    ]
+    ids = [event_id or "" for _, event_id, _ in events]
+    assert ids[3] == ""
+    assert all(re.fullmatch(r"1\d{9}:\d+", event_id) for event_id in ids[:3])
+    assert len(set(ids)) == 4
+
+
+async def test_the_other_origin(call: Caller) -> None:
+    """A stream is on another origin, where nobody asks for a token, and a token that comes is in the journal."""
+    models.register(call.server)
+    prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
+    stream = prediction["urls"]["stream"]
+    assert stream.startswith(f"{call.server.delivery_url}/")
+    assert urlsplit(call.server.delivery_url).netloc != urlsplit(call.server.url).netloc
+    await read(call, prediction)
+    await read(call, prediction, Authorization="Bearer leaked")
+    seen = [entry for entry in call.server.requests if entry.operation == "predictions.stream"]
+    assert [(entry.token, entry.status) for entry in seen] == [(None, 200), ("Bearer leaked", 200)]
+    assert prediction["id"] not in stream  # whoever knows the id doesn't know the URL
+    assert (await call("GET", f"{call.server.delivery_url}/v1/account")).status == 404
+    assert (await call("GET", f"{call.server.delivery_url}/v1/streams/x")).status == 404
+    assert (await call("GET", f"{call.server.url}{urlsplit(stream).path}")).status == 404
+
+
+async def test_as_it_happens(call: Caller) -> None:
+    """Each piece is on its way when the model yields it, before the next one is made."""
+    steps: asyncio.Queue[str] = asyncio.Queue()
+
+    @call.server.model("me/words")
+    async def words() -> AsyncIterator[str]:
+        while (word := await steps.get()) != "end":
+            yield word
+
+    prediction = await call.start("me/words")
+    async with call.session.get(prediction["urls"]["stream"]) as response:  # the head comes before the first event
+        for word in ("a", "b", "c"):
+            steps.put_nowait(word)
+            assert [data for _, _, data in parse(await response.content.readany())] == [word]
+        steps.put_nowait("end")
+        assert [name for name, _, _ in parse(await response.content.read())] == ["done"]
+
+
+async def test_several_lines(call: Caller) -> None:
+    """Data of several lines, whatever ends them, come as several data lines; other values come as JSON."""
+
+    @call.server.model("me/lines")
+    async def lines() -> AsyncIterator[Any]:
+        for item in ("a\nb", "\r\n", "c\r", "", " d", "\u2028", {"e": [1, None]}):
+            yield item
+
+    prediction = await call.run("me/lines")
+    events = await read(call, prediction)
+    assert [data for _, _, data in events] == ["a\nb", "\n", "c\n", "", " d", "\u2028", '{"e":[1,null]}', "{}"]
+    async with call.session.get(prediction["urls"]["stream"]) as response:
+        assert b"data: a\ndata: b\n\n" in await response.read()
+
+
+async def test_failure_and_cancellation(call: Caller) -> None:
+    """A failed prediction's stream ends with an error and done; a canceled one's with done, both with the reason."""
+
+    @call.server.model("me/breaks")
+    async def breaks() -> AsyncIterator[str]:
+        yield "a"
+        raise ValueError("no more\npaint")
+
+    @call.server.model("me/endless")
+    async def endless() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.Event().wait()
+
+    events = await read(call, await call.run("me/breaks"))
+    assert [(name, data) for name, _, data in events if name != "logs"] == [
+        ("output", "a"),
+        ("error", '{"detail":"no more\\npaint"}'),
+        ("done", '{"reason":"error"}'),
+    ]
+    prediction = await call.start("me/endless")
+    stream = asyncio.create_task(read(call, prediction))
+    await eventually(lambda: call.server.predictions[prediction["id"]].output)
+    await call("POST", prediction["urls"]["cancel"])
+    assert [(name, data) for name, _, data in await stream] == [("output", "a"), ("done", '{"reason":"canceled"}')]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_late_and_many(call: Caller, inline: bool) -> None:
+    """Whoever comes late, while the prediction runs or when it has ended, gets all that there was."""
+
+    @call.server.model("me/count", inline=inline)
+    def count() -> Iterator[str]:
+        yield from "abc"
+
+    prediction = await call.run("me/count")
+    first, *others = await asyncio.gather(*(read(call, prediction) for _ in range(5)))
+    assert [data for _, _, data in first] == ["a", "b", "c", "{}"]
+    assert others == [first] * 4
+
+
+async def test_resuming(call: Caller) -> None:
+    """With Last-Event-ID a stream goes on after that event; an id that it doesn't know gets everything."""
+    models.register(call.server)
+    prediction = await call.run("replicate-local/stream-text", prompt="a b c", delay=0)
+    events = await read(call, prediction)
+    for place, (_, event_id, _) in enumerate(events[:-1], 1):
+        assert await read(call, prediction, **{"Last-Event-ID": str(event_id)}) == events[place:]
+    assert await read(call, prediction, **{"Last-Event-ID": "0:0"}) == events
+
+
+async def test_without_resuming() -> None:
+    """A server can be told to do without resuming: then a stream always starts over."""
+    async with serve(resume_streams=False) as (server, call):
+        models.register(server)
+        prediction = await call.run("replicate-local/stream-text", prompt="a b c", delay=0)
+        events = await read(call, prediction)
+        assert await read(call, prediction, **{"Last-Event-ID": str(events[1][1])}) == events
+
+
+async def test_silence(jump_call: Caller, clock: JumpClock) -> None:
+    """A stream that says nothing for 30 seconds ends with a comment; the prediction does not."""
+    steps: asyncio.Queue[str] = asyncio.Queue()
+
+    @jump_call.server.model("me/words")
+    async def words() -> AsyncIterator[str]:
+        while True:
+            yield await steps.get()
+
+    prediction = await jump_call.start("me/words")
+    async with jump_call.session.get(prediction["urls"]["stream"]) as response:
+        await clock.jump(29)
+        steps.put_nowait("a")
+        assert b"data: a" in await response.content.readany()
+        await clock.jump(29)
+        steps.put_nowait("b")
+        assert b"data: b" in await response.content.readany()
+        await clock.jump(30)
+        assert await response.content.read() == b":408: 408 Request Timeout\n\n"
+    assert (await jump_call.get(prediction))["status"] == "processing"
+
+
+async def test_an_expired_stream(jump_call: Caller, clock: JumpClock) -> None:
+    """When a prediction's data have been removed, its stream has nothing to say, and ends in the same way."""
+    models.register(jump_call.server)
+    prediction = await jump_call.run("replicate-local/stream-text", prompt="a", delay=0)
+    await clock.jump(3599)
+    assert [data for _, _, data in await read(jump_call, prediction)] == ["a", "{}"]
+    await clock.jump(1)
+    async with jump_call.session.get(prediction["urls"]["stream"]) as response:
+        await clock.jump(30)
+        assert await response.content.read() == b":408: 408 Request Timeout\n\n"
+
+
+async def test_leaving(call: Caller) -> None:
+    """The journal tells who left a stream before its end; the prediction runs on."""
+
+    @call.server.model("me/endless")
+    async def endless() -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.Event().wait()
+
+    prediction = await call.start("me/endless")
+    async with call.session.get(prediction["urls"]["stream"]) as response:
+        assert b"data: a" in await response.content.readany()
+        entry = call.server.requests[-1]
+        assert (entry.status, entry.disconnected) == (200, False)
+    await eventually(lambda: entry.disconnected)
+    assert (await call.get(prediction))["status"] == "processing"
+
+
+async def test_accept(call: Caller) -> None:
+    """Who asks for something other than an event stream is told so."""
+    models.register(call.server)
+    prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
+    answer = await call("GET", prediction["urls"]["stream"], headers={"Accept": "application/json"})
+    assert (answer.status, answer.data["status"]) == (406, 406)
+
+
+async def test_printing_in_pieces(call: Caller) -> None:
+    """What is printed before an output comes before it, and what is printed at once comes as one event."""
+
+    @call.server.model("me/chatty")
+    async def chatty() -> AsyncIterator[str]:
+        print("one")
+        print("two", file=sys.stderr)
+        yield "a"
+        print("three")
+
+    events = await read(call, await call.run("me/chatty"))
+    assert [(name, data) for name, _, data in events] == [
+        ("logs", "one\ntwo\n"),
+        ("output", "a"),
+        ("logs", "three\n"),
+        ("done", "{}"),
+    ]
+
+
+async def test_what_has_no_stream(call: Caller) -> None:
+    """A model that returns once has no stream, nor has an example, which nobody ran."""
+    call.server.model("me/hello")(models.hello_world)
+    call.server.model("me/text", examples=[({}, ["a"])])(models.stream_text)
+    assert "stream" not in (await call.run("me/hello", text="a"))["urls"]
+    assert "stream" not in (await call("GET", "/models/me/text")).data["default_example"]["urls"]
+
+
+async def test_many_streams(call: Caller) -> None:
+    """Fifty streams of a thousand pieces each arrive complete and in order."""
+
+    @call.server.model("me/flood")
+    async def flood() -> AsyncIterator[str]:
+        for n in range(1000):
+            yield f"{n}\n"
+            if n % 10 == 0:
+                await asyncio.sleep(0)
+
+    predictions = [await call.start("me/flood") for _ in range(50)]
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        streams = await asyncio.gather(*(read(Caller(call.server, session), each) for each in predictions))
+    expected = [f"{n}\n" for n in range(1000)] + ["{}"]
+    assert all([data for _, _, data in stream] == expected for stream in streams)
