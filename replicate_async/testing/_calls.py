@@ -19,10 +19,10 @@ class Call:
     """One request as it came; the journal ``LocalServer.requests`` is a list of these.
 
     ``operation`` is the name in the API's table (``"predictions.create"``), ``"predictions.stream"`` for a request to
-    ``urls.stream``, empty for a request that fits none. ``path`` and ``query_string`` are as sent, still
-    percent-encoded; ``path_arguments`` are decoded. Of a body over 1 MiB the journal keeps the first MiB. ``status``
-    is 0 until the request has been answered. ``disconnected`` tells that the client left before it had the whole
-    answer.
+    ``urls.stream``, ``"outputs.download"`` for an output file, empty for a request that fits none. ``path`` and
+    ``query_string`` are as sent, still percent-encoded; ``path_arguments`` are decoded. Of a body over 1 MiB the
+    journal keeps the first MiB. ``status`` is 0 until the request has been answered. ``disconnected`` tells that the
+    client left before it had the whole answer.
     """
 
     operation: str

@@ -47,6 +47,15 @@ class OutputFile:
             return "audio/wav" if self.data[8:12] == b"WAVE" else "image/webp"
         return next((kind for magic, kind in _MAGIC if self.data.startswith(magic)), "application/octet-stream")
 
+    @property
+    def file_name(self) -> str:
+        """The name without folders, or one that suits the type."""
+        if name := Path(self.name or "").name:
+            return name
+        kind = self.type.partition(";")[0]
+        subtype = kind.rpartition("/")[2]
+        return "output" + (mimetypes.guess_extension(kind) or (f".{subtype}" if subtype.isalnum() else ""))
+
     @classmethod
     def of(cls, value: OutputFile | bytes | Path) -> OutputFile:
         """Return bytes, or the file that a path names, as an output file."""

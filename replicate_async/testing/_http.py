@@ -19,6 +19,7 @@ _PREFIX = "/v1"
 _BODY_LIMIT = 101 * 2**20  # a file of 100 MiB, and what surrounds it in a form
 _JOURNAL_LIMIT = 2**20
 _OPEN = {"files.download", *(operation.name for operation in DELIVERY)}  # the URL is the secret, so no token is needed
+_PIECE = 2**18  # more at once would have the loop copy it all, and nobody served meanwhile
 _NAMELESS = "<unknown>"  # what aiohttp before 3.14 calls the method QUERY
 
 _Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,6 +64,8 @@ class Application:
                 answer = Problem(500, "The local server failed; its log says how.").answer()
             if answer.chunks is not None:
                 return await self._stream(request, call, answer, answer.chunks)
+            if len(answer.body) > _PIECE and request.method != "HEAD":
+                return await self._stream(request, call, answer, _pieces(answer.body))
             return self._send(call, answer)
 
         return respond
@@ -114,9 +117,10 @@ class Application:
         self, request: web.Request, call: Call, answer: Answer, chunks: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
         """Send an answer's chunks, each as soon as it is there."""
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_type = answer.content_type or "application/octet-stream"
-        call.status = answer.status
+        response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+        if answer.chunks is None:
+            response.content_length = len(answer.body)
+        self._note(call, answer)
         try:
             async with aclosing(chunks):
                 await response.prepare(request)
@@ -131,15 +135,25 @@ class Application:
         return response
 
     def _send(self, call: Call, answer: Answer) -> web.StreamResponse:
+        self._note(call, answer)
+        return web.Response(body=answer.body or None, status=answer.status, headers=_headers(answer))
+
+    def _note(self, call: Call, answer: Answer) -> None:
         call.status = answer.status
         if len(call.body) > _JOURNAL_LIMIT:
             call.body = call.body[:_JOURNAL_LIMIT]
-        return web.Response(
-            body=answer.body or None,
-            status=answer.status,
-            content_type=answer.content_type,
-            headers=answer.headers,
-        )
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    headers = dict(answer.headers or {})
+    if answer.content_type is not None:
+        headers["Content-Type"] = answer.content_type
+    return headers
+
+
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
 
 
 def _nothing_at(call: Call) -> Problem:

@@ -49,7 +49,7 @@ class ServerProcess:
 
     @property
     def delivery_url(self) -> str:
-        """The origin that event streams come from."""
+        """The origin that event streams and output files come from."""
         return self._hello.delivery_url
 
     @property

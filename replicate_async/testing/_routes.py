@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from . import _account, _catalog, _predictions, _streams, _trainings, _uploads
+from . import _account, _catalog, _outputs, _predictions, _streams, _trainings, _uploads
 from ._calls import Answer, Call
 from ._store import Store
 
@@ -70,4 +70,6 @@ OPERATIONS = [
 # What is served on the other origin, where no token is asked for: these URLs can't be guessed.
 DELIVERY = [
     Operation("predictions.stream", "GET", "/v1/streams/{stream_key}", _streams.stream),
+    Operation("outputs.download", "GET", "/{output_key}/{file_name}", _outputs.download),
+    Operation("outputs.download", "HEAD", "/{output_key}/{file_name}", _outputs.download),
 ]

@@ -18,6 +18,7 @@ from replicate_async.types import Prediction
 from . import _printing
 from ._calls import Call
 from ._clock import Clock
+from ._files import OutputFile
 from ._functions import ModelFunction, to_output
 from ._http import Application
 from ._process import ServerProcess
@@ -40,11 +41,12 @@ class LocalServer:
     Args:
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
-        delivery_port: The port of the other origin, for event streams; 0 takes a free one.
+        delivery_port: The port of the other origin, for event streams and output files; 0 takes a free one.
         token: The only token that the server accepts.
         username: The owner of the account that the token belongs to.
         page_size: How many things a page of a list has.
         hold: The longest time in seconds that a request with ``Prefer: wait`` is held.
+        files: What models' output files become: URLs on the other origin that are good for an hour, or data URIs.
         resume_streams: Whether event streams heed ``Last-Event-ID``; if not, they start over.
         clock: What all waiting, expiry and timestamps go by.
     """
@@ -59,6 +61,7 @@ class LocalServer:
         username: str = "local",
         page_size: int = 100,
         hold: float = 60.0,
+        files: Literal["url", "data"] = "url",
         resume_streams: bool = True,
         clock: Clock | None = None,
     ) -> None:
@@ -66,7 +69,12 @@ class LocalServer:
         self.requests: list[Call] = []
         self._host, self._ports = host, (port, delivery_port)
         self._store = Store(
-            username=username, page_size=page_size, hold=hold, resume_streams=resume_streams, clock=clock or Clock()
+            username=username,
+            page_size=page_size,
+            hold=hold,
+            files=files,
+            resume_streams=resume_streams,
+            clock=clock or Clock(),
         )
         self._runners: list[web.AppRunner] = []
         self._thread: _Thread | None = None
@@ -85,7 +93,7 @@ class LocalServer:
 
     @property
     def delivery_url(self) -> str:
-        """The origin that event streams come from; it asks for no token, and none should come here."""
+        """The origin that event streams and output files come from; it asks for no token, and none should come here."""
         return self.url and self._store.delivery_url
 
     @property
@@ -172,7 +180,7 @@ class LocalServer:
             added.startup, added.output_delay = startup, output_delay
             added.train = ModelFunction(train) if train else None
             for inputs, output in examples:
-                self._store.add_example(model, added, dict(inputs), to_output(output, self._store.publish))
+                self._store.add_example(model, added, dict(inputs), to_output(output, OutputFile.data_uri))
             return function
 
         return register

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from replicate_async.types import (
     Account,
@@ -36,6 +36,7 @@ from ._clock import Clock
 from ._files import OutputFile, read_data_uri
 from ._functions import ModelFunction
 from ._jobs import Job, Runner
+from ._outputs import RETENTION, Outputs
 from ._streams import EventLog
 
 T = TypeVar("T")
@@ -47,7 +48,6 @@ HARDWARE = [
     Hardware(name="Nvidia A100 (80GB) GPU", sku="gpu-a100-large"),
     Hardware(name="Nvidia H100 GPU", sku="gpu-h100"),
 ]
-RETENTION = timedelta(hours=1)
 FILE_LIFETIME = timedelta(hours=24)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -126,8 +126,18 @@ class StoredFile:
 class Store:
     """The state of one server."""
 
-    def __init__(self, *, username: str, page_size: int, hold: float, resume_streams: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        username: str,
+        page_size: int,
+        hold: float,
+        files: Literal["url", "data"],
+        resume_streams: bool,
+        clock: Clock,
+    ) -> None:
         self.url = self.delivery_url = ""  # known once the server listens
+        self.output_files: Literal["url", "data"] = files
         self.page_size = page_size
         self.hold = hold
         self.resume_streams = resume_streams
@@ -142,6 +152,7 @@ class Store:
         self.trainings: Table[Training] = Table()
         self.jobs: dict[str, Job[Any]] = {}
         self.streams: dict[str, EventLog] = {}
+        self.outputs = Outputs(clock)
         self.deployments: Table[Deployment] = Table()
         self.files: Table[StoredFile] = Table()
         self.collections: Table[Collection] = Table()
@@ -316,7 +327,7 @@ class Store:
 
     def publish(self, file: OutputFile) -> str:
         """Return a URL for a model's output file."""
-        return file.data_uri()
+        return file.data_uri() if self.output_files == "data" else self.outputs.publish(file, self.delivery_url)
 
     def live_files(self) -> Table[StoredFile]:
         """Return the uploaded files, after removing those that have expired."""
@@ -331,6 +342,11 @@ class Store:
         """Return a file on disk with the content of a URL in an input; ``ValueError`` if it can't be had."""
         if url.startswith("data:"):
             content, name = read_data_uri(url).data, "input"
+        elif url.startswith(f"{self.delivery_url}/"):
+            output = self.outputs.at(url)
+            if output is None:
+                raise ValueError(f"There is no file {url}, or no longer")
+            content, name = output.data, output.file_name
         elif url.startswith(f"{self.url}/v1/files/"):
             stored = self.live_files().get(url.rpartition("/")[2])
             if stored is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from replicate_async.testing import OutputFile, models
+from replicate_async.testing import models
 from replicate_async.testing._jobs import Job
 
 from .conftest import Caller, JumpClock, eventually
@@ -358,17 +358,6 @@ async def test_progress_bars(call: Caller) -> None:
         " 50%|#####| 1/2",
         "100%|#####| 2/2",
     ]
-
-
-async def test_file_outputs(call: Caller) -> None:
-    """Files that a model returns are URLs in the output, wherever they are."""
-
-    @call.server.model("me/files")
-    def files() -> dict[str, Any]:
-        return {"a": b"GIF89a", "b": [OutputFile(b"x", "text/plain")]}
-
-    output = (await call.run("me/files"))["output"]
-    assert output == {"a": "data:image/gif;base64,R0lGODlh", "b": ["data:text/plain;base64,eA=="]}
 
 
 async def test_input_is_echoed(call: Caller) -> None:

@@ -178,7 +178,9 @@ def test_in_a_process() -> None:
         assert request(server.url, "GET", "/account")["username"] == "alice"
         assert run(server.url, "replicate/hello-world", text="Alice")["output"] == "hello Alice"
         assert run(server.url, "replicate-local/stream-text", prompt="a b", delay=0)["output"] == ["a", " b"]
-        assert run(server.url, "replicate-local/gradient", width=2)["output"].startswith("data:image/png;base64,")
+        image = run(server.url, "replicate-local/gradient", width=2)["output"]
+        assert image.startswith(f"{server.delivery_url}/")
+        assert image.endswith("/gradient.png")
     with pytest.raises(OSError, match="refused"):
         request(server.url, "GET", "/account")
 
