@@ -1,0 +1,1142 @@
+"""Files on their way to the API and back: from wherever they are, whole or not at all, and without holding up others.
+
+What can be refused is refused before anything is sent. Tests run with both clients, unless they are about the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import tempfile
+import threading
+import tracemalloc
+from collections import UserDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from time import monotonic, sleep
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from replicate_async import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncPage,
+    AsyncReplicate,
+    AsyncStreamedResponse,
+    NotFoundError,
+    Page,
+    PermissionDeniedError,
+    Replicate,
+    StreamedResponse,
+)
+from replicate_async.testing import LocalServer
+from replicate_async.testing._files import Part, parse_multipart
+from replicate_async.types import File
+
+from .rawserver import TOKEN, RawServer, answer, close, part_of, reset, stall
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+pytestmark = pytest.mark.anyio
+
+MIB = 2**20
+LARGEST = 100 * MIB
+DATA = bytes(range(256)) * 3000  # several pieces, and every byte
+FILE = {
+    "id": "f1",
+    "content_type": "application/octet-stream",
+    "size": 3,
+    "checksums": {},
+    "metadata": {},
+    "created_at": "2025-01-01T00:00:00Z",
+    "expires_at": "2025-01-02T00:00:00Z",
+    "urls": {},
+}
+CREATED = answer(201, FILE)
+Errors = type[Exception] | tuple[type[Exception], ...]
+AT_ONCE = {"Retry-After": "0"}
+
+
+class Caller:
+    """Calls either client's methods; a blocking one waits in another thread, as this one may serve what it calls."""
+
+    def __init__(self, client: AsyncReplicate | Replicate) -> None:
+        self.client = client
+        self.blocking = isinstance(client, Replicate)
+
+    async def __call__(self, operation: str, /, *arguments: Any, **options: Any) -> Any:
+        return await self.of(attrgetter(operation)(self.client), *arguments, **options)
+
+    async def of(self, method: Any, /, *arguments: Any, **options: Any) -> Any:
+        """Return what a method of the client, or of what it returned, returns in the end."""
+        if self.blocking:
+            return await anyio.to_thread.run_sync(partial(method, *arguments, **options))
+        return await method(*arguments, **options)
+
+    async def all(self, things: Any) -> list[Any]:
+        """Return what iterating yields."""
+        if self.blocking:
+            return await anyio.to_thread.run_sync(list, things)
+        return [thing async for thing in things]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LocalServer]:
+    with LocalServer(username="alice", page_size=2) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: LocalServer) -> LocalServer:
+    shared.requests.clear()
+    return shared
+
+
+@pytest.fixture(params=["async", "blocking"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def client_of(kind: str) -> AsyncIterator[Callable[..., Caller]]:
+    """Makes clients."""
+    async with AsyncExitStack() as stack:
+
+        def make(base_url: str, token: str, **options: Any) -> Caller:
+            options = {"bearer_token": token, "base_url": base_url, **options}
+            caller = Caller(AsyncReplicate(**options) if kind == "async" else Replicate(**options))
+            stack.push_async_callback(caller, "close")
+            return caller
+
+        yield make
+
+
+@pytest.fixture
+async def call(server: LocalServer, client_of: Callable[..., Caller]) -> Caller:
+    """Calls the local server."""
+    return client_of(server.base_url, server.token, max_retries=0)
+
+
+Scripted = Callable[..., Awaitable[tuple[RawServer, Caller]]]
+
+
+@pytest.fixture
+async def scripted(client_of: Callable[..., Caller]) -> AsyncIterator[Scripted]:
+    """Makes servers that follow a script, and clients of them."""
+    async with AsyncExitStack() as stack:
+
+        async def make(*steps: Any, **options: Any) -> tuple[RawServer, Caller]:
+            server = await stack.enter_async_context(RawServer(*steps))
+            return server, client_of(f"{server.url}/v1", TOKEN, **options)
+
+        yield make
+
+
+def parts_of(request: Any) -> dict[str, Part]:
+    """Return the parts of a form that was sent, by name."""
+    found = parse_multipart(request.headers.get("Content-Type") or request.headers["content-type"], request.body)
+    assert len({part.name for part in found}) == len(found)
+    return {part.name: part for part in found}
+
+
+def sent(server: LocalServer) -> dict[str, Part]:
+    """Return the parts of the form that was sent last."""
+    assert server.requests[-1].operation == "files.create"
+    return parts_of(server.requests[-1])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never happened")
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def descriptors(path: Path) -> int:
+    """Return how many descriptors of this process are open on a file."""
+    return sum(os.path.realpath(descriptor) == str(path) for descriptor in Path("/proc/self/fd").iterdir())
+
+
+@contextmanager
+def piped(data: bytes, *, buffering: int = -1) -> Iterator[Any]:
+    """Open a pipe that somebody writes into, some bytes at a time."""
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with open(writer, "wb", buffering=0) as file, suppress(BrokenPipeError):  # noqa: PTH123
+            file.writelines(data[start : start + 10_000] for start in range(0, len(data), 10_000))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with open(reader, "rb", buffering=buffering) as file:  # noqa: PTH123
+        yield file
+    thread.join()
+
+
+class Trickle:
+    """An asynchronous file that returns what is there, as sockets and the pipes of subprocesses do."""
+
+    def __init__(self, data: bytes) -> None:
+        self.file = io.BytesIO(data)
+
+    async def read(self, size: int = -1) -> bytes:
+        return self.file.read(10_000 if size < 0 else min(size, 10_000))
+
+
+class Once(io.RawIOBase):
+    """A file that can only be read on."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self.file.readinto(buffer)
+
+
+# --- what can't be uploaded ---
+
+
+async def refused(server: LocalServer, call: Caller, error: Errors, message: str, /, **given: Any) -> None:
+    """Make a call that mustn't be made."""
+    with pytest.raises(error, match=message):
+        await call("files.create", **given)
+    assert server.requests == [], "nothing is sent"
+
+
+async def test_a_path_with_nothing_there(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A file that isn't there is FileNotFoundError with its path, whether the path is a str or a Path."""
+    for path in (tmp_path / "missing.png", str(tmp_path / "missing.png")):
+        await refused(server, call, FileNotFoundError, r"missing\.png", content=path)
+
+
+async def test_a_folder(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A folder can't be uploaded; the empty path, which Python takes for the current folder, neither."""
+    await refused(server, call, IsADirectoryError, "folder", content=tmp_path)
+    await refused(server, call, IsADirectoryError, "folder", content="")
+
+
+async def test_an_unreadable_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A file that may not be read is PermissionError."""
+    path = tmp_path / "secret.bin"
+    path.write_bytes(b"secret")
+    path.chmod(0)
+    await call("files.create", b"x")  # everything that is needed has been loaded before the rights are given up
+    server.requests.clear()
+    user = os.geteuid()
+    if user == 0:  # root may read everything, so for this call it is nobody
+        os.seteuid(65534)
+    try:
+        await refused(server, call, PermissionError, "Permission denied", content=path)
+    finally:
+        os.seteuid(user)
+
+
+async def test_a_closed_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A file that is closed already is a ValueError with its name, whichever kind of file it is."""
+    path = tmp_path / "done.bin"
+    path.write_bytes(b"done")
+    with path.open("rb") as plain:
+        pass
+    async with await anyio.open_file(path, "rb") as asynchronous:
+        pass
+    for file in (plain, asynchronous):
+        await refused(server, call, ValueError, r"done\.bin is closed", content=file)
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        lambda path: path.open("r+", encoding="utf-8"),
+        lambda path: io.StringIO(),
+        lambda path: partial(tempfile.NamedTemporaryFile, dir=path.parent)("w+", encoding="utf-8"),
+        lambda path: partial(tempfile.SpooledTemporaryFile)(mode="w+", encoding="utf-8"),
+    ],
+    ids=["open", "StringIO", "NamedTemporaryFile", "SpooledTemporaryFile"],
+)
+async def test_a_text_file(server: LocalServer, call: Caller, tmp_path: Path, opened: Callable[[Path], Any]) -> None:
+    """A file that is open as text is a TypeError that says how to open it, whoever opened it."""
+    path = tmp_path / "text.txt"
+    path.touch()
+    with opened(path) as file:
+        file.write("text")
+        file.seek(0)
+        await refused(server, call, TypeError, "binary mode", content=file)
+
+
+async def test_an_async_text_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """An asynchronous file that is open as text is refused likewise."""
+    path = tmp_path / "text.txt"
+    path.write_text("text", encoding="utf-8")
+    async with await anyio.open_file(path, encoding="utf-8") as file:
+        await refused(server, call, TypeError, r"text\.txt is open as text.*binary mode", content=file)
+
+
+async def test_a_file_for_writing_only(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A file that can't be read is refused before anything is sent."""
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"content")
+    with path.open("ab") as file:
+        file.seek(0)
+        await refused(server, call, (OSError, ValueError, TypeError), "read", content=file)
+
+
+@pytest.mark.parametrize("how", ["bytes", "path", "file", "pipe", "async"])
+async def test_nothing_to_upload(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
+    """An empty file is a ValueError, and so is one that was read to its end before."""
+    path = tmp_path / "nothing.bin"
+    path.write_bytes(b"" if how == "path" else b"content")
+    empty = partial(refused, server, call, ValueError)
+    if how == "bytes":
+        await empty("empty", content=b"")
+    elif how == "path":
+        await empty(r"nothing\.bin is empty", content=path)
+    elif how == "file":
+        with path.open("rb") as file:
+            file.read()
+            await empty(r"nothing\.bin is empty", content=file)
+    elif how == "pipe":
+        with piped(b"") as file:
+            await empty("empty", content=file)
+    else:
+        async with await anyio.open_file(path, "rb") as file:
+            await file.read()
+            await empty(r"nothing\.bin is empty", content=file)
+
+
+@pytest.mark.parametrize("how", ["bytes", "path", "file", "tuple", "pipe", "async"])
+async def test_too_large(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
+    """More than 100 MiB are refused with what to do instead."""
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(LARGEST + 1)  # sparse: it takes no place
+    too_large = partial(refused, server, call, ValueError, "104,857,601 bytes.*104,857,600.*pass its URL")
+    if how == "bytes":
+        await too_large(content=bytes(LARGEST + 1))
+    elif how == "path":
+        await too_large(content=path)
+    elif how == "tuple":
+        await too_large(content=("x.bin", path))
+    elif how == "file":
+        with path.open("rb") as file:
+            await too_large(content=file)
+            assert file.tell() == 0, "it is as it was"
+    elif how == "pipe":
+        with path.open("rb") as file:
+            await too_large(content=Once(file))
+    else:
+        async with await anyio.open_file(path, "rb") as file:
+            await too_large(content=file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "filename must not be empty"),
+        ("n" * 256, "filename=.* 255 bytes"),
+        ("é" * 128, "filename=.* 255 bytes"),
+        ("a\r\nContent-Type: text/html", "filename"),
+        ("a\nb", "filename"),
+        ("a\x00b", "filename"),
+        ("\udcff.bin", "filename"),
+    ],
+    ids=["empty", "long", "long in UTF-8", "CRLF", "LF", "NUL", "not Unicode"],
+)
+@pytest.mark.parametrize("where", ["argument", "tuple"])
+async def test_bad_names(server: LocalServer, call: Caller, name: str, message: str, where: str) -> None:
+    """A name that the API can't take, or that a header can't carry, is a ValueError."""
+    given = {"content": b"x", "filename": name} if where == "argument" else {"content": (name, b"x")}
+    await refused(server, call, ValueError, message, **given)
+
+
+async def test_bad_names_of_paths(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A file whose own name can't be sent is refused with the argument that helps, and uploaded with it."""
+    path = tmp_path / os.fsdecode(b"\xff.bin")
+    path.write_bytes(b"content")
+    await refused(server, call, ValueError, "filename", content=path)
+    assert (await call("files.create", path, filename="ff.bin")).name == "ff.bin"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"content": None}, TypeError, "content must be bytes, a path or a binary file, not NoneType"),
+        ({"content": 5}, TypeError, "content must be .*, not int"),
+        ({"content": ["x"]}, TypeError, "content must be .*, not list"),
+        ({"content": ("name",)}, TypeError, "content"),
+        ({"content": ("name", b"x", "text/plain", {})}, TypeError, "content"),
+        ({"content": ("name", None)}, TypeError, "content must be .*, not NoneType"),
+        ({"content": (b"name", b"x")}, (TypeError, ValueError), "filename"),
+        ({"content": b"x", "filename": 5}, (TypeError, ValueError), "filename"),
+        ({"content": b"x", "metadata": "text"}, TypeError, "metadata must be a mapping, not str"),
+        ({"content": b"x", "metadata": [1]}, TypeError, "metadata must be a mapping, not list"),
+        ({"content": b"x", "metadata": None}, TypeError, "metadata must be a mapping, not NoneType"),
+        ({"content": b"x", "metadata": {"a": 1j}}, TypeError, "a can't be encoded as JSON"),
+        ({"content": b"x", "metadata": {"a": float("nan")}}, ValueError, "a is not a finite number"),
+        ({"content": b"x", "type": "text/plain\r\nX-Evil: y"}, ValueError, "type"),
+        ({"content": b"x", "type": ""}, ValueError, "type"),
+        ({"content": b"x", "type": 5}, TypeError, "type"),
+        ({"content": b"x", "file_name": "x"}, TypeError, "file_name"),
+        ({}, TypeError, "content"),
+    ],
+    ids=[
+        *("None", "int", "list", "tuple of one", "tuple of four", "tuple with None", "tuple with bytes name"),
+        *("int name", "str metadata", "list metadata", "None metadata", "complex metadata", "NaN metadata"),
+        *("CRLF type", "empty type", "int type", "misspelt", "nothing"),
+    ],
+)
+async def test_bad_arguments(
+    server: LocalServer, call: Caller, given: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """What can't be sent is refused by the argument's name."""
+    await refused(server, call, error, message, **given)
+
+
+async def test_extra_body_does_not_replace_the_file(server: LocalServer, call: Caller) -> None:
+    """A form takes no JSON fields: they are refused, instead of being sent in the file's place."""
+    await refused(server, call, TypeError, "extra_body", content=b"x", extra_body={"a": 1})
+
+
+# --- what goes wrong on the way ---
+
+
+async def test_the_server_finds_it_too_large(scripted: Scripted) -> None:
+    """The API's own limit, should it be another one, is an error with its status and words."""
+    _, call = await scripted(answer(413, {"title": "Content too large", "detail": "at most 1 byte", "status": 413}))
+    with pytest.raises(APIStatusError, match="413 Content too large: at most 1 byte") as caught:
+        await call("files.create", b"abc")
+    assert caught.value.status_code == 413
+
+
+async def test_an_answer_before_the_end_of_the_upload(client_of: Callable[..., Caller]) -> None:
+    """A server that refuses an upload by its headers is understood, although it never reads the rest."""
+    answered = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(413, {"detail": "too large for me"}, {"Connection": "close"}))
+        await writer.drain()
+        await answered.wait()  # gateways linger, so that the answer isn't lost
+        writer.close()
+
+    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    try:
+        call = client_of(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", TOKEN)
+        with anyio.fail_after(5), pytest.raises(APIStatusError, match="too large for me"):
+            await call("files.create", bytes(30 * MIB))
+    finally:
+        answered.set()
+        listening.close()
+
+
+@pytest.mark.parametrize("step", [close, reset, answer(500), answer(408)], ids=["close", "reset", "500", "408"])
+async def test_no_second_upload_after_an_uncertain_one(scripted: Scripted, step: Any) -> None:
+    """An upload that may have arrived isn't repeated: the account would have the file twice."""
+    server, call = await scripted(step, CREATED)
+    with pytest.raises((APIConnectionError, APIStatusError)):
+        await call("files.create", b"abc")
+    assert len(server.requests) == 1
+
+
+async def test_the_timeout_of_a_small_file(scripted: Scripted) -> None:
+    """The time limit is made longer for large files only: three bytes have no more time than was asked for."""
+    _, call = await scripted(stall)
+    started = monotonic()
+    with pytest.raises(APITimeoutError):
+        await call("files.create", b"abc", timeout=0.2)
+    assert monotonic() - started < 5
+
+
+async def test_a_file_that_grows(scripted: Scripted, tmp_path: Path) -> None:
+    """Of a file that is written to at the same time, what was there at the call is sent: the form stays a form."""
+    path = tmp_path / "growing.log"
+    path.write_bytes(DATA)
+
+    async def refuse_and_grow(writer: asyncio.StreamWriter) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+        writer.write(answer(429, {}, AT_ONCE))
+        await writer.drain()
+
+    server, call = await scripted(refuse_and_grow, CREATED)
+    await call("files.create", path)
+    assert [parts_of(request)["content"].content == DATA for request in server.requests] == [True, True]
+
+
+async def test_a_file_that_shrinks(scripted: Scripted, tmp_path: Path) -> None:
+    """A file that has become shorter than announced is an error at once, not a server that waits for the rest."""
+    path = tmp_path / "shrinking.bin"
+    path.write_bytes(DATA)
+
+    async def refuse_and_shrink(writer: asyncio.StreamWriter) -> None:
+        os.truncate(path, 1000)
+        writer.write(answer(429, {}, AT_ONCE))
+        await writer.drain()
+
+    server, call = await scripted(refuse_and_shrink, CREATED)
+    started = monotonic()
+    with pytest.raises((APIConnectionError, OSError, ValueError)) as caught:
+        await call("files.create", path, timeout=8)
+    assert monotonic() - started < 5
+    assert not isinstance(caught.value, APITimeoutError)
+    assert len(server.requests) == 1, "the second one was never complete"
+
+
+async def test_a_file_that_disappears(scripted: Scripted, tmp_path: Path) -> None:
+    """A file that is gone before it could be sent again is an error that names it."""
+    path = tmp_path / "gone.bin"
+    path.write_bytes(DATA)
+
+    async def refuse_and_remove(writer: asyncio.StreamWriter) -> None:
+        path.unlink()
+        writer.write(answer(429, {}, AT_ONCE))
+        await writer.drain()
+
+    _, call = await scripted(refuse_and_remove, CREATED)
+    with anyio.fail_after(5), pytest.raises((APIConnectionError, FileNotFoundError)):
+        await call("files.create", path)
+
+
+async def test_no_descriptor_is_left(scripted: Scripted, tmp_path: Path) -> None:
+    """A file that was opened for an upload is closed after it, also when the connection breaks in its midst."""
+    path = tmp_path / "some.bin"
+    path.write_bytes(bytes(8 * MIB))
+    _, call = await scripted(None)  # hangs up before it reads
+    with pytest.raises(APIConnectionError):
+        await call("files.create", path)
+    _, call = await scripted(CREATED)
+    await call("files.create", path)
+    await until(lambda: descriptors(path) == 0)
+
+
+async def test_a_cancelled_upload(tmp_path: Path) -> None:
+    """A cancelled upload ends at once, and leaves a file of the caller's open."""
+    path = tmp_path / "some.bin"
+    path.write_bytes(bytes(8 * MIB))
+    async with RawServer(stall) as server, server.client() as client:
+        with path.open("rb") as file:
+            task = asyncio.create_task(client.files.create(file))
+            await until(lambda: server.requests)
+            task.cancel()
+            with anyio.fail_after(5), pytest.raises(asyncio.CancelledError):
+                await task
+            assert not file.closed
+
+
+# --- from wherever it is ---
+
+SOURCES = [
+    *("bytes", "bytearray", "memoryview", "str", "Path", "anyio.Path", "file", "unbuffered file", "BytesIO"),
+    *("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "async file", "async stream"),
+    *("pipe", "unbuffered pipe", "tuple of bytes", "tuple of a path", "tuple of a file", "tuple with a type"),
+]
+
+
+@asynccontextmanager
+async def source(how: str, path: Path) -> AsyncIterator[Any]:
+    """Give the file at a path, which has DATA in it, in one of the ways that it can be given."""
+    given: dict[str, Callable[[], Any]] = {
+        "bytes": lambda: DATA,
+        "bytearray": lambda: bytearray(DATA),
+        "memoryview": lambda: memoryview(DATA),
+        "str": lambda: str(path),
+        "Path": lambda: path,
+        "anyio.Path": lambda: anyio.Path(path),
+        "BytesIO": lambda: io.BytesIO(DATA),
+        "async stream": lambda: Trickle(DATA),
+        "tuple of bytes": lambda: ("data.bin", DATA),
+        "tuple of a path": lambda: ("data.bin", path),
+        "tuple with a type": lambda: ("data.bin", DATA, "application/x-thing"),
+    }
+    temporary: dict[str, Callable[[], Any]] = {
+        "TemporaryFile": tempfile.TemporaryFile,
+        "NamedTemporaryFile": tempfile.NamedTemporaryFile,
+        "SpooledTemporaryFile": tempfile.SpooledTemporaryFile,
+    }
+    if how in given:
+        yield given[how]()
+    elif how in temporary:
+        with temporary[how]() as file:
+            file.write(DATA)
+            file.seek(0)
+            yield file
+    elif how == "async file":
+        async with await anyio.open_file(path, "rb") as file:
+            yield file
+    elif how.endswith("pipe"):
+        with piped(DATA, buffering=0 if how.startswith("unbuffered") else -1) as file:
+            yield file
+    else:
+        with path.open("rb", buffering=0 if how.startswith("unbuffered") else -1) as file:
+            yield ("data.bin", file) if how.startswith("tuple") else file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "data.bin"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.mark.parametrize("how", SOURCES)
+async def test_sources(server: LocalServer, call: Caller, path: Path, how: str) -> None:
+    """A file arrives as it is, however it is given, and with its length told in advance."""
+    async with source(how, path) as content:
+        file = await call("files.create", content)
+    assert type(file) is File
+    assert (file.size, file.checksums.sha256) == (len(DATA), sha256(DATA))
+    form = sent(server)
+    assert list(form) == ["content"], "what wasn't passed isn't sent"
+    assert form["content"].content == DATA
+    assert form["content"].content_type == ("application/x-thing" if "type" in how else "application/octet-stream")
+    assert "Transfer-Encoding" not in server.requests[-1].headers
+    if "bytes" not in how and how not in {"memoryview", "BytesIO", "async stream"} | {"TemporaryFile"}:
+        assert form["content"].filename
+
+
+@pytest.mark.parametrize("how", SOURCES)
+async def test_a_refused_upload_is_repeated_whole(scripted: Scripted, path: Path, how: str) -> None:
+    """An upload that was refused for now is sent again from its beginning, wherever it came from."""
+    refusal = answer(429, {"detail": "slow down"}, AT_ONCE)
+    server, call = await scripted(refusal, answer(503, {}, AT_ONCE), CREATED)
+    async with source(how, path) as content:
+        file = await call("files.create", content, metadata={"a": [1]})
+    assert file.id == "f1"
+    first, *others = [parts_of(request) for request in server.requests]
+    assert first["content"].content == DATA
+    assert others == [first, first]
+    assert [request.header_values("content-length") for request in server.requests] == [
+        [str(len(request.body))] for request in server.requests
+    ]
+
+
+@pytest.mark.parametrize("opened", [open, partial(open, buffering=0)], ids=["buffered", "unbuffered"])
+async def test_an_open_file_is_read_from_where_it_is(
+    server: LocalServer, call: Caller, path: Path, opened: Callable[..., Any]
+) -> None:
+    """Of an open file the rest is sent; it stays open, and can be sent again after going back."""
+    with opened(path, mode="rb") as file:
+        file.seek(1000)
+        await call("files.create", file)
+        assert sent(server)["content"].content == DATA[1000:]
+        assert not file.closed
+        file.seek(0)
+        assert (await call("files.create", file)).checksums.sha256 == sha256(DATA)
+        file.seek(5)
+        assert file.read(3) == DATA[5:8]
+
+
+async def test_an_async_file_is_read_from_where_it_is(server: LocalServer, call: Caller, path: Path) -> None:
+    """Of an open asynchronous file the rest is sent, and it stays open."""
+    async with await anyio.open_file(path, "rb") as file:
+        await file.seek(1000)
+        await call("files.create", file)
+        assert sent(server)["content"].content == DATA[1000:]
+        await file.seek(5)
+        assert await file.read(3) == DATA[5:8]
+
+
+async def test_a_refused_upload_goes_on_from_where_the_file_was(scripted: Scripted, path: Path) -> None:
+    """What is sent again starts where the file was at the call, not at the file's beginning."""
+    server, call = await scripted(answer(429, {}, AT_ONCE), CREATED)
+    with path.open("rb") as file:
+        file.seek(1000)
+        await call("files.create", file)
+    assert [parts_of(request)["content"].content == DATA[1000:] for request in server.requests] == [True, True]
+
+
+async def test_exactly_the_largest(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """100 MiB are not too many."""
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(LARGEST)
+    made = await call("files.create", path)
+    assert made.size == LARGEST
+    await call("files.delete", made.id)
+
+
+# --- names, types and metadata ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plain.png", "two words.png", "héllo wörld.png", "日本語.txt", "🦆.gif", "שלום.wav", "e\u0301.png"),
+        *('quo"te.txt', "back\\slash.txt", "semi;colon=1.txt", "per%20cent.txt", "a'b''c.txt", "dots...", ".hidden"),
+        *("n" * 255, "é" * 127, "UTF-8''x.txt", "a&b<c>.txt", "~", "#?.txt"),
+    ],
+)
+async def test_names(server: LocalServer, call: Caller, tmp_path: Path, name: str) -> None:
+    """A name arrives as it is, as an argument, in a tuple, and as the path's own."""
+    assert (await call("files.create", b"x", filename=name)).name == name
+    assert sent(server)["filename"].content == name.encode()
+    assert (await call("files.create", (name, b"x"))).name == name
+    path = tmp_path / name
+    path.write_bytes(b"x")
+    assert (await call("files.create", path)).name == name
+    with path.open("rb") as file:
+        assert (await call("files.create", file)).name == name
+
+
+async def test_the_name_that_counts(server: LocalServer, call: Caller, path: Path) -> None:
+    """The argument's name counts before the tuple's, and that before the file's own; without any there is one."""
+    with path.open("rb") as file:
+        assert (await call("files.create", file)).name == "data.bin"
+        file.seek(0)
+        assert (await call("files.create", ("tuple.bin", file))).name == "tuple.bin"
+        file.seek(0)
+        assert (await call("files.create", ("tuple.bin", file), filename="argument.bin")).name == "argument.bin"
+    assert sent(server)["content"].filename == "argument.bin"
+    assert (await call("files.create", b"x")).name == "upload"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        (b"x", {}, "application/octet-stream"),
+        (("cat.png", b"x"), {}, "image/png"),
+        (("cat.png", b"x", "image/x-cat"), {}, "image/x-cat"),
+        (("cat.png", b"x", "image/x-cat"), {"type": "image/x-dog"}, "image/x-dog"),
+        (b"x", {"filename": "weights.zip"}, "application/zip"),
+        (b"x", {"type": "text/plain"}, "text/plain"),
+        (b"x", {"filename": "cat.png", "type": "application/x-safetensors"}, "application/x-safetensors"),
+    ],
+    ids=["none", "by name", "tuple", "argument before tuple", "by argument's name", "argument", "argument before name"],
+)
+async def test_types(server: LocalServer, call: Caller, content: Any, options: Any, expected: str) -> None:
+    """The type is the argument's, else the tuple's, else guessed by the name; only what was passed is a part."""
+    file = await call("files.create", content, **options)
+    form = sent(server)
+    assert file.content_type == form["content"].content_type == expected
+    assert set(form) == {"content", *options}
+    for name, value in options.items():
+        assert form[name].content == value.encode()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"customer": 123, "tags": ["a", None, True], "näme": "日本語 🦆", "nested": {"x": 1.5}},
+        MappingProxyType({"a": 1}),
+        UserDict({"a": 1}),
+    ],
+    ids=["empty", "rich", "proxy", "UserDict"],
+)
+async def test_metadata(server: LocalServer, call: Caller, metadata: Any) -> None:
+    """Metadata is one JSON part, also when empty, and comes back with the file."""
+    file = await call("files.create", b"x", metadata=metadata)
+    assert sent(server)["metadata"].content_type == "application/json"
+    assert file.metadata == dict(metadata)
+    assert (await call("files.get", file.id)).metadata == dict(metadata)
+
+
+async def test_options_of_an_upload(server: LocalServer, call: Caller) -> None:
+    """An upload takes the options of every call."""
+    await call("files.create", b"x", extra_headers={"X-Trace": "1"}, extra_query={"a": "b"})
+    assert server.requests[-1].headers["X-Trace"] == "1"
+    assert server.requests[-1].query_string == "a=b"
+
+
+# --- the life of a file ---
+
+
+async def test_the_life_of_a_file(server: LocalServer, call: Caller) -> None:
+    """What was uploaded is fetched and listed, until it is deleted, for None; then it is gone."""
+    made = await call("files.create", b"some content", filename="some.txt")
+    assert made.expires_at - made.created_at == timedelta(days=1)
+    assert made.urls.get == f"{server.base_url}/files/{made.id}"
+    assert await call("files.get", made.id) == made
+    assert await call("files.get", file_id=made.id) == made
+    assert made in (await call("files.list")).results
+    assert await call("files.delete", made.id) is None
+    for operation in ("files.get", "files.delete"):
+        with pytest.raises(NotFoundError, match=made.id):
+            await call(operation, made.id)
+    assert made not in (await call("files.list")).results
+
+
+async def test_lists(server: LocalServer, call: Caller) -> None:
+    """Files come in pages of two here, newest first, and iterating goes on through all of them."""
+    ids = [(await call("files.create", name.encode())).id for name in ("one", "two", "three")][::-1]
+    page = await call("files.list")
+    assert type(page) is (Page if call.blocking else AsyncPage)
+    assert [file.id for file in page.results] == ids[:2]
+    assert (await call.of(page.get_next_page)).results[0].id == ids[2]
+    everything = await call.all(page)
+    assert [file.id for file in everything][:3] == ids
+    assert {type(file) for file in everything} == {File}
+
+
+@pytest.mark.parametrize("operation", ["files.get", "files.delete", "files.download"])
+@pytest.mark.parametrize(
+    ("file_id", "error"), [("", ValueError), ("a/b", ValueError), ("..", ValueError), (7, TypeError)]
+)
+async def test_bad_ids(server: LocalServer, call: Caller, operation: str, file_id: Any, error: Any) -> None:
+    """An id that is empty, would leave its place in the path, or isn't a text is refused by its name."""
+    signature: Any = {"owner": "alice", "expiry": 0, "signature": "x"} if operation == "files.download" else {}
+    with pytest.raises(error, match="file_id"):
+        await call(operation, file_id, **signature)
+    assert server.requests == []
+
+
+# --- downloads ---
+
+
+@pytest.mark.parametrize("missing", ["file_id", "owner", "expiry", "signature"])
+async def test_missing_arguments_of_a_download(server: LocalServer, call: Caller, missing: str) -> None:
+    """Each argument of a download is needed, and named if it is missing."""
+    given = {"file_id": "f1", "owner": "alice", "expiry": 0, "signature": "x"}
+    del given[missing]
+    with pytest.raises(TypeError, match=missing):
+        await call("files.download", **given)
+    assert server.requests == []
+
+
+async def signed(server: LocalServer, call: Caller, data: bytes = DATA, seconds: float = 60) -> dict[str, Any]:
+    """Upload something, and return what downloads it."""
+    made = await call("files.create", ("some file.bin", data))
+    signature: dict[str, Any] = server.sign_download(made.id, seconds)
+    return {"file_id": made.id, **signature, "expiry": int(signature["expiry"])}
+
+
+async def test_downloads_that_are_refused(server: LocalServer, call: Caller) -> None:
+    """A signature that isn't, or isn't any more, is PermissionDeniedError, and a file that is gone NotFoundError."""
+    given = await signed(server, call)
+    with pytest.raises(PermissionDeniedError, match="signature"):
+        await call("files.download", **{**given, "signature": "x"})
+    with pytest.raises(PermissionDeniedError, match="signature"):
+        await call("files.download", **{**given, "owner": "bob"})
+    with pytest.raises(PermissionDeniedError, match="expired"):
+        await call("files.download", **await signed(server, call, seconds=-5))
+    await call("files.delete", given["file_id"])
+    with pytest.raises(NotFoundError, match=given["file_id"]):
+        await call("files.download", **given)
+
+
+SIGNED = {"file_id": "f1", "owner": "alice", "expiry": 2**31, "signature": "x/y+z="}
+CUT_OFF = part_of(answer(200, DATA)[:-1000])
+
+
+def stalling(data: bytes) -> Any:
+    """Send something, and then nothing more."""
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await stall(writer)
+
+    return step
+
+
+@pytest.mark.parametrize("existing", [None, b"precious"])
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [(CUT_OFF, APIConnectionError), (stalling(answer(200, DATA)[:-1000]), APITimeoutError)],
+    ids=["cut off", "stalled"],
+)
+async def test_a_broken_download_leaves_no_file(
+    scripted: Scripted, tmp_path: Path, step: Any, error: type[Exception], existing: bytes | None
+) -> None:
+    """When the connection breaks or nothing more comes, no file is left, and one that was there is as it was."""
+    _, call = await scripted(step)
+    target = tmp_path / "out.bin"
+    if existing is not None:
+        target.write_bytes(existing)
+    response = await call("files.download", **SIGNED, timeout=0.4)
+    with pytest.raises(error):
+        await call.of(response.save, target)
+    assert names(tmp_path) == ([] if existing is None else ["out.bin"])
+    assert existing is None or target.read_bytes() == existing
+    assert response.is_closed
+
+
+async def test_a_broken_download_is_no_content(scripted: Scripted) -> None:
+    """Reading a download that breaks off is an error, in one go or in pieces, and stays one: nothing passes for it."""
+    _, call = await scripted(CUT_OFF)
+    response = await call("files.download", **SIGNED)
+    with pytest.raises(APIConnectionError):
+        await call.of(response.read)
+    with pytest.raises(APIConnectionError):
+        await call.of(response.read)
+    response = await call("files.download", **SIGNED)
+    with pytest.raises(APIConnectionError):
+        await call.all(response.iter_bytes(1000))
+
+
+async def test_a_download_that_can_not_be_saved(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """Where nothing can be written, the error says so, and the download can be saved elsewhere."""
+    response = await call("files.download", **await signed(server, call))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        await call.of(response.save, tmp_path / "nowhere" / "out.bin")
+    assert (await call.of(response.save, tmp_path / "out.bin")).read_bytes() == DATA
+
+
+async def test_a_download_over_a_folder(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A folder isn't replaced by a file, and nothing is left beside it."""
+    (tmp_path / "folder").mkdir()
+    response = await call("files.download", **await signed(server, call))
+    with pytest.raises(OSError, match="folder"):
+        await call.of(response.save, tmp_path / "folder")
+    assert names(tmp_path) == ["folder"]
+
+
+async def test_a_download_with_the_longest_name(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """What the file system takes as a name is good for a download."""
+    response = await call("files.download", **await signed(server, call))
+    target = tmp_path / ("n" * 255)
+    assert (await call.of(response.save, target)).read_bytes() == DATA
+    assert names(tmp_path) == [target.name]
+
+
+async def test_a_cancelled_download_leaves_no_file(tmp_path: Path) -> None:
+    """Cancelling the task that saves a download removes what it has written."""
+    async with RawServer(stalling(answer(200, DATA)[:-1000])) as server, server.client() as client:
+        response = await client.files.download(**SIGNED)
+        task = asyncio.create_task(response.save(tmp_path / "out.bin"))
+        await until(lambda: names(tmp_path))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert names(tmp_path) == []
+        await response.close()
+
+
+async def test_a_download_without_its_middle(server: LocalServer, call: Caller) -> None:
+    """A download that was left is lost: reading it then is an error, not an empty file."""
+    response = await call("files.download", **await signed(server, call))
+    await call.of(response.close)
+    assert response.is_closed
+    with pytest.raises((RuntimeError, APIConnectionError)):
+        await call.of(response.read)
+
+
+async def test_a_download_in_pieces_is_gone_afterwards(server: LocalServer, call: Caller) -> None:
+    """A body that was consumed in pieces can't be had again, and saying so beats an empty one."""
+    response = await call("files.download", **await signed(server, call))
+    assert b"".join(await call.all(response.iter_bytes())) == DATA
+    with pytest.raises((RuntimeError, APIConnectionError)):
+        await call.of(response.read)
+    with pytest.raises((RuntimeError, APIConnectionError)):
+        await call.all(response.iter_bytes())
+
+
+async def test_read(server: LocalServer, call: Caller) -> None:
+    """A download is an answer that is still to be read; then it has its content for good, and is closed."""
+    given = await signed(server, call)
+    response = await call("files.download", **given)
+    assert type(response) is (StreamedResponse if call.blocking else AsyncStreamedResponse)
+    assert (response.status_code, response.method) == (200, "GET")
+    assert response.url.startswith(f"{server.base_url}/files/{given['file_id']}/download?")
+    assert "some%20file.bin" in response.headers["content-disposition"]
+    assert response.headers["Content-Length"] == str(len(DATA))
+    assert not response.is_closed
+    assert await call.of(response.read) == DATA
+    assert response.is_closed
+    assert await call.of(response.read) == DATA
+    assert await call.of(response.parse) == DATA
+    assert b"".join(await call.all(response.iter_bytes(1000))) == DATA
+    sent_query = server.requests[-1].query
+    assert dict(sent_query) == {name: str(given[name]) for name in ("owner", "expiry", "signature")}
+
+
+@pytest.mark.parametrize("size", [1000, 65536, 10**7])
+async def test_iter_bytes(server: LocalServer, call: Caller, size: int) -> None:
+    """In pieces, none is larger than asked for, none is empty, and together they are the content."""
+    response = await call("files.download", **await signed(server, call))
+    pieces = await call.all(response.iter_bytes(size))
+    assert b"".join(pieces) == DATA
+    assert all(0 < len(piece) <= size for piece in pieces)
+    assert response.is_closed
+
+
+@pytest.mark.parametrize("as_type", [str, Path], ids=["str", "Path"])
+async def test_save(server: LocalServer, call: Caller, tmp_path: Path, as_type: type) -> None:
+    """A download is saved under the name that was asked for, over what was there, and nothing else is left."""
+    given = await signed(server, call)
+    target = tmp_path / "öut.bin"
+    for _ in range(2):
+        response = await call("files.download", **given)
+        assert await call.of(response.save, as_type(target)) == target
+        assert response.is_closed
+        assert target.read_bytes() == DATA
+        assert names(tmp_path) == [target.name]
+        target.write_bytes(b"older")
+
+
+async def test_save_under_a_relative_name(
+    server: LocalServer, call: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare file name is one in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    response = await call("files.download", **await signed(server, call))
+    assert await call.of(response.save, "out.bin") == Path("out.bin")
+    assert (tmp_path / "out.bin").read_bytes() == DATA
+
+
+async def test_downloads_are_repeated(scripted: Scripted) -> None:
+    """A download is a GET: it is asked for again after a failure, and tells how often."""
+    server, call = await scripted(answer(503, {}, AT_ONCE), answer(200, b"content"))
+    response = await call("files.download", **SIGNED)
+    assert await call.of(response.read) == b"content"
+    assert response.retries_taken == 1
+    assert len(server.requests) == 2
+
+
+async def test_a_download_from_elsewhere(scripted: Scripted) -> None:
+    """A download that is redirected to a storage host is followed there, without the token."""
+    async with RawServer(answer(200, b"content")) as storage:
+        location = f"http://localhost:{storage.url.rpartition(':')[2]}/bucket/key?signature=abc"
+        server, call = await scripted(answer(302, None, {"Location": location}))
+        response = await call("files.download", **SIGNED)
+        assert await call.of(response.read) == b"content"
+        assert server.requests[0].header_values("authorization") == [f"Bearer {TOKEN}"]
+        assert storage.requests[0].target == "/bucket/key?signature=abc"
+        assert TOKEN not in "".join(storage.requests[0].lines)
+
+
+async def test_a_signature_is_not_logged(server: LocalServer, call: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has the URL of a download has the file: its query isn't in the log."""
+    caplog.set_level("DEBUG", logger="replicate_async")
+    given = await signed(server, call)
+    await call.of((await call("files.download", **given)).read)
+    lines = [record.getMessage() for record in caplog.records if "download" in record.getMessage()]
+    assert len(lines) == 1
+    assert "signature" not in lines[0]
+
+
+# --- without holding up others ---
+
+
+class LongestGap:
+    """Measures for how long at most the loop didn't get to a task that wants a turn all the time."""
+
+    async def __aenter__(self) -> Self:
+        self.seconds = 0.0
+        self.task = asyncio.create_task(self._tick())
+        await asyncio.sleep(0.01)
+        return self
+
+    async def _tick(self) -> None:
+        before = monotonic()
+        while True:
+            await asyncio.sleep(0.001)
+            now = monotonic()
+            self.seconds = max(self.seconds, now - before)
+            before = now
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.task.cancel()
+
+
+class SlowDisk(io.FileIO):
+    """A file on a disk that takes its time for each read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        sleep(0.4)
+        return super().read(size)
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Any]:
+    """A server in a process of its own: in a thread it would have its share of the gaps."""
+    with LocalServer.process() as server:
+        yield server
+
+
+@pytest.fixture
+def fifty(tmp_path: Path) -> Path:
+    path = tmp_path / "fifty.bin"
+    with path.open("wb") as file:
+        file.truncate(50 * MIB)
+    return path
+
+
+@pytest.mark.parametrize("how", ["path", "file", "bytes", "async file"])
+async def test_an_upload_does_not_block_the_loop(elsewhere: Any, fifty: Path, how: str) -> None:
+    """While 50 MiB are uploaded, the loop's other tasks get their turns."""
+    async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
+        await client.files.create(b"x")  # what is loaded on first use is
+        with fifty.open("rb") as file:
+            content: Any = {"path": fifty, "file": file, "bytes": bytes(50 * MIB)}.get(how)
+            content = await anyio.open_file(fifty, "rb") if content is None else content
+            async with LongestGap() as gap:
+                made = await client.files.create(content)
+            if how == "async file":
+                await content.aclose()
+    assert made.size == 50 * MIB
+    assert gap.seconds < 0.25
+
+
+async def test_a_slow_disk_does_not_block_the_loop(elsewhere: Any, path: Path) -> None:
+    """Files are read in threads: a disk that takes 0.4 s for a read stops nobody else."""
+    async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
+        await client.files.create(b"x")
+        with SlowDisk(path) as file:
+            async with LongestGap() as gap:
+                made = await client.files.create(file)
+        assert made.checksums.sha256 == sha256(DATA)
+    assert gap.seconds < 0.25
+
+
+async def test_an_upload_is_streamed(elsewhere: Any, fifty: Path) -> None:
+    """A large file is never in memory as a whole on its way in."""
+    async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
+        await client.files.create(b"x")
+        with peak_memory() as peak:
+            await client.files.create(fifty)
+    assert peak[0] < 16 * MIB
+
+
+async def test_a_download_is_streamed(tmp_path: Path) -> None:
+    """A large file is never in memory as a whole on its way out."""
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        head, _, _ = answer(200, b"", {"Content-Length": str(50 * MIB)}).partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        piece = bytes(MIB // 4)
+        for _ in range(200):
+            writer.write(piece)
+            await writer.drain()
+
+    async with RawServer(step) as server, server.client() as client:
+        response = await client.files.download(**SIGNED)
+        with peak_memory() as peak:
+            await response.save(tmp_path / "out.bin")
+    assert (tmp_path / "out.bin").stat().st_size == 50 * MIB
+    assert peak[0] < 16 * MIB
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """Measure how many bytes Python had at most, beside what it had before."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
