@@ -47,7 +47,7 @@ class RawServer:
         self.port = port
         self.requests: list[RawRequest] = []
         self.connections = 0
-        self._steps = list(steps)
+        self.steps = list(steps)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -72,7 +72,7 @@ class RawServer:
         return AsyncReplicate(bearer_token=TOKEN, base_url=f"{self.url}/v1", **options)
 
     def _next_step(self) -> Step | None:
-        return self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
+        return self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -89,7 +89,7 @@ class RawServer:
 
     async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            if self._steps[0] is None:
+            if self.steps[0] is None:
                 self._next_step()
                 return
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

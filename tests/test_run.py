@@ -1,0 +1,728 @@
+"""From inputs to outputs: run, wait, give up, and lists, with the asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+import anyio
+import pytest
+
+from replicate_async import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncReplicate,
+    InternalServerError,
+    ModelError,
+    NotFoundError,
+    PredictionCanceledError,
+    UnprocessableEntityError,
+    _waiting,
+)
+from replicate_async.testing import LocalServer
+from replicate_async.types import Model
+
+from .rawserver import RawServer, after, answer, close, prediction, record_pauses, stall
+
+pytestmark = pytest.mark.anyio
+
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+
+
+class Models:
+    """Models on a server, and what lets the slow one go on."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.go_on = asyncio.Event()
+        self.begun = 0
+
+        @server.model("owner/echo", version=VERSION)
+        async def echo(text: str = "nobody") -> str:
+            return f"hello {text}"
+
+        @server.model("owner/words")
+        async def words(text: str) -> AsyncIterator[str]:
+            for word in text.split():
+                yield word
+
+        @server.model("owner/broken")
+        async def broken() -> str:
+            print("about to fail")  # noqa: T201
+            raise ValueError("no luck today")
+
+        @server.model("owner/slow")
+        async def slow(text: str = "") -> str:
+            self.begun += 1
+            await self.go_on.wait()
+            return f"slow {text}"
+
+        @server.model("owner/starting", startup=3600)
+        async def starting() -> None:
+            pass
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalServer]:
+    async with LocalServer(page_size=3) as server:
+        yield server
+
+
+@pytest.fixture
+def hosted(server: LocalServer) -> Models:
+    return Models(server)
+
+
+@pytest.fixture
+async def client(server: LocalServer, hosted: Models) -> AsyncIterator[AsyncReplicate]:
+    async with client_of(server) as client:
+        yield client
+
+
+def client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
+    return AsyncReplicate(bearer_token=server.token, base_url=server.base_url, **options)
+
+
+def operations(server: LocalServer) -> list[str]:
+    return [request.operation for request in server.requests]
+
+
+def statuses(server: LocalServer) -> list[str]:
+    return [made.status for made in server.predictions.values()]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let time pass until something is so."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
+            await asyncio.sleep(0.002)
+
+
+async def cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(task), 10)
+
+
+# --- to the output ---
+
+
+@pytest.mark.parametrize(
+    ("ref", "operation"),
+    [
+        ("owner/echo", "models.predictions.create"),
+        (f"owner/echo:{VERSION}", "predictions.create"),
+        (VERSION, "predictions.create"),
+    ],
+)
+async def test_each_kind_of_reference_runs(server, client, ref, operation):
+    """A model by name, a version of it, and a bare version id are each run by one request that is held."""
+    assert await client.run(ref, input={"text": "Alice"}) == "hello Alice"
+    assert operations(server) == [operation]
+    (request,) = server.requests
+    assert request.headers["Prefer"] == "wait"
+    assert request.json() == {"input": {"text": "Alice"}, **({"version": VERSION} if ref != "owner/echo" else {})}
+
+
+async def test_what_get_returned_runs(client):
+    """A model or a version that was fetched can be run as it is."""
+    assert await client.run(await client.models.get("owner/echo"), input={"text": "A"}) == "hello A"
+    assert await client.run(await client.models.versions.get("owner", "echo", VERSION)) == "hello nobody"
+
+
+async def test_a_model_that_cannot_stand_in_a_path(client, server):
+    """A model object with a strange name doesn't call another operation."""
+    with pytest.raises(ValueError, match="name"):
+        await client.run(Model(owner="owner", name="../../predictions"))
+    assert operations(server) == []
+
+
+async def test_outputs_are_whatever_they_are(client):
+    """A list stays a list; nothing is joined or unpacked."""
+    assert await client.run("owner/words", input={"text": "a b c"}) == ["a", "b", "c"]
+
+
+async def test_many_at_once(server, client):
+    """Hundreds of runs under way at the same time each get their own output, and each is billed once."""
+    outputs = await asyncio.gather(*[client.run("owner/echo", input={"text": str(number)}) for number in range(300)])
+    assert outputs == [f"hello {number}" for number in range(300)]
+    assert len(server.predictions) == 300
+
+
+async def test_a_failed_prediction(client):
+    """A model's failure is an error with its words, and with the prediction that tells more."""
+    with pytest.raises(ModelError, match="failed: no luck today") as caught:
+        await client.run("owner/broken")
+    assert type(caught.value) is ModelError
+    assert caught.value.prediction.status == "failed"
+    assert "about to fail" in (caught.value.prediction.logs or "")
+
+
+@pytest.mark.parametrize(("ref", "status"), [("owner/slow", "canceled"), ("owner/starting", "aborted")])
+@pytest.mark.parametrize("wait", [True, False])
+async def test_a_prediction_that_others_cancel(server, client, ref, status, wait):
+    """A prediction that was canceled while it ran, or aborted before, is an error of its own class."""
+    task = asyncio.ensure_future(client.run(ref, wait=wait))
+    await until(lambda: statuses(server) == ["processing" if status == "canceled" else "starting"])
+    await client.predictions.cancel(next(iter(server.predictions)))
+    with pytest.raises(PredictionCanceledError, match=status) as caught:
+        await task
+    assert caught.value.prediction.status == status
+
+
+ENDED = {"completed_at": "2025-01-01T00:00:01Z"}
+
+
+@pytest.mark.parametrize("first", [201, 202])
+async def test_an_unknown_final_status(first):
+    """A status that this version doesn't know is final with a time of completion: the output is the output."""
+    ended = prediction(status="exploded", output=["pieces"], **ENDED)
+    if first == 201:
+        steps = [answer(201, ended)]
+    else:
+        steps = [answer(202, prediction(status="queued")), answer(200, prediction(status="new")), answer(200, ended)]
+    async with RawServer(*steps) as server, server.client() as client:
+        record_pauses(client)
+        assert await client.run("owner/name") == ["pieces"]
+        assert len(server.requests) == len(steps)
+
+
+async def test_an_unknown_final_status_with_an_error():
+    """An unknown final status that comes with an error is a failure."""
+    failed = prediction(status="exploded", error="boom", **ENDED)
+    async with RawServer(answer(201, failed)) as server, server.client() as client:
+        with pytest.raises(ModelError, match="exploded: boom"):
+            await client.run("owner/name")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"ref": "nonsense"},
+        {"ref": "owner/echo", "input": "text"},
+        {"ref": "owner/echo", "input": {"x": object()}},
+        {"ref": "owner/echo", "input": {"x": float("nan")}},
+        {"ref": "owner/echo", "wait": 61},
+        {"ref": "owner/echo", "wait": 0},
+        {"ref": "owner/echo", "cancel_after": 1},
+        {"ref": "owner/echo", "webhook_events_filter": ["done"]},
+        {"ref": "owner/echo", "timeout": 0},
+        {"ref": "owner/echo", "prompt": "x"},
+        {"ref": "owner/echo", "extra_headers": {"X": "a\n"}},
+    ],
+    ids=",".join,
+)
+async def test_bad_arguments_send_nothing(server, client, arguments):
+    """What is wrong is told before anything is billed."""
+    with pytest.raises((ValueError, TypeError)):
+        await client.run(**arguments)
+    assert server.requests == []
+
+
+async def test_inputs_that_the_model_refuses(server, client):
+    """What only the model can know to be wrong is the API's 422, with its words, and starts nothing."""
+    with pytest.raises(UnprocessableEntityError, match="text"):
+        await client.run("owner/echo", input={"text": ["Alice"]})
+    assert len(server.predictions) == 0
+
+
+async def test_arguments_are_sent(server, client):
+    """Everything that a create takes can be given to run, falsy values included."""
+    await client.run(
+        "owner/echo",
+        {},
+        wait=5,
+        stream=False,
+        webhook="https://example.com/hook",
+        webhook_events_filter=["completed"],
+        cancel_after="5m",
+        extra_headers={"X-Mine": "1"},
+        extra_body={"more": 1},
+    )
+    (request,) = server.requests
+    assert request.json() == {
+        "input": {},
+        "stream": False,
+        "webhook": "https://example.com/hook",
+        "webhook_events_filter": ["completed"],
+        "more": 1,
+    }
+    assert request.headers["Prefer"] == "wait=5"
+    assert request.headers["Cancel-After"] == "5m"
+    assert request.headers["X-Mine"] == "1"
+
+
+# --- waiting ---
+
+
+async def test_without_wait_it_is_polled(server, client, hosted):
+    """With ``wait=False`` the create is answered at once, and the prediction fetched until it has ended."""
+    pauses = record_pauses(client)
+    task = asyncio.ensure_future(client.run("owner/slow", input={"text": "x"}, wait=False))
+    await until(lambda: len(pauses) > 3)
+    hosted.go_on.set()
+    assert await task == "slow x"
+    assert "Prefer" not in server.requests[0].headers
+    assert operations(server) == ["models.predictions.create", *["predictions.get"] * len(pauses)]
+
+
+async def test_after_the_hold_it_is_polled():
+    """When the time of the hold is up the prediction is looked at once without a pause, then less and less often."""
+    async with LocalServer(hold=0.05) as server:
+        hosted = Models(server)
+        async with client_of(server) as client:
+            pauses = record_pauses(client)
+            task = asyncio.ensure_future(client.run("owner/slow", wait=1))
+            await until(lambda: len(pauses) > 1)
+            hosted.go_on.set()
+            assert await task == "slow "
+            assert len(server.requests) == 2 + len(pauses)
+
+
+async def test_what_ended_in_the_hold_may_still_say_processing():
+    """An answer that came at the last moment may be behind: one look, without a pause, shows the end."""
+    ended = prediction(status="succeeded", output="done", **ENDED)
+    steps = answer(201, prediction(status="processing", output="done")), answer(200, ended)
+    async with RawServer(*steps) as server, server.client() as client:
+        pauses = record_pauses(client)
+        assert await client.run("owner/name") == "done"
+        assert (len(server.requests), pauses) == (2, [])
+
+
+def test_pauses_grow_with_age():
+    """A prediction of seconds is noticed within a quarter of one, one of ten minutes is looked at some dozen times."""
+    pauses = [_waiting.pause(age) for age in range(1200)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (0.25, 10.0)
+    age, looks = 0.0, 0
+    while age < 600:
+        age += _waiting.pause(age)
+        looks += 1
+    assert looks < 100
+
+
+async def test_polls_carry_no_body(server, client, hosted):
+    """What is added to the create's body and query is not sent with the polls; headers and timeouts are."""
+    hosted.go_on.set()
+    record_pauses(client)
+    await client.run(
+        "owner/slow",
+        wait=False,
+        extra_body={"more": 1},
+        extra_query={"q": "1"},
+        extra_headers={"X-Mine": "1"},
+    )
+    create, *polls = server.requests
+    assert polls
+    assert create.json()["more"] == 1
+    for poll in polls:
+        assert (poll.body, poll.query_string, poll.headers["X-Mine"]) == (b"", "", "1")
+
+
+async def test_a_poll_that_fails_is_repeated():
+    """A gateway's hiccup during the wait costs a pause, not the prediction."""
+    ended = prediction(status="succeeded", output="done", **ENDED)
+    steps = answer(202, prediction()), answer(502), close, answer(429), answer(200, ended)
+    async with RawServer(*steps) as server, server.client(max_retries=3) as client:
+        record_pauses(client)
+        assert await client.run("owner/name", wait=False) == "done"
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [(answer(404), NotFoundError), (answer(500), InternalServerError), (stall, APITimeoutError)],
+    ids=["404", "500", "stall"],
+)
+async def test_a_poll_that_goes_on_failing_names_the_prediction(step, error):
+    """When the prediction can't be followed any more, the error says which one it was: it may still be billed."""
+    async with RawServer(answer(202, prediction(id="p123")), step) as server, server.client(timeout=0.1) as client:
+        record_pauses(client)
+        with pytest.raises(error, match="prediction p123") as caught:
+            await client.run("owner/name", wait=False)
+        assert caught.value.prediction_id == "p123"
+
+
+async def test_wait_takes_a_prediction_or_an_id(client, hosted):
+    """``predictions.wait`` waits for what exists, and returns it however it ended."""
+    hosted.go_on.set()
+    record_pauses(client)
+    made = await client.predictions.create(version=VERSION, input={"text": "Alice"})
+    assert (await client.predictions.wait(made)).output == "hello Alice"
+    assert (await client.predictions.wait(made.id)).output == "hello Alice"
+    failing = await client.models.predictions.create("owner/broken", input={})
+    assert (await client.predictions.wait(failing)).status == "failed"
+
+
+async def test_waiting_for_what_has_ended_costs_nothing(server, client):
+    """A prediction that is done is returned without a request."""
+    made = await client.models.predictions.create("owner/echo", input={}, prefer="wait")
+    before = len(server.requests)
+    assert await client.predictions.wait(made) is made
+    assert len(server.requests) == before
+
+
+async def test_wait_has_a_limit_that_cancels_nothing(server, client):
+    """When the time for waiting is up the prediction goes on, and the error has its id."""
+    made = await client.models.predictions.create("owner/slow", input={})
+    with pytest.raises(APITimeoutError, match=r"not done after 0\.05 s") as caught:
+        await client.predictions.wait(made, time_limit=0.05)
+    assert caught.value.prediction_id == made.id
+    assert statuses(server) == ["processing"]
+
+
+# --- giving up ---
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["held", "polled"])
+async def test_a_time_limit_cancels_the_prediction(server, client, wait):
+    """When the time limit has passed, the prediction is canceled, and the error has its id."""
+    with pytest.raises(APITimeoutError, match=r"not done after 0\.1 s, the time limit") as caught:
+        await client.run("owner/slow", wait=wait, time_limit=0.1)
+    assert statuses(server) == ["canceled"]
+    assert caught.value.prediction_id == next(iter(server.predictions))
+
+
+async def test_a_time_limit_may_leave_the_prediction_alone(server, client):
+    """With ``cancel_on_abort=False`` it goes on: the error's id is how to find it again."""
+    with pytest.raises(APITimeoutError) as caught:
+        await client.run("owner/slow", wait=False, time_limit=0.1, cancel_on_abort=False)
+    assert statuses(server) == ["processing"]
+    assert caught.value.prediction_id == next(iter(server.predictions))
+    assert "predictions.cancel" not in operations(server)
+
+
+async def test_a_time_limit_that_is_not_reached(client):
+    """A prediction that ends in time is not touched by its limit."""
+    assert await client.run("owner/echo", time_limit=10) == "hello nobody"
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["held", "polled"])
+async def test_a_cancelled_task_cancels_the_prediction(server, client, wait):
+    """Who stops waiting stops paying, whether the create is still held or the prediction is being polled."""
+    task = asyncio.ensure_future(client.run("owner/slow", wait=wait))
+    await until(lambda: statuses(server) == ["processing"])
+    if not wait:
+        await until(lambda: server.requests[0].status)
+        await asyncio.sleep(0.05)
+    await cancelled(task)
+    assert statuses(server) == ["canceled"]
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["held", "polled"])
+async def test_a_cancelled_task_may_leave_the_prediction_alone(server, client, hosted, wait):
+    """With ``cancel_on_abort=False`` nothing is sent when the task is cancelled."""
+    task = asyncio.ensure_future(client.run("owner/slow", wait=wait, cancel_on_abort=False))
+    await until(lambda: statuses(server) == ["processing"])
+    await asyncio.sleep(0.05)
+    await cancelled(task)
+    assert set(operations(server)) <= {"models.predictions.create", "predictions.get"}
+    hosted.go_on.set()
+    await until(lambda: statuses(server) == ["succeeded"])
+
+
+async def test_before_it_runs_a_prediction_is_aborted(server, client):
+    """Giving up a prediction that hasn't begun aborts it."""
+    with pytest.raises(APITimeoutError):
+        await client.run("owner/starting", time_limit=0.1)
+    assert statuses(server) == ["aborted"]
+
+
+@pytest.mark.parametrize("way", ["wait_for", "fail_after", "task group"])
+async def test_every_way_to_give_up(server, client, way):
+    """Timeouts of asyncio and anyio, and a sibling's failure in a task group, cancel the prediction like any other."""
+    if way == "wait_for":
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.run("owner/slow"), 0.1)
+    elif way == "fail_after":
+        with pytest.raises(TimeoutError), anyio.fail_after(0.1):
+            await client.run("owner/slow", wait=False)
+    else:
+
+        async def fail() -> None:
+            await until(lambda: statuses(server) == ["processing"])
+            raise KeyError("sibling")
+
+        with pytest.raises(BaseException) as caught:  # noqa: PT012 - a group, which Python 3.10 doesn't know
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.run, "owner/slow")
+                group.start_soon(fail)
+        assert [type(one) for one in caught.value.exceptions] == [KeyError]
+    assert statuses(server) == ["canceled"]
+
+
+async def test_being_cancelled_twice_cancels_the_prediction_all_the_same(server, client):
+    """An impatient caller who cancels again and again doesn't interrupt the request that stops the costs."""
+    task = asyncio.ensure_future(client.run("owner/slow"))
+    await until(lambda: statuses(server) == ["processing"])
+    for _ in range(5):
+        task.cancel()
+        await asyncio.sleep(0.001)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert statuses(server) == ["canceled"]
+
+
+async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted):
+    """Of two runs with the same input one is given up: the other gets its output, whichever way each waits."""
+    for first, second in ((True, True), (True, False), (False, True), (False, False)):
+        before = len(server.predictions)
+        given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
+        await until(lambda before=before: len(server.predictions) == before + 1)
+        wanted = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=second))
+        await until(lambda before=before: statuses(server)[before:] == ["processing"] * 2)
+        await asyncio.sleep(0.05)
+        await cancelled(given_up)
+        hosted.go_on.set()
+        assert await wanted == "slow same"
+        hosted.go_on.clear()
+        assert statuses(server)[before:].count("canceled") <= 1
+
+
+async def test_a_twin_of_another_client_is_left_alone(server, client, hosted):
+    """A client can't know what others have made: where two predictions could be the one, neither is canceled."""
+    async with client_of(server) as other:
+        wanted = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
+        await until(lambda: len(server.predictions) == 1)
+        given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}))
+        await until(lambda: statuses(server) == ["processing"] * 2)
+        await cancelled(given_up)
+        hosted.go_on.set()
+        assert await wanted == "slow same"
+
+
+async def test_an_older_prediction_is_left_alone(server, client, hosted):
+    """What was made earlier with the same input, and not by run, isn't taken for what was given up."""
+    async with client_of(server) as other:
+        earlier = await other.models.predictions.create("owner/slow", input={"text": "same"})
+        await until(lambda: statuses(server) == ["processing"])
+        server.predictions[earlier.id].created_at = datetime(2025, 1, 1, tzinfo=timezone.utc)
+        task = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}))
+        await until(lambda: statuses(server) == ["processing"] * 2)
+        await cancelled(task)
+        assert statuses(server) == ["processing", "canceled"]
+
+
+async def test_what_was_never_sent_is_not_looked_for(server, client, hosted):
+    """A run that is cancelled in the queue, or in the pause after a refusal, asks the server nothing."""
+    async with client_of(server, max_connections=1) as narrow:
+        first = asyncio.ensure_future(narrow.run("owner/slow", input={"text": "first"}))
+        await until(lambda: len(server.predictions) == 1)
+        queued = [asyncio.ensure_future(narrow.run("owner/slow", input={"text": "queued"})) for _ in range(10)]
+        await asyncio.sleep(0.01)
+        for task in queued:
+            await cancelled(task)
+        assert operations(server) == ["models.predictions.create"]
+        hosted.go_on.set()
+        assert await first == "slow first"
+    async with RawServer(answer(429, b"", {"Retry-After": "60"})) as refusing, refusing.client() as client:
+        task = asyncio.ensure_future(client.run("owner/name"))
+        await until(lambda: refusing.requests)
+        await asyncio.sleep(0.02)
+        await cancelled(task)
+        assert len(refusing.requests) == 1
+
+
+async def test_giving_up_does_not_queue(server, hosted):
+    """With all connections taken by held creates, the request that stops the costs gets through at once."""
+    async with client_of(server, max_connections=1) as client:
+        given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "first"}))
+        await until(lambda: len(server.predictions) == 1)
+        waiting = asyncio.ensure_future(client.run("owner/slow", input={"text": "second"}))
+        await asyncio.sleep(0.01)
+        started = time.monotonic()
+        await cancelled(given_up)
+        assert time.monotonic() - started < 3
+        await until(lambda: statuses(server) == ["canceled", "processing"])
+        hosted.go_on.set()
+        assert await waiting == "slow second"
+
+
+async def test_a_create_that_arrives_late_is_found():
+    """The create may arrive after the caller has gone: it is looked for more than once."""
+    late = prediction(id="late", created_at=datetime.now(timezone.utc).isoformat(), status="processing")
+    steps = (
+        stall,
+        answer(200, {"results": [], "next": None}),
+        answer(200, {"results": [late], "next": None}),
+        answer(200, {**late, "status": "canceled"}),
+    )
+    async with RawServer(*steps) as server, server.client() as client:
+        pauses = record_pauses(client)
+        task = asyncio.ensure_future(client.run("owner/name"))
+        await until(lambda: server.requests)
+        await cancelled(task)
+        assert [f"{request.method} {request.target}" for request in server.requests] == [
+            "POST /v1/models/owner/name/predictions",
+            "GET /v1/predictions",
+            "GET /v1/predictions",
+            "POST /v1/predictions/late/cancel",
+        ]
+        assert sum(pauses) < 2
+
+
+@pytest.mark.parametrize(
+    "step", [answer(500, {"detail": "overloaded"}), answer(404), close], ids=["500", "404", "close"]
+)
+async def test_giving_up_in_vain_is_logged(step, caplog):
+    """When the cancelling fails, the caller gets their cancellation, and the log a warning: it may cost money."""
+    async with RawServer(answer(202, prediction(id="p123")), step) as server, server.client(max_retries=0) as client:
+        sleeping = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            sleeping.set()
+            await asyncio.Event().wait()
+
+        client._transport.sleep = sleep
+        task = asyncio.ensure_future(client.run("owner/name", wait=False))
+        await sleeping.wait()
+        await cancelled(task)
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.name == "replicate_async"
+    assert "p123" in record.getMessage()
+
+
+async def test_giving_up_takes_no_longer_than_it_may(monkeypatch, caplog):
+    """A server that doesn't answer holds the cancellation up for some seconds at most; the log tells of it."""
+    monkeypatch.setattr(_waiting, "_GIVE_UP_WITHIN", 0.1)
+    async with RawServer(answer(202, prediction(id="p123")), stall) as server, server.client() as client:
+        task = asyncio.ensure_future(client.run("owner/name", wait=False))
+        await until(lambda: server.requests)
+        await asyncio.sleep(0.02)
+        started = time.monotonic()
+        await cancelled(task)
+        assert time.monotonic() - started < 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_a_timeout_of_the_create_names_no_prediction():
+    """A create that times out is not made again, and the error admits that it may have been carried out."""
+    async with RawServer(stall) as server, server.client(timeout=0.1) as client:
+        with pytest.raises(APITimeoutError) as caught:
+            await client.run("owner/name", wait=False)
+        assert caught.value.sent
+        creates = [request for request in server.requests if request.method == "POST"]
+        assert len(creates) == 1
+
+
+# --- lists ---
+
+
+@pytest.fixture
+async def ten(client: AsyncReplicate, server: LocalServer) -> list[str]:
+    """Give the outputs of ten predictions, newest first, on pages of three."""
+    outputs = [await client.run("owner/echo", input={"text": str(number)}) for number in range(10)]
+    server.requests.clear()
+    return outputs[::-1]
+
+
+async def test_one_page(server, client, ten):
+    """Awaiting a list fetches its first page, and nothing else."""
+    page = await client.predictions.list()
+    assert [made.output for made in page.results] == ten[:3]
+    assert page.has_next_page()
+    assert page.next is not None
+    assert page.previous is None
+    assert len(server.requests) == 1
+    assert repr(page) == "<AsyncPage of 3, more follow>"
+
+
+async def test_all_pages_lazily(server, client, ten):
+    """Iterating a list goes over all pages, each fetched when its first thing is asked for."""
+    seen = []
+    async for made in client.predictions.list():
+        seen.append(made.output)
+        assert len(server.requests) == (len(seen) + 2) // 3
+    assert seen == ten
+    assert len(server.requests) == 4
+
+
+async def test_stopping_early_fetches_no_more(server, client, ten):
+    """Who leaves the loop on the second page has fetched two."""
+    async for made in client.predictions.list():
+        if made.output == ten[4]:
+            break
+    assert len(server.requests) == 2
+
+
+async def test_page_by_page(server, client, ten):
+    """Pages know their neighbours; asking for one more than there are is an error."""
+    page = await client.predictions.list()
+    pages = [page]
+    while page.has_next_page():
+        page = await page.get_next_page()
+        pages.append(page)
+    assert [made.output for page in pages for made in page.results] == ten
+    assert [len(page.results) for page in pages] == [3, 3, 3, 1]
+    assert page.previous is not None
+    assert repr(page) == "<AsyncPage of 1>"
+    with pytest.raises(RuntimeError, match="last page"):
+        await page.get_next_page()
+    assert len(server.requests) == 4
+
+
+async def test_pages_can_be_iterated(client, ten):
+    """From any page on: its things and those of the pages that follow, or the pages themselves."""
+    second = await (await client.predictions.list()).get_next_page()
+    assert [made.output async for made in second] == ten[3:]
+    assert [len(page.results) async for page in second.iter_pages()] == [3, 3, 1]
+    assert [made.output async for made in second] == ten[3:]  # as often as one likes
+
+
+async def test_a_list_can_be_used_again(server, client, ten):
+    """A list is a description: awaiting or iterating it again asks the server again."""
+    listing = client.predictions.list()
+    assert server.requests == []
+    assert (await listing).results[0].output == ten[0]
+    await client.run("owner/echo", input={"text": "new"})
+    assert (await listing).results[0].output == "hello new"
+
+
+async def test_queries_are_not_repeated_on_later_pages(server, ten):
+    """The URL of a next page has the query already: nothing in it is sent twice."""
+    async with client_of(server, default_query={"d": "1"}) as client:
+        page = await client.predictions.list(source="web", extra_query={"e": "2"})
+        assert page.results == []
+        page = await client.predictions.list(extra_query={"e": "2"})
+        await page.get_next_page()
+    first, second = server.requests[1:]
+    assert (first.query["d"], first.query["e"]) == ("1", "2")
+    names = [pair.partition("=")[0] for pair in second.query_string.split("&")]
+    assert sorted(names) == ["cursor", "d", "e"]
+
+
+async def test_a_failing_page_ends_the_list():
+    """An error on the way through a list is raised where it happens, after what came before."""
+    async with RawServer(answer(404)) as server, server.client() as client:
+        first = answer(200, {"results": [prediction(id="one")], "next": f"{server.url}/v1/predictions?cursor=2"})
+        server.steps.insert(0, first)
+        seen = []
+
+        async def collect() -> None:
+            async for made in client.predictions.list():
+                seen.append(made.id)  # noqa: PERF401 - what came before the error counts
+
+        with pytest.raises(NotFoundError):
+            await collect()
+        assert seen == ["one"]
+
+
+async def test_a_slow_answer_is_not_an_end():
+    """A create whose answer takes a while is still awaited."""
+    ended = prediction(status="succeeded", output="done", **ENDED)
+    async with RawServer(after(0.1, answer(201, ended))) as server, server.client() as client:
+        assert await client.run("owner/name") == "done"
+
+
+async def test_errors_of_the_create_are_the_apis():
+    """A refused create is the contract's class, and no prediction is looked for."""
+    async with RawServer(answer(402, {"title": "Payment required", "detail": "add a card"})) as server:
+        async with server.client() as client:
+            with suppress(APIConnectionError), pytest.raises(APIStatusError, match="add a card"):
+                await client.run("owner/name")
+        assert len(server.requests) == 1
