@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Generator
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class _Call:
             self.task.cancel()
 
 
-def iterate(source: AsyncIterator[T]) -> Iterator[T]:
+def iterate(source: AsyncIterator[T]) -> Generator[T, None, None]:
     """Iterate an async iterator of the background loop.
 
     One task drives it from its first to its last item, so that timeouts and cancel scopes inside, which belong to

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _run
 from replicate_async._arguments import (
     CallOptions,
     QueryValue,
@@ -21,8 +21,12 @@ from replicate_async._arguments import (
     check_timeout,
     check_token,
     given,
+    prefer_of,
 )
 from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
+from replicate_async._inputs import FileEncodingStrategy
+from replicate_async._run import Job, as_model_ref, run
+from replicate_async._streaming import StreamEvent, stream
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async._wire import APIResponse, Request, low_level_request
@@ -219,6 +223,8 @@ class AsyncReplicate:
         wait: bool | int = True,
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
+        use_file_output: bool = True,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         stream: bool | UnsetType = UNSET,
         webhook: str | UnsetType = UNSET,
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
@@ -228,14 +234,18 @@ class AsyncReplicate:
         """Run a model and return its output.
 
         Args:
-            ref: ``owner/name`` (official models), ``owner/name:version``, a version id, or what ``models.get`` or
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
                 ``models.versions.get`` returned.
-            input: The model's inputs by name.
+            input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
+                files, bytes, and the file outputs of other runs.
             wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
                 to 60 seconds, or False. The output is awaited in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
                 limit, a cancelled task, or Ctrl-C.
+            use_file_output: Whether URLs in the output become file outputs.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -244,31 +254,90 @@ class AsyncReplicate:
             **options: Options of each request.
 
         Returns:
-            The model's output: whatever JSON it is.
+            The model's output: whatever JSON it is, with file outputs in the place of URLs.
 
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APITimeoutError: the time limit has passed, or a request took too long.
             APIError: a call failed. The error has the ``prediction_id`` where there is one.
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+            OSError: a file in the input can't be read.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        return await _run.run(
+        job = Job(
             self._transport,
-            ref,
+            as_model_ref(ref),
+            {} if input is UNSET else input,
             options,
-            input={} if input is UNSET else input,
-            wait=wait,
-            time_limit=time_limit,
-            cancel_on_abort=cancel_on_abort,
+            prefer=prefer_of(wait),
             stream=stream,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             cancel_after=cancel_after,
+            file_encoding_strategy=file_encoding_strategy,
+            cancel_on_abort=cancel_on_abort,
         )
+        return await run(job, time_limit=time_limit, use_file_output=use_file_output)
+
+    async def stream(
+        self,
+        ref: str | Model | ModelVersion,
+        input: Mapping[str, Any] | UnsetType = UNSET,
+        *,
+        cancel_on_abort: bool = True,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Run a model and yield its output as it is made.
+
+        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
+        looked at again and again instead.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            input: The model's inputs by name, with files as for ``run``.
+            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            file_encoding_strategy: How files in the input are sent, as for ``run``.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The events. Each is a text: the piece of the output, or empty for logs and the end.
+
+        Raises:
+            ModelError: the prediction failed; its ``prediction`` has the output so far.
+            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            APIError: a call failed.
+            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+        Source: https://replicate.com/docs/topics/predictions/streaming
+        """
+        job = Job(
+            self._transport,
+            as_model_ref(ref),
+            {} if input is UNSET else input,
+            options,
+            stream=True,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            cancel_after=cancel_after,
+            file_encoding_strategy=file_encoding_strategy,
+            cancel_on_abort=cancel_on_abort,
+        )
+        async with aclosing(stream(job)) as events:
+            async for event in events:
+                yield event
 
     async def search(
         self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_async import _wire
 from replicate_async._creates import Ledger
+from replicate_async._fileio import Uploads
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Pool:
         self.session: aiohttp.ClientSession | None = session
         self.closed: bool = False
         self.ledger: Ledger = Ledger()
+        self.uploads: Uploads = Uploads()
         self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 

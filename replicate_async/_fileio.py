@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import inspect
 import io
 import mimetypes
 import os
+import re
 import secrets
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -16,16 +19,20 @@ import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._wire import encode_json
+from replicate_async._wire import Request, encode_json
+from replicate_async.types import File
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
     from typing import BinaryIO, TypeAlias
 
     import aiohttp
 
+    from replicate_async._arguments import RequestOptions
 MAX_UPLOAD = 100 * 2**20
 _PIECE = 2**18
+_EXPIRY_MARGIN = timedelta(minutes=5)  # a file must outlive the time that its prediction waits in the queue
+_SLOWEST = 2**17  # bytes per second that an upload may fall to before it times out
 
 
 class AsyncBinaryFile(Protocol):
@@ -48,6 +55,7 @@ class Upload(msgspec.Struct):
     type: str
     size: int
     pieces: Callable[[], AsyncIterator[bytes]]
+    identity: tuple[object, ...] | None = None  # of a file on disk: what is unchanged needn't be sent again
 
 
 async def open_upload(
@@ -55,33 +63,37 @@ async def open_upload(
 ) -> Upload:
     """Look at what is to be uploaded; every problem with it shows here, before anything is sent."""
     if isinstance(content, tuple):
+        if len(content) not in {2, 3}:
+            raise TypeError("content as a tuple must be (name, content) or (name, content, type)")
         name, content, *rest = content
         filename = name if filename is UNSET else filename
         type = rest[0] if rest and type is UNSET else type
-    found, size, pieces = await _source(content)
-    name = found if filename is UNSET else filename
-    if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+    upload = await _look_at(content)
+    upload.name = upload.name if filename is UNSET else filename
+    if not isinstance(upload.name, str) or not upload.name:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError("filename must not be empty")
-    if len(name.encode()) > 255:
-        raise ValueError(f"filename={name[:40]!r}... must be at most 255 bytes long in UTF-8")
-    if size == 0:
-        raise ValueError(f"{name} is empty: there is nothing to upload")
-    if size > MAX_UPLOAD:
+    if len(upload.name.encode()) > 255:
+        raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
+    upload.type = (mimetypes.guess_type(upload.name)[0] or "application/octet-stream") if type is UNSET else type
+    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):
+        raise ValueError(f"type={upload.type!r} is not a MIME type such as 'image/png'")
+    if upload.size == 0:
+        raise ValueError(f"{upload.name} is empty: there is nothing to upload")
+    if upload.size > MAX_UPLOAD:
         raise ValueError(
-            f"{name} has {size:,} bytes, and uploads are limited to {MAX_UPLOAD:,}: host it elsewhere and pass its URL"
+            f"{upload.name} has {upload.size:,} bytes, and uploads are limited to {MAX_UPLOAD:,}: "
+            "host it elsewhere and pass its URL"
         )
-    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Upload(name, guessed if type is UNSET else type, size, pieces)
+    return upload
 
 
-async def _source(content: FileContent) -> tuple[str, int, Callable[[], AsyncIterator[bytes]]]:
-    """Return a file's name and size, and what reads it from its start."""
+async def _look_at(content: FileContent) -> Upload:
     if isinstance(content, (bytes, bytearray, memoryview)):
-        data = bytes(content)
-        return "upload", len(data), lambda: _reading(io.BytesIO(data), 0)
+        return _in_memory("upload", bytes(content))
     if isinstance(content, (str, os.PathLike)):
         path = Path(content)
-        return path.name, await anyio.to_thread.run_sync(_size_of, path), lambda: _reading_path(path)
+        status = await anyio.to_thread.run_sync(_status_of, path)
+        return Upload(path.name, "", status.st_size, lambda: _reading_path(path), _identity(status, 0))
     read = getattr(content, "read", None)
     if read is None:
         raise TypeError(f"content must be bytes, a path or a binary file, not {type(content).__name__}")
@@ -89,55 +101,61 @@ async def _source(content: FileContent) -> tuple[str, int, Callable[[], AsyncIte
     name = Path(file.name).name if isinstance(getattr(file, "name", None), str) else "upload"
     if getattr(file, "closed", False):
         raise ValueError(f"{name} is closed: pass an open file, or its path")
-    if inspect.iscoroutinefunction(read):
-        # Read here: its position and size may be coroutines, properties, or nothing at all.
-        data = cast("bytes", await file.read(MAX_UPLOAD + 1))
-        _check_binary(data, name)
-        return name, len(data), lambda: _reading(io.BytesIO(data), 0)
     if isinstance(file, io.TextIOBase):
         raise TypeError(f"{name} is open as text: open it in binary mode ('rb')")
+    if inspect.iscoroutinefunction(read):
+        # Read here: its position and size may be coroutines, properties, or nothing at all.
+        return _in_memory(name, await file.read(MAX_UPLOAD + 1))
     if not file.seekable():
-        data = await anyio.to_thread.run_sync(file.read, MAX_UPLOAD + 1)
-        _check_binary(data, name)
-        return name, len(data), lambda: _reading(io.BytesIO(data), 0)
+        return _in_memory(name, await anyio.to_thread.run_sync(file.read, MAX_UPLOAD + 1))
     start = cast("int", file.tell())
-    end = cast("int", file.seek(0, io.SEEK_END))
+    size = cast("int", file.seek(0, io.SEEK_END)) - start
     file.seek(start)
-    return name, end - start, lambda: _reading(file, start)
+    try:
+        identity = _identity(os.fstat(file.fileno()), start)
+    except (AttributeError, OSError):  # a file of Python's, not of the system's
+        identity = None
+    return Upload(name, "", size, lambda: _reading(file, start), identity)
 
 
-def _check_binary(data: object, name: str) -> None:
+def _in_memory(name: str, data: object) -> Upload:
     if not isinstance(data, bytes):
         raise TypeError(f"{name} is open as text: open it in binary mode ('rb')")
+    return Upload(name, "", len(data), lambda: _reading(io.BytesIO(data), 0))
 
 
-def _size_of(path: Path) -> int:
+def _status_of(path: Path) -> os.stat_result:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder can't be uploaded", str(path))
     with path.open("rb") as file:  # says so if it can't be read
-        return os.fstat(file.fileno()).st_size
+        return os.fstat(file.fileno())
 
 
-async def _reading(file: BinaryIO, start: int) -> AsyncIterator[bytes]:
+def _identity(status: os.stat_result, start: int) -> tuple[object, ...]:
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, start
+
+
+async def _reading(file: BinaryIO, start: int) -> AsyncGenerator[bytes, None]:
     await anyio.to_thread.run_sync(file.seek, start)
     while piece := await anyio.to_thread.run_sync(file.read, _PIECE):
         yield piece
 
 
-async def _reading_path(path: Path) -> AsyncIterator[bytes]:
+async def _reading_path(path: Path) -> AsyncGenerator[bytes, None]:
     with await anyio.to_thread.run_sync(path.open, "rb") as file:
         async for piece in _reading(cast("BinaryIO", file), 0):
             yield piece
 
 
-def upload_form(
+def upload_request(
     upload: Upload,
+    options: RequestOptions,
     *,
-    filename: str | UnsetType,
-    type: str | UnsetType,
-    metadata: Mapping[str, Any] | UnsetType,
-) -> Callable[[], aiohttp.FormData]:
-    """Return what makes the multipart body of an upload, anew for each attempt."""
+    filename: str | UnsetType = UNSET,
+    type: str | UnsetType = UNSET,
+    metadata: Mapping[str, Any] | UnsetType = UNSET,
+) -> Request[File]:
+    """Describe the call that uploads a file; its multipart body is made anew for each attempt."""
 
     def make() -> aiohttp.FormData:
         import aiohttp
@@ -158,7 +176,31 @@ def upload_form(
             form.add_field("metadata", encode_json(metadata).decode(), content_type="application/json")
         return form
 
-    return make
+    return Request("POST", "/files", File, options, content=make, hold=upload.size / _SLOWEST)
+
+
+class Uploads:
+    """The files that a client has uploaded and that have not expired: each is uploaded once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[str, datetime | None]] = {}
+        self._under_way: dict[tuple[object, ...], asyncio.Lock] = {}
+
+    async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
+        """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
+        here = (asyncio.get_running_loop(), *identity)
+        lock = self._under_way.setdefault(here, asyncio.Lock())
+        try:
+            async with lock:
+                url, expires_at = self._known.get(identity, ("", None))
+                if not url or (expires_at and expires_at - _EXPIRY_MARGIN < datetime.now(timezone.utc)):
+                    file = await upload()
+                    url = file.urls.get or ""
+                    self._known[identity] = url, file.expires_at
+                return url
+        finally:
+            if not lock.locked():
+                self._under_way.pop(here, None)
 
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:

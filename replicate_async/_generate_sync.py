@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from textwrap import indent
 
@@ -47,7 +48,7 @@ SOURCES = (
 )
 
 # Classes without a twin: awaiting a paginator gives a page, and pages are what blocking code sees.
-RENAMED = {"AsyncPaginator": "Page", "AsyncIterator": "Iterator", "AsyncIterable": "Iterable"}
+RENAMED = {"AsyncPaginator": "Page", "AsyncGenerator": "Generator"}
 SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
 NOT_FUNCTIONS = {"close", "copy", "is_closed", "with_options"}  # of the module
 
@@ -79,8 +80,8 @@ class Generator(Writer):
     def renamed(self, name: str) -> str:
         if name not in self.live:
             return name
-        if name in {"AsyncIterator", "AsyncIterable"}:
-            self.typing.add(("collections.abc", RENAMED[name]))
+        if name == "AsyncGenerator":
+            self.typing.add(("collections.abc", "Generator"))
         return RENAMED.get(name, name.removeprefix("Async"))
 
     def generate(self) -> str:
@@ -100,6 +101,10 @@ class Generator(Writer):
         )
 
     # --- names ---
+
+    def annotation(self, module: Module, node: ast.expr) -> str:
+        # A blocking generator has a third type: what it returns.
+        return re.sub(r"\bGenerator\[(.+), None\]", r"Generator[\1, None, None]", super().annotation(module, node))
 
     # --- classes ---
 

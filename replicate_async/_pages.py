@@ -10,7 +10,7 @@ from replicate_async._wire import Request
 from replicate_async.types import PageData
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Generator, Mapping
 
     from replicate_async._arguments import QueryValue, RequestOptions
     from replicate_async._transport import Transport
@@ -50,7 +50,7 @@ class AsyncPage(Generic[T]):
         following = msgspec.structs.replace(self._request, path=self.next, query=None, options=kept)
         return await AsyncPaginator(self._transport, following)
 
-    async def iter_pages(self) -> AsyncIterator[AsyncPage[T]]:
+    async def iter_pages(self) -> AsyncGenerator[AsyncPage[T], None]:
         """Yield this page and those that follow, each fetched when it is asked for."""
         page = self
         while True:
@@ -59,7 +59,7 @@ class AsyncPage(Generic[T]):
                 return
             page = await page.get_next_page()
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
         """Yield the things of this page and of those that follow."""
         async for page in self.iter_pages():
             for thing in page.results:
@@ -85,7 +85,7 @@ class AsyncPaginator(Generic[T]):
         """Fetch the first page."""
         return self._transport.call(self._request).__await__()
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
         """Yield the things of all pages; each page is fetched when it is reached."""
         async for thing in await self:
             yield thing

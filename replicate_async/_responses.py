@@ -16,7 +16,7 @@ from replicate_async._transport import Opened, Transport, connection_error
 from replicate_async._wire import APIResponse, Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from types import TracebackType
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class AsyncStreamedResponse(Generic[T]):
         """Whether the body was read to its end, or the answer left."""
         return self._left
 
-    async def iter_bytes(self, chunk_size: int = 65536) -> AsyncIterator[bytes]:
+    async def iter_bytes(self, chunk_size: int = 65536) -> AsyncGenerator[bytes, None]:
         """Yield the body in chunks as they arrive.
 
         Args:
@@ -76,7 +76,7 @@ class AsyncStreamedResponse(Generic[T]):
         finally:
             await self.close()
 
-    async def iter_text(self, chunk_size: int = 65536) -> AsyncIterator[str]:
+    async def iter_text(self, chunk_size: int = 65536) -> AsyncGenerator[str, None]:
         """Yield the body as text, in chunks as they arrive.
 
         Args:
@@ -92,7 +92,7 @@ class AsyncStreamedResponse(Generic[T]):
         if text := decoder.decode(b"", final=True):
             yield text
 
-    async def iter_lines(self) -> AsyncIterator[str]:
+    async def iter_lines(self) -> AsyncGenerator[str, None]:
         """Yield the body's lines, without their ends, as they arrive.
 
         Raises:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from replicate_async import _waiting
-from replicate_async._arguments import ModelRef, prefer_of
+from replicate_async._arguments import ModelRef
 from replicate_async._creates import find_lost
-from replicate_async.errors import APITimeoutError, ModelError, PredictionCanceledError
+from replicate_async._inputs import FileEncodingStrategy, encode_input
+from replicate_async._outputs import with_files
+from replicate_async.errors import APITimeoutError, ModelError, NotFoundError, PredictionCanceledError, ReplicateError
+from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions, prediction_request
 from replicate_async.types import Model, ModelVersion, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from msgspec import UnsetType
 
     from replicate_async._arguments import RequestOptions
     from replicate_async._transport import Transport
@@ -25,53 +27,100 @@ if TYPE_CHECKING:
     from replicate_async.types import WebhookEvent
 
 
-async def run(
-    transport: Transport,
-    ref: str | Model | ModelVersion,
-    options: RequestOptions,
-    *,
-    input: Mapping[str, Any],
-    wait: bool | int,
-    time_limit: float | None,
-    cancel_on_abort: bool,
-    stream: bool | UnsetType,
-    webhook: str | UnsetType,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType,
-    cancel_after: str | int | UnsetType,
-) -> Any:
-    """Create a prediction, wait until it has ended, return its output; see ``AsyncReplicate.run``."""
-    model = as_model_ref(ref)
-    request = prediction_request(
-        "/predictions" if model.version else f"/models/{model.owner}/{model.name}/predictions",
-        options,
-        version=model.version or UNSET,
-        input=input,
-        stream=stream,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-        prefer=prefer_of(wait),
-        cancel_after=cancel_after,
-    )
-    predictions = AsyncPredictions(transport)
+class Job(msgspec.Struct):
+    """A prediction that is to be created for somebody who waits for it."""
 
-    polling = _waiting.polling_options(options)
-
-    async def fetch(prediction_id: str) -> Prediction:
-        return await predictions.get(prediction_id, **polling)
-
-    started = transport.now()
+    transport: Transport
+    model: ModelRef
+    input: Mapping[str, Any]
+    options: RequestOptions
+    prefer: str | UnsetType = UNSET
+    stream: bool | UnsetType = UNSET
+    webhook: str | UnsetType = UNSET
+    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET
+    cancel_after: str | int | UnsetType = UNSET
+    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET
+    cancel_on_abort: bool = True
+    request: Request[Prediction] | None = None
     prediction: Prediction | None = None
+    started: float = 0.0
+
+    def check(self) -> Request[Prediction]:
+        """Describe the create; every bad argument shows here."""
+        return prediction_request(
+            "/predictions" if self.model.version else f"/models/{self.model.owner}/{self.model.name}/predictions",
+            self.options,
+            version=self.model.version or UNSET,
+            input=self.input,
+            stream=self.stream,
+            webhook=self.webhook,
+            webhook_events_filter=self.webhook_events_filter,
+            prefer=self.prefer,
+            cancel_after=self.cancel_after,
+        )
+
+    async def create(self) -> Prediction:
+        """Create the prediction, with the model's latest version where a community model is only named."""
+        self.check()
+        self.input = await encode_input(self.transport, self.input, self.file_encoding_strategy)
+        self.request = self.check()
+        self.started = self.transport.now()
+        try:
+            self.prediction = await self.transport.call(self.request)
+        except NotFoundError:
+            if self.model.version:
+                raise
+            # Only official models run by their name alone; of others, the latest version is meant.
+            model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
+            if model.latest_version is None:
+                raise
+            self.model = ModelRef(version=model.latest_version.id)
+            self.request = self.check()
+            self.prediction = await self.transport.call(self.request)
+        return self.prediction
+
+    async def finish(self) -> Prediction:
+        """Wait until the prediction has ended."""
+        prediction = self.prediction or await self.create()
+        held = self.request is not None and self.request.hold > 0
+        # What was held until its end may still say "processing": that is looked at again without a pause.
+        self.prediction = await _waiting.until_done(self.transport, prediction, self.fetch, look_now=held)
+        return self.prediction
+
+    async def fetch(self, prediction_id: str) -> Prediction:
+        """Look at the prediction."""
+        polling = _waiting.polling_options(self.options)
+        return await AsyncPredictions(self.transport).get(prediction_id, **polling)
+
+    async def abandon(self) -> None:
+        """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
+        if self.cancel_on_abort:
+            await _waiting.whatever_happens(self._give_up())
+
+    async def _give_up(self) -> None:
+        # A create that was interrupted may be on the server all the same, or be about to arrive there.
+        if self.prediction is None and self.request is not None and self.request.sent:
+            for pause in (0.0, 0.25, 0.5):
+                await self.transport.sleep(pause)
+                age = self.transport.now() - self.started
+                self.prediction = await find_lost(self.transport, self.request, age)
+                if self.prediction is not None:
+                    break
+        if self.prediction is not None and not self.prediction.done:
+            await self.transport.call(_waiting.cancel_request(self.prediction.id, urgent=True))
+
+
+async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
+    """Carry a job through and return its output; see ``AsyncReplicate.run``."""
     with anyio.move_on_after(time_limit):
         try:
-            prediction = await transport.call(request)
-            # What was held until its end may still say "processing": that is looked at again without a pause.
-            return output_of(await _waiting.until_done(transport, prediction, fetch, look_now=request.hold > 0))
+            output = output_of(await job.finish())
+            return with_files(job.transport, output) if use_file_output else output
         except anyio.get_cancelled_exc_class():
-            if cancel_on_abort:
-                await _waiting.whatever_happens(_abandon(transport, request, prediction, started))
+            await job.abandon()
             raise
     raise APITimeoutError(
-        f"not done after {time_limit} s, the time limit", prediction_id=prediction.id if prediction else None
+        f"not done after {time_limit} s, the time limit", prediction_id=job.prediction.id if job.prediction else None
     )
 
 
@@ -90,24 +139,15 @@ def output_of(prediction: Prediction) -> Any:
     Raises:
         PredictionCanceledError: it was canceled, or aborted before it ran.
         ModelError: it failed.
+        ReplicateError: it ended so long ago that its output was removed.
     """
     if prediction.status in {"canceled", "aborted"}:
         raise PredictionCanceledError(prediction)
     if prediction.status != "succeeded" and (prediction.status == "failed" or prediction.error is not None):
         raise ModelError(prediction)
+    if prediction.data_removed and prediction.output is None:
+        raise ReplicateError(
+            f"the output of prediction {prediction.id} was removed (data_removed): "
+            "the API keeps outputs for an hour after the prediction"
+        )
     return prediction.output
-
-
-async def _abandon(
-    transport: Transport, request: Request[Prediction], prediction: Prediction | None, started: float
-) -> None:
-    """Cancel what nobody waits for any more."""
-    # A create that was interrupted may be on the server all the same, or be about to arrive there.
-    if prediction is None and request.sent:
-        for pause in (0.0, 0.25, 0.5):
-            await transport.sleep(pause)
-            prediction = await find_lost(transport, request, transport.now() - started)
-            if prediction is not None:
-                break
-    if prediction is not None and not prediction.done:
-        await transport.call(_waiting.cancel_request(prediction.id, urgent=True))

@@ -71,7 +71,7 @@ from replicate_async.resources.webhooks import AsyncDefaultWebhook, AsyncWebhook
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
     from types import TracebackType
@@ -84,6 +84,8 @@ if TYPE_CHECKING:
 
     from replicate_async._arguments import CallOptions, QueryValue, RequestOptions
     from replicate_async._fileio import FileInput
+    from replicate_async._inputs import FileEncodingStrategy
+    from replicate_async._streaming import StreamEvent
     from replicate_async._wire import APIResponse
     from replicate_async.types import (
         Account,
@@ -144,7 +146,7 @@ class StreamedResponse(Generic[T]):
         """Whether the body was read to its end, or the answer left."""
         return self._async.is_closed
 
-    def iter_bytes(self, chunk_size: int = 65536) -> Iterator[bytes]:
+    def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
         """Yield the body in chunks as they arrive.
 
         Args:
@@ -155,7 +157,7 @@ class StreamedResponse(Generic[T]):
         """
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
-    def iter_text(self, chunk_size: int = 65536) -> Iterator[str]:
+    def iter_text(self, chunk_size: int = 65536) -> Generator[str, None, None]:
         """Yield the body as text, in chunks as they arrive.
 
         Args:
@@ -166,7 +168,7 @@ class StreamedResponse(Generic[T]):
         """
         return _bridge.iterate(self._async.iter_text(chunk_size))
 
-    def iter_lines(self) -> Iterator[str]:
+    def iter_lines(self) -> Generator[str, None, None]:
         """Yield the body's lines, without their ends, as they arrive.
 
         Raises:
@@ -290,7 +292,7 @@ class Page(Generic[T]):
         """
         return Page(_bridge.run(self._async.get_next_page()))
 
-    def iter_pages(self) -> Iterator[Page[T]]:
+    def iter_pages(self) -> Generator[Page[T], None, None]:
         """Yield this page and those that follow, each fetched when it is asked for."""
         page = self
         while True:
@@ -299,7 +301,7 @@ class Page(Generic[T]):
                 return
             page = page.get_next_page()
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Generator[T, None, None]:
         """Yield the things of this page and of those that follow."""
         for page in self.iter_pages():
             for thing in page.results:
@@ -2881,6 +2883,8 @@ class Replicate:
         wait: bool | int = True,
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
+        use_file_output: bool = True,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         stream: bool | UnsetType = UNSET,
         webhook: str | UnsetType = UNSET,
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
@@ -2890,14 +2894,18 @@ class Replicate:
         """Run a model and return its output.
 
         Args:
-            ref: ``owner/name`` (official models), ``owner/name:version``, a version id, or what ``models.get`` or
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
                 ``models.versions.get`` returned.
-            input: The model's inputs by name.
+            input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
+                files, bytes, and the file outputs of other runs.
             wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
                 to 60 seconds, or False. The output is awaited in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
                 limit, a cancelled task, or Ctrl-C.
+            use_file_output: Whether URLs in the output become file outputs.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -2906,15 +2914,16 @@ class Replicate:
             **options: Options of each request.
 
         Returns:
-            The model's output: whatever JSON it is.
+            The model's output: whatever JSON it is, with file outputs in the place of URLs.
 
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APITimeoutError: the time limit has passed, or a request took too long.
             APIError: a call failed. The error has the ``prediction_id`` where there is one.
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+            OSError: a file in the input can't be read.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -2925,7 +2934,63 @@ class Replicate:
                 wait=wait,
                 time_limit=time_limit,
                 cancel_on_abort=cancel_on_abort,
+                use_file_output=use_file_output,
+                file_encoding_strategy=file_encoding_strategy,
                 stream=stream,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+                cancel_after=cancel_after,
+                **options,
+            )
+        )
+
+    def stream(
+        self,
+        ref: str | Model | ModelVersion,
+        input: Mapping[str, Any] | UnsetType = UNSET,
+        *,
+        cancel_on_abort: bool = True,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Generator[StreamEvent, None, None]:
+        """Run a model and yield its output as it is made.
+
+        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
+        looked at again and again instead.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            input: The model's inputs by name, with files as for ``run``.
+            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            file_encoding_strategy: How files in the input are sent, as for ``run``.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The events. Each is a text: the piece of the output, or empty for logs and the end.
+
+        Raises:
+            ModelError: the prediction failed; its ``prediction`` has the output so far.
+            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            APIError: a call failed.
+            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+        Source: https://replicate.com/docs/topics/predictions/streaming
+        """
+        return _bridge.iterate(
+            self._async.stream(
+                ref,
+                input,
+                cancel_on_abort=cancel_on_abort,
+                file_encoding_strategy=file_encoding_strategy,
                 webhook=webhook,
                 webhook_events_filter=webhook_events_filter,
                 cancel_after=cancel_after,
@@ -3068,6 +3133,8 @@ def run(
     wait: bool | int = True,
     time_limit: float | None = None,
     cancel_on_abort: bool = True,
+    use_file_output: bool = True,
+    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
     stream: bool | UnsetType = UNSET,
     webhook: str | UnsetType = UNSET,
     webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
@@ -3077,14 +3144,18 @@ def run(
     """Run a model and return its output.
 
     Args:
-        ref: ``owner/name`` (official models), ``owner/name:version``, a version id, or what ``models.get`` or
+        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
             ``models.versions.get`` returned.
-        input: The model's inputs by name.
+        input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
+            files, bytes, and the file outputs of other runs.
         wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
             to 60 seconds, or False. The output is awaited in any case.
         time_limit: After how many seconds to give the prediction up. None: never.
         cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
             limit, a cancelled task, or Ctrl-C.
+        use_file_output: Whether URLs in the output become file outputs.
+        file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+            uploaded before. Otherwise those above 256 kB are uploaded.
         stream: Ask for a stream of the output; models that can stream do so without being asked.
         webhook: The URL that is told of the prediction's progress.
         webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -3093,15 +3164,16 @@ def run(
         **options: Options of each request.
 
     Returns:
-        The model's output: whatever JSON it is.
+        The model's output: whatever JSON it is, with file outputs in the place of URLs.
 
     Raises:
         ModelError: the prediction failed.
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         APITimeoutError: the time limit has passed, or a request took too long.
         APIError: a call failed. The error has the ``prediction_id`` where there is one.
-        TypeError: ``input`` is not a mapping, or holds what JSON can't express.
+        TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
         ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+        OSError: a file in the input can't be read.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -3111,7 +3183,61 @@ def run(
         wait=wait,
         time_limit=time_limit,
         cancel_on_abort=cancel_on_abort,
+        use_file_output=use_file_output,
+        file_encoding_strategy=file_encoding_strategy,
         stream=stream,
+        webhook=webhook,
+        webhook_events_filter=webhook_events_filter,
+        cancel_after=cancel_after,
+        **options,
+    )
+
+
+def stream(
+    ref: str | Model | ModelVersion,
+    input: Mapping[str, Any] | UnsetType = UNSET,
+    *,
+    cancel_on_abort: bool = True,
+    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+    webhook: str | UnsetType = UNSET,
+    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+    cancel_after: str | int | UnsetType = UNSET,
+    **options: Unpack[RequestOptions],
+) -> Generator[StreamEvent, None, None]:
+    """Run a model and yield its output as it is made.
+
+    A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
+    looked at again and again instead.
+
+    Args:
+        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+            ``models.versions.get`` returned.
+        input: The model's inputs by name, with files as for ``run``.
+        cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+        file_encoding_strategy: How files in the input are sent, as for ``run``.
+        webhook: The URL that is told of the prediction's progress.
+        webhook_events_filter: Which events the webhook gets; all, unless given.
+        cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+            ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+        **options: Options of each request.
+
+    Returns:
+        The events. Each is a text: the piece of the output, or empty for logs and the end.
+
+    Raises:
+        ModelError: the prediction failed; its ``prediction`` has the output so far.
+        PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+        APIError: a call failed.
+        TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
+        ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+    Source: https://replicate.com/docs/topics/predictions/streaming
+    """
+    return default_client().stream(
+        ref,
+        input,
+        cancel_on_abort=cancel_on_abort,
+        file_encoding_strategy=file_encoding_strategy,
         webhook=webhook,
         webhook_events_filter=webhook_events_filter,
         cancel_after=cancel_after,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, UnsetType
 
 from replicate_async._arguments import RequestOptions, check_mapping, given, path
-from replicate_async._fileio import open_upload, upload_form
+from replicate_async._fileio import open_upload, upload_request
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._responses import AsyncStreamedResponse
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from replicate_async._fileio import FileInput
-
-_SLOWEST = 2**17  # bytes per second that an upload may fall to before it times out
 
 
 class AsyncFiles(AsyncResource):
@@ -86,9 +84,8 @@ class AsyncFiles(AsyncResource):
         if metadata is not UNSET:
             check_mapping("metadata", metadata)
         upload = await open_upload(content, filename=filename, type=type)
-        body = upload_form(upload, filename=filename, type=type, metadata=metadata)
         return await self._transport.call(
-            Request("POST", "/files", File, options, content=body, hold=upload.size / _SLOWEST)
+            upload_request(upload, options, filename=filename, type=type, metadata=metadata)
         )
 
     async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:

@@ -1,0 +1,218 @@
+"""A model's outputs: files among them can be read, saved and shown."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mimetypes
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+import anyio.to_thread
+
+from replicate_async import errors
+from replicate_async._connections import Pool
+from replicate_async._fileio import save
+from replicate_async._responses import AsyncStreamedResponse
+from replicate_async._transport import Settings, Transport
+from replicate_async._wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+_WHOLE_URL = re.compile(r"https?://[^\s/]+\.?[^\s]*|data:[\w.+-]+/[\w.+-]+[^\s,]*,\S*")
+_GONE = frozenset({403, 404, 410})
+
+
+class AsyncFileOutput:
+    """A file that a model made. Reading it fetches it, an hour after the prediction at the latest.
+
+    ``url`` is where it is; passed to another model, it goes there by its URL. It can be pickled (the token stays
+    behind), and read after the client is closed.
+    """
+
+    def __init__(self, url: str, transport: Transport | None = None) -> None:
+        self.url: str = url
+        self._transport = transport
+        self._content_type: str | None = None
+        self._size: int | None = None
+
+    @property
+    def content_type(self) -> str | None:
+        """The MIME type: what the URL suggests, or once it was read, what the server said."""
+        if self.url.startswith("data:"):
+            return self.url[5:].partition(",")[0].partition(";")[0] or "text/plain"
+        return self._content_type or mimetypes.guess_type(urlsplit(self.url).path)[0]
+
+    @property
+    def size(self) -> int | None:
+        """The number of bytes, as far as it is known."""
+        return len(_decode_data(self.url)) if self.url.startswith("data:") else self._size
+
+    async def read(self) -> bytes:
+        """Return the content.
+
+        Raises:
+            NotFoundError: it is gone; files are deleted an hour after their prediction.
+            APIError: it couldn't be fetched.
+        """
+        return b"".join([piece async for piece in self.iter_bytes()])
+
+    async def iter_bytes(self, chunk_size: int = 65536) -> AsyncGenerator[bytes, None]:
+        """Yield the content in pieces as they arrive.
+
+        Args:
+            chunk_size: The most bytes that a piece has.
+
+        Raises:
+            NotFoundError: it is gone; files are deleted an hour after their prediction.
+            APIError: it couldn't be fetched.
+        """
+        if self.url.startswith("data:"):
+            content = _decode_data(self.url)
+            for start in range(0, len(content), chunk_size):
+                yield content[start : start + chunk_size]
+            return
+        transport, own = self._transport, None
+        if transport is None or transport.pool.closed:
+            own = Pool(None, 1)
+            settings = Settings(base_url="https://api.replicate.com/v1") if transport is None else transport.settings
+            transport = Transport(settings, own)
+        try:
+            async for piece in self._fetch(transport, chunk_size):
+                yield piece
+        finally:
+            if own is not None:
+                await own.close()
+
+    async def _fetch(self, transport: Transport, chunk_size: int) -> AsyncGenerator[bytes, None]:
+        request = Request[bytes]("GET", self.url, bytes, {}, headers={"Accept": "*/*"})
+        try:
+            response = AsyncStreamedResponse(await transport.open(request))
+        except errors.APIStatusError as error:
+            if error.status_code in _GONE:
+                gone = f"the file is gone: outputs are deleted an hour after their prediction ({error.args[0]})"
+                error.args = (gone,)
+            raise
+        self._content_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None
+        length = response.headers.get("Content-Length", "")
+        self._size = int(length) if length.isdecimal() else None
+        try:
+            async for piece in response.iter_bytes(chunk_size):
+                yield piece
+        finally:
+            await response.close()
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """Yield the content in pieces as they arrive."""
+        async for piece in self.iter_bytes():
+            yield piece
+
+    async def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the content to disk as it arrives. An incomplete file never has the name.
+
+        Args:
+            path: The file to write, or a folder; there it gets the name that its URL has. One that exists is
+                replaced.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            NotFoundError: it is gone; files are deleted an hour after their prediction.
+            APIError: it couldn't be fetched.
+            OSError: the file can't be written.
+        """
+        target = Path(path)
+        pieces = self.iter_bytes()
+        if not await anyio.to_thread.run_sync(target.is_dir):
+            return await save(pieces, target)
+        first = await anext(pieces, b"")  # with the answer comes the content type, which may decide the suffix
+
+        async def whole() -> AsyncGenerator[bytes, None]:
+            yield first
+            async for piece in pieces:
+                yield piece
+
+        return await save(whole(), target / self._name())
+
+    def _name(self) -> str:
+        """Return a file name that can't lead out of its folder."""
+        last = "" if self.url.startswith("data:") else unquote(urlsplit(self.url).path).rpartition("/")[2]
+        # Whatever the server calls it: no separators, no leading dots, nothing that a shell or a terminal minds.
+        name = re.sub(r"[^\w.+-]", "_", last).lstrip(".")[-200:] or "output"
+        if not Path(name).suffix and self.content_type:
+            name += mimetypes.guess_extension(self.content_type) or ""
+        return name
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        shown = self.url if len(self.url) <= 100 else f"{self.url[:60]}...{self.url[-10:]}"
+        known = "".join(f", {fact}" for fact in (self.content_type, self.size and f"{self.size:,} bytes") if fact)
+        return f"<{type(self).__name__} {shown}{known}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncFileOutput) and self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __reduce__(self) -> tuple[type[AsyncFileOutput], tuple[str]]:
+        return AsyncFileOutput, (self.url,)
+
+
+async def cached(output: AsyncFileOutput) -> str:
+    """Return the path of a file's copy on this machine, fetched once."""
+    folder = await anyio.to_thread.run_sync(_cache_folder)
+    # One folder for each URL: two outputs may have the same name.
+    target = folder / hashlib.sha256(output.url.encode()).hexdigest()[:32]
+    await anyio.to_thread.run_sync(lambda: target.mkdir(mode=0o700, exist_ok=True))
+    for known in await anyio.to_thread.run_sync(lambda: list(target.glob("[!.]*"))):
+        return str(known)
+    return str(await output.save(target))
+
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _cache_folder() -> Path:
+    """Return a private folder that goes with the process."""
+    global _folder
+    if _folder is None:
+        _folder = tempfile.TemporaryDirectory(prefix="replicate-async-")
+    return Path(_folder.name)
+
+
+def _decode_data(url: str) -> bytes:
+    head, _, payload = url.partition(",")
+    if not head.endswith(";base64"):
+        return unquote_to_bytes(payload)
+    try:
+        return base64.b64decode(unquote(payload), validate=True)
+    except binascii.Error as error:
+        raise errors.APIResponseValidationError(f"the output is a malformed data URI: {error}") from error
+
+
+def with_files(transport: Transport, value: Any) -> Any:
+    """Return an output with its files as files: every text that is a URL from its beginning to its end."""
+    if isinstance(value, str):
+        return AsyncFileOutput(value, transport) if is_file_url(value, transport) else value
+    if isinstance(value, list):
+        return [with_files(transport, one) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]
+    if isinstance(value, dict):
+        return {key: with_files(transport, one) for key, one in cast("dict[str, Any]", value).items()}
+    return value
+
+
+def is_file_url(text: str, transport: Transport) -> bool:
+    """Return whether a text is the URL of a file: https, or http where the API itself is on http."""
+    if not text.startswith(("https://", "http://", "data:")) or not _WHOLE_URL.fullmatch(text):
+        return False
+    return not text.startswith("http://") or transport.settings.base_url.startswith("http://")

@@ -1,0 +1,192 @@
+"""Following a prediction's output while it is made."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import msgspec
+
+from replicate_async import _waiting
+from replicate_async._responses import AsyncStreamedResponse
+from replicate_async._run import output_of
+from replicate_async._sse import EventParser, RawEvent
+from replicate_async._wire import Request
+from replicate_async.errors import APIConnectionError, APIStatusError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from typing_extensions import Self
+
+    from replicate_async._run import Job
+    from replicate_async._transport import Transport
+    from replicate_async.types import Prediction
+
+logger = logging.getLogger("replicate_async")
+
+_SILENCE = 45.0  # seconds without a byte; the API itself ends an idle stream after 30
+_TRIES = 2  # connections in a row that bring nothing new, before polling takes over
+_POLL_AT_MOST = 1.0  # seconds between two looks at a prediction that somebody reads along
+
+
+class StreamEvent(str):  # noqa: SLOT000 - its attributes are few, and pickle wants a dict
+    """A piece of a prediction's output as it is made, as text; ``event`` tells what else it may be.
+
+    ``event`` is ``output``, ``logs`` or ``done``, ``data`` what came with it, ``id`` the server's name for it. As a
+    text it is the output's piece, and empty for other events: printing or joining all of them gives the output.
+    """
+
+    event: str
+    data: str
+    id: str | None
+
+    def __new__(cls, event: str, data: str, id: str | None = None) -> Self:
+        """Make an event."""
+        made = super().__new__(cls, data if event == "output" else "")
+        made.event = event
+        made.data = data
+        made.id = id
+        return made
+
+    def __getnewargs__(self) -> tuple[str, str, str | None]:  # type: ignore[override]  # pickle asks for these
+        return self.event, self.data, self.id
+
+    def __repr__(self) -> str:
+        return f"StreamEvent(event={self.event!r}, data={self.data!r}, id={self.id!r})"
+
+
+class _Reader:
+    """What was read of a prediction so far, and what that leaves to be read."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.logs = ""
+        self.last_id: str | None = None
+        self._seen: set[str] = set()
+
+    def event(self, raw: RawEvent) -> StreamEvent | None:
+        """Take an event from the stream; None if it came before, or is of no known kind."""
+        if raw.id is not None:
+            if raw.id in self._seen:
+                return None
+            self._seen.add(raw.id)
+            self.last_id = raw.id
+        if raw.event == "output":
+            self.pieces.append(raw.data)
+        elif raw.event == "logs":
+            self.logs += raw.data
+        else:
+            return None
+        return StreamEvent(raw.event, raw.data, raw.id)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a new connection can go on where the last one ended."""
+        return self.last_id is not None or not self.pieces
+
+    def missing(self, prediction: Prediction) -> list[StreamEvent]:
+        """Return what a prediction has beyond what was read."""
+        found: list[StreamEvent] = []
+        logs = prediction.logs or ""
+        if len(logs) > len(self.logs) and logs.startswith(self.logs):
+            found.append(StreamEvent("logs", logs[len(self.logs) :]))
+            self.logs = logs
+        for piece in self._rest(prediction):
+            self.pieces.append(piece)
+            found.append(StreamEvent("output", piece))
+        return found
+
+    def _rest(self, prediction: Prediction) -> list[str]:
+        output = prediction.output
+        if isinstance(output, list):
+            items = [_text(item) for item in cast("list[Any]", output)]  # type: ignore[redundant-cast]
+            if items[: len(self.pieces)] == self.pieces:
+                return items[len(self.pieces) :]
+            read, whole = "".join(self.pieces), "".join(items)
+            return [whole[len(read) :]] if whole.startswith(read) and whole != read else items[len(self.pieces) :]
+        # Anything else comes in one piece, at the end.
+        return [_text(output)] if output is not None and prediction.done and not self.pieces else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
+    """Yield a job's events as they come; leaving early gives the prediction up."""
+    try:
+        prediction = job.prediction or await job.create()
+        async with aclosing(_follow(job, prediction)) as events:
+            async for event in events:
+                yield event
+    except (GeneratorExit, anyio.get_cancelled_exc_class()):
+        await job.abandon()
+        raise
+
+
+async def _follow(job: Job, prediction: Prediction) -> AsyncGenerator[StreamEvent, None]:
+    reader = _Reader()
+    fruitless = 0
+    while prediction.urls.stream and reader.resumable and fruitless < _TRIES:
+        fruitless += 1
+        try:
+            async with aclosing(_connection(job.transport, prediction.urls.stream, reader.last_id)) as events:
+                async for raw in events:
+                    if raw.event == "done":
+                        await _check_end(job, prediction, raw, reader)
+                        yield StreamEvent("done", raw.data, raw.id)
+                        return
+                    if event := reader.event(raw):
+                        fruitless = 0
+                        yield event
+        except (APIConnectionError, APIStatusError) as error:
+            logger.info("the stream of prediction %s broke: %s", prediction.id, error)
+    async with aclosing(_poll(job, prediction, reader)) as rest:
+        async for event in rest:
+            yield event
+
+
+async def _connection(transport: Transport, url: str, last_id: str | None) -> AsyncGenerator[RawEvent, None]:
+    """Yield the events of one connection, until it ends or breaks."""
+    import aiohttp
+
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if last_id is not None:
+        headers["Last-Event-ID"] = last_id
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE)
+    opened = await transport.open(Request[bytes]("GET", url, bytes, {"timeout": timeout}, headers=headers))
+    parser = EventParser()
+    async with aclosing(AsyncStreamedResponse(opened).iter_bytes()) as pieces:
+        async for piece in pieces:
+            for event in parser.feed(piece):
+                yield event
+
+
+async def _check_end(job: Job, prediction: Prediction, done: RawEvent, reader: _Reader) -> None:
+    """Raise what the stream's end stands for, unless all went well."""
+    try:
+        reason = msgspec.json.decode(done.data or "{}", type=dict[str, Any]).get("reason")
+    except msgspec.MsgspecError:
+        reason = None
+    if reason is not None:
+        ended = await _waiting.until_done(job.transport, prediction, job.fetch, look_now=True)
+        if ended.output is None:
+            ended.output = reader.pieces
+        output_of(ended)
+
+
+async def _poll(job: Job, prediction: Prediction, reader: _Reader) -> AsyncGenerator[StreamEvent, None]:
+    """Yield what is missing by looking at the prediction itself."""
+    started = job.transport.now()
+    while True:
+        for event in reader.missing(prediction):
+            yield event
+        if prediction.done:
+            output_of(prediction)
+            yield StreamEvent("done", "{}")
+            return
+        await job.transport.sleep(min(_waiting.pause(job.transport.now() - started), _POLL_AT_MOST))
+        prediction = await job.fetch(prediction.id)
