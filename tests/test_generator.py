@@ -1,0 +1,694 @@
+"""The generator of the blocking client: what it makes of small sources, what it refuses, and what it has made."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+import typing
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any
+
+import pytest
+
+import replicate_async
+from replicate_async import _generate_sync, _sync, _views
+from replicate_async._generate_source import Module, NotUnderstoodError, layout
+from replicate_async._generate_sync import SOURCES, Generator
+from replicate_async._generate_views import Views
+
+PACKAGE = Path(replicate_async.__file__).parent
+
+HEAD = """
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from functools import cached_property
+from typing import Any, Generic, TypeVar, overload
+
+from typing_extensions import Self
+
+from replicate_async._pages import AsyncPaginator
+from replicate_async.types import Prediction
+
+T = TypeVar("T")
+LIMIT = 60
+
+
+"""
+
+
+def module(body: str) -> Module:
+    """Return a source with the usual head."""
+    return Module("resources/things.py", HEAD + dedent(body).lstrip("\n"))
+
+
+OTHER = """
+class AsyncOther:
+    async def get(self) -> Prediction:
+        return 1
+"""
+
+
+def generated(body: str) -> str:
+    """Return what is generated from a source and another one; it is Python at least."""
+    text = Generator([module(body), Module("other.py", HEAD + OTHER)]).generate()
+    compile(text, "generated", "exec")
+    return text
+
+
+def twins(body: str) -> str:
+    """Return the classes that are generated from a source."""
+    text = generated(body)
+    return text[re.search(r"^class ", text, re.MULTILINE).start() : text.index("\n\nclass Other:")]
+
+
+def method(member: str) -> str:
+    """Return the twin of one method of a class."""
+    text = twins("class AsyncThings:\n" + indent(dedent(member).strip("\n"), "    ") + "\n")
+    return dedent(text.partition("self._async = twin\n")[2]).strip("\n") + "\n"
+
+
+def expect(text: str) -> str:
+    """Return an expected text without its indent."""
+    return dedent(text).strip("\n") + "\n"
+
+
+# --- small sources ---
+
+
+def test_a_class_and_its_coroutine():
+    """A coroutine becomes one call through the bridge, with signature, defaults and docstring as they were."""
+    source = '''
+    class AsyncThings:
+        """Things."""
+
+        async def get(self, thing_id: str, *, limit: int = LIMIT, **options: Any) -> Prediction:
+            """Fetch a thing.
+
+            Args:
+                thing_id: Which.
+            """
+            return await self._transport.call(thing_id, limit, options)
+    '''
+    assert twins(source) == expect('''
+    class Things:
+        """Things."""
+
+        def __init__(self, twin: AsyncThings) -> None:
+            self._async = twin
+
+        def get(self, thing_id: str, *, limit: int = LIMIT, **options: Any) -> Prediction:
+            """Fetch a thing.
+
+            Args:
+                thing_id: Which.
+            """
+            return _bridge.run(self._async.get(thing_id, limit=limit, **options))
+    ''')
+
+
+def test_imports_follow_from_what_is_used():
+    """Defaults are imported at run time, annotations for type checkers only, and nothing else at all."""
+    text = generated("""
+    class AsyncThings:
+        async def get(self, *, limit: int = LIMIT, **options: Mapping[str, Any]) -> Prediction:
+            return 1
+    """)
+    runtime, _, typing_only = text.partition("if TYPE_CHECKING:\n")
+    assert "from replicate_async.resources.things import LIMIT, AsyncThings\n" in runtime
+    assert "    from collections.abc import Mapping\n" in typing_only
+    assert "    from replicate_async.types import Prediction\n" in typing_only
+    assert "TypeVar" not in text
+    assert "cached_property" not in text
+
+
+@pytest.mark.parametrize(
+    ("source", "twin"),
+    [
+        (
+            "async def delete(self) -> None:\n    await x()",
+            "def delete(self) -> None:\n    _bridge.run(self._async.delete())",
+        ),
+        (
+            "def is_closed(self) -> bool:\n    return True",
+            "def is_closed(self) -> bool:\n    return self._async.is_closed()",
+        ),
+        (
+            "def list(self, **options: Any) -> AsyncPaginator[Prediction]:\n    return x",
+            """def list(self, **options: Any) -> Page[Prediction]:
+    return Page(_bridge.run(self._async.list(**options)))""",
+        ),
+        (
+            "async def other(self) -> AsyncThings:\n    return self",
+            "def other(self) -> Things:\n    return Things(_bridge.run(self._async.other()))",
+        ),
+        (
+            "@cached_property\ndef parts(self) -> AsyncThings:\n    return self",
+            "@cached_property\ndef parts(self) -> Things:\n    return Things(self._async.parts)",
+        ),
+        (
+            "@property\ndef size(self) -> int:\n    return 1",
+            "@property\ndef size(self) -> int:\n    return self._async.size",
+        ),
+        (
+            "async def __aenter__(self) -> Self:\n    return self",
+            "def __enter__(self) -> Self:\n    _bridge.run(self._async.__aenter__())\n    return self",
+        ),
+        (
+            "async def __aexit__(self, *, error: object) -> None:\n    return None",
+            "def __exit__(self, *, error: object) -> None:\n    _bridge.run(self._async.__aexit__(error=error))",
+        ),
+        (
+            "def copied(self) -> Self:\n    return self",
+            """def copied(self) -> Self:
+    made = object.__new__(type(self))
+    made._async = self._async.copied()
+    return made""",
+        ),
+        (
+            'def __repr__(self) -> str:\n    return "x"',
+            'def __repr__(self) -> str:\n    return repr(self._async).replace("Async", "", 1)',
+        ),
+        (
+            "def _private(self) -> int:\n    return 1",
+            "",
+        ),
+    ],
+)
+def test_methods(source, twin):
+    """Each kind of member has its twin; what is live stays live; what is private stays away."""
+    assert method(source) == f"{twin}\n"
+
+
+def test_another_name_of_a_method():
+    """An alias stays one."""
+    twin = method("async def get(self) -> int:\n    return 1\n\nfetch = get\n")
+    assert twin.endswith("\nfetch = get\n")
+
+
+def test_overloads():
+    """Overloads are copied, each with its own annotations; what stands behind them is for nobody's eyes."""
+    twin = method("""
+    @overload
+    async def get(self, *, one: int) -> int: ...
+
+    @overload
+    async def get(self, *, two: str) -> str: ...
+
+    async def get(self, **all_of_them: Any) -> Any:
+        return 1
+    """)
+    assert twin == expect("""
+    @overload
+    def get(self, *, one: int) -> int: ...
+
+    @overload
+    def get(self, *, two: str) -> str: ...
+
+    def get(self, **all_of_them: Any) -> Any:
+        return _bridge.run(self._async.get(**all_of_them))
+    """)
+
+
+def test_public_attributes_are_read_through():
+    """What the constructor makes public is a property of the twin; the rest of the constructor isn't copied."""
+    text = twins("""
+    class AsyncThings(Generic[T]):
+        "Things."
+
+        def __init__(self, data: Any) -> None:
+            self._hidden: int = 5
+            self.results: list[T] = data
+    """)
+    assert text == expect('''
+    class Things(Generic[T]):
+        """Things."""
+
+        def __init__(self, twin: AsyncThings[T]) -> None:
+            self._async = twin
+
+        @property
+        def results(self) -> list[T]:
+            return self._async.results
+    ''')
+
+
+def test_generators_over_public_members_are_written_over():
+    """A generator that uses nothing but what has a twin becomes a plain generator, without the bridge."""
+    twin = method("""
+    async def __aiter__(self) -> AsyncGenerator[int, None]:
+        \"\"\"Yield all.\"\"\"
+        page = self
+        while page.more:
+            async for thing in page:
+                yield thing
+            page = await page.next_page()
+    """)
+    assert twin == expect('''
+    def __iter__(self) -> Generator[int, None, None]:
+        """Yield all."""
+        page = self
+        while page.more:
+            for thing in page:
+                yield thing
+            page = page.next_page()
+    ''')
+
+
+def test_other_generators_go_over_the_bridge():
+    """A generator that uses private parts, or what is imported, runs on the loop."""
+    twin = method("""
+    async def lines(self) -> AsyncGenerator[str, None]:
+        async for line in self._source:
+            yield line
+    """)
+    assert twin == expect("""
+    def lines(self) -> Generator[str, None, None]:
+        return _bridge.iterate(self._async.lines())
+    """)
+
+
+def test_only_names_of_live_classes_are_changed():
+    """A name that merely begins like a twin's stays."""
+    twin = method("async def get(self, source: AsyncGenerator[int, None] | None = None) -> Prediction:\n    return 1")
+    assert "AsyncGenerator" not in twin
+    text = generated("""
+    from anyio import AsyncFile
+
+    class AsyncThings:
+        async def get(self, source: AsyncFile) -> int:
+            return 1
+    """)
+    assert "def get(self, source: AsyncFile) -> int:" in text
+    assert "    from anyio import AsyncFile\n" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One line.",
+        'With "quotes" inside.',
+        "With a \\\\ and \\\\n that are no escapes.",
+        "Ümläute and 猫.",
+        "Several.\n\n        Args:\n            x: Indented.\n        ",
+    ],
+)
+def test_docstrings_stay_as_they_are(text):
+    """The twin's docstring is the same text, whatever is in it; or the generator says that it can't be."""
+    source = f'class AsyncThings:\n    async def get(self) -> None:\n        """{text}"""\n'
+    (async_class,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    try:
+        made = ast.parse(twins(source))
+    except NotUnderstoodError:
+        return
+    docstrings = [ast.get_docstring(node) for node in ast.walk(made) if isinstance(node, ast.FunctionDef)]
+    assert docstrings[-1] == ast.get_docstring(async_class.body[0])
+
+
+def test_defaults_stay_as_they_are():
+    """Defaults mean the same in the twin, also in signatures that are laid out over several lines."""
+    parameters = ", ".join(f"an_argument_with_a_long_name_{number}: str = {text!r}" for number, text in enumerate(ODD))
+    source = f"async def get(self, *, {parameters}) -> None:\n    pass"
+    twin = method(source)
+    assert "\n" in twin.partition(" -> ")[0]
+    before, after = (ast.parse(text).body[0] for text in (source, twin))
+    assert isinstance(before, ast.AsyncFunctionDef)
+    assert isinstance(after, ast.FunctionDef)
+    assert ast.dump(before.args) == ast.dump(after.args)
+
+
+ODD = ["", ", ", "(", ")", "a=b", "[", "#", "'", '"', "\\", "\n"]
+
+
+@pytest.mark.parametrize("width", [20, 60, 100])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "return short(a)",
+        "return _bridge.run(self._async.get(one, two=two, three=three, **options))",
+        "def name(self, one: dict[str, int] = {}, *, two: tuple[int, str] | None = None) -> Mapping[str, int]:",
+        "return Page(_bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)))",
+    ],
+)
+def test_layout_changes_no_meaning(line, width):
+    """A statement that is laid out over several lines is the same statement."""
+
+    def parsed(text: str) -> str:
+        return ast.dump(ast.parse(f"{text}\n    pass" if text.startswith("def") else text))
+
+    laid_out = layout(line, width)
+    assert parsed(laid_out) == parsed(line)
+    assert len(line) > width or laid_out == line
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        ("async def get(self, *ids: str) -> int: ...", "get: *args"),
+        ("async def get(self, one: int, /) -> int: ...", "get: positional-only"),
+        ("async def get(self, one) -> int: ...", "one has no annotation"),
+        ("async def get(self, **options) -> int: ...", "options has no annotation"),
+        ("async def get(self): ...", "get: *args, or no return annotation"),
+        ("async def get(self) -> Unheard: ...", "Unheard is defined nowhere"),
+        ("async def get(self, one: int = UNHEARD) -> int: ...", "UNHEARD is defined nowhere"),
+        ("@staticmethod\ndef get() -> int: ...", "decorator staticmethod of get"),
+        ("@classmethod\ndef get(cls) -> int: ...", "decorator classmethod of get"),
+        ("@something(5)\nasync def get(self) -> int: ...", "decorator something(5) of get"),
+        ("limit = 5", "Assign in AsyncThings"),
+        ("limit: int = 5", "AnnAssign in AsyncThings"),
+        ("class Inner: ...", "ClassDef in AsyncThings"),
+        ("async def get(self) -> list[AsyncThings]: ...", "get returns list[AsyncThings]"),
+        ("async def get(self) -> AsyncThings | None: ...", "get returns AsyncThings | None"),
+        ("async def get(self) -> tuple[int, AsyncThings]: ...", "get returns tuple[int, AsyncThings]"),
+        (
+            "async def all(self) -> AsyncGenerator[int, None]:\n    async with self.open() as x:\n        yield x",
+            "",
+        ),
+        (
+            "async def all(self) -> AsyncGenerator[int, None]:\n    for x in [y async for y in self]:\n        yield x",
+            "",
+        ),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_its_place(member, problem):
+    """Nothing is guessed: what there is no rule for stops the generator, with file, line and reason."""
+    body = "class AsyncThings:\n" + indent(member, "    ")
+    with pytest.raises(NotUnderstoodError) as caught:
+        Generator([module(body)]).generate()
+    first = HEAD.count("\n") + 2
+    lines = range(first, first + member.count("\n") + 1)
+    place, _, reason = str(caught.value).partition(": ")
+    assert place in {f"resources/things.py:{line}" for line in lines}
+    assert problem in reason
+
+
+# --- views ---
+
+
+def test_views():
+    """Each call of the API has its raw and its streaming view, with the same arguments."""
+    text = Views(
+        [
+            module('''
+    class AsyncThings:
+        """Things."""
+
+        @property
+        def with_raw_response(self) -> AsyncThingsRaw:
+            return AsyncThingsRaw(self)
+
+        async def get(self, thing_id: str, **options: Any) -> Prediction:
+            return await self._transport.call(thing_id, options)
+
+        def list(self, **options: Any) -> AsyncPaginator[Prediction]:
+            return paginate(self._transport, options)
+
+        async def wait(self, thing_id: str, **options: Any) -> Prediction:
+            while True:
+                await self.get(thing_id, **options)
+    ''')
+        ]
+    ).generate()
+    compile(text, "generated", "exec")
+    assert "async def get(self, thing_id: str, **options: Any) -> APIResponse[Prediction]:" in text
+    assert "def get(self, thing_id: str, **options: Any) -> AsyncResponseContext[Prediction]:" in text
+    assert "async def list(self, **options: Any) -> APIResponse[AsyncPage[Prediction]]:" in text
+    assert "def wait" not in text  # many calls have no single answer
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a copy of the package, which the generator takes for its own."""
+    place = tmp_path / "replicate_async"
+    shutil.copytree(PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__", "testing"))
+    monkeypatch.setattr(_generate_sync, "PACKAGE", place)
+    return place
+
+
+def change(file: Path, before: str, after: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+
+def test_what_is_committed_is_up_to_date():
+    """The generated files are what the sources want."""
+    for name, text in _generate_sync.generate().items():
+        assert (PACKAGE / name).read_text(encoding="utf-8") == text, f"{name} is out of date"
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "stale"),
+    [
+        ("resources/account.py", "Fetch the user or organization", "Get the user", {"_sync.py"}),
+        ("resources/account.py", "def get(self, **", "def get(self, more: int = 5, **", {"_sync.py", "_views.py"}),
+        ("_client.py", "DEFAULT_MAX_CONNECTIONS,\n", "5,\n", {"_sync.py"}),
+        ("_pages.py", "return self.next is not None", "return bool(self.next)", set()),
+        ("_sync.py", "class Accounts:", "class Accounts:  # changed by hand", {"_sync.py"}),
+        ("_views.py", "APIResponse[Account]", "APIResponse[Any]", {"_views.py"}),
+    ],
+    ids=["docstring", "parameter", "default", "body", "twin", "view"],
+)
+def test_check_detects_a_change(copy, capsys, file, before, after, stale):
+    """``--check`` fails and names the files when a source or a generated file has changed, and writes nothing."""
+    assert _generate_sync.main(["--check"]) == 0
+    assert capsys.readouterr().err == ""
+    change(copy / file, before, after)
+    contents = {name: (copy / name).read_text(encoding="utf-8") for name in ("_sync.py", "_views.py")}
+    assert _generate_sync.main(["--check"]) == int(bool(stale))
+    assert {line.partition(" ")[0] for line in capsys.readouterr().err.splitlines()} == stale
+    assert contents == {name: (copy / name).read_text(encoding="utf-8") for name in contents}
+    assert _generate_sync.main([]) == 0
+    assert _generate_sync.main(["--check"]) == 0
+
+
+def test_check_misses_missing_files(copy, capsys):
+    """A generated file that isn't there is out of date; generating makes it."""
+    (copy / "_sync.py").unlink()
+    assert _generate_sync.main(["--check"]) == 1
+    assert "_sync.py is out of date" in capsys.readouterr().err
+    assert _generate_sync.main([]) == 0
+    assert (copy / "_sync.py").read_text(encoding="utf-8") == (PACKAGE / "_sync.py").read_text(encoding="utf-8")
+
+
+def test_the_command(copy):
+    """``python -m replicate_async._generate_sync`` tells by its exit status what it found, and where."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "replicate_async._generate_sync", *arguments]
+        done = subprocess.run(command, cwd=copy.parent, check=False, capture_output=True, text=True, encoding="utf-8")
+        return done.returncode, done.stderr
+
+    assert run("--check") == (0, "")
+    change(copy / "resources/account.py", "def get(self, **", "def get(self, *ids: str, **")
+    line = (copy / "resources/account.py").read_text(encoding="utf-8").partition("*ids")[0].count("\n") + 1
+    assert run("--check") == (2, f"resources/account.py:{line}: get: *args, or no return annotation\n")
+    assert run() == (2, f"resources/account.py:{line}: get: *args, or no return annotation\n")
+
+
+# --- the twins as they are ---
+
+
+def async_classes() -> dict[str, type]:
+    """Return the public asynchronous classes, by name."""
+    modules = [import_module("replicate_async." + name.removesuffix(".py").replace("/", ".")) for name in SOURCES]
+    return {
+        name: kind
+        for source in [*modules, _views]
+        for name, kind in vars(source).items()
+        if inspect.isclass(kind) and name.startswith("Async") and kind.__module__ == source.__name__
+    }
+
+
+# Awaiting a paginator gives a page; its twin is that page.
+CLASSES = {name: kind for name, kind in async_classes().items() if name not in {"AsyncPaginator", "AsyncResource"}}
+SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__", "__repr__": "__repr__"}
+
+
+def renamed(annotation: Any) -> str:
+    """Return an annotation as the twin should have it."""
+    text = re.sub(r"AsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]", str(annotation))
+    text = text.replace("AsyncPaginator", "Page")
+    return re.sub(r"\bAsync(\w+)", lambda match: match[1] if match[0] in CLASSES else match[0], text)
+
+
+def public(kind: type) -> dict[str, Any]:
+    """Return what users see of a class, under the names of the blocking one."""
+    own = {name: member for base in reversed(kind.__mro__[:-1]) for name, member in vars(base).items()}
+    special = {*SPECIAL, *SPECIAL.values()}
+    return {SPECIAL.get(name, name): own[name] for name in own if not name.startswith("_") or name in special}
+
+
+def function_of(member: Any) -> Any:
+    """Return the function behind a method or property."""
+    return getattr(member, "fget", None) or getattr(member, "func", None) or member
+
+
+def same_signature(before: Any, after: Any) -> None:
+    """Compare parameters, defaults and annotations, all but the receiver."""
+    wanted, found = inspect.signature(before), inspect.signature(after)
+    parameters = [parameter for parameter in wanted.parameters.values() if parameter.name != "self"]
+    others = [parameter for parameter in found.parameters.values() if parameter.name != "self"]
+    assert [(one.name, one.kind, one.default) for one in parameters] == [
+        (one.name, one.kind, one.default) for one in others
+    ]
+    assert [renamed(one.annotation) for one in parameters] == [str(one.annotation) for one in others]
+    assert renamed(wanted.return_annotation) == str(found.return_annotation)
+
+
+@pytest.fixture(params=CLASSES)
+def pair(request) -> tuple[type, type]:
+    """Give each asynchronous class with its twin."""
+    return CLASSES[request.param], getattr(_sync, request.param.removeprefix("Async"))
+
+
+def test_every_class_has_a_complete_twin(pair):
+    """The twin has all that is public in the asynchronous class, and nothing else; it has the same docstring."""
+    before, after = pair
+    attributes = {
+        node.target.attr
+        for node in ast.walk(ast.parse(dedent(inspect.getsource(before))))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute)
+    }
+    wanted = set(public(before)) | {name for name in attributes if not name.startswith("_")}
+    assert set(public(after)) == wanted
+    assert inspect.getdoc(after) == inspect.getdoc(before)
+
+
+def test_every_member_is_the_same_in_the_twin(pair):
+    """Parameters, defaults, annotations and docstrings are the same, but for the names of live classes."""
+    before, after = pair
+    twin = public(after)
+    for name, member in public(before).items():
+        first, second = function_of(member), function_of(twin[name])
+        assert type(member) is type(twin[name]), name
+        assert first.__doc__ is None or inspect.getdoc(first) == inspect.getdoc(second), name
+        assert not inspect.iscoroutinefunction(second), name
+        overloads = getattr(typing, "get_overloads", lambda _: [])  # Python 3.10 forgets them
+        variants, others = overloads(first), overloads(second)
+        assert len(variants) == len(others), name
+        for one, other in zip(variants, others, strict=True):
+            same_signature(one, other)
+        if "Any" not in str(inspect.signature(second).return_annotation):
+            same_signature(first, second)
+
+
+def test_the_constructors_are_the_same():
+    """The blocking client takes what the asynchronous one takes."""
+    same_signature(replicate_async.AsyncReplicate.__init__, replicate_async.Replicate.__init__)
+
+
+def test_every_call_has_its_views():
+    """What takes options and is one call can be had raw and streaming, with the same arguments."""
+    several = {"wait", "run", "stream", "use", "download"}  # more than one call, or an answer already
+    for name, kind in CLASSES.items():
+        if not hasattr(kind, "with_raw_response"):
+            continue
+        calls = {
+            member: function
+            for member, function in public(kind).items()
+            if inspect.isfunction(function) and "options" in inspect.signature(function).parameters
+        }
+        for suffix in ("Raw", "Streaming"):
+            view = public(CLASSES[f"{name}{suffix}"])
+            assert set(calls) - several == set(view) & set(calls), f"{name}{suffix}"
+            for member in set(calls) & set(view):
+                before = list(inspect.signature(calls[member]).parameters.values())
+                after = list(inspect.signature(view[member]).parameters.values())
+                assert before == after, f"{name}{suffix}.{member}"
+
+
+def test_every_resource_has_views():
+    """Raw and streaming access exist on every resource and on the client."""
+    resources = [kind for kind in CLASSES.values() if hasattr(kind, "with_raw_response")]
+    calling = [
+        kind
+        for name, kind in CLASSES.items()
+        if not name.endswith(("Raw", "Streaming"))
+        and any("options" in inspect.signature(f).parameters for f in public(kind).values() if inspect.isfunction(f))
+    ]
+    assert {kind.__name__ for kind in calling} <= {kind.__name__ for kind in resources}
+
+
+def test_the_functions_of_the_module_are_the_clients_methods():
+    """``replicate_async.run`` and its like have the signatures and docstrings of the client's methods."""
+    left_out = {"close", "copy", "is_closed", "with_options"}
+    methods = {
+        name: member
+        for name, member in public(replicate_async.Replicate).items()
+        if inspect.isfunction(member) and not name.startswith("_") and name not in left_out
+    }
+    for name, member in methods.items():
+        function = getattr(replicate_async, name)
+        assert name in replicate_async.__all__
+        assert inspect.getdoc(function) == inspect.getdoc(member)
+        same_signature(member, function)
+
+
+# --- the package's names ---
+
+
+def test_every_exported_name_resolves(monkeypatch):
+    """Everything in ``__all__`` is there, and in ``dir()``; nothing is listed twice."""
+    monkeypatch.setenv("REPLICATE_BASE_URL", "http://127.0.0.1:9/v1")
+    _sync.default_client.cache_clear()
+    names = replicate_async.__all__
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(dir(replicate_async))
+    for name in names:
+        assert getattr(replicate_async, name) is not None
+    namespace: dict[str, Any] = {}
+    exec("from replicate_async import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(names)
+    _sync.default_client.cache_clear()
+
+
+def test_type_checkers_see_what_is_exported():
+    """The imports that only type checkers see are the names in ``__all__``."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen, kinds = {"__version__"}, set()
+    for node in block.body:
+        if isinstance(node, ast.ImportFrom):
+            seen |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            seen.add(node.target.id)
+            kinds.add(ast.unparse(node.annotation))
+    assert seen - kinds == set(replicate_async.__all__)
+
+
+def test_no_other_name_resolves():
+    """A misspelt name is an AttributeError of the package, and an ImportError in an import."""
+    with pytest.raises(AttributeError, match=r"'replicate_async' has no attribute 'predictionz'"):
+        _ = replicate_async.predictionz  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="predictionz"):
+        from replicate_async import predictionz  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_no_public_submodule_hides_a_resource():
+    """``replicate_async.predictions`` is the default client's resource: no submodule may take such a name."""
+    submodules = {info.name for info in pkgutil.iter_modules(replicate_async.__path__)}
+    resources = {name for name in public(replicate_async.Replicate) if not name.startswith("_")}
+    assert not {name for name in submodules if not name.startswith("_")} & resources
+
+
+def test_every_resource_is_exported():
+    """What the client has as a resource, the package has as well."""
+    resources = {
+        name for name, member in public(replicate_async.Replicate).items() if type(member).__name__ == "cached_property"
+    }
+    assert resources
+    assert resources <= set(replicate_async.__all__)
