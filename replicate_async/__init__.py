@@ -18,19 +18,27 @@ if TYPE_CHECKING:
     from replicate_async._arguments import RequestOptions
     from replicate_async._client import AsyncReplicate
     from replicate_async._client import AsyncReplicate as AsyncClient
+    from replicate_async._default import use
+    from replicate_async._outputs import AsyncFileOutput
     from replicate_async._pages import AsyncPage, AsyncPaginator
     from replicate_async._responses import AsyncStreamedResponse
+    from replicate_async._streaming import StreamEvent
     from replicate_async._sync import (
         Accounts,
         Collections,
         Deployments,
+        FileOutput,
         Files,
         HardwareKinds,
+        ModelFunction,
         Models,
+        OutputStream,
         Page,
         Predictions,
         Replicate,
+        Run,
         StreamedResponse,
+        StreamingFunction,
         Trainings,
         Webhooks,
         default_client,
@@ -42,8 +50,10 @@ if TYPE_CHECKING:
         request,
         run,
         search,
+        stream,
     )
     from replicate_async._sync import Replicate as Client
+    from replicate_async._use import AsyncModelFunction, AsyncOutputStream, AsyncRun, AsyncStreamingFunction
     from replicate_async._webhooks import verify_webhook
     from replicate_async._wire import APIResponse
     from replicate_async.errors import (
@@ -84,17 +94,25 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncClient",
+    "AsyncFileOutput",
+    "AsyncModelFunction",
+    "AsyncOutputStream",
     "AsyncPage",
     "AsyncPaginator",
     "AsyncReplicate",
+    "AsyncRun",
     "AsyncStreamedResponse",
+    "AsyncStreamingFunction",
     "AuthenticationError",
     "BadRequestError",
     "Client",
     "ConflictError",
+    "FileOutput",
     "InternalServerError",
     "ModelError",
+    "ModelFunction",
     "NotFoundError",
+    "OutputStream",
     "Page",
     "PermissionDeniedError",
     "PredictionCanceledError",
@@ -102,7 +120,10 @@ __all__ = [
     "Replicate",
     "ReplicateError",
     "RequestOptions",
+    "Run",
+    "StreamEvent",
     "StreamedResponse",
+    "StreamingFunction",
     "UnprocessableEntityError",
     "WebhookVerificationError",
     "__version__",
@@ -123,8 +144,10 @@ __all__ = [
     "request",
     "run",
     "search",
+    "stream",
     "trainings",
     "types",
+    "use",
     "verify_webhook",
     "webhooks",
 ]
@@ -132,10 +155,15 @@ __all__ = [
 _HOMES = {
     "_arguments": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
+    "_default": ("use",),
+    "_outputs": ("AsyncFileOutput",),
+    "_streaming": ("StreamEvent",),
+    "_use": ("AsyncModelFunction", "AsyncOutputStream", "AsyncRun", "AsyncStreamingFunction"),
     "_pages": ("AsyncPage", "AsyncPaginator"),
     "_sync": (
         *("Page", "Replicate", "StreamedResponse", "default_client"),
-        *("delete", "get", "patch", "post", "put", "request", "run", "search"),
+        *("FileOutput", "ModelFunction", "OutputStream", "Run", "StreamingFunction"),
+        *("delete", "get", "patch", "post", "put", "request", "run", "search", "stream"),
     ),
     "_responses": ("AsyncStreamedResponse",),
     "_webhooks": ("verify_webhook",),

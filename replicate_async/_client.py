@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,6 +28,7 @@ from replicate_async._inputs import FileEncodingStrategy
 from replicate_async._run import Job, as_model_ref, run
 from replicate_async._streaming import StreamEvent, stream
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
+from replicate_async._use import AsyncModelFunction, AsyncStreamingFunction
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async._wire import APIResponse, Request, low_level_request
 from replicate_async.resources.account import AsyncAccounts
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     import tenacity
     from typing_extensions import Self, Unpack
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_BASE_URL = "https://api.replicate.com/v1"
@@ -338,6 +340,87 @@ class AsyncReplicate:
         async with aclosing(stream(job)) as events:
             async for event in events:
                 yield event
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: Callable[P, T],
+        streaming: Literal[False] = False,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncModelFunction[P, T]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: None = None,
+        streaming: Literal[False] = False,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncModelFunction[..., Any]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: Callable[..., Any] | None = None,
+        streaming: Literal[True],
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncStreamingFunction[...]: ...
+
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: Callable[..., Any] | None = None,  # noqa: ARG002 - for type checkers
+        streaming: bool = False,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]:
+        """Return a model as a function. Nothing is fetched before it is used.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
+            streaming: Whether calls return the output while it is made.
+            validate: Whether inputs are checked against the model's schema before anything is billed.
+            cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
+            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
+                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The function.
+
+        Raises:
+            ValueError: ``ref`` is not a model.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        kind = AsyncStreamingFunction[...] if streaming else AsyncModelFunction[..., Any]
+        return kind(
+            self._transport,
+            ref,
+            options,
+            validate=validate,
+            cancel_on_abort=cancel_on_abort,
+            cancel_after=cancel_after,
+        )
 
     async def search(
         self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_async import _wire
 from replicate_async._creates import Ledger
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     import aiohttp
+
+    from replicate_async._arguments import ModelRef
+    from replicate_async.types import Prediction
 
 DEFAULT_MAX_CONNECTIONS = 100
 
@@ -56,6 +59,7 @@ class Pool:
         self.closed: bool = False
         self.ledger: Ledger = Ledger()
         self.uploads: Uploads = Uploads()
+        self.schemas: dict[ModelRef, tuple[dict[str, Any], Prediction | None]] = {}
         self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 

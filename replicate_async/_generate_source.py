@@ -42,7 +42,7 @@ class Module:
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name = node.targets[0].id
-                if isinstance(node.value, ast.Call) and unparse(node.value.func) == "TypeVar":
+                if isinstance(node.value, ast.Call) and unparse(node.value.func) in {"TypeVar", "ParamSpec"}:
                     self.typevars[name] = unparse(node)
                 else:
                     self.imports.setdefault(name, (self.dotted, name))
@@ -83,7 +83,7 @@ class Writer:
                 continue  # the new module has its own
             if found in module.typevars:
                 self.typevars[found] = module.typevars[found]
-                self.runtime.add(("typing", "TypeVar"))
+                self.runtime.add(("typing", module.typevars[found].partition(" = ")[2].partition("(")[0]))
             elif found in module.imports:
                 (self.runtime if runtime else self.typing).add(module.imports[found])
             elif found not in _BUILTINS:
@@ -107,8 +107,8 @@ class Writer:
     ) -> str:
         """Return the line(s) from ``def`` to the colon."""
         arguments = item.args
-        if arguments.vararg or item.returns is None:
-            raise NotUnderstoodError(module, item, f"{item.name}: *args, or no return annotation")
+        if item.returns is None:
+            raise NotUnderstoodError(module, item, f"{item.name} has no return annotation")
         if arguments.posonlyargs:
             raise NotUnderstoodError(module, item, f"{item.name}: positional-only arguments")
         parts: list[str] = []
@@ -119,7 +119,9 @@ class Writer:
                 parts.extend(["self"] if own else [])
             else:
                 parts.append(self.parameter(module, argument, default))
-        if arguments.kwonlyargs:
+        if arguments.vararg:
+            parts.append(f"*{self.parameter(module, arguments.vararg, None)}")
+        elif arguments.kwonlyargs:
             parts.append("*")
             for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
                 parts.append(self.parameter(module, argument, default))
@@ -153,8 +155,15 @@ def is_property(item: ast.stmt) -> bool:
 
 
 def is_generator(item: ast.AST) -> bool:
-    """Whether a function yields."""
-    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(item))
+    """Whether a function itself yields, and not only one inside it."""
+    below = [item]
+    while below:
+        for node in ast.iter_child_nodes(below.pop()):
+            if isinstance(node, (ast.Yield, ast.YieldFrom)):
+                return True
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                below.append(node)
+    return False
 
 
 def docstring(item: ast.ClassDef | Function) -> str:
@@ -166,6 +175,7 @@ def docstring(item: ast.ClassDef | Function) -> str:
 def arguments(item: Function) -> list[str]:
     """Return what hands a method's parameters on."""
     passed = [argument.arg for argument in item.args.args if argument.arg != "self"]
+    passed += [f"*{item.args.vararg.arg}"] if item.args.vararg else []
     passed += [f"{argument.arg}={argument.arg}" for argument in item.args.kwonlyargs]
     return passed + ([f"**{item.args.kwarg.arg}"] if item.args.kwarg else [])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import html
 import mimetypes
 import os
 import re
@@ -141,6 +142,28 @@ class AsyncFileOutput:
 
         return await save(whole(), target / self._name())
 
+    async def local_path(self) -> str:
+        """Return the path of a copy on this machine, fetched once into a private folder that goes with the process.
+
+        Returns:
+            The copy's path.
+
+        Raises:
+            NotFoundError: it is gone; files are deleted an hour after their prediction.
+            APIError: it couldn't be fetched.
+        """
+        return await _cached(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        """Show pictures, sound and films in notebooks."""
+        bundle = {"text/plain": repr(self)}
+        kind, source = (self.content_type or "").partition("/")[0], html.escape(self.url, quote=True)
+        if kind == "image":
+            bundle["text/html"] = f'<img src="{source}">'
+        elif kind in {"audio", "video"}:
+            bundle["text/html"] = f'<{kind} controls src="{source}"></{kind}>'
+        return bundle
+
     def _name(self) -> str:
         """Return a file name that can't lead out of its folder."""
         last = "" if self.url.startswith("data:") else unquote(urlsplit(self.url).path).rpartition("/")[2]
@@ -168,7 +191,7 @@ class AsyncFileOutput:
         return AsyncFileOutput, (self.url,)
 
 
-async def cached(output: AsyncFileOutput) -> str:
+async def _cached(output: AsyncFileOutput) -> str:
     """Return the path of a file's copy on this machine, fetched once."""
     folder = await anyio.to_thread.run_sync(_cache_folder)
     # One folder for each URL: two outputs may have the same name.
