@@ -1,0 +1,72 @@
+"""Calls of either client, so that one test serves both.
+
+The blocking client's calls wait in another thread: the server that they call may be in this one's event loop.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import anyio.to_thread
+
+from replicate_async import AsyncReplicate, Replicate
+
+
+class Caller:
+    """Calls a client's methods, and those of what they return, whichever client it is."""
+
+    def __init__(self, client: AsyncReplicate | Replicate) -> None:
+        self.client = client
+        self.blocking = isinstance(client, Replicate)
+
+    async def __call__(self, method: str, /, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the client by its name, such as ``files.get``."""
+        return await self.of(attrgetter(method)(self.client), *arguments, **options)
+
+    async def of(self, method: Any, /, *arguments: Any, **options: Any) -> Any:
+        """Call a method, and return what it returns in the end."""
+        if self.blocking:
+            return await anyio.to_thread.run_sync(partial(method, *arguments, **options))
+        return await method(*arguments, **options)
+
+    async def all(self, things: Any) -> list[Any]:
+        """Return all that iterating yields."""
+        if self.blocking:
+            return await anyio.to_thread.run_sync(list, things)
+        return [thing async for thing in things]
+
+    @asynccontextmanager
+    async def entered(self, context: Any) -> AsyncIterator[Any]:
+        """Enter a context manager that a method returned."""
+        if not self.blocking:
+            async with context as value:
+                yield value
+            return
+        value = await anyio.to_thread.run_sync(context.__enter__)
+        try:
+            yield value
+        except BaseException:
+            if not await anyio.to_thread.run_sync(context.__exit__, *sys.exc_info()):
+                raise
+        else:
+            await anyio.to_thread.run_sync(context.__exit__, None, None, None)
+
+
+def calling(kind: str, base_url: str, token: str, **options: Any) -> AbstractAsyncContextManager[Caller]:
+    """Make a client (``async`` or ``blocking``) that is closed in the end, and return what calls it."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Caller]:
+        given: Any = {"bearer_token": token, "base_url": base_url, **options}
+        caller = Caller(AsyncReplicate(**given) if kind == "async" else Replicate(**given))
+        try:
+            yield caller
+        finally:
+            await caller("close")
+
+    return opened()
