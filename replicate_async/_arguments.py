@@ -112,12 +112,12 @@ def check_token(token: str) -> Secret:
     """Return a token that can be sent; the error doesn't show it."""
     if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"bearer_token must be a str, not {type(token).__name__}")
-    stripped = token.strip()
+    stripped = Secret(token.strip())
     if not stripped:
         raise ValueError("bearer_token must not be empty: leave it out to use the environment's REPLICATE_API_TOKEN")
     if not re.fullmatch(r"[\x21-\x7e]+", stripped):
         raise ValueError("bearer_token has characters that can't stand in a token, such as spaces or line breaks")
-    return Secret(stripped)
+    return stripped
 
 
 class Secret(str):

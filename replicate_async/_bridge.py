@@ -183,14 +183,17 @@ else:
 
 def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
     """Return the background loop, unless the caller is on it."""
-    loop = _loop if _loop is not None else _start()
-    if threading.current_thread() is _thread:
+    try:
+        loop = _loop if _loop is not None else _start()
+        if threading.current_thread() is _thread:
+            raise RuntimeError(
+                "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
+                "use AsyncReplicate there"
+            )
+    except RuntimeError:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()  # it will never be awaited, and needn't warn of that
-        raise RuntimeError(
-            "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
-            "use AsyncReplicate there"
-        )
+        raise
     return loop
 
 

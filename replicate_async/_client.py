@@ -17,6 +17,7 @@ from replicate_async._arguments import (
     RequestOptions,
     check_base_url,
     check_headers,
+    check_mapping,
     check_max_retries,
     check_timeout,
     check_token,
@@ -583,6 +584,8 @@ def _checked(settings: Settings) -> Settings:
         check_max_retries(settings.max_retries)
     if settings.default_headers is not None:
         check_headers("default_headers", settings.default_headers)
+    if settings.default_query is not None:
+        check_mapping("default_query", settings.default_query)
     return msgspec.structs.replace(
         settings,
         base_url=check_base_url(settings.base_url),

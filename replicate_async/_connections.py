@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 DEFAULT_MAX_CONNECTIONS = 100
 
 
+# What a forked child has of its parent's connections. It is never finalized: closing it would write to the sockets and
+# edit the epoll set that both share.
+_inherited: list[_Connections] = []
+
+
 class _Connections:
     """An aiohttp session and the number of requests that may use it at once, on one event loop."""
 
-    __slots__ = ("_lifetime", "limiter", "session")
+    __slots__ = ("_lifetime", "limiter", "pid", "session")
 
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
         self.session = session
+        self.pid = os.getpid()
         # The connector's own queue grows costly when thousands wait; a semaphore in front of it doesn't.
         self.limiter = asyncio.Semaphore(limit)
         self._lifetime: AsyncGenerator[None, None] | None = None
@@ -100,14 +107,18 @@ class Pool:
         here = asyncio.get_running_loop()
         while self._by_loop:
             loop, connections = self._by_loop.popitem()
-            if loop is here:
+            if connections.pid != os.getpid():
+                _inherited.append(connections)
+            elif loop is here:
                 await connections.close()
             elif loop.is_running():
                 asyncio.run_coroutine_threadsafe(connections.close(), loop)
 
     def __del__(self) -> None:
         # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
-        if self.session is None and any(not loop.is_closed() for loop in self._by_loop):
+        mine = {loop: one for loop, one in self._by_loop.items() if one.pid == os.getpid()}
+        _inherited.extend(one for loop, one in self._by_loop.items() if loop not in mine)
+        if self.session is None and any(not loop.is_closed() for loop in mine):
             warnings.warn(
                 "a Replicate client was dropped without being closed: use 'with', or call close()",
                 ResourceWarning,
@@ -131,4 +142,10 @@ def _environment_proxy(scheme: str, host: str, port: int) -> str | None:
     # replace the token.
     from urllib.request import getproxies, proxy_bypass
 
-    return None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
+    proxy = None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"  # as it is customary to write
+    if proxy and not proxy.startswith(("http://", "https://")):
+        kind = proxy.partition("://")[0]
+        raise ValueError(f"the environment's {scheme}_proxy is of the kind {kind}: only HTTP proxies can be used")
+    return proxy

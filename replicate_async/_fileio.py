@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -72,10 +73,12 @@ async def open_upload(
     upload.name = upload.name if filename is UNSET else filename
     if not isinstance(upload.name, str) or not upload.name:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError("filename must not be empty")
+    if not upload.name.isprintable():  # nor are names that aren't Unicode
+        raise ValueError(f"filename={upload.name!r} has characters that can't be sent: pass filename=")
     if len(upload.name.encode()) > 255:
         raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
     upload.type = (mimetypes.guess_type(upload.name)[0] or "application/octet-stream") if type is UNSET else type
-    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):
+    if not isinstance(upload.type, str) or not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"type={upload.type!r} is not a MIME type such as 'image/png'")
     if upload.size == 0:
         raise ValueError(f"{upload.name} is empty: there is nothing to upload")
@@ -93,7 +96,8 @@ async def _look_at(content: FileContent) -> Upload:
     if isinstance(content, (str, os.PathLike)):
         path = Path(content)
         status = await anyio.to_thread.run_sync(_status_of, path)
-        return Upload(path.name, "", status.st_size, lambda: _reading_path(path), _identity(status, 0))
+        pieces = partial(_reading_path, path, status.st_size)
+        return Upload(path.name, "", status.st_size, pieces, _identity(status, 0))
     read = getattr(content, "read", None)
     if read is None:
         raise TypeError(f"content must be bytes, a path or a binary file, not {type(content).__name__}")
@@ -101,13 +105,14 @@ async def _look_at(content: FileContent) -> Upload:
     name = Path(file.name).name if isinstance(getattr(file, "name", None), str) else "upload"
     if getattr(file, "closed", False):
         raise ValueError(f"{name} is closed: pass an open file, or its path")
-    if isinstance(file, io.TextIOBase):
-        raise TypeError(f"{name} is open as text: open it in binary mode ('rb')")
     if inspect.iscoroutinefunction(read):
         # Read here: its position and size may be coroutines, properties, or nothing at all.
-        return _in_memory(name, await file.read(MAX_UPLOAD + 1))
-    if not file.seekable():
-        return _in_memory(name, await anyio.to_thread.run_sync(file.read, MAX_UPLOAD + 1))
+        return _in_memory(name, await _read_all(read, name))
+    reading = partial(anyio.to_thread.run_sync, read)
+    _check_binary(await reading(0), name)  # a file for writing only says so here
+    # Not every seekable file says that it is one: Python 3.10's spooled temporary files don't.
+    if not getattr(file, "seekable", lambda: hasattr(file, "seek"))():
+        return _in_memory(name, await _read_all(reading, name))
     start = cast("int", file.tell())
     size = cast("int", file.seek(0, io.SEEK_END)) - start
     file.seek(start)
@@ -115,13 +120,27 @@ async def _look_at(content: FileContent) -> Upload:
         identity = _identity(os.fstat(file.fileno()), start)
     except (AttributeError, OSError):  # a file of Python's, not of the system's
         identity = None
-    return Upload(name, "", size, lambda: _reading(file, start), identity)
+    return Upload(name, "", size, lambda: _reading(file, start, size), identity)
 
 
-def _in_memory(name: str, data: object) -> Upload:
-    if not isinstance(data, bytes):
+async def _read_all(read: Callable[[int], Awaitable[bytes]], name: str) -> bytes:
+    """Read to the end, or beyond what can be uploaded: one read may return less than there is."""
+    pieces: list[bytes] = []
+    left = MAX_UPLOAD + 1
+    while left > 0 and (piece := await read(_PIECE)):
+        _check_binary(piece, name)
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _check_binary(piece: object, name: str) -> None:
+    if not isinstance(piece, bytes):
         raise TypeError(f"{name} is open as text: open it in binary mode ('rb')")
-    return Upload(name, "", len(data), lambda: _reading(io.BytesIO(data), 0))
+
+
+def _in_memory(name: str, data: bytes) -> Upload:
+    return Upload(name, "", len(data), lambda: _reading(io.BytesIO(data), 0, len(data)))
 
 
 def _status_of(path: Path) -> os.stat_result:
@@ -135,15 +154,19 @@ def _identity(status: os.stat_result, start: int) -> tuple[object, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, start
 
 
-async def _reading(file: BinaryIO, start: int) -> AsyncGenerator[bytes, None]:
+async def _reading(file: BinaryIO, start: int, size: int) -> AsyncGenerator[bytes, None]:
+    """Yield exactly the bytes that were announced, whatever happens to the file meanwhile."""
     await anyio.to_thread.run_sync(file.seek, start)
-    while piece := await anyio.to_thread.run_sync(file.read, _PIECE):
+    while size > 0 and (piece := await anyio.to_thread.run_sync(file.read, min(_PIECE, size))):
+        size -= len(piece)
         yield piece
+    if size > 0:
+        raise ValueError("the file became shorter while it was being uploaded")
 
 
-async def _reading_path(path: Path) -> AsyncGenerator[bytes, None]:
+async def _reading_path(path: Path, size: int) -> AsyncGenerator[bytes, None]:
     with await anyio.to_thread.run_sync(path.open, "rb") as file:
-        async for piece in _reading(cast("BinaryIO", file), 0):
+        async for piece in _reading(cast("BinaryIO", file), 0, size):
             yield piece
 
 
@@ -156,6 +179,7 @@ def upload_request(
     metadata: Mapping[str, Any] | UnsetType = UNSET,
 ) -> Request[File]:
     """Describe the call that uploads a file; its multipart body is made anew for each attempt."""
+    hold = upload.size / _SLOWEST if upload.size > _PIECE else 0.0
 
     def make() -> aiohttp.FormData:
         import aiohttp
@@ -176,7 +200,7 @@ def upload_request(
             form.add_field("metadata", encode_json(metadata).decode(), content_type="application/json")
         return form
 
-    return Request("POST", "/files", File, options, content=make, hold=upload.size / _SLOWEST)
+    return Request("POST", "/files", File, options, content=make, hold=hold)
 
 
 class Uploads:
@@ -205,7 +229,7 @@ class Uploads:
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:
     """Write a file as its pieces arrive. Until it is complete, it doesn't have its name."""
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    partial = target.with_name(f".{secrets.token_hex(8)}.part")
     file = await anyio.to_thread.run_sync(partial.open, "xb")
     try:
         with file:

@@ -168,7 +168,7 @@ def is_generator(item: ast.AST) -> bool:
 
 def docstring(item: ast.ClassDef | Function) -> str:
     """Return the source of a docstring, or nothing."""
-    text = ast.get_docstring(item)
+    text = (ast.get_docstring(item) or "").replace("\\", "\\\\") or None
     return "" if text is None else f'"""{text}{chr(10) if chr(10) in text else ""}"""\n'
 
 
@@ -201,10 +201,15 @@ def layout(line: str, width: int) -> str:
     return f"{head}(\n{indent(body, '    ')}\n){tail}"
 
 
+def _masked(code: str) -> str:
+    """Return code of the same length with nothing in its strings that could be taken for code."""
+    return re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", lambda match: "_" * len(match[0]), code)
+
+
 def _longest_brackets(line: str) -> tuple[int, int]:
     """Return where the longest pair of parentheses that is in no other begins and ends."""
     found, opened = (0, 0), [0]
-    for index, character in enumerate(line):
+    for index, character in enumerate(_masked(line)):
         if character == "(":
             opened.append(index)
         elif character == ")":
@@ -217,9 +222,9 @@ def _longest_brackets(line: str) -> tuple[int, int]:
 def _split(inside: str) -> list[str]:
     """Split arguments at the commas that are in no brackets."""
     parts, depth = [""], 0
-    for character in inside:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and not depth:
+    for character, mask in zip(inside, _masked(inside), strict=True):
+        depth += (mask in "([{") - (mask in ")]}")
+        if mask == "," and not depth:
             parts.append("")
         else:
             parts[-1] += character

@@ -212,13 +212,8 @@ class Generator(Writer):
     # --- methods ---
 
     def body(self, module: Module, owner: ast.ClassDef, item: Function) -> str:
-        returned = unparse(item.returns or ast.Constant(None))
-        if item.name == "__repr__":
-            return 'return repr(self._async).replace("Async", "", 1)\n'
-        if item.name == "__eq__":
-            return f"return isinstance(other, {self.renamed(owner.name)}) and self._async == other._async\n"
-        if item.name in {"__hash__", "__str__"}:
-            return f"return {item.name.strip('_')}(self._async)\n"
+        if item.name in {"__repr__", "__eq__", "__hash__", "__str__"}:
+            return self.object_method(owner, item.name)
         if is_generator(item):
             return self.generator(module, item)
         inner = "self._async"
@@ -227,6 +222,7 @@ class Generator(Writer):
         value = call(inner if item.name == "__call__" else f"{inner}.{item.name}", item)
         if item.name.startswith("_repr_"):
             return f"return {value}  # pyright: ignore[reportPrivateUsage]\n"
+        returned = unparse(item.returns or ast.Constant(None))
         if isinstance(item, ast.AsyncFunctionDef) or returned.startswith("AsyncPaginator"):
             value = f"_bridge.run({value})"
         if returned == "None":
@@ -238,6 +234,14 @@ class Generator(Writer):
         else:
             lines = [f"return {self.wrapped(module, item, value)}"]
         return "".join(f"{layout(line, WIDTH - 8)}\n" for line in lines)
+
+    def object_method(self, owner: ast.ClassDef, name: str) -> str:
+        """Return the body of what every object can do."""
+        if name == "__repr__":
+            return 'return repr(self._async).replace("Async", "", 1)\n'
+        if name == "__eq__":
+            return f"return isinstance(other, {self.renamed(owner.name)}) and self._async == other._async\n"
+        return f"return {name.strip('_')}(self._async)\n"
 
     def wrapped(self, module: Module, item: Function, value: str) -> str:
         """Give a live result its twin."""
@@ -279,6 +283,10 @@ class Generator(Writer):
             if "Any" in _names(item.returns or item):
                 return f"for one in {value}:\n    yield _twin(one)\n"
             return layout(f"return {value}", WIDTH - 8) + "\n"
+        for node in [below for statement in item.body for below in ast.walk(statement)]:
+            nested = isinstance(node, (ast.AsyncWith, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            if nested or (isinstance(node, ast.comprehension) and node.is_async):
+                raise NotUnderstoodError(module, item, f"{type(node).__name__} in the generator {item.name}")
         statements = [_Blocking().visit(node) for node in item.body if not _is_docstring(node)]
         return "".join(f"{unparse(node)}\n" for node in statements)
 

@@ -79,7 +79,7 @@ class AsyncPaginator(Generic[T]):
         request.then = self._page
 
     def _page(self, data: PageData[T]) -> AsyncPage[T]:
-        return AsyncPage(self._transport, self._request, data)
+        return AsyncPage(self._transport.plain, self._request, data)
 
     def __await__(self) -> Generator[Any, None, AsyncPage[T]]:
         """Fetch the first page."""

@@ -198,12 +198,18 @@ class AsyncResponseContext(Generic[T]):
         return AsyncResponseContext(opening())
 
 
-class _RawTransport(Transport):
+class _ViewTransport(Transport):
+    @property
+    def plain(self) -> Transport:
+        return Transport(self.settings, self.pool)
+
+
+class _RawTransport(_ViewTransport):
     async def call(self, request: Request[T]) -> T:
         return cast("T", await self.send(request))
 
 
-class _StreamingTransport(Transport):
+class _StreamingTransport(_ViewTransport):
     async def call(self, request: Request[T]) -> T:
         return cast("T", AsyncStreamedResponse(await self.open(request)))
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _waiting
-from replicate_async._arguments import ModelRef
+from replicate_async._arguments import ModelRef, model_path
 from replicate_async._creates import find_lost
 from replicate_async._inputs import FileEncodingStrategy, encode_input
 from replicate_async._outputs import with_files
@@ -47,10 +47,11 @@ class Job(msgspec.Struct):
 
     def check(self) -> Request[Prediction]:
         """Describe the create; every bad argument shows here."""
+        model = self.model
         return prediction_request(
-            "/predictions" if self.model.version else f"/models/{self.model.owner}/{self.model.name}/predictions",
+            "/predictions" if model.version else model_path(model.owner or "", model.name or "", tail="/predictions"),
             self.options,
-            version=self.model.version or UNSET,
+            version=model.version or UNSET,
             input=self.input,
             stream=self.stream,
             webhook=self.webhook,

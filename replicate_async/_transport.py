@@ -87,6 +87,11 @@ class Transport:
         self._headers: CIMultiDict[str] | None = None
         self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
 
+    @property
+    def plain(self) -> Transport:
+        """The transport whose calls return what answers decode to."""
+        return self
+
     async def call(self, request: Request[T]) -> T:
         """Send a request and return what its answer decodes to."""
         return (await self.send(request)).parse()
@@ -189,7 +194,7 @@ class Transport:
 
     def _own_headers(self) -> CIMultiDict[str]:
         if self._headers is None:
-            token = self.settings.token or os.environ.get(TOKEN_VARIABLE, "").strip()
+            token = self.settings.token or Secret(os.environ.get(TOKEN_VARIABLE, "").strip())
             if not token:
                 raise ReplicateError(
                     f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token="

@@ -89,8 +89,10 @@ def low_level_request(method: str, url: str, as_type: Any, call: CallOptions) ->
         raise TypeError("pass json or content, not both: each is the whole body")
     if not isinstance(url, str) or not url:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"url={url!r} must be a path below the base URL, or a whole URL")
-    if not re.fullmatch(r"[A-Za-z]+", method):
+    if not isinstance(method, str) or not re.fullmatch(r"[A-Za-z]+", method):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"method={method!r} is not an HTTP method")
+    if content is not None and not isinstance(content, (str, bytes, bytearray)):
+        raise TypeError(f"content must be bytes or a str, not {type(content).__name__}")
     if query is not None:
         check_mapping("params", query)
     if headers is not None:
@@ -157,6 +159,8 @@ def full_body(request: Request[Any]) -> tuple[Any, str | None]:
     extra = request.options.get("extra_body")
     if request.json is UNSET and extra is None:
         return request.content, None
+    if request.content is not None:
+        raise TypeError("extra_body can only be added to a JSON object")
     value = request.json
     if extra is not None:
         if value is not UNSET and not isinstance(value, Mapping):
@@ -182,8 +186,8 @@ def encode_json(value: Any) -> bytes:
         place = _find_unencodable(value, "")
         raise TypeError(f"{place or 'the body'} can't be encoded as JSON: {error}") from error
     # The encoder writes NaN and the infinities as null, which would silently run the model with other inputs.
-    if b"null" in body and (place := _find_nonfinite(value, "")):
-        raise ValueError(f"{place} is not a finite number, which JSON can't express")
+    if b"null" in body and (place := _find_nonfinite(value, "")) is not None:
+        raise ValueError(f"{place or 'the body'} is not a finite number, which JSON can't express")
     return body
 
 
@@ -214,7 +218,7 @@ def _find_nonfinite(value: Any, place: str) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return place
     for child, below in _children(value, place):
-        if found := _find_nonfinite(child, below):
+        if (found := _find_nonfinite(child, below)) is not None:
             return found
     return None
 
