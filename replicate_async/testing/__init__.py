@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ._calls import Call
 from ._clock import Clock
+from ._faults import Fault, Faults
 from ._files import OutputFile
 from ._process import ServerProcess
 from ._server import LocalServer
 
-__all__ = ["Call", "Clock", "LocalServer", "OutputFile", "ServerProcess"]
+__all__ = ["Call", "Clock", "Fault", "Faults", "LocalServer", "OutputFile", "ServerProcess"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ._faults import Fault
 
 T = TypeVar("T")
 
@@ -22,7 +25,7 @@ class Call:
     ``urls.stream``, ``"outputs.download"`` for an output file, empty for a request that fits none. ``path`` and
     ``query_string`` are as sent, still percent-encoded; ``path_arguments`` are decoded. Of a body over 1 MiB the
     journal keeps the first MiB. ``status`` is 0 until the request has been answered. ``disconnected`` tells that the
-    client left before it had the whole answer.
+    client left before it had the whole answer, ``fault`` which of the server's faults acted.
     """
 
     operation: str
@@ -35,6 +38,7 @@ class Call:
     body: bytes = b""
     status: int = 0
     disconnected: bool = False
+    fault: Fault | None = None
 
     @property
     def token(self) -> str | None:
@@ -57,13 +61,21 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: a body, or, for an event stream, chunks that are sent as they come."""
+    """What goes back: a body, or, for an event stream, chunks that are sent as they come.
+
+    The rest is for faults: an ``ending`` instead of an answer; how many bytes of the body are sent (``cut``), and
+    whether the transfer looks complete nevertheless (``clean``); how many bytes a second (``rate``).
+    """
 
     body: bytes = b""
     status: int = 200
     content_type: str | None = "application/json"
     headers: Mapping[str, str] | None = None
     chunks: AsyncGenerator[bytes, None] | None = None
+    ending: Literal["stall", "reset"] | None = None
+    cut: int | None = None
+    clean: bool = False
+    rate: float | None = None
 
 
 def json_answer(thing: object, status: int = 200) -> Answer:
@@ -82,6 +94,7 @@ class Problem(Exception):  # noqa: N818  (what the API calls it)
     def __init__(self, status: int, detail: str, *, title: str | None = None, **members: object) -> None:
         super().__init__(detail)
         self.status = status
+        self.headers: Mapping[str, str] | None = None
         self.document: dict[str, object] = {
             "title": title or HTTPStatus(status).phrase.capitalize(),
             "detail": detail,
@@ -91,4 +104,4 @@ class Problem(Exception):  # noqa: N818  (what the API calls it)
 
     def answer(self) -> Answer:
         """Return the problem as an answer."""
-        return Answer(_encode(self.document), self.status, "application/problem+json")
+        return Answer(_encode(self.document), self.status, "application/problem+json", self.headers)

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from replicate_async.types import Prediction
 from . import _printing
 from ._calls import Call
 from ._clock import Clock
+from ._faults import Faults
 from ._files import OutputFile
 from ._functions import ModelFunction, to_output
 from ._http import Application
@@ -48,7 +50,12 @@ class LocalServer:
         hold: The longest time in seconds that a request with ``Prefer: wait`` is held.
         files: What models' output files become: URLs on the other origin that are good for an hour, or data URIs.
         resume_streams: Whether event streams heed ``Last-Event-ID``; if not, they start over.
+        faults: What goes wrong from the start: a TOML file, or what one reads as. See ``Faults.load``.
         clock: What all waiting, expiry and timestamps go by.
+
+    Attributes:
+        requests: All requests, oldest first.
+        faults: What goes wrong; empty unless something is added.
     """
 
     def __init__(
@@ -63,10 +70,14 @@ class LocalServer:
         hold: float = 60.0,
         files: Literal["url", "data"] = "url",
         resume_streams: bool = True,
+        faults: Mapping[str, Any] | Path | str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.token = token
         self.requests: list[Call] = []
+        self.faults = Faults()
+        if faults is not None:
+            self.faults.load(faults)
         self._host, self._ports = host, (port, delivery_port)
         self._store = Store(
             username=username,
@@ -76,6 +87,7 @@ class LocalServer:
             resume_streams=resume_streams,
             clock=clock or Clock(),
         )
+        self._application: Application | None = None
         self._runners: list[web.AppRunner] = []
         self._thread: _Thread | None = None
 
@@ -214,7 +226,7 @@ class LocalServer:
             stack.pop_all()
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
-        application = Application(self._store, self.token, self.requests)
+        self._application = application = Application(self._store, self.token, self.requests, self.faults)
         for web_application, listener in zip((application.api, application.delivery), listeners, strict=True):
             runner = web.AppRunner(
                 web_application,
@@ -231,9 +243,10 @@ class LocalServer:
 
     async def _stop(self) -> None:
         runners, self._runners = self._runners, []
-        if not runners:
+        if not runners or self._application is None:
             return
         await self._store.stop()
+        await self._application.stop()
         # Requests that are still held, or answers that nobody reads, must not hold up the end.
         for runner in runners:
             for connection in runner.server.connections if runner.server else ():
