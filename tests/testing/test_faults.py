@@ -357,7 +357,7 @@ hints = ["header"]
 async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Faults can be written in TOML, for a server from the start or later, or given as what that reads as."""
     path = tmp_path / "faults.toml"
-    path.write_text(TOML)
+    path.write_text(TOML, encoding="utf-8")
     expected = [
         Fault(operation="account.get", kind="status", status=418, problem={"title": "Teapot"}, times=1),
         Fault(operation="predictions.*", kind="rate_limit", retry_after=3, hints=("header",)),
@@ -367,7 +367,7 @@ async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             assert list(server.faults) == expected
             answer = await call("GET", "/account")
             assert (answer.status, answer.data["title"]) == (418, "Teapot")
-        (tmp_path / "broken.toml").write_text("[[faults")
+        (tmp_path / "broken.toml").write_text("[[faults", encoding="utf-8")
         with pytest.raises(ValueError, match=r"broken\.toml"):
             server.faults.load(str(tmp_path / "broken.toml"))
     server = LocalServer(faults={"faults": [{"kind": "reset"}]})

@@ -44,7 +44,7 @@ def operations(server: LocalServer) -> list[str]:
 
 def test_every_operation_has_a_test_here() -> None:
     """The tests of this module, together, name every operation of the table once at least."""
-    text = Path(__file__).read_text()
+    text = Path(__file__).read_text(encoding="utf-8")
     assert not [operation.name for operation in OPERATIONS if f'"{operation.name}"' not in text]
 
 

@@ -262,7 +262,7 @@ async def test_file_inputs(call: Caller) -> None:
 
     @call.server.model("me/read")
     def read(file: Path, more: list[Path] | None = None) -> list[str]:
-        return [f"{path.name}: {path.read_text()}" for path in [file, *(more or [])]]
+        return [f"{path.name}: {path.read_text(encoding='utf-8')}" for path in [file, *(more or [])]]
 
     uploaded = (await call("POST", "/files", data=form(b"abc", "../up.txt"))).data["urls"]["get"]
     prediction = await call.run("me/read", file=uploaded, more=["data:,x%20y", "data:a/b;base64,eg=="])

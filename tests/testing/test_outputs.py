@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_urls(call: Caller, tmp_path: Path) -> None:
     """Files that a model returns, wherever in its output, are URLs on the other origin, with a name and a type."""
-    (tmp_path / "a b.txt").write_text("from a path")
+    (tmp_path / "a b.txt").write_text("from a path", encoding="utf-8")
 
     @call.server.model("me/files")
     def files() -> dict[str, Any]:

@@ -195,7 +195,7 @@ def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         def shout(text: str) -> str:
             return text.upper()
     """
-    (tmp_path / "my_models.py").write_text(textwrap.dedent(source))
+    (tmp_path / "my_models.py").write_text(textwrap.dedent(source), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with LocalServer.process("my_models:register", token="t") as server:
         body = {"input": {"text": "a"}}
@@ -222,7 +222,7 @@ def test_a_process_ends_with_its_parent() -> None:
     """
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, cwd=root
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, encoding="utf-8", check=False, cwd=root
     )
     assert done.returncode == 9, done.stderr
     url = done.stdout.strip()
@@ -268,5 +268,5 @@ def test_import_costs() -> None:
         "import sys, replicate_async; print(any(name.startswith('replicate_async.testing') for name in sys.modules))"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True, cwd=root)
     assert done.stdout == "False\n"
