@@ -6,7 +6,8 @@ from ._calls import Call
 from ._clock import Clock
 from ._faults import Fault, Faults
 from ._files import OutputFile
+from ._limits import Limits
 from ._process import ServerProcess
 from ._server import LocalServer
 
-__all__ = ["Call", "Clock", "Fault", "Faults", "LocalServer", "OutputFile", "ServerProcess"]
+__all__ = ["Call", "Clock", "Fault", "Faults", "Limits", "LocalServer", "OutputFile", "ServerProcess"]

@@ -66,6 +66,8 @@ class Application:
             if operation.name not in _OPEN:
                 self._authorize(call)
             call.body = await request.read()
+            if operation.name not in _OPEN:
+                self._store.limiter.count(operation.name)
             fault = self._faults.choose(call)
             if fault is None:
                 return await operation.handler(self._store, call)

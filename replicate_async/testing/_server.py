@@ -23,6 +23,7 @@ from ._faults import Faults
 from ._files import OutputFile
 from ._functions import ModelFunction, to_output
 from ._http import Application
+from ._limits import Limits, RateLimiter
 from ._process import ServerProcess
 from ._store import Store
 
@@ -50,6 +51,7 @@ class LocalServer:
         hold: The longest time in seconds that a request with ``Prefer: wait`` is held.
         files: What models' output files become: URLs on the other origin that are good for an hour, or data URIs.
         resume_streams: Whether event streams heed ``Last-Event-ID``; if not, they start over.
+        limits: The rate limits, as ``Limits`` or a dict of its fields; by default there are none.
         faults: What goes wrong from the start: a TOML file, or what one reads as. See ``Faults.load``.
         clock: What all waiting, expiry and timestamps go by.
 
@@ -70,6 +72,7 @@ class LocalServer:
         hold: float = 60.0,
         files: Literal["url", "data"] = "url",
         resume_streams: bool = True,
+        limits: Limits | Mapping[str, Any] | None = None,
         faults: Mapping[str, Any] | Path | str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -85,6 +88,7 @@ class LocalServer:
             hold=hold,
             files=files,
             resume_streams=resume_streams,
+            limits=Limits.of(limits),
             clock=clock or Clock(),
         )
         self._application: Application | None = None
@@ -107,6 +111,15 @@ class LocalServer:
     def delivery_url(self) -> str:
         """The origin that event streams and output files come from; it asks for no token, and none should come here."""
         return self.url and self._store.delivery_url
+
+    @property
+    def limits(self) -> Limits | None:
+        """The rate limits. Setting them, to a dict as well, starts the count anew."""
+        return self._store.limiter.limits
+
+    @limits.setter
+    def limits(self, limits: Limits | Mapping[str, Any] | None) -> None:
+        self._store.limiter = RateLimiter(Limits.of(limits), self._store.clock)
 
     @property
     def predictions(self) -> Mapping[str, Prediction]:

@@ -36,6 +36,7 @@ from ._clock import Clock
 from ._files import OutputFile, read_data_uri
 from ._functions import ModelFunction
 from ._jobs import Job, Runner
+from ._limits import Limits, RateLimiter
 from ._outputs import RETENTION, Outputs
 from ._streams import EventLog
 
@@ -134,6 +135,7 @@ class Store:
         hold: float,
         files: Literal["url", "data"],
         resume_streams: bool,
+        limits: Limits | None,
         clock: Clock,
     ) -> None:
         self.url = self.delivery_url = ""  # known once the server listens
@@ -142,6 +144,7 @@ class Store:
         self.hold = hold
         self.resume_streams = resume_streams
         self.clock = clock
+        self.limiter = RateLimiter(limits, clock)
         self.account = Account(
             type="user", username=username, name=username.title(), github_url=f"https://github.com/{username}"
         )
