@@ -176,19 +176,20 @@ _RESOURCES = {
 _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _RESOURCES:
-        # Looked up each time: another default client has others.
-        return getattr(import_module(f"{__name__}._sync").default_client(), name)
-    if name in {"errors", "types"}:
-        return import_module(f"{__name__}.{name}")
-    wanted = _ALIASES.get(name, name)
-    value = getattr(import_module(f"{__name__}.{_HOME_OF.get(wanted, 'errors')}"), wanted)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # they would take every misspelt name for one of these
 
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _RESOURCES:
+            # Looked up each time: another default client has others.
+            return getattr(import_module(f"{__name__}._sync").default_client(), name)
+        if name in {"errors", "types"}:
+            return import_module(f"{__name__}.{name}")
+        wanted = _ALIASES.get(name, name)
+        value = getattr(import_module(f"{__name__}.{_HOME_OF.get(wanted, 'errors')}"), wanted)
+        globals()[name] = value
+        return value
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

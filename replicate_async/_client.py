@@ -26,8 +26,8 @@ from replicate_async._arguments import (
 )
 from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
 from replicate_async._inputs import FileEncodingStrategy
-from replicate_async._run import Job, as_model_ref, run
-from replicate_async._streaming import StreamEvent, stream
+from replicate_async._run import Job, as_model_ref, run, stream
+from replicate_async._streaming import StreamEvent
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
 from replicate_async._use import AsyncModelFunction, AsyncStreamingFunction
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming

@@ -78,7 +78,9 @@ async def open_upload(
     if len(upload.name.encode()) > 255:
         raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
     upload.type = (mimetypes.guess_type(upload.name)[0] or "application/octet-stream") if type is UNSET else type
-    if not isinstance(upload.type, str) or not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(upload.type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"type must be a str such as 'image/png', not {upload.type!r}")
+    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):
         raise ValueError(f"type={upload.type!r} is not a MIME type such as 'image/png'")
     if upload.size == 0:
         raise ValueError(f"{upload.name} is empty: there is nothing to upload")

@@ -123,8 +123,8 @@ class Writer:
             parts.append(f"*{self.parameter(module, arguments.vararg, None)}")
         elif arguments.kwonlyargs:
             parts.append("*")
-            for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-                parts.append(self.parameter(module, argument, default))
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            parts.append(self.parameter(module, argument, default))
         if arguments.kwarg:
             parts.append(f"**{self.parameter(module, arguments.kwarg, None)}")
         keyword = "async def" if coroutine else "def"

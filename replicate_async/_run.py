@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,15 +14,17 @@ from replicate_async._arguments import ModelRef, model_path
 from replicate_async._creates import find_lost
 from replicate_async._inputs import FileEncodingStrategy, encode_input
 from replicate_async._outputs import with_files
-from replicate_async.errors import APITimeoutError, ModelError, NotFoundError, PredictionCanceledError, ReplicateError
+from replicate_async._streaming import follow
+from replicate_async.errors import APITimeoutError, NotFoundError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions, prediction_request
 from replicate_async.types import Model, ModelVersion, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from replicate_async._arguments import RequestOptions
+    from replicate_async._streaming import StreamEvent
     from replicate_async._transport import Transport
     from replicate_async._wire import Request
     from replicate_async.types import WebhookEvent
@@ -108,14 +111,14 @@ class Job(msgspec.Struct):
                 if self.prediction is not None:
                     break
         if self.prediction is not None and not self.prediction.done:
-            await self.transport.call(_waiting.cancel_request(self.prediction.id, urgent=True))
+            await _waiting.cancel(self.transport, self.prediction.id)
 
 
 async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
     with anyio.move_on_after(time_limit):
         try:
-            output = output_of(await job.finish())
+            output = _waiting.output_of(await job.finish())
             return with_files(job.transport, output) if use_file_output else output
         except anyio.get_cancelled_exc_class():
             await job.abandon()
@@ -125,6 +128,18 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
     )
 
 
+async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
+    """Yield a job's output as it is made; leaving early gives the prediction up."""
+    try:
+        prediction = job.prediction or await job.create()
+        async with aclosing(follow(job.transport, prediction, job.fetch)) as events:
+            async for event in events:
+                yield event
+    except (GeneratorExit, anyio.get_cancelled_exc_class()):
+        await job.abandon()
+        raise
+
+
 def as_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
     """Return what to run."""
     if isinstance(ref, Model):
@@ -132,23 +147,3 @@ def as_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
     if isinstance(ref, ModelVersion):
         return ModelRef(version=ref.id)
     return ModelRef.parse(ref)
-
-
-def output_of(prediction: Prediction) -> Any:
-    """Return the output of a prediction that has ended.
-
-    Raises:
-        PredictionCanceledError: it was canceled, or aborted before it ran.
-        ModelError: it failed.
-        ReplicateError: it ended so long ago that its output was removed.
-    """
-    if prediction.status in {"canceled", "aborted"}:
-        raise PredictionCanceledError(prediction)
-    if prediction.status != "succeeded" and (prediction.status == "failed" or prediction.error is not None):
-        raise ModelError(prediction)
-    if prediction.data_removed and prediction.output is None:
-        raise ReplicateError(
-            f"the output of prediction {prediction.id} was removed (data_removed): "
-            "the API keeps outputs for an hour after the prediction"
-        )
-    return prediction.output

@@ -6,24 +6,23 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
-import anyio
 import msgspec
 
 from replicate_async import _waiting
 from replicate_async._responses import AsyncStreamedResponse
-from replicate_async._run import output_of
 from replicate_async._sse import EventParser, RawEvent
 from replicate_async._wire import Request
 from replicate_async.errors import APIConnectionError, APIStatusError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from typing_extensions import Self
 
-    from replicate_async._run import Job
     from replicate_async._transport import Transport
     from replicate_async.types import Prediction
+
+    Fetch = Callable[[str], Awaitable[Prediction]]
 
 logger = logging.getLogger("replicate_async")
 
@@ -115,28 +114,17 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
-    """Yield a job's events as they come; leaving early gives the prediction up."""
-    try:
-        prediction = job.prediction or await job.create()
-        async with aclosing(_follow(job, prediction)) as events:
-            async for event in events:
-                yield event
-    except (GeneratorExit, anyio.get_cancelled_exc_class()):
-        await job.abandon()
-        raise
-
-
-async def _follow(job: Job, prediction: Prediction) -> AsyncGenerator[StreamEvent, None]:
+async def follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> AsyncGenerator[StreamEvent, None]:
+    """Yield a prediction's events from its beginning, over as many connections as it takes."""
     reader = _Reader()
     fruitless = 0
     while prediction.urls.stream and reader.resumable and fruitless < _TRIES:
         fruitless += 1
         try:
-            async with aclosing(_connection(job.transport, prediction.urls.stream, reader.last_id)) as events:
+            async with aclosing(_connection(transport, prediction.urls.stream, reader.last_id)) as events:
                 async for raw in events:
                     if raw.event == "done":
-                        await _check_end(job, prediction, raw, reader)
+                        await _check_end(transport, prediction, fetch, raw, reader)
                         yield StreamEvent("done", raw.data, raw.id)
                         return
                     if event := reader.event(raw):
@@ -144,7 +132,7 @@ async def _follow(job: Job, prediction: Prediction) -> AsyncGenerator[StreamEven
                         yield event
         except (APIConnectionError, APIStatusError) as error:
             logger.info("the stream of prediction %s broke: %s", prediction.id, error)
-    async with aclosing(_poll(job, prediction, reader)) as rest:
+    async with aclosing(_poll(transport, prediction, fetch, reader)) as rest:
         async for event in rest:
             yield event
 
@@ -165,28 +153,32 @@ async def _connection(transport: Transport, url: str, last_id: str | None) -> As
                 yield event
 
 
-async def _check_end(job: Job, prediction: Prediction, done: RawEvent, reader: _Reader) -> None:
+async def _check_end(
+    transport: Transport, prediction: Prediction, fetch: Fetch, done: RawEvent, reader: _Reader
+) -> None:
     """Raise what the stream's end stands for, unless all went well."""
     try:
         reason = msgspec.json.decode(done.data or "{}", type=dict[str, Any]).get("reason")
     except msgspec.MsgspecError:
         reason = None
     if reason is not None:
-        ended = await _waiting.until_done(job.transport, prediction, job.fetch, look_now=True)
+        ended = await _waiting.until_done(transport, prediction, fetch, look_now=True)
         if ended.output is None:
             ended.output = reader.pieces
-        output_of(ended)
+        _waiting.output_of(ended)
 
 
-async def _poll(job: Job, prediction: Prediction, reader: _Reader) -> AsyncGenerator[StreamEvent, None]:
+async def _poll(
+    transport: Transport, prediction: Prediction, fetch: Fetch, reader: _Reader
+) -> AsyncGenerator[StreamEvent, None]:
     """Yield what is missing by looking at the prediction itself."""
-    started = job.transport.now()
+    started = transport.now()
     while True:
         for event in reader.missing(prediction):
             yield event
         if prediction.done:
-            output_of(prediction)
+            _waiting.output_of(prediction)
             yield StreamEvent("done", "{}")
             return
-        await job.transport.sleep(min(_waiting.pause(job.transport.now() - started), _POLL_AT_MOST))
-        prediction = await job.fetch(prediction.id)
+        await transport.sleep(min(_waiting.pause(transport.now() - started), _POLL_AT_MOST))
+        prediction = await fetch(prediction.id)

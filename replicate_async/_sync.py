@@ -1478,6 +1478,31 @@ class Predictions:
         """
         return _bridge.run(self._async.wait(prediction, time_limit=time_limit, **options))
 
+    def stream(
+        self, prediction: Prediction | str, *, cancel_on_abort: bool = True, **options: Unpack[RequestOptions]
+    ) -> Generator[StreamEvent, None, None]:
+        """Yield a prediction's output as it is made, from its beginning.
+
+        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
+        looked at again and again instead.
+
+        Args:
+            prediction: The prediction, or its id.
+            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            **options: Options of each request.
+
+        Returns:
+            The events. Each is a text: the piece of the output, or empty for logs and the end.
+
+        Raises:
+            ModelError: the prediction failed; its ``prediction`` has the output so far.
+            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            APIError: a call failed.
+
+        Source: https://replicate.com/docs/topics/predictions/streaming
+        """
+        return _bridge.iterate(self._async.stream(prediction, cancel_on_abort=cancel_on_abort, **options))
+
 
 class Trainings:
     """Create, follow and cancel trainings."""

@@ -10,8 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async import _schema
 from replicate_async._outputs import with_files
-from replicate_async._run import Job, as_model_ref, output_of, run
-from replicate_async._streaming import stream
+from replicate_async._run import Job, as_model_ref, run, stream
+from replicate_async._waiting import output_of
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 

@@ -1,4 +1,4 @@
-"""Waiting for predictions and trainings to end, and giving them up."""
+"""Waiting for predictions and trainings to end, what comes of it, and giving them up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 
 from replicate_async._arguments import RequestOptions, path
 from replicate_async._wire import Request
-from replicate_async.errors import APIError, APITimeoutError, ReplicateError
+from replicate_async.errors import APIError, APITimeoutError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ def cancel_request(
     return Request("POST", at, Prediction, options or {}, repeatable=True, urgent=urgent)
 
 
+async def cancel(transport: Transport, prediction_id: str) -> None:
+    """Cancel a prediction, ahead of all calls that wait for a connection."""
+    await transport.call(cancel_request(prediction_id, urgent=True))
+
+
 async def whatever_happens(giving_up: Coroutine[Any, Any, None]) -> None:
     """Carry a giving-up through while the caller is being cancelled: not for long, and never with another error."""
 
@@ -91,3 +96,23 @@ async def whatever_happens(giving_up: Coroutine[Any, Any, None]) -> None:
         # A task of its own, because a shielded scope doesn't hold off a second Task.cancel().
         with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
             await asyncio.shield(task)
+
+
+def output_of(prediction: Prediction) -> Any:
+    """Return the output of a prediction that has ended.
+
+    Raises:
+        PredictionCanceledError: it was canceled, or aborted before it ran.
+        ModelError: it failed.
+        ReplicateError: it ended so long ago that its output was removed.
+    """
+    if prediction.status in {"canceled", "aborted"}:
+        raise PredictionCanceledError(prediction)
+    if prediction.status != "succeeded" and (prediction.status == "failed" or prediction.error is not None):
+        raise ModelError(prediction)
+    if prediction.data_removed and prediction.output is None:
+        raise ReplicateError(
+            f"the output of prediction {prediction.id} was removed (data_removed): "
+            "the API keeps outputs for an hour after the prediction"
+        )
+    return prediction.output

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from replicate_async.errors import WebhookVerificationError
-from replicate_async.types import Prediction, Training, WebhookSecret
+from replicate_async.types import Prediction, PredictionUrls, Training, WebhookSecret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +44,11 @@ def verify_webhook(
     lower = {name.lower(): value for name, value in headers.items()}
     webhook_id, timestamp, signatures = (_header(lower, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
     _check_time(timestamp, tolerance)
-    content = body.encode() if isinstance(body, str) else bytes(body)
-    signed = f"{webhook_id}.{timestamp}.".encode() + content
+    if not isinstance(body, (bytes, bytearray, memoryview, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise WebhookVerificationError(f"body: it must be the request's raw bytes or str, not {type(body).__name__}")
+    # Some frameworks keep bytes that aren't text as surrogates; whatever they are, the signature decides.
+    content = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "surrogatepass") + content
     expected = hmac.new(_key(secret), signed, hashlib.sha256).digest()
     if not any(hmac.compare_digest(expected, given) for given in _signatures(signatures)):
         raise WebhookVerificationError(
@@ -53,12 +56,15 @@ def verify_webhook(
         )
     try:
         # Both have the same form; their URLs tell them apart.
-        prediction = msgspec.json.decode(content, type=Prediction)
-        if "/trainings/" in (prediction.urls.get or prediction.urls.cancel or ""):
-            return msgspec.json.decode(content, type=Training)
-    except msgspec.MsgspecError as error:
+        urls = msgspec.json.decode(content, type=_Job).urls or PredictionUrls()
+        kind: type[Prediction | Training] = Training if "/trainings/" in (urls.get or urls.cancel or "") else Prediction
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WebhookVerificationError(f"body: neither a prediction nor a training: {error}") from error
-    return prediction
+
+
+class _Job(msgspec.Struct):
+    urls: PredictionUrls | None = None
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
@@ -70,9 +76,9 @@ def _header(headers: Mapping[str, str], name: str) -> str:
 
 def _check_time(timestamp: str, tolerance: float) -> None:
     try:
-        age = time.time() - int(timestamp)
+        age = time.time() - int(timestamp[:20])
     except ValueError:
-        raise WebhookVerificationError(f"webhook-timestamp: {timestamp!r} is not a time in seconds") from None
+        raise WebhookVerificationError(f"webhook-timestamp: {timestamp[:20]!r} is not a time in seconds") from None
     if not math.fabs(age) <= tolerance:
         direction = "old" if age > 0 else "in the future"
         raise WebhookVerificationError(
@@ -82,8 +88,11 @@ def _check_time(timestamp: str, tolerance: float) -> None:
 
 def _key(secret: WebhookSecret | str) -> bytes:
     text = secret.key if isinstance(secret, WebhookSecret) else secret
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise WebhookVerificationError(f"secret: it must be a WebhookSecret or a str, not {type(text).__name__}")
+    text = text.strip().removeprefix("whsec_")
     try:
-        key = base64.b64decode(text.strip().removeprefix("whsec_"), validate=True)
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not key:

@@ -669,7 +669,7 @@ def test_every_exported_name_resolves(monkeypatch):
 def test_type_checkers_see_what_is_exported():
     """The imports that only type checkers see are the names in ``__all__``."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     seen, kinds = {"__version__"}, set()
     for node in block.body:
         if isinstance(node, ast.ImportFrom):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import anyio
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _waiting
@@ -19,6 +21,7 @@ from replicate_async._arguments import (
     path,
 )
 from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._streaming import StreamEvent, follow
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
@@ -184,6 +187,43 @@ class AsyncPredictions(AsyncResource):
             return await self.get(prediction_id, **options)
 
         return await _waiting.until_done(self._transport, prediction, fetch, time_limit=time_limit)
+
+    async def stream(
+        self, prediction: Prediction | str, *, cancel_on_abort: bool = True, **options: Unpack[RequestOptions]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Yield a prediction's output as it is made, from its beginning.
+
+        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
+        looked at again and again instead.
+
+        Args:
+            prediction: The prediction, or its id.
+            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            **options: Options of each request.
+
+        Returns:
+            The events. Each is a text: the piece of the output, or empty for logs and the end.
+
+        Raises:
+            ModelError: the prediction failed; its ``prediction`` has the output so far.
+            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            APIError: a call failed.
+
+        Source: https://replicate.com/docs/topics/predictions/streaming
+        """
+        known = await self.get(prediction, **options) if isinstance(prediction, str) else prediction
+
+        async def fetch(prediction_id: str) -> Prediction:
+            return await self.get(prediction_id, **options)
+
+        try:
+            async with aclosing(follow(self._transport, known, fetch)) as events:
+                async for event in events:
+                    yield event
+        except (GeneratorExit, anyio.get_cancelled_exc_class()):
+            if cancel_on_abort:
+                await _waiting.whatever_happens(_waiting.cancel(self._transport, known.id))
+            raise
 
 
 def prediction_request(
