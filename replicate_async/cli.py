@@ -1,0 +1,325 @@
+"""The command ``replicate-async``: run a model, or serve a Replicate on this machine.
+
+It needs the extra ``cli``; ``python -m replicate_async.cli`` is the same command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+from msgspec import UNSET
+
+from replicate_async import _schema
+from replicate_async._arguments import ModelRef
+from replicate_async._client import AsyncReplicate
+from replicate_async._outputs import AsyncFileOutput
+from replicate_async._transport import TOKEN_VARIABLE
+from replicate_async._version import __version__
+from replicate_async.errors import ModelError, NotFoundError, ReplicateError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    import click
+
+    from replicate_async._use import AsyncRun
+    from replicate_async.testing import LocalServer
+    from replicate_async.types import Prediction
+
+_NAME = "replicate-async"
+_SERVE_PORT = 8000
+
+_RUN_HELP = """Run the model REF and print its output.
+
+REF is owner/name, owner/name:version or a version id. Inputs are written in one of two ways:
+
+\b
+  name=value    a text where the model takes texts; otherwise a number, true,
+                false, null, [...] or {...} if it looks like one
+  name:=json    JSON, whatever the model takes
+
+So prompt=42 is a text and width=512 a number. The model's schema is looked at only if a value looks like JSON. Of a
+bare version id the API tells no schema: there, what looks like JSON is JSON.
+
+Texts are printed as they are, files as their URL (-o saves them), and everything else as JSON. Ctrl-C cancels the
+prediction.
+
+\b
+  replicate-async --local run replicate/hello-world text=Alice
+  replicate-async run black-forest-labs/flux-schnell prompt="a cat" -o cat.webp
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 after a failure, 2 for a wrong usage, 130 after Ctrl-C."""
+    try:
+        import click
+    except ModuleNotFoundError:
+        return _complain("the command line needs another package: pip install 'replicate-async[cli]'")
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="backslashreplace")  # what a terminal can't show is no reason to fail
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        return _commands().main(given, prog_name=_NAME, standalone_mode=False) or 0
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except click.UsageError as error:
+        _complain(f"{error.format_message()} ({_NAME} --help tells more)")
+        return 2
+    except (ReplicateError, OSError) as error:
+        return _complain(str(error))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> int:
+    """Write one line to standard error; return the exit status of a failure."""
+    sys.stderr.write(f"{_NAME}: {' '.join(text.split())}\n")
+    return 1
+
+
+def _commands() -> click.Group:
+    """Return the commands; made here, so that this module can be imported without click."""
+    import click
+
+    local_option = click.option(
+        "--local", is_flag=True, help="Use a server inside of this command, with models for demonstrations."
+    )
+
+    @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+    @local_option
+    @click.version_option(__version__, message="%(version)s")
+    @click.pass_context
+    def commands(context: click.Context, *, local: bool) -> None:
+        """Run models on Replicate (https://replicate.com).
+
+        The environment variable REPLICATE_API_TOKEN holds your API token. REPLICATE_BASE_URL is where the API is, if
+        it is elsewhere.
+        """
+        context.obj = local
+
+    @commands.command("run", help=_RUN_HELP, short_help="Run a model and print its output.")
+    @click.argument("ref")
+    @click.argument("inputs", metavar="[NAME=VALUE]...", nargs=-1)
+    @local_option
+    @click.option("--json", "as_json", is_flag=True, help="Print the whole prediction as JSON.")
+    @click.option("--no-wait", is_flag=True, help="Only start the prediction and print its id.")
+    @click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the output to FILE. Several files are numbered, or keep their names if FILE is a folder.",
+    )
+    @click.pass_obj
+    def run_command(  # pyright: ignore[reportUnusedFunction]
+        local_before: bool,
+        /,
+        *,
+        ref: str,
+        inputs: tuple[str, ...],
+        local: bool,
+        as_json: bool,
+        no_wait: bool,
+        output: Path | None,
+    ) -> None:
+        local = local or local_before
+        if not local and not os.environ.get(TOKEN_VARIABLE, "").strip():
+            raise click.UsageError(
+                f"no API token: set the environment variable {TOKEN_VARIABLE}, or use --local to run models for"
+                " demonstrations on this machine"
+            )
+        if output is not None and not output.parent.is_dir():
+            raise click.UsageError(f"-o {output}: there is no folder {output.parent}")
+        try:
+            ModelRef.parse(ref)  # before anything is started
+            values = [_Value.parse(argument) for argument in inputs]
+            asyncio.run(_run(ref, values, local=local, as_json=as_json, wait=not no_wait, output=output))
+        except (TypeError, ValueError) as error:  # what the SDK refuses to send
+            raise click.UsageError(str(error)) from error
+
+    @commands.command("serve", short_help="Serve a Replicate on this machine.")
+    @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+    @click.option(
+        "--port", type=click.IntRange(0, 65535), default=_SERVE_PORT, show_default=True, help="The port; 0: a free one."
+    )
+    def serve_command(*, host: str, port: int) -> None:  # pyright: ignore[reportUnusedFunction]
+        """Serve Replicate's API on this machine, with models for demonstrations, until Ctrl-C.
+
+        It needs neither an account nor a network. Programs use it through the two environment variables that it
+        prints. The models are replicate/hello-world, replicate-local/stream-text and replicate-local/gradient.
+        """
+        try:
+            asyncio.run(_serve(host, port))
+        except KeyboardInterrupt:
+            return  # as it is meant to end
+
+    return commands
+
+
+async def _run(ref: str, values: list[_Value], *, local: bool, as_json: bool, wait: bool, output: Path | None) -> None:
+    async with _client(local=local) as client:
+        model = client.use(ref)
+        try:
+            # Only what could be either makes it worth to ask the model.
+            schema = await model.openapi_schema() if any(value.ambiguous for value in values) else {}
+        except NotFoundError:
+            schema = {}  # the prediction will say so, or go without
+        declared = _schema.inputs(schema)
+        run = await model.create(**{value.name: value.decide(declared.get(value.name, {})) for value in values})
+        if not wait:
+            _say(_as_json(run.prediction) if as_json else run.prediction.id)
+            return
+        try:
+            result = await _result(run)
+            if "/" not in ref and _is_texts(result):
+                result = "".join(result)  # without a schema to tell, it is most likely one text in pieces
+        except ModelError as error:
+            if as_json:
+                _say(_as_json(error.prediction))
+            raise
+        if as_json:
+            _say(_as_json(run.prediction))
+        if output is not None:
+            await _save(result, output)
+        elif not as_json:
+            _say(_shown(result, urls_last=not local))
+
+
+async def _result(run: AsyncRun) -> Any:
+    """Wait for the output; Ctrl-C cancels the prediction."""
+    try:
+        return await run.output()
+    except asyncio.CancelledError:
+        try:
+            await run.cancel()
+        except ReplicateError as error:
+            _complain(f"prediction {run.prediction.id} could not be canceled: {error}")
+        else:
+            _complain(f"prediction {run.prediction.id} canceled")
+        raise
+
+
+class _Value(NamedTuple):
+    """An input as it was written: its text, and what that is as JSON, each unless it is none."""
+
+    name: str
+    text: str | None
+    json: Any
+
+    @classmethod
+    def parse(cls, argument: str) -> _Value:
+        """Read ``name=value`` or ``name:=json``."""
+        match = re.fullmatch(r"([^=:]+)(:?=)(.*)", argument, re.DOTALL)
+        if match is None:
+            raise ValueError(f"{argument!r} is not an input: write name=value, or name:=json")
+        name, sign, text = match.groups()
+        try:
+            value = msgspec.json.decode(text)
+        except (msgspec.MsgspecError, UnicodeError):
+            value = UNSET
+        if sign == "=":
+            # A text in quotes is a text that has quotes.
+            return cls(name, text, UNSET if isinstance(value, str) else value)
+        if value is UNSET:
+            raise ValueError(f"{argument!r}: what follows := is not JSON")
+        return cls(name, None, value)
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether it could be a text as well as something else."""
+        return self.text is not None and self.json is not UNSET
+
+    def decide(self, schema: dict[str, Any]) -> Any:
+        """Return the value as a model takes it that declares this input so."""
+        takes_text = any(part.get("type") == "string" for part in (schema, *schema.get("anyOf", ())))
+        return self.text if self.json is UNSET or (self.ambiguous and takes_text) else self.json
+
+
+def _as_json(prediction: Prediction) -> str:
+    return msgspec.json.format(prediction.to_json())
+
+
+def _shown(output: Any, *, urls_last: bool) -> str:
+    """Return an output as people want to read it; ``urls_last``: whether its files outlive this command."""
+    if isinstance(output, str):
+        return output
+    if isinstance(output, AsyncFileOutput):
+        if urls_last and not output.url.startswith("data:"):
+            return output.url
+        return f"a file, {output.content_type or 'of unknown type'}: save it with -o FILE"
+    if isinstance(output, list):
+        items = cast("list[Any]", output)  # type: ignore[redundant-cast]  # pyright needs it
+        if items and all(isinstance(item, AsyncFileOutput) for item in items):
+            return "\n".join(_shown(item, urls_last=urls_last) for item in items)
+    return msgspec.json.format(msgspec.json.encode(output, enc_hook=_url)).decode()
+
+
+def _url(output: Any) -> str:
+    """Return what stands for a file inside of JSON."""
+    return cast("AsyncFileOutput", output).url
+
+
+def _is_texts(output: Any) -> bool:
+    return isinstance(output, list) and all(isinstance(item, str) for item in cast("list[Any]", output))  # type: ignore[redundant-cast]
+
+
+async def _save(output: Any, path: Path) -> None:
+    """Write an output to a file, or its several files to as many."""
+    files = cast("list[Any]", output) if isinstance(output, list) else [output]  # type: ignore[redundant-cast]
+    if not files or not all(isinstance(file, AsyncFileOutput) for file in files):
+        path.write_text(_shown(output, urls_last=True) + "\n", encoding="utf-8")  # noqa: ASYNC240 - nothing else runs
+        return
+    # The SDK puts a finished file in the place of what was there, which must not happen to links such as /dev/stdout.
+    special = path.is_symlink() or (path.exists() and not path.is_file())  # noqa: ASYNC240
+    for number, file in enumerate(cast("list[AsyncFileOutput]", files), 1):
+        if path.is_dir():  # noqa: ASYNC240
+            await file.save(path)
+        elif special:
+            path.write_bytes(await file.read())  # noqa: ASYNC240
+        else:
+            await file.save(path if len(files) == 1 else path.with_stem(f"{path.stem}-{number}"))
+
+
+# --- servers ---
+
+
+@asynccontextmanager
+async def _client(*, local: bool) -> AsyncGenerator[AsyncReplicate, None]:
+    """Open a client of Replicate's API, or of a server in this process."""
+    if not local:
+        async with AsyncReplicate() as client:
+            yield client
+        return
+    os.environ["no_proxy"] = "*"  # a proxy of the network can't reach this server
+    server = _server()
+    async with server, AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+def _server(**options: Any) -> LocalServer:
+    from replicate_async.testing import LocalServer, models
+
+    server = LocalServer(**options)
+    models.register(server)
+    return server
+
+
+async def _serve(host: str, port: int) -> None:
+    async with _server(host=host, port=port) as server:
+        _say(f"REPLICATE_BASE_URL={server.base_url}\n{TOKEN_VARIABLE}={server.token}")
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

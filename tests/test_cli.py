@@ -1,0 +1,304 @@
+"""The command ``replicate-async``, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_async.testing import LocalServer, OutputFile, models
+
+HELLO = "replicate/hello-world"
+STORY = "replicate-local/stream-text"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    server = LocalServer()
+    models.register(server)
+
+    @server.model("me/files", official=True)
+    def files(count: int = 1, name: str = "out.txt") -> list[OutputFile]:
+        return [OutputFile(b"content %d" % number, "text/plain", name) for number in range(1, count + 1)]
+
+    @server.model("me/inputs", official=True)
+    def inputs(
+        text: str = "",
+        quoted: str = "",
+        empty: str = "-",
+        number: int = 0,
+        list: Any = None,
+        object: Any = None,
+        json: Any = None,
+        word: Any = None,
+    ) -> Any:
+        return dict(locals())
+
+    @server.model("me/fail", official=True)
+    def fail() -> str:
+        raise ValueError("first line\nsecond line")
+
+    with server:
+        yield server
+
+
+def start(*arguments: str, server: LocalServer | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start the command, with a server's URL and token in its environment or with nothing there."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
+    if server is not None:
+        environment |= {"REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    return subprocess.Popen(
+        [sys.executable, "-m", "replicate_async.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**inherited, **environment},
+    )
+
+
+def command(*arguments: str, server: LocalServer | None = None, **environment: str) -> tuple[int, str, str]:
+    """Run the command; return its status, output and error output."""
+    with start(*arguments, server=server, **environment) as process:
+        output, errors = process.communicate(timeout=30)
+    return process.returncode, output, errors
+
+
+def refusal(result: tuple[int, str, str], status: int) -> str:
+    """Return the one line on standard error with which the command ended."""
+    assert result[0] == status, result
+    assert result[1] == ""
+    assert re.fullmatch(r"replicate-async: .*\n", result[2]), result[2]
+    return result[2]
+
+
+# --- running ---
+
+
+@pytest.mark.parametrize("arguments", [("--local", "run"), ("run", "--local")])
+def test_the_command_of_the_readme(arguments):
+    """``--local`` runs a model without token and network, before or after ``run``; the text is all that is printed."""
+    assert command(*arguments, HELLO, "text=Alice") == (0, "hello Alice\n", "")
+
+
+def test_a_local_run_goes_by_no_proxy():
+    """A proxy in the environment is for the network, not for the server inside of the command."""
+    assert command("--local", "run", HELLO, "text=Alice", http_proxy="http://127.0.0.1:9")[:2] == (0, "hello Alice\n")
+
+
+def test_values_are_what_the_model_declares(server):
+    """``name=value`` is a text where the model takes texts, and otherwise JSON if it is; ``name:=json`` always is."""
+    texts = ["text=42", 'quoted="a"=b', "empty="]
+    others = ["number=42", "list=[1, 2.5, null]", 'object={"a": true}', 'json:="42"', "word=so it goes"]
+    status, output, _ = command("run", "me/inputs", *texts, *others, server=server)
+    assert status == 0
+    assert json.loads(output) == {
+        "text": "42",
+        "quoted": '"a"=b',
+        "empty": "",
+        "number": 42,
+        "list": [1, 2.5, None],
+        "object": {"a": True},
+        "json": "42",
+        "word": "so it goes",
+    }
+
+
+def test_the_schema_is_looked_at_only_in_case_of_doubt(server):
+    """A value that can only be a text costs no further call."""
+    lookups: list[int] = []
+    for argument in "text=Alice", "text=1":
+        before = len(server.requests)
+        assert command("run", HELLO, argument, server=server)[0] == 0
+        calls = [(call.method, call.path) for call in server.requests[before:]]
+        lookups.append(calls.count(("GET", f"/v1/models/{HELLO}")))
+    assert lookups == [0, 1]
+
+
+def test_a_version_by_its_id(server):
+    """A bare version id runs that version; lists of text are one text there, because no schema says otherwise."""
+
+    @server.model("me/pieces", version="e" * 64)
+    def pieces(text: str) -> list[str]:
+        return [text, "!"]
+
+    assert command("run", "e" * 64, "text=Alice", server=server) == (0, "Alice!\n", "")
+    assert json.loads(command("run", "me/pieces", "text=Alice", server=server)[1]) == ["Alice", "!"]
+
+
+def test_pieces_of_text_are_one_text(server):
+    """What a model streams as text is printed as one text."""
+    assert command("run", STORY, "prompt=so it goes", "delay=0", server=server) == (0, "so it goes\n", "")
+
+
+def test_the_whole_prediction(server):
+    """``--json`` prints the prediction instead of its output."""
+    status, output, _ = command("run", HELLO, "text=Alice", "--json", server=server)
+    prediction = json.loads(output)
+    assert (status, prediction["status"], prediction["output"]) == (0, "succeeded", "hello Alice")
+
+
+def test_no_waiting(server):
+    """``--no-wait`` prints the id of what it started, and doesn't wait for it."""
+    status, output, _ = command("run", STORY, "prompt=a b", "delay=10", "--no-wait", server=server)
+    assert status == 0
+    assert output.strip() in server.predictions
+
+
+# --- files ---
+
+
+def test_files_are_printed_as_urls(server):
+    """Each file is a line with its URL, whole."""
+    status, output, _ = command("run", "me/files", "count=2", server=server)
+    assert status == 0
+    assert re.fullmatch(r"(https?://\S+/out.txt\n){2}", output)
+
+
+def test_a_local_file_has_to_be_saved(tmp_path):
+    """The URL of a file on the server inside of the command would be of no use; ``-o`` saves the file."""
+    status, output, _ = command("--local", "run", "replicate-local/gradient", "width=8", "height=8")
+    assert (status, output) == (0, "a file, image/png: save it with -o FILE\n")
+    target = tmp_path / "out.png"
+    assert command("--local", "run", "replicate-local/gradient", "width=8", "-o", str(target)) == (0, "", "")
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_files_are_numbered(server, tmp_path):
+    """Of several files none overwrites another."""
+    assert command("run", "me/files", "count=2", "-o", str(tmp_path / "a.txt"), server=server) == (0, "", "")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "a-1.txt": "content 1",
+        "a-2.txt": "content 2",
+    }
+
+
+def test_other_outputs_are_saved_as_they_are_printed(server, tmp_path):
+    """``-o`` writes texts, too."""
+    target = tmp_path / "hello.txt"
+    assert command("run", HELLO, "text=Zoë", "-o", str(target), server=server) == (0, "", "")
+    assert target.read_text(encoding="utf-8") == "hello Zoë\n"
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").is_symlink(), reason="/dev/stdout is no link here")
+def test_a_file_into_a_pipe(server):
+    """``-o /dev/stdout`` writes there, and replaces nothing."""
+    assert command("run", "me/files", "-o", "/dev/stdout", server=server) == (0, "content 1", "")
+    assert Path("/dev/stdout").is_symlink()
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", HELLO, "text=Alice"], "REPLICATE_API_TOKEN.* --local"),
+        (["--local", "run", "hello-world"], "'hello-world' is not a model"),
+        (["--local", "run", HELLO, "Alice"], "'Alice' is not an input"),
+        (["--local", "run", HELLO, "=Alice"], "'=Alice' is not an input"),
+        (["--local", "run", HELLO, "text:=Alice"], "not JSON"),
+        (["--local", "run", HELLO, "-o", "no/such/folder/file"], "no folder no/such/folder"),
+        (["--local", "run"], "REF"),
+        (["--local", "run", HELLO, "--frobnicate"], "--frobnicate"),
+        (["frobnicate"], "frobnicate"),
+        (["serve", "--port", "x"], "port"),
+    ],
+)
+def test_wrong_usage(arguments, says):
+    """What can't be meant ends with status 2 and one line that says what is wrong, before anything is sent."""
+    assert re.search(says, refusal(command(*arguments), 2))
+
+
+@pytest.mark.parametrize("variable", [{"REPLICATE_BASE_URL": "nowhere"}, {"REPLICATE_API_TOKEN": "a b"}])
+def test_an_environment_that_cannot_be_used(variable):
+    """A malformed variable is a wrong usage, not a crash."""
+    refusal(command("run", HELLO, "text=Alice", **{"REPLICATE_API_TOKEN": "x", **variable}), 2)
+
+
+def test_an_error_of_the_api(server):
+    """What the API refuses ends with status 1 and the API's reason, in one line."""
+    assert "no model me/nothing" in refusal(command("run", "me/nothing", "text=Alice", server=server), 1)
+    assert "input.text" in refusal(command("run", HELLO, "text:=42", server=server), 1)
+
+
+def test_no_connection():
+    """An API that can't be reached is a failure of one line."""
+    environment = {"REPLICATE_API_TOKEN": "x", "REPLICATE_BASE_URL": "http://127.0.0.1:9", "no_proxy": "*"}
+    assert "no connection" in refusal(command("run", HELLO, "text=Alice", **environment), 1)
+
+
+def test_a_prediction_that_fails(server):
+    """The model's error is one line with status 1; ``--json`` prints the prediction all the same."""
+    assert "failed: first line second line" in refusal(command("run", "me/fail", server=server), 1)
+    status, output, errors = command("run", "me/fail", "--json", server=server)
+    assert (status, json.loads(output)["status"]) == (1, "failed")
+    assert "failed: first line" in errors
+
+
+def test_an_output_that_nobody_reads(server):
+    """A pipe that is closed at the other end makes no traceback."""
+    with start("run", HELLO, "text=Alice", server=server) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_without_the_extra():
+    """Where click isn't installed, the command says what to install."""
+    program = "import sys; sys.modules['click'] = None; from replicate_async.cli import main; sys.exit(main(['serve']))"
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "pip install 'replicate-async[cli]'" in process.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+def test_ctrl_c_cancels_the_prediction(server):
+    """Whoever interrupts the command doesn't pay for what it would have waited for; the status is 130."""
+    before = set(server.predictions)
+    with start("run", STORY, "prompt=a b", "delay=10", server=server) as process:
+        while not (new := set(server.predictions) - before):
+            assert process.poll() is None
+        (started,) = new
+        while not any(call.path.endswith(f"/predictions/{started}") for call in server.requests):  # it waits
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert errors.strip() == f"replicate-async: prediction {started} canceled"
+    assert server.predictions[started].status == "canceled"
+
+
+# --- serving ---
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+def test_serving():
+    """``serve`` prints what others need to use it, and ends well with Ctrl-C; a port that is taken is a failure."""
+    with start("serve", "--port", "0") as process:
+        assert process.stdout is not None
+        environment = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+        assert set(environment) == {"REPLICATE_BASE_URL", "REPLICATE_API_TOKEN"}
+        environment["no_proxy"] = "*"
+        assert command("run", HELLO, "text=Alice", **environment)[:2] == (0, "hello Alice\n")
+        port = environment["REPLICATE_BASE_URL"].split(":")[-1].removesuffix("/v1")
+        assert "in use" in refusal(command("serve", "--port", port), 1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_help():
+    """Without arguments there is help, and ``run --help`` explains how inputs are written."""
+    status, output, _ = command()
+    assert (status, "serve" in output) == (0, True)
+    assert "name:=json" in command("run", "--help")[1]
