@@ -128,7 +128,7 @@ def test_bad_arguments_are_told(client, server):
 def test_a_time_limit_cancels_the_prediction(server, client):
     """The time limit holds in blocking code as well."""
     with pytest.raises(APITimeoutError) as caught:
-        client.run("owner/slow", wait=False, time_limit=0.1)
+        client.run("owner/slow", wait=False, time_limit=0.3)
     assert statuses(server) == ["canceled"]
     assert caught.value.prediction_id == next(iter(server.predictions))
 
