@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ._calls import Call
-from ._clock import Clock
+from ._clock import Clock, VirtualClock
 from ._faults import Fault, Faults
 from ._files import OutputFile
 from ._limits import Limits
 from ._process import ServerProcess
 from ._server import LocalServer
 
-__all__ = ["Call", "Clock", "Fault", "Faults", "Limits", "LocalServer", "OutputFile", "ServerProcess"]
+__all__ = ["Call", "Clock", "Fault", "Faults", "Limits", "LocalServer", "OutputFile", "ServerProcess", "VirtualClock"]

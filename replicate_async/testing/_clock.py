@@ -1,16 +1,25 @@
 """Time, as the local server sees it.
 
-Everything here that waits, expires or carries a timestamp asks one clock, so that a clock that jumps can take
-the place of the real one.
+Everything here that waits, expires or carries a timestamp asks one clock, so that a virtual one can take the place of
+the real one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
+import threading
 import time
-from collections.abc import Callable
-from datetime import datetime, timezone
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from datetime import datetime, timedelta, timezone
 from typing import Protocol
+
+_HOPS = 10  # turns of the loop without a stir after which nobody is about to do anything
+_NOTHING = nullcontext()
 
 
 class Timer(Protocol):
@@ -38,3 +47,269 @@ class Clock:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back on the running loop when the time has passed."""
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+    # What the server tells a clock; the real one runs anyway.
+
+    def attach(self) -> None:
+        """Take note that a server runs on this loop."""
+
+    def detach(self) -> None:
+        """Take note that it runs no longer."""
+
+    def working(self) -> AbstractContextManager[None]:
+        """Return a context manager for what the server does, and is done with only when it sleeps or leaves."""
+        return _NOTHING
+
+    def stir(self) -> None:
+        """Take note that something happens."""
+
+
+class VirtualClock(Clock):
+    """A clock that jumps instead of waiting, for tests of what takes long.
+
+    By itself it goes on to the next moment at which something is due as soon as all that the server runs sleeps on
+    this clock: ten minutes take milliseconds. With ``auto=False`` it stands still until ``advance`` is called. Models
+    sleep on it with ``await server.clock.sleep(seconds)``; ``startup`` and ``output_delay`` go by it anyway.
+
+    What waits for something else, such as a thread that computes or a real ``asyncio.sleep``, is given ``patience``
+    first, in real seconds; then the clock goes on without it.
+
+    Args:
+        start: The time at the beginning; by default the real one.
+        auto: Whether the clock goes on by itself.
+        patience: How long it waits for what doesn't sleep on it.
+    """
+
+    def __init__(self, start: datetime | None = None, *, auto: bool = True, patience: float = 0.1) -> None:
+        self._start = start or datetime.now(timezone.utc)
+        if self._start.tzinfo is None:
+            raise ValueError(f"start: expected a time with its zone, got {start}")
+        self._seconds = 0.0
+        self._limit = float("inf") if auto else 0.0  # up to when it may go by itself
+        self._patience = patience
+        self._timers: list[tuple[float, bool, int, _VirtualTimer]] = []
+        self._lock = threading.Lock()  # of the above, as callers may have loops of their own
+        self._count = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._servers = 0
+        self._awake = 0  # how many of those that work don't sleep
+        self._step: asyncio.Handle | None = None
+
+    def now(self) -> datetime:
+        """Return the virtual date and time, in UTC."""
+        return self._start + timedelta(seconds=self._seconds)
+
+    def monotonic(self) -> float:
+        """Return the virtual seconds since the start."""
+        return self._seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the clock has gone on by so much; works in any loop."""
+        worker = _worker.get()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        awake = False
+
+        def wake() -> None:
+            nonlocal awake
+            if not awake:
+                awake = True
+                self._change(worker, -1)
+                if not waiter.done():
+                    waiter.set_result(None)
+
+        timer = self.call_later(seconds, wake)
+        self._change(worker, 1)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            wake()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the running loop when the clock has gone on by so much."""
+        return self._add(seconds, callback, asyncio.get_running_loop())
+
+    def advance(self, seconds: float) -> Awaitable[None]:
+        """Let time pass: everything that is due meanwhile happens, in order and at its own moment.
+
+        ``await`` it where a loop runs. Elsewhere, and so for a server in a thread, it blocks; what it returns then
+        need not be awaited.
+        """
+        if seconds < 0:
+            raise ValueError(f"time goes on: expected 0 seconds or more, got {seconds}")
+        arrived: Future[None] = Future()
+        loop = self._loop
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            if loop is None:
+                self._seconds += seconds
+                return _Arrived()
+            loop.call_soon_threadsafe(self._head_for, seconds, arrived)
+            arrived.result()
+            return _Arrived()
+        if loop is None or loop is running:
+            self._head_for(seconds, arrived)
+        else:
+            loop.call_soon_threadsafe(self._head_for, seconds, arrived)
+        return asyncio.wrap_future(arrived)
+
+    def attach(self) -> None:
+        """Take note that a server runs on this loop."""
+        loop = asyncio.get_running_loop()
+        if self._servers and self._loop is not loop:
+            raise RuntimeError("this clock belongs to a server that runs in another loop")
+        self._loop = loop
+        self._servers += 1
+
+    def detach(self) -> None:
+        """Take note that it runs no longer."""
+        self._servers -= 1
+        if not self._servers:
+            self._cancel_step()
+            self._loop = None
+            with self._lock:
+                targets = [timer for _, last, _, timer in self._timers if last]
+            for timer in targets:  # somebody may be blocked in advance()
+                timer.fire()
+
+    @contextmanager
+    def _working(self) -> Generator[None]:
+        worker = _Worker()
+        with self._lock:
+            self._awake += 1
+        self.stir()
+        token = _worker.set(worker)
+        try:
+            yield
+        finally:
+            _worker.reset(token)
+            with self._lock:
+                worker.gone = True
+                self._awake -= not worker.sleeping
+            self.stir()
+
+    def working(self) -> AbstractContextManager[None]:
+        """Return a context manager for what the server does, and is done with only when it sleeps or leaves."""
+        return self._working()
+
+    def stir(self) -> None:
+        """Start over waiting for the moment when nobody has anything to do."""
+        if self._loop is None:
+            self._arm(asyncio.get_running_loop())
+        elif self._loop is _running_loop():
+            self._arm(self._loop)
+        else:
+            with suppress(RuntimeError):  # that loop is gone, and its server with it
+                self._loop.call_soon_threadsafe(self._arm, self._loop)
+
+    def _change(self, worker: _Worker | None, sleeping: int) -> None:
+        """Take note that a worker's task fell asleep, or woke up."""
+        if worker is None:
+            return
+        with self._lock:
+            before = worker.sleeping > 0
+            worker.sleeping += sleeping
+            if not worker.gone:
+                self._awake += before - (worker.sleeping > 0)
+        self.stir()
+
+    def _add(
+        self, seconds: float, callback: Callable[[], None], loop: asyncio.AbstractEventLoop, *, last: bool = False
+    ) -> _VirtualTimer:
+        timer = _VirtualTimer(callback, loop)
+        with self._lock:
+            due = self._seconds + max(0.0, seconds)
+            heapq.heappush(self._timers, (due, last, next(self._count), timer))
+            if last:
+                self._limit = max(self._limit, due)
+        self.stir()
+        return timer
+
+    def _head_for(self, seconds: float, arrived: Future[None]) -> None:
+        self._add(seconds, lambda: _arrive(arrived), asyncio.get_running_loop(), last=True)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._cancel_step()
+        if self._timers and self._timers[0][0] <= self._limit:
+            if self._awake:
+                self._step = loop.call_later(self._patience, self._move, loop)
+            else:
+                self._step = loop.call_soon(self._hop, loop, _HOPS)
+
+    def _cancel_step(self) -> None:
+        if self._step is not None:
+            self._step.cancel()
+            self._step = None
+
+    def _hop(self, loop: asyncio.AbstractEventLoop, left: int) -> None:
+        if left:
+            self._step = loop.call_soon(self._hop, loop, left - 1)
+        else:
+            self._move(loop)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go on to what is due next."""
+        with self._lock:
+            timer = None
+            while self._timers and self._timers[0][0] <= self._limit and timer is None:
+                due, _, _, timer = heapq.heappop(self._timers)
+                if timer.callback is None:
+                    timer = None
+                else:
+                    self._seconds = max(self._seconds, due)
+        if timer is not None:
+            if timer.loop is loop:
+                timer.fire()
+            else:
+                with suppress(RuntimeError):  # whoever slept in that loop is gone with it
+                    timer.loop.call_soon_threadsafe(timer.fire)
+        self._arm(loop)
+
+
+class _Worker:
+    """Something that the server does; its tasks may sleep."""
+
+    def __init__(self) -> None:
+        self.sleeping = 0
+        self.gone = False
+
+
+_worker: ContextVar[_Worker | None] = ContextVar("replicate_async.testing.worker", default=None)
+
+
+class _VirtualTimer:
+    """A pending callback of a virtual clock."""
+
+    def __init__(self, callback: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        self.callback: Callable[[], None] | None = callback
+        self.loop = loop
+
+    def cancel(self) -> None:
+        """Forget the callback."""
+        self.callback = None
+
+    def fire(self) -> None:
+        """Call back, once."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
+
+
+class _Arrived:
+    """An awaitable that need not be awaited."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+def _arrive(arrived: Future[None]) -> None:
+    with suppress(Exception):  # whoever waited has given up
+        arrived.set_result(None)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -13,7 +13,7 @@ from aiohttp import web
 from ._calls import Answer, Call, Problem
 from ._faults import Faults, act
 from ._routes import DELIVERY, OPERATIONS, Operation
-from ._sending import is_simple, send, simple_response
+from ._sending import Sender, is_simple
 from ._store import Store
 
 _log = logging.getLogger("replicate_async.testing")
@@ -33,6 +33,7 @@ class Application:
         self._store = store
         self._journal = journal
         self._faults = faults
+        self._sender = Sender(store.clock)
         self._tasks: set[asyncio.Task[Any] | None] = set()
         self._authorizations = {f"Bearer {token}", f"Token {token}"}
         self.api = web.Application(client_max_size=_BODY_LIMIT)
@@ -54,9 +55,9 @@ class Application:
             call = self._record(request, operation.name)
             answer = await self._answer(request, call, operation)
             if is_simple(answer):
-                return simple_response(call, answer)
+                return self._sender.simple(call, answer)
             with self._lasting():
-                return await send(request, call, answer, self._store.clock)
+                return await self._sender.send(request, call, answer)
 
         return respond
 
@@ -117,21 +118,21 @@ class Application:
             self._authorize(call)
             call.body = await request.read()
         except Problem as problem:
-            return simple_response(call, problem.answer())
+            return self._sender.simple(call, problem.answer())
         allowed: set[str] = set()
         for resource in self.api.router.resources():
             allowed |= (await resource.resolve(request))[1]
         allowed.discard("*")
         if not allowed:
-            return simple_response(call, _nothing_at(call).answer())
+            return self._sender.simple(call, _nothing_at(call).answer())
         refusal = Problem(405, f"{call.path} does not take {call.method}.")
         refusal.headers = {"Allow": ", ".join(sorted(allowed))}
-        return simple_response(call, refusal.answer())
+        return self._sender.simple(call, refusal.answer())
 
     async def _refuse_delivery(self, request: web.Request) -> web.StreamResponse:
         """Answer what is at neither a stream's URL nor a file's."""
         call = self._record(request, "")
-        return simple_response(call, _nothing_at(call).answer())
+        return self._sender.simple(call, _nothing_at(call).answer())
 
     def _record(self, request: web.Request, operation: str) -> Call:
         call = Call(
@@ -144,6 +145,7 @@ class Application:
             path_arguments=dict(request.match_info) if operation else {},
         )
         self._journal.append(call)
+        self._store.clock.stir()
         return call
 
     def _authorize(self, call: Call) -> None:

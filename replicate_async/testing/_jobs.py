@@ -148,15 +148,16 @@ class Runner:
         task.add_done_callback(self._running.discard)
 
     async def _run(self, job: Job[R], work: Work[R]) -> None:
-        try:
-            await work(job)
-        except asyncio.CancelledError:
-            job.end("canceled")
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a model raises is its prediction's failure)
-            job.log("".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))))
-            job.end("failed", str(error) or type(error).__name__)
-        else:
-            job.end("succeeded")
+        with self.clock.working():
+            try:
+                await work(job)
+            except asyncio.CancelledError:
+                job.end("canceled")
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a model raises is its job's failure)
+                job.log("".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))))
+                job.end("failed", str(error) or type(error).__name__)
+            else:
+                job.end("succeeded")
 
     async def call(self, job: Job[Any], function: ModelFunction, arguments: dict[str, Any]) -> Any:
         """Call a function that returns once; what it prints becomes the job's logs."""

@@ -113,6 +113,11 @@ class LocalServer:
         return self.url and self._store.delivery_url
 
     @property
+    def clock(self) -> Clock:
+        """What the server goes by: models that sleep on it, with ``await server.clock.sleep(1)``, go by it as well."""
+        return self._store.clock
+
+    @property
     def limits(self) -> Limits | None:
         """The rate limits. Setting them, to a dict as well, starts the count anew."""
         return self._store.limiter.limits
@@ -232,11 +237,13 @@ class LocalServer:
         if self._runners:
             raise RuntimeError("the server runs already")
         # With listening sockets made here, the ports are known before the first request can come.
-        with ExitStack() as stack:
+        with ExitStack() as undo:
+            self._store.clock.attach()
+            undo.callback(self._store.clock.detach)
             listeners = [
-                stack.enter_context(socket.create_server((self._host, port), backlog=4096)) for port in self._ports
+                undo.enter_context(socket.create_server((self._host, port), backlog=4096)) for port in self._ports
             ]
-            stack.pop_all()
+            undo.pop_all()
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
         self._application = application = Application(self._store, self.token, self.requests, self.faults)
@@ -269,6 +276,7 @@ class LocalServer:
         await asyncio.sleep(0)  # the transports take a turn of the loop to close
         _printing.uninstall()
         self._store.listen("", "")
+        self._store.clock.detach()
 
 
 class _Thread:

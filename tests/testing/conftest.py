@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import heapq
 import io
-import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import aiohttp
 import pytest
 
-from replicate_async.testing import Clock, LocalServer
+from replicate_async.testing import LocalServer, VirtualClock
 
 
 @dataclass
@@ -89,57 +86,6 @@ class Caller:
         raise AssertionError(f"never {status}: {prediction}")
 
 
-class JumpClock(Clock):
-    """A clock that stands still until it is told to jump."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._timers: list[tuple[float, int, JumpTimer]] = []
-        self._count = itertools.count()
-
-    def now(self) -> datetime:
-        return datetime(2025, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=self.seconds)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.call_later(seconds, functools.partial(_release, future))
-        await future
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> JumpTimer:
-        timer = JumpTimer(callback)
-        heapq.heappush(self._timers, (self.seconds + seconds, next(self._count), timer))
-        return timer
-
-    async def jump(self, seconds: float) -> None:
-        """Let time pass, and let everybody act whose time has come."""
-        end = self.seconds + seconds
-        while self._timers and self._timers[0][0] <= end:
-            self.seconds, _, timer = heapq.heappop(self._timers)
-            if timer.callback is not None:
-                timer.callback()
-            for _ in range(10):
-                await asyncio.sleep(0)
-        self.seconds = end
-
-
-def _release(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-class JumpTimer:
-    """A pending callback of a ``JumpClock``."""
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback: Callable[[], object] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
 @asynccontextmanager
 async def serve(**options: Any) -> AsyncIterator[tuple[LocalServer, Caller]]:
     async with LocalServer(**options) as server, aiohttp.ClientSession() as session:
@@ -154,13 +100,13 @@ async def call() -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-def clock() -> JumpClock:
-    """Give a clock that jumps."""
-    return JumpClock()
+def clock() -> VirtualClock:
+    """Give a clock that stands still until it is told to go on."""
+    return VirtualClock(datetime(2025, 1, 1, tzinfo=timezone.utc), auto=False, patience=0.01)
 
 
 @pytest.fixture
-async def jump_call(clock: JumpClock) -> AsyncIterator[Caller]:
-    """Give a caller of a server that lives by the clock that jumps."""
+async def slow_call(clock: VirtualClock) -> AsyncIterator[Caller]:
+    """Give a caller of a server that lives by the clock that stands still."""
     async with serve(clock=clock, hold=30) as (_, caller):
         yield caller

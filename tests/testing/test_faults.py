@@ -15,10 +15,10 @@ import msgspec
 import pytest
 import replicate
 
-from replicate_async.testing import Fault, LocalServer, models
+from replicate_async.testing import Fault, LocalServer, VirtualClock, models
 from replicate_async.testing._faults import FaultFields
 
-from .conftest import Caller, JumpClock, eventually, serve
+from .conftest import Caller, eventually, serve
 from .test_streams import parse, read
 
 pytestmark = pytest.mark.anyio
@@ -96,27 +96,27 @@ async def test_stopping_while_a_request_stalls() -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_delay(jump_call: Caller, clock: JumpClock, after: bool) -> None:
+async def test_delay(slow_call: Caller, clock: VirtualClock, after: bool) -> None:
     """A delay passes by the server's clock, before the work or after it."""
-    models.register(jump_call.server)
-    jump_call.server.faults.add(operation="models.predictions.create", kind="delay", seconds=30, after=after)
-    request = asyncio.create_task(jump_call("POST", HELLO, BODY))
-    await eventually(lambda: jump_call.server.requests)
-    await clock.jump(29)
-    assert (len(jump_call.server.predictions), request.done()) == (after, False)
-    await clock.jump(1)
+    models.register(slow_call.server)
+    slow_call.server.faults.add(operation="models.predictions.create", kind="delay", seconds=30, after=after)
+    request = asyncio.create_task(slow_call("POST", HELLO, BODY))
+    await eventually(lambda: slow_call.server.requests)
+    await clock.advance(29)
+    assert (len(slow_call.server.predictions), request.done()) == (after, False)
+    await clock.advance(1)
     assert (await request).status == 202
-    assert len(jump_call.server.predictions) == 1
+    assert len(slow_call.server.predictions) == 1
 
 
-async def test_a_delay_before_another_fault(jump_call: Caller, clock: JumpClock) -> None:
+async def test_a_delay_before_another_fault(slow_call: Caller, clock: VirtualClock) -> None:
     """Every kind takes seconds, which pass before it happens."""
-    jump_call.server.faults.add(operation="account.get", kind="html", seconds=10)
-    request = asyncio.create_task(jump_call("GET", "/account"))
-    await eventually(lambda: jump_call.server.requests)
-    await clock.jump(9)
+    slow_call.server.faults.add(operation="account.get", kind="html", seconds=10)
+    request = asyncio.create_task(slow_call("GET", "/account"))
+    await eventually(lambda: slow_call.server.requests)
+    await clock.advance(9)
     assert not request.done()
-    await clock.jump(1)
+    await clock.advance(1)
     assert (await request).status == 502
 
 
@@ -179,16 +179,16 @@ async def test_a_stream_that_breaks_while_it_runs(call: Caller) -> None:
         await read(call, prediction)
 
 
-async def test_drip(jump_call: Caller, clock: JumpClock) -> None:
+async def test_drip(slow_call: Caller, clock: VirtualClock) -> None:
     """A body that drips comes with so many bytes a second, by the server's clock."""
-    whole = (await jump_call("GET", "/account")).body
-    jump_call.server.faults.add(operation="account.get", kind="drip", rate=10)
-    request = asyncio.create_task(jump_call("GET", "/account"))
-    await eventually(lambda: len(jump_call.server.requests) == 2)
-    await clock.jump(len(whole) / 10 - 0.2)
+    whole = (await slow_call("GET", "/account")).body
+    slow_call.server.faults.add(operation="account.get", kind="drip", rate=10)
+    request = asyncio.create_task(slow_call("GET", "/account"))
+    await eventually(lambda: len(slow_call.server.requests) == 2)
+    await clock.advance(len(whole) / 10 - 0.2)
     await asyncio.sleep(0.01)
     assert not request.done()
-    await clock.jump(0.3)
+    await clock.advance(0.3)
     assert (await request).body == whole
 
 
@@ -436,8 +436,9 @@ def test_the_keywords_are_the_fields() -> None:
     assert set(FaultFields.__annotations__) == {field.name for field in msgspec.structs.fields(Fault)}
 
 
-def test_the_official_sdk() -> None:
+def test_the_official_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The official SDK, which repeats what fails, gets through faults that pass, and raises for those that don't."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with LocalServer() as server:
         models.register(server)
         client = replicate.Replicate(bearer_token=server.token, base_url=server.base_url, max_retries=2)

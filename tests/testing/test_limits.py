@@ -7,11 +7,10 @@ import collections
 from typing import Any
 
 import pytest
-import replicate
 
-from replicate_async.testing import Limits, LocalServer, models
+from replicate_async.testing import Limits, LocalServer, VirtualClock, models
 
-from .conftest import Caller, JumpClock, serve
+from .conftest import Caller, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -30,22 +29,22 @@ async def test_no_limits(call: Caller) -> None:
     assert await statuses(call, 400) == {200: 400}
 
 
-async def test_the_documented_limits(clock: JumpClock) -> None:
+async def test_the_documented_limits(clock: VirtualClock) -> None:
     """Creates and everything else have budgets of their own: a burst, and then so many a minute."""
     async with serve(limits=Limits(), clock=clock) as (server, call):
         models.register(server)
         server.model("replicate/hello-world", inline=True)(models.hello_world)
         assert await statuses(call, 60, "POST", HELLO, BODY) == {202: 50, 429: 10}
         assert await statuses(call, 260) == {200: 250, 429: 10}
-        await clock.jump(1)
+        await clock.advance(1)
         assert await statuses(call, 20, "POST", HELLO, BODY) == {202: 10, 429: 10}
         assert await statuses(call, 60) == {200: 50, 429: 10}
-        await clock.jump(60)  # no more than a burst can be saved up
+        await clock.advance(60)  # no more than a burst can be saved up
         assert await statuses(call, 60, "POST", HELLO, BODY) == {202: 50, 429: 10}
         assert len(server.predictions) == 110
 
 
-async def test_all_creates_are_one_budget(clock: JumpClock) -> None:
+async def test_all_creates_are_one_budget(clock: VirtualClock) -> None:
     """A prediction counts as a create, whichever of the three operations makes it; a training doesn't."""
     version = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
     async with serve(limits={"create_burst": 2}, clock=clock, username="me") as (server, call):
@@ -65,7 +64,7 @@ async def test_all_creates_are_one_budget(clock: JumpClock) -> None:
         assert seen == [202, 202, 429, 201]
 
 
-async def test_hints(clock: JumpClock) -> None:
+async def test_hints(clock: VirtualClock) -> None:
     """A 429 tells in three places how long to wait, rounded up to seconds, and who waits so long gets through."""
     async with serve(limits={"creates": 6, "create_burst": 1, "others": 1, "other_burst": 1}, clock=clock) as (
         server,
@@ -73,7 +72,7 @@ async def test_hints(clock: JumpClock) -> None:
     ):
         models.register(server)
         assert (await call("POST", HELLO, BODY)).status == 202
-        await clock.jump(1.5)
+        await clock.advance(1.5)
         refused = await call("POST", HELLO, BODY)
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert refused.headers["Retry-After"] == "9"
@@ -84,15 +83,15 @@ async def test_hints(clock: JumpClock) -> None:
             "status": 429,
             "retry_after": 9,
         }
-        await clock.jump(9)
+        await clock.advance(9)
         assert (await call("POST", HELLO, BODY)).status == 202
         assert [(await call("GET", "/account")).status for _ in range(2)] == [200, 429]
         for _ in range(3):
-            await clock.jump(60)
+            await clock.advance(60)
             assert (await call("GET", "/account")).status == 200
 
 
-async def test_what_counts_for_nothing(clock: JumpClock) -> None:
+async def test_what_counts_for_nothing(clock: VirtualClock) -> None:
     """Refused requests use nothing up, nor do those without the token, nor the other origin."""
     async with serve(limits={"others": 60, "other_burst": 1}, clock=clock) as (server, call):
         models.register(server)
@@ -101,7 +100,7 @@ async def test_what_counts_for_nothing(clock: JumpClock) -> None:
             assert (await call("GET", "/account", headers={"Authorization": "x"})).status == 401
             assert (await call("GET", prediction["urls"]["stream"])).status == 200
         assert await statuses(call, 5) == {200: 1, 429: 4}
-        await clock.jump(1)
+        await clock.advance(1)
         assert await statuses(call, 5) == {200: 1, 429: 4}
 
 
@@ -128,11 +127,3 @@ def test_what_makes_no_sense(limits: dict[str, Any], reason: str) -> None:
     """Limits that make no sense are refused with the reason."""
     with pytest.raises(ValueError, match=reason.replace("$", r"\$")):
         LocalServer(limits=limits)
-
-
-def test_the_official_sdk() -> None:
-    """The official SDK waits as it is told, and gets through."""
-    with LocalServer.process(limits={"creates": 60, "create_burst": 1}) as server:
-        with replicate.Replicate(bearer_token=server.token, base_url=server.base_url, max_retries=1) as client:
-            for _ in range(2):
-                assert client.run("replicate/hello-world", input={"text": "a"}) == "hello a"

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from replicate_async.testing import models
+from replicate_async.testing import VirtualClock, models
 
-from .conftest import Caller, JumpClock, form
+from .conftest import Caller, form
 
 pytestmark = pytest.mark.anyio
 
@@ -225,25 +225,25 @@ async def test_bad_files(call: Caller, data: Any, reason: str) -> None:
     assert (await call("POST", "/files", {"content": "x"})).status == 400
 
 
-async def test_file_expiry(jump_call: Caller, clock: JumpClock) -> None:
+async def test_file_expiry(slow_call: Caller, clock: VirtualClock) -> None:
     """A file is gone after a day."""
-    file = (await jump_call("POST", "/files", data=form(b"x"))).data
+    file = (await slow_call("POST", "/files", data=form(b"x"))).data
     assert file["expires_at"] == "2025-01-02T00:00:00Z"
-    await clock.jump(24 * 3600 - 1)
-    assert (await jump_call("GET", file["urls"]["get"])).status == 200
-    await clock.jump(1)
-    assert (await jump_call("GET", file["urls"]["get"])).status == 404
-    assert (await jump_call("GET", "/files")).data["results"] == []
+    await clock.advance(24 * 3600 - 1)
+    assert (await slow_call("GET", file["urls"]["get"])).status == 200
+    await clock.advance(1)
+    assert (await slow_call("GET", file["urls"]["get"])).status == 404
+    assert (await slow_call("GET", "/files")).data["results"] == []
 
 
-async def test_downloads(jump_call: Caller, clock: JumpClock) -> None:
+async def test_downloads(slow_call: Caller, clock: VirtualClock) -> None:
     """A download needs a signature for its owner, file and expiry, and no token; it ends with its expiry."""
-    file = (await jump_call("POST", "/files", data=form(b"\0abc", "é b.bin", "image/png"))).data
-    signed = jump_call.server.sign_download(file["id"], expires_in=60)
+    file = (await slow_call("POST", "/files", data=form(b"\0abc", "é b.bin", "image/png"))).data
+    signed = slow_call.server.sign_download(file["id"], expires_in=60)
 
     async def download(**changes: str) -> Any:
         url = f"{file['urls']['get']}/download?{urlencode({**signed, **changes})}"
-        return await jump_call("GET", url, headers={"Authorization": "none"})
+        return await slow_call("GET", url, headers={"Authorization": "none"})
 
     answer = await download()
     assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, b"\0abc", "image/png")
@@ -253,7 +253,7 @@ async def test_downloads(jump_call: Caller, clock: JumpClock) -> None:
     assert (await download(owner="someone")).status == 403
     assert (await download(expiry=str(int(signed["expiry"]) + 1))).status == 403
     assert (await download(expiry="tomorrow")).status == 422
-    await clock.jump(60)
+    await clock.advance(60)
     assert (await download()).status == 403
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from replicate_async.testing import OutputFile
+from replicate_async.testing import OutputFile, VirtualClock
 
-from .conftest import Caller, JumpClock, eventually, serve
+from .conftest import Caller, eventually, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -73,21 +73,21 @@ async def test_no_token_is_needed(call: Caller) -> None:
     assert tokens == [None, "Bearer local-token"]
 
 
-async def test_expiry(jump_call: Caller, clock: JumpClock) -> None:
+async def test_expiry(slow_call: Caller, clock: VirtualClock) -> None:
     """An output file is gone after an hour."""
 
-    @jump_call.server.model("me/file", inline=True)
+    @slow_call.server.model("me/file", inline=True)
     def file() -> bytes:
         return b"x"
 
-    url = (await jump_call.run("me/file"))["output"]
-    await clock.jump(3599)
-    later = (await jump_call.run("me/file"))["output"]
-    assert (await jump_call("GET", url)).body == b"x"
-    await clock.jump(1)
-    answer = await jump_call("GET", url)
+    url = (await slow_call.run("me/file"))["output"]
+    await clock.advance(3599)
+    later = (await slow_call.run("me/file"))["output"]
+    assert (await slow_call("GET", url)).body == b"x"
+    await clock.advance(1)
+    answer = await slow_call("GET", url)
     assert (answer.status, answer.data["status"]) == (404, 404)
-    assert (await jump_call("GET", later)).body == b"x"
+    assert (await slow_call("GET", later)).body == b"x"
 
 
 async def test_data_uris() -> None:

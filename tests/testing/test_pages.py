@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from replicate_async.testing import models
+from replicate_async.testing import VirtualClock, models
 
-from .conftest import Caller, JumpClock, form
+from .conftest import Caller, form
 
 pytestmark = pytest.mark.anyio
 
@@ -68,17 +68,17 @@ async def test_changes_between_pages(quick: Caller) -> None:
     assert await files(following or "") == (["m2", "m1", "m0"], None)
 
 
-async def test_created_filters(jump_call: Caller, clock: JumpClock) -> None:
+async def test_created_filters(slow_call: Caller, clock: VirtualClock) -> None:
     """created_after takes what is as old or younger, created_before what is older, and pages keep the filter."""
-    jump_call.server.model("me/quick", inline=True)(models.hello_world)
+    slow_call.server.model("me/quick", inline=True)(models.hello_world)
     ids: list[str] = []
     for _ in range(3):
-        ids.append((await jump_call.run("me/quick", text="a"))["id"])
-        await clock.jump(60)
+        ids.append((await slow_call.run("me/quick", text="a"))["id"])
+        await clock.advance(60)
     after, before = {"created_after": "2025-01-01T00:01:00Z"}, {"created_before": "2025-01-01T01:01:00+01:00"}
 
     async def listed(**params: str) -> list[str]:
-        return [thing["id"] for thing in (await jump_call("GET", "/predictions", params=params)).data["results"]]
+        return [thing["id"] for thing in (await slow_call("GET", "/predictions", params=params)).data["results"]]
 
     assert await listed(**after) == [ids[2], ids[1]]
     assert await listed(**before) == [ids[0]]
@@ -107,23 +107,23 @@ async def test_bad_queries(quick: Caller, query: str) -> None:
     assert (answer.status in {400, 422}, query.partition("=")[0] in answer.data["detail"]) == (True, True)
 
 
-async def test_models_by_either_time(jump_call: Caller, clock: JumpClock) -> None:
+async def test_models_by_either_time(slow_call: Caller, clock: VirtualClock) -> None:
     """models.list goes by the time of the latest version, newest first, unless asked for another order."""
     for name in ("me/a", "me/b", "me/c"):
-        jump_call.server.model(name)(models.hello_world)
-        await clock.jump(1)
-    jump_call.server.model("me/a", version="ab" * 32)(models.hello_world)
+        slow_call.server.model(name)(models.hello_world)
+        await clock.advance(1)
+    slow_call.server.model("me/a", version="ab" * 32)(models.hello_world)
 
     async def listed(**params: str) -> str:
-        page = (await jump_call("GET", "/models", params=params)).data
+        page = (await slow_call("GET", "/models", params=params)).data
         return "".join(model["name"] for model in page["results"])
 
     assert await listed() == "acb"
     assert await listed(sort_direction="asc") == "bca"
     assert await listed(sort_by="model_created_at") == "cba"
     assert await listed(sort_by="model_created_at", sort_direction="asc") == "abc"
-    assert (await jump_call("GET", "/models?sort_by=name")).status == 422
-    assert (await jump_call("GET", "/models?sort_direction=up")).status == 422
+    assert (await slow_call("GET", "/models?sort_by=name")).status == 422
+    assert (await slow_call("GET", "/models?sort_direction=up")).status == 422
 
 
 async def test_pages_of_a_search(call: Caller) -> None:

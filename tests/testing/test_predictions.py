@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from replicate_async.testing import models
+from replicate_async.testing import VirtualClock, models
 from replicate_async.testing._jobs import Job
 
-from .conftest import Caller, JumpClock, eventually
+from .conftest import Caller, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -67,25 +67,25 @@ async def test_what_a_prediction_says(call: Caller) -> None:
     assert (await call.run("me/stream", delay=0))["urls"]["stream"]
 
 
-async def test_waiting(jump_call: Caller, clock: JumpClock) -> None:
+async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
     """With Prefer: wait=n the answer comes when the prediction ends, or, still as starting, when the time is up."""
 
-    @jump_call.server.model("me/slow")
+    @slow_call.server.model("me/slow")
     async def slow(seconds: float) -> str:
         await clock.sleep(seconds)
         return "done"
 
     async def create(seconds: float, prefer: str) -> Any:
         body = {"input": {"seconds": seconds}}
-        return await jump_call("POST", "/models/me/slow/predictions", body, headers={"Prefer": prefer})
+        return await slow_call("POST", "/models/me/slow/predictions", body, headers={"Prefer": prefer})
 
     requests = [
         asyncio.create_task(create(seconds, prefer))
         for seconds, prefer in [(5, "wait=6"), (6.5, "wait=6"), (20, "respond-async, wait"), (50, "wait=60")]
     ]
-    predictions = jump_call.server.predictions
+    predictions = slow_call.server.predictions
     await eventually(lambda: [each.status for each in predictions.values()] == ["processing"] * len(requests))
-    await clock.jump(31)  # the last one is held for 30 seconds only: that is how the server was made
+    await clock.advance(31)  # the last one is held for 30 seconds only: that is how the server was made
     answers = [await request for request in requests]
     assert [(answer.status, answer.data["status"]) for answer in answers] == [
         (201, "succeeded"),
@@ -93,7 +93,7 @@ async def test_waiting(jump_call: Caller, clock: JumpClock) -> None:
         (201, "succeeded"),
         (202, "starting"),
     ]
-    assert (await jump_call.get(answers[1].data))["output"] == "done"
+    assert (await slow_call.get(answers[1].data))["output"] == "done"
 
 
 @pytest.mark.parametrize("prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5"])
@@ -109,46 +109,46 @@ async def test_bad_waits(call: Caller, prefer: str) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30", 30), ("5", 5), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661)]
 )
-async def test_deadlines(jump_call: Caller, clock: JumpClock, text: str, seconds: int) -> None:
+async def test_deadlines(slow_call: Caller, clock: VirtualClock, text: str, seconds: int) -> None:
     """A prediction that runs at its deadline becomes canceled, and its function stops."""
     stopped: list[float] = []
 
-    @jump_call.server.model("me/endless")
+    @slow_call.server.model("me/endless")
     async def endless() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            stopped.append(clock.seconds)
+            stopped.append(clock.monotonic())
 
-    prediction = await jump_call.start("me/endless", {"Cancel-After": text})
+    prediction = await slow_call.start("me/endless", {"Cancel-After": text})
     deadline = datetime.fromisoformat(prediction["deadline"].replace("Z", "+00:00"))
     created = datetime.fromisoformat(prediction["created_at"].replace("Z", "+00:00"))
     assert (deadline - created).total_seconds() == seconds
-    await clock.jump(seconds - 0.5)
-    assert (await jump_call.get(prediction))["status"] == "processing"
-    await clock.jump(1)
-    ended = await jump_call.get(prediction)
+    await clock.advance(seconds - 0.5)
+    assert (await slow_call.get(prediction))["status"] == "processing"
+    await clock.advance(1)
+    ended = await slow_call.get(prediction)
     assert (ended["status"], ended["output"]) == ("canceled", None)
     assert ended["metrics"]["total_time"] == seconds
     assert stopped == [seconds]
 
 
-async def test_deadline_before_the_start(jump_call: Caller, clock: JumpClock) -> None:
+async def test_deadline_before_the_start(slow_call: Caller, clock: VirtualClock) -> None:
     """A prediction that is still starting at its deadline becomes aborted."""
-    jump_call.server.model("me/cold", startup=60)(models.hello_world)
-    prediction = await jump_call.start("me/cold", {"Cancel-After": "30"}, text="a")
-    await clock.jump(31)
-    ended = await jump_call.get(prediction)
+    slow_call.server.model("me/cold", startup=60)(models.hello_world)
+    prediction = await slow_call.start("me/cold", {"Cancel-After": "30"}, text="a")
+    await clock.advance(31)
+    ended = await slow_call.get(prediction)
     assert (ended["status"], ended["started_at"]) == ("aborted", None)
     assert "predict_time" not in ended["metrics"]
 
 
-async def test_deadline_after_the_end(jump_call: Caller, clock: JumpClock) -> None:
+async def test_deadline_after_the_end(slow_call: Caller, clock: VirtualClock) -> None:
     """A prediction that has ended does not care for its deadline."""
-    jump_call.server.model("me/quick", inline=True)(models.hello_world)
-    prediction = await jump_call.start("me/quick", {"Cancel-After": "5"}, text="a")
-    await clock.jump(6)
-    assert (await jump_call.get(prediction))["status"] == "succeeded"
+    slow_call.server.model("me/quick", inline=True)(models.hello_world)
+    prediction = await slow_call.start("me/quick", {"Cancel-After": "5"}, text="a")
+    await clock.advance(6)
+    assert (await slow_call.get(prediction))["status"] == "succeeded"
 
 
 @pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30"])
@@ -195,11 +195,11 @@ async def test_cancel(call: Caller) -> None:
     assert [answer.data for answer in again] == [answer.data for answer in answers]
 
 
-async def test_cancel_while_starting(jump_call: Caller) -> None:
+async def test_cancel_while_starting(slow_call: Caller) -> None:
     """A prediction that is canceled before it ran is aborted."""
-    jump_call.server.model("me/cold", startup=60)(models.hello_world)
-    prediction = await jump_call.start("me/cold", text="a")
-    assert (await jump_call("POST", prediction["urls"]["cancel"])).data["status"] == "aborted"
+    slow_call.server.model("me/cold", startup=60)(models.hello_world)
+    prediction = await slow_call.start("me/cold", text="a")
+    assert (await slow_call("POST", prediction["urls"]["cancel"])).data["status"] == "aborted"
 
 
 async def test_cancel_after_the_end(call: Caller) -> None:
@@ -284,15 +284,15 @@ async def test_plain_generators(call: Caller, inline: bool) -> None:
     assert (await call.run("me/count", n=0))["output"] == []
 
 
-async def test_delays(jump_call: Caller, clock: JumpClock) -> None:
+async def test_delays(slow_call: Caller, clock: VirtualClock) -> None:
     """Startup keeps a prediction starting, output_delay passes before each item; both by the server's clock."""
-    jump_call.server.model("me/slow", startup=10, output_delay=2)(models.stream_text)
-    prediction = await jump_call.start("me/slow", prompt="a b", delay=0)
+    slow_call.server.model("me/slow", startup=10, output_delay=2)(models.stream_text)
+    prediction = await slow_call.start("me/slow", prompt="a b", delay=0)
     await asyncio.sleep(0)
     seen = []
     for seconds in (9, 2, 2, 2):
-        await clock.jump(seconds)
-        now = await jump_call.get(prediction)
+        await clock.advance(seconds)
+        now = await slow_call.get(prediction)
         seen.append((now["status"], now["output"]))
     assert seen == [
         ("starting", None),
@@ -400,16 +400,16 @@ async def test_which_version(call: Caller) -> None:
     assert (await create("me/nobody")).status == 404
 
 
-async def test_data_removal(jump_call: Caller, clock: JumpClock) -> None:
+async def test_data_removal(slow_call: Caller, clock: VirtualClock) -> None:
     """An hour after its end a prediction has neither input nor output nor logs, and says so."""
-    jump_call.server.model("me/quick", inline=True)(models.hello_world)
-    prediction = await jump_call.run("me/quick", text="a")
-    await clock.jump(3599)
-    assert await jump_call.get(prediction) == prediction
-    await clock.jump(1)
-    removed = await jump_call.get(prediction)
+    slow_call.server.model("me/quick", inline=True)(models.hello_world)
+    prediction = await slow_call.run("me/quick", text="a")
+    await clock.advance(3599)
+    assert await slow_call.get(prediction) == prediction
+    await clock.advance(1)
+    removed = await slow_call.get(prediction)
     assert (removed["data_removed"], removed["output"], removed["input"], removed["logs"]) == (True, None, {}, None)
-    assert (await jump_call("GET", "/predictions")).data["results"] == [removed]
+    assert (await slow_call("GET", "/predictions")).data["results"] == [removed]
 
 
 async def test_many_at_once(call: Caller) -> None:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from replicate_async.testing import models
+from replicate_async.testing import VirtualClock, models
 
-from .conftest import Caller, JumpClock, eventually, serve
+from .conftest import Caller, eventually, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -180,37 +180,37 @@ async def test_without_resuming() -> None:
         assert await read(call, prediction, **{"Last-Event-ID": str(events[1][1])}) == events
 
 
-async def test_silence(jump_call: Caller, clock: JumpClock) -> None:
+async def test_silence(slow_call: Caller, clock: VirtualClock) -> None:
     """A stream that says nothing for 30 seconds ends with a comment; the prediction does not."""
     steps: asyncio.Queue[str] = asyncio.Queue()
 
-    @jump_call.server.model("me/words")
+    @slow_call.server.model("me/words")
     async def words() -> AsyncIterator[str]:
         while True:
             yield await steps.get()
 
-    prediction = await jump_call.start("me/words")
-    async with jump_call.session.get(prediction["urls"]["stream"]) as response:
-        await clock.jump(29)
+    prediction = await slow_call.start("me/words")
+    async with slow_call.session.get(prediction["urls"]["stream"]) as response:
+        await clock.advance(29)
         steps.put_nowait("a")
         assert b"data: a" in await response.content.readany()
-        await clock.jump(29)
+        await clock.advance(29)
         steps.put_nowait("b")
         assert b"data: b" in await response.content.readany()
-        await clock.jump(30)
+        await clock.advance(30)
         assert await response.content.read() == b":408: 408 Request Timeout\n\n"
-    assert (await jump_call.get(prediction))["status"] == "processing"
+    assert (await slow_call.get(prediction))["status"] == "processing"
 
 
-async def test_an_expired_stream(jump_call: Caller, clock: JumpClock) -> None:
+async def test_an_expired_stream(slow_call: Caller, clock: VirtualClock) -> None:
     """When a prediction's data have been removed, its stream has nothing to say, and ends in the same way."""
-    models.register(jump_call.server)
-    prediction = await jump_call.run("replicate-local/stream-text", prompt="a", delay=0)
-    await clock.jump(3599)
-    assert [data for _, _, data in await read(jump_call, prediction)] == ["a", "{}"]
-    await clock.jump(1)
-    async with jump_call.session.get(prediction["urls"]["stream"]) as response:
-        await clock.jump(30)
+    models.register(slow_call.server)
+    prediction = await slow_call.run("replicate-local/stream-text", prompt="a", delay=0)
+    await clock.advance(3599)
+    assert [data for _, _, data in await read(slow_call, prediction)] == ["a", "{}"]
+    await clock.advance(1)
+    async with slow_call.session.get(prediction["urls"]["stream"]) as response:
+        await clock.advance(30)
         assert await response.content.read() == b":408: 408 Request Timeout\n\n"
 
 
