@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from replicate_async import _wire
@@ -28,6 +29,47 @@ DEFAULT_MAX_CONNECTIONS = 100
 _inherited: list[_Connections] = []
 
 
+class Limiter:
+    """Lets so many in at once; others wait in line, and a place goes straight from who leaves to who is first.
+
+    The connector's own queue grows costly when thousands wait, and so does ``asyncio.Semaphore``, which looks through
+    all whom it has woken and who haven't run yet.
+    """
+
+    __slots__ = ("_free", "_line")
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    def enter_now(self) -> bool:
+        """Take a place if one is free."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def enter(self) -> None:
+        """Take a place when it is one's turn."""
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.leave()  # the turn had come already
+            raise
+
+    def leave(self) -> None:
+        """Give one's place to who is next."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():  # who was cancelled is still in line
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class _Connections:
     """An aiohttp session and the number of requests that may use it at once, on one event loop."""
 
@@ -36,8 +78,7 @@ class _Connections:
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
         self.session = session
         self.pid = os.getpid()
-        # The connector's own queue grows costly when thousands wait; a semaphore in front of it doesn't.
-        self.limiter = asyncio.Semaphore(limit)
+        self.limiter = Limiter(limit)
         self._lifetime: AsyncGenerator[None, None] | None = None
 
     async def bind(self) -> None:
@@ -70,13 +111,13 @@ class Pool:
         self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 
-    async def connections(self) -> _Connections:
-        """Return the running loop's connections."""
-        loop = asyncio.get_running_loop()
-        found = self._by_loop.get(loop)
-        return found if found is not None else await self._open(loop)
+    def here(self) -> _Connections | None:
+        """Return the running loop's connections, once there are any."""
+        return self._by_loop.get(asyncio.get_running_loop())
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Connections:
+    async def open(self) -> _Connections:
+        """Make the running loop's connections."""
+        loop = asyncio.get_running_loop()
         if self.closed:
             raise ReplicateError("this client is closed: make a new one, or close it later")
         for other in [other for other in self._by_loop if other.is_closed()]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from replicate_async._transport import Transport
 
 _KNOWN_MAX = 20_000
+_UNREAD_MAX = 250
+_UNREAD_SIZE = 4096
 # Date headers have whole seconds, and a create may be stamped a little before its request was seen to start.
 _CLOCK_SLACK = timedelta(seconds=2)
 
@@ -29,43 +32,48 @@ class _Identified(msgspec.Struct):
 _ID = msgspec.json.Decoder(_Identified)
 
 
+Key = tuple[str, bytes]  # path and body; creates with the same are twins
+
+
 class Ledger:
     """The creates of a client: those under way, and the ids of those that were answered."""
 
     def __init__(self) -> None:
-        self._under_way: Counter[bytes] = Counter()
+        self._under_way: dict[Key, int] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
+        self._unread: list[bytes] = []
 
-    @staticmethod
-    def key(path: str, body: bytes) -> bytes:
-        """Return what tells a create from others; those with the same key are twins."""
-        return path.encode() + b" " + body
-
-    def start(self, key: bytes) -> None:
+    def start(self, key: Key) -> None:
         """Note a create that has no answer yet."""
-        self._under_way[key] += 1
+        self._under_way[key] = self._under_way.get(key, 0) + 1
 
-    def finish(self, key: bytes) -> None:
+    def finish(self, key: Key) -> None:
         """Note that it has one, or never gets one."""
-        self._under_way[key] -= 1
-        if not self._under_way[key]:
-            del self._under_way[key]
+        left = self._under_way.pop(key) - 1
+        if left:
+            self._under_way[key] = left
 
     def add(self, answer: bytes) -> None:
-        """Note which prediction an answer tells of; an answer that can't be read is the caller's to complain about."""
-        try:
-            self._known[_ID.decode(answer).id] = None
-        except msgspec.MsgspecError:
-            return
-        if len(self._known) > _KNOWN_MAX:
+        """Note the prediction that an answer tells of; which one that is, is read when it matters, or in a batch."""
+        self._unread.append(answer)
+        if len(self._unread) >= _UNREAD_MAX or len(answer) > _UNREAD_SIZE:
+            self._read()
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        for answer in unread:
+            with suppress(msgspec.MsgspecError):  # the caller complains about an answer that can't be read
+                self._known[_ID.decode(answer).id] = None
+        while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
 
     def match(
-        self, key: bytes, request: Request[Any], candidates: Iterable[Prediction], since: datetime
+        self, key: Key, request: Request[Any], candidates: Iterable[Prediction], since: datetime
     ) -> Prediction | None:
         """Return the prediction that a lost create made, if it can only be that one."""
         if key in self._under_way:
             return None  # a twin is being created: whose is whose can't be told
+        self._read()
         found = [
             candidate
             for candidate in candidates
@@ -95,4 +103,4 @@ async def find_lost(transport: Transport, request: Request[Any], age: float) -> 
     since = now - timedelta(seconds=age) - _CLOCK_SLACK
     ledger = transport.pool.ledger
     body, _ = full_body(request)
-    return ledger.match(ledger.key(request.path, body), request, page.parse().results, since)
+    return ledger.match((request.path, body), request, page.parse().results, since)

@@ -6,9 +6,8 @@ import asyncio
 import io
 import logging
 import os
-from contextlib import nullcontext
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import msgspec
 
@@ -84,7 +83,7 @@ class Transport:
         self.settings: Settings = settings
         self.pool: Pool = pool
         self._home = settings.base_url + "/"
-        self._headers: CIMultiDict[str] | None = None
+        self._headers: dict[str | None, CIMultiDict[str]] = {}
         self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
 
     @property
@@ -103,16 +102,20 @@ class Transport:
             APIError: no answer came, or it was an error status.
         """
         attempt = self._prepare(request)
-        if not request.creates:
-            return await self._attempts(request, lambda: self._exchange(request, attempt))
-        ledger = self.pool.ledger
-        key = ledger.key(request.path, attempt.body)
-        ledger.start(key)
+        ledger = self.pool.ledger if request.creates else None
+        key = request.path, attempt.body
+        if ledger:
+            ledger.start(key)
         try:
-            response = await self._attempts(request, lambda: self._exchange(request, attempt))
+            # The way that most calls go: nothing of the retry machinery is touched before something fails.
+            response = await self._exchange(request, attempt, whole=True)
+        except APIError as error:
+            response = await self._again(request, error, lambda: self._exchange(request, attempt, whole=True))
         finally:
-            ledger.finish(key)
-        ledger.add(response.read())
+            if ledger:
+                ledger.finish(key)
+        if ledger:
+            ledger.add(response.read())
         return response
 
     async def open(self, request: Request[T]) -> Opened[T]:
@@ -122,18 +125,17 @@ class Transport:
             APIError: no answer came, or it was an error status.
         """
         attempt = self._prepare(request)
-        return await self._attempts(request, lambda: self._open(request, attempt))
-
-    async def _attempts(self, request: Request[Any], once: Callable[[], Awaitable[A]]) -> A:
-        """Make one attempt, and others where that is safe."""
         try:
-            # The way that most calls go: nothing of the retry machinery is touched before something fails.
-            return await once()
+            return await self._exchange(request, attempt, whole=False)
         except APIError as error:
-            retries = request.options.get("max_retries", self.settings.max_retries)
-            if retries == 0 or not _retry.repeatable(request, error):
-                raise
-            failure: BaseException = error
+            return await self._again(request, error, lambda: self._exchange(request, attempt, whole=False))
+
+    async def _again(self, request: Request[Any], first: APIError, once: Callable[[], Awaitable[A]]) -> A:
+        """Make further attempts after the first has failed, where that is safe."""
+        retries = request.options.get("max_retries", self.settings.max_retries)
+        if retries == 0 or not _retry.repeatable(request, first):
+            raise first
+        failure: BaseException = first
 
         import tenacity
 
@@ -173,14 +175,12 @@ class Transport:
             check_options(options)
         url = _wire.full_url(self.settings.base_url, request, self.settings.default_query)
         body, content_type = _wire.full_body(request)
-        own = self._own_headers() if self.is_home(url) else _foreign_headers()
-        headers = cast("CIMultiDict[str]", own.copy())  # pyright: ignore[reportUnknownMemberType]
-        if content_type is not None:
-            headers["Content-Type"] = content_type
-        if request.headers is not None:
-            headers.update(request.headers)
-        if extra := options.get("extra_headers"):
-            headers.update(extra)
+        headers = self._own_headers(content_type) if self.is_home(url) else _foreign_headers(content_type)
+        extra = options.get("extra_headers")
+        if request.headers or extra:
+            headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
+            headers.update(request.headers or {})
+            headers.update(extra or {})
         asked = options.get("timeout", self.settings.timeout)
         hold = max(request.hold, _wire.hold_of(headers.get("Prefer")))
         timeout = self._timeouts.get((asked, hold))
@@ -192,54 +192,46 @@ class Transport:
         """Return whether a URL belongs to the API: whether it may get the token."""
         return url.startswith(self._home) or _wire.origin(url) == _wire.origin(self._home)
 
-    def _own_headers(self) -> CIMultiDict[str]:
-        if self._headers is None:
+    def _own_headers(self, content_type: str | None) -> CIMultiDict[str]:
+        """Return what is told to the API with every call; made once, and copied by aiohttp."""
+        if content_type not in self._headers:
             token = self.settings.token or Secret(os.environ.get(TOKEN_VARIABLE, "").strip())
             if not token:
                 raise ReplicateError(
                     f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token="
                 )
-            headers = _foreign_headers()
+            headers = _foreign_headers(None)
             headers["Accept"] = "application/json"
             headers["Authorization"] = Secret(f"Bearer {check_token(token)}")
             headers.update(self.settings.default_headers or {})
-            self._headers = headers
-        return self._headers
+            if content_type is not None:
+                headers["Content-Type"] = content_type
+            self._headers[content_type] = headers
+        return self._headers[content_type]
 
-    async def _exchange(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
-        """Make one attempt, and read its answer to the end."""
-        connections = await self.pool.connections()
-        # Time in this queue is not the request's: its timeout starts behind it.
-        async with nullcontext() if request.urgent else connections.limiter:
-            started = perf_counter()
-            answer = await self._answer(request, attempt, connections.session)
-            content = await _read(answer, request.method, attempt.url)
-            elapsed = perf_counter() - started
-        logger.debug("%s %s: %d in %.3f s", request.method, request.shown, answer.status, elapsed)
-        return APIResponse(request, attempt.url, answer.status, answer.headers, content, elapsed)
+    @overload
+    async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: Literal[True]) -> APIResponse[T]: ...
 
-    async def _open(self, request: Request[T], attempt: _Attempt) -> Opened[T]:
-        """Make one attempt, and leave the answer's body unread."""
-        connections = await self.pool.connections()
-        # An open stream doesn't count: whoever reads one must not keep others from their calls.
-        async with connections.limiter:
-            started = perf_counter()
-            answer = await self._answer(request, attempt, connections.session)
-        logger.debug("%s %s: %d, opened", request.method, request.shown, answer.status)
-        return Opened(request, attempt.url, answer, perf_counter() - started)
+    @overload
+    async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: Literal[False]) -> Opened[T]: ...
 
-    async def _answer(
-        self, request: Request[Any], attempt: _Attempt, session: aiohttp.ClientSession
-    ) -> aiohttp.ClientResponse:
-        """Send a request and return its answer, unread unless it is an error."""
+    async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: bool) -> APIResponse[T] | Opened[T]:
+        """Make one attempt; read its answer to the end, or only the headers unless it is an error."""
         import aiohttp
 
+        connections = self.pool.here() or await self.pool.open()
+        # An open stream keeps no place: whoever reads one must not keep others from their calls.
+        limiter = None if request.urgent else connections.limiter
+        if limiter and not limiter.enter_now():
+            await limiter.enter()
+        # Time in that line is not the request's: its timeout starts here.
+        started = perf_counter()
         request.sent = True
-        body = attempt.body() if callable(attempt.body) else attempt.body
-        if isinstance(body, bytes) and len(body) > _LARGE_BODY:
-            body = io.BytesIO(body)
         try:
-            answer = await session.request(
+            body = attempt.body() if callable(attempt.body) else attempt.body
+            if isinstance(body, bytes) and len(body) > _LARGE_BODY:
+                body = io.BytesIO(body)
+            answer = await connections.session.request(
                 request.method,
                 attempt.url,
                 data=body,
@@ -251,16 +243,24 @@ class Transport:
                 skip_auto_headers=_NO_TYPE if body is None else None,
                 raise_for_status=False,
             )
+            status = answer.status
+            if status >= 300:
+                request.sent = status >= 500
+            content = await answer.read() if whole or status >= 300 else b""
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             failure = connection_error(error, request.method, attempt.url)
-            request.sent = failure.sent
+            request.sent = request.sent and failure.sent
             raise failure from error
-        if answer.status < 300:
-            return answer
-        request.sent = answer.status >= 500
-        content = await _read(answer, request.method, attempt.url)
-        logger.debug("%s %s: %d", request.method, request.shown, answer.status)
-        raise _wire.status_error(request.method, attempt.url, answer.status, answer.headers, content)
+        finally:
+            if limiter:
+                limiter.leave()
+        elapsed = perf_counter() - started
+        logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
+        if status >= 300:
+            raise _wire.status_error(request.method, attempt.url, status, answer.headers, content)
+        if whole:
+            return APIResponse(request, attempt.url, status, answer.headers, content, elapsed)
+        return Opened(request, attempt.url, answer, elapsed)
 
 
 _NO_TYPE = ("Content-Type",)  # of a body that isn't there
@@ -285,22 +285,14 @@ class Opened(Generic[T]):
         return made
 
 
-async def _read(answer: aiohttp.ClientResponse, method: str, url: str) -> bytes:
-    import aiohttp
-
-    try:
-        return await answer.read()
-    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-        raise connection_error(error, method, url) from error
-    finally:
-        answer.release()  # back to the pool, or closed if it wasn't read to its end
-
-
-def _foreign_headers() -> CIMultiDict[str]:
+def _foreign_headers(content_type: str | None) -> CIMultiDict[str]:
     """Return what may be told to other hosts than the API's."""
     from multidict import CIMultiDict
 
-    return CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
+    headers = CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    return headers
 
 
 def connection_error(error: Exception, method: str, url: str) -> APIConnectionError:
