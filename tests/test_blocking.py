@@ -508,8 +508,10 @@ def test_an_error_from_a_signal_handler(server):
         "import replicate_async as replicate\nclient = replicate.Replicate()\nprint(client.run('owner/echo'))",
         "import replicate_async as replicate\nprint(replicate.Replicate().run('owner/echo'))",
         """
-        import threading, replicate_async as replicate
+        import threading, time, replicate_async as replicate
+        replicate.account.get()  # once the main thread is at its end, Python refuses new threads
         def work():
+            time.sleep(0.1)
             print(replicate.run("owner/echo"))
         threading.Thread(target=work).start()
         """,
@@ -574,13 +576,13 @@ def test_calls_at_the_very_end():
 
     def late():
         try:
-            replicate.account.get()
+            client.account.get()
         except RuntimeError as error:
             print(error)
 
     atexit.register(late)  # runs last
     import replicate_async as replicate
-    from replicate_async import _bridge
+    client = replicate.Replicate()
     """
     output = programs.run(program, REPLICATE_API_TOKEN="x", REPLICATE_BASE_URL="http://127.0.0.1:9")
     assert "the program is ending" in output
