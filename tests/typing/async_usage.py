@@ -67,6 +67,28 @@ async def running(client: AsyncReplicate, version: types.ModelVersion, model: ty
     assert_type(await asyncio.gather(client.run("a/b"), client.account.get()), tuple[Any, types.Account])
 
 
+async def streaming(client: AsyncReplicate) -> None:
+    async for event in client.stream("owner/name", input={"prompt": "hi"}):
+        assert_type(event.event, str)
+        assert_type(event.data, str)
+        assert_type(event + "x", str)
+
+
+def caption(prompt: str, *, steps: int = 4) -> list[str]:
+    """Say what a model takes and returns."""
+    return [prompt] * steps
+
+
+async def functions(client: AsyncReplicate) -> None:
+    model = client.use("owner/name")
+    assert_type(await model(prompt="hi", anything=5), Any)
+    hinted = client.use("owner/name", hint=caption)
+    assert_type(await hinted("hi", steps=5), list[str])
+    streamed = client.use("owner/name", streaming=True)
+    async for piece in streamed(prompt="hi"):
+        assert_type(piece, Any)
+
+
 async def predictions(client: AsyncReplicate) -> None:
     made = await client.predictions.create(
         version="owner/name", input={"text": "Alice"}, stream=True, prefer="wait=5", cancel_after=30

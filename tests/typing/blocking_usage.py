@@ -62,6 +62,28 @@ def running(client: Replicate, version: types.ModelVersion, model: types.Model) 
     )
 
 
+def streaming(client: Replicate) -> None:
+    for event in client.stream("owner/name", input={"prompt": "hi"}):
+        assert_type(event.event, str)
+        assert_type(event.data, str)
+        assert_type(event + "x", str)
+
+
+def caption(prompt: str, *, steps: int = 4) -> list[str]:
+    """Say what a model takes and returns."""
+    return [prompt] * steps
+
+
+def functions(client: Replicate) -> None:
+    model = client.use("owner/name")
+    assert_type(model(prompt="hi", anything=5), Any)
+    hinted = client.use("owner/name", hint=caption)
+    assert_type(hinted("hi", steps=5), list[str])
+    streamed = client.use("owner/name", streaming=True)
+    for piece in streamed(prompt="hi"):
+        assert_type(piece, Any)
+
+
 def predictions(client: Replicate) -> None:
     made = client.predictions.create(
         version="owner/name", input={"text": "Alice"}, stream=True, prefer="wait=5", cancel_after=30

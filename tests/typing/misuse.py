@@ -70,6 +70,27 @@ async def asynchronous(client: AsyncReplicate) -> None:
     _ = (await client.get("/x")).nothing  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def caption(prompt: str, *, steps: int = 4) -> list[str]:
+    """Say what a model takes and returns."""
+    return [prompt] * steps
+
+
+async def functions(client: AsyncReplicate, blocking: Replicate) -> None:
+    hinted = client.use("a/b", hint=caption)
+    await hinted("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await hinted(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    number: int = await hinted("x")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    del number
+    client.use(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.use("a/b", hint="caption")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await client.stream("a/b")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    for event in client.stream("a/b"):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        del event
+    called = blocking.use("a/b", hint=caption)
+    called("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await called("x")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
 def blocking(client: Replicate) -> None:
     Replicate("r8_x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.run("a/b", prompt="hi")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
