@@ -48,7 +48,7 @@ async def list_hardware(store: Store, _call: Call) -> Answer:
 
 async def get_webhook_secret(store: Store, _call: Call) -> Answer:
     """Get the key that signs webhooks."""
-    return json_answer(WebhookSecret(key=store.webhook_secret))
+    return json_answer(WebhookSecret(key=store.webhooks.secret))
 
 
 async def list_deployments(store: Store, call: Call) -> Answer:

@@ -23,7 +23,8 @@ from ._routes import DELIVERY, OPERATIONS
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Kind = Literal["delay", "stall", "reset", "truncate", "drip", "json", "html", "status", "rate_limit", "redirect"]
+_Incoming = Literal["delay", "stall", "reset", "truncate", "drip", "json", "html", "status", "rate_limit", "redirect"]
+Kind = Literal[_Incoming, "duplicate", "reorder"]
 Work = Callable[[], Awaitable[Answer]]
 _Count = Annotated[int, Meta(ge=0)]
 _Seconds = Annotated[float, Meta(ge=0)]
@@ -47,11 +48,15 @@ _KINDS: dict[str, _Fields] = {
     "status": _Fields(needs=("status",), takes=("problem", "headers", "after")),
     "rate_limit": _Fields(takes=("retry_after", "hints")),
     "redirect": _Fields(needs=("location",), takes=("status",)),
+    "duplicate": _Fields(takes=("copies",)),
+    "reorder": _Fields(),
 }
 _UNSPECIFIC = {"seconds": 0.0}  # a field of all kinds, though one of them needs it
 _SPECIFIC = {name for fields in _KINDS.values() for name in (*fields.needs, *fields.takes)} - {*_UNSPECIFIC}
 _SPOILING = {"truncate", "drip"}  # what is done to an answer, so there has to be one
-_OPERATIONS = {operation.name for operation in [*OPERATIONS, *DELIVERY]}
+_REQUESTS = {operation.name for operation in [*OPERATIONS, *DELIVERY]}
+_WEBHOOKS = {"webhook.start", "webhook.output", "webhook.logs", "webhook.completed"}
+_CONCERNED = {"delay": _REQUESTS | _WEBHOOKS, "duplicate": _WEBHOOKS, "reorder": _WEBHOOKS}  # the others: requests
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +65,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Which requests it concerns:
 
     Attributes:
-        operation: The operation's name, or a pattern such as ``predictions.*``; by default every request.
+        operation: The operation's name, or a pattern such as ``predictions.*``; by default every request. Webhooks
+            are ``webhook.start``, ``webhook.output``, ``webhook.logs`` and ``webhook.completed``.
         times: How often it happens at most.
         skip: How many requests that it concerns go well before.
         probability: How likely it happens to each request after those.
@@ -75,7 +81,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             that was all, else in the middle of the transfer. ``drip`` sends the body with ``rate`` bytes a second.
             ``json`` answers with ``body`` as JSON, or, if it is a text, with that text for JSON. ``html`` is a
             gateway's 502. ``status`` answers with a problem. ``rate_limit`` is a 429 with ``hints`` (``header``,
-            ``body``, ``detail``) to wait for ``retry_after`` seconds. ``redirect`` sends to ``location``.
+            ``body``, ``detail``) to wait for ``retry_after`` seconds. ``redirect`` sends to ``location``. Of webhooks,
+            ``duplicate`` delivers ``copies`` more, and ``reorder`` has one delivered after the next.
         seconds: What passes before it happens, by the server's clock.
         after: Whether the operation is carried out all the same, before its answer is lost.
     """
@@ -99,13 +106,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retry_after: _Seconds | None = None
     hints: tuple[Hint, ...] | None = None
     location: str | None = None
+    copies: Annotated[int, Meta(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         self._check_kind()
         if not self.operations:
-            near = difflib.get_close_matches(self.operation, _OPERATIONS, 1)
+            near = difflib.get_close_matches(self.operation, self._concerned, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"operation: there is no {self.operation!r}{hint}")
+            raise ValueError(f"operation: there is no {self.operation!r} for the kind {self.kind}{hint}")
         if self.when is not None and not callable(self.when):
             raise ValueError("when: expected a function that takes the call; in a file there can be none")
 
@@ -129,7 +137,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def operations(self) -> frozenset[str]:
         """The operations that it concerns."""
-        return frozenset(fnmatch.filter(_OPERATIONS, self.operation))
+        return frozenset(fnmatch.filter(self._concerned, self.operation))
+
+    @property
+    def _concerned(self) -> set[str]:
+        return _CONCERNED.get(self.kind, _REQUESTS)
 
 
 class FaultFields(TypedDict, total=False):
@@ -154,6 +166,7 @@ class FaultFields(TypedDict, total=False):
     retry_after: float | None
     hints: tuple[Hint, ...] | None
     location: str | None
+    copies: int | None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

@@ -33,14 +33,12 @@ class Job(Generic[R]):
     """A running prediction or training.
 
     ``record`` is what the API shows, changed in place. ``listeners`` are called after each change with the kind of
-    event; webhooks and event streams are to hang on these.
+    event; webhooks and event streams hang on these.
     """
 
     def __init__(self, record: R, clock: Clock) -> None:
         self.record: R = record
         self.listeners: list[Listener] = []
-        self.webhook: str | None = None
-        self.webhook_events: list[WebhookEvent] | None = None
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._created = self._started = clock.monotonic()

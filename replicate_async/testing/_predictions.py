@@ -98,7 +98,8 @@ async def _create(
     arguments = version.function.signature.arguments(body.input, store.open_file)
     prediction = store.new_prediction(model, version, body.input, deployment)
     job = store.predict(prediction, model, version, arguments, cancel_after=cancel_after)
-    job.webhook, job.webhook_events = body.webhook, body.webhook_events_filter
+    if body.webhook is not None:
+        store.webhooks.watch(job, body.webhook, body.webhook_events_filter)
     if hold is None:
         return json_answer(prediction, 202)
     if await job.wait(min(hold, store.hold)):

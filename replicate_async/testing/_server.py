@@ -26,6 +26,7 @@ from ._http import Application
 from ._limits import Limits, RateLimiter
 from ._process import ServerProcess
 from ._store import Store
+from ._webhooks import Webhooks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -57,6 +58,7 @@ class LocalServer:
 
     Attributes:
         requests: All requests, oldest first.
+        webhooks: All attempts to deliver a webhook, oldest first; ``path`` is the URL, ``status`` 0 if nobody answered.
         faults: What goes wrong; empty unless something is added.
     """
 
@@ -81,6 +83,9 @@ class LocalServer:
         self.faults = Faults()
         if faults is not None:
             self.faults.load(faults)
+        clock = clock or Clock()
+        webhooks = Webhooks(clock, self.faults)
+        self.webhooks = webhooks.journal
         self._host, self._ports = host, (port, delivery_port)
         self._store = Store(
             username=username,
@@ -89,7 +94,8 @@ class LocalServer:
             files=files,
             resume_streams=resume_streams,
             limits=Limits.of(limits),
-            clock=clock or Clock(),
+            webhooks=webhooks,
+            clock=clock,
         )
         self._application: Application | None = None
         self._runners: list[web.AppRunner] = []

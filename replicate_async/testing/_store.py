@@ -39,6 +39,7 @@ from ._jobs import Job, Runner
 from ._limits import Limits, RateLimiter
 from ._outputs import RETENTION, Outputs
 from ._streams import EventLog
+from ._webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -136,6 +137,7 @@ class Store:
         files: Literal["url", "data"],
         resume_streams: bool,
         limits: Limits | None,
+        webhooks: Webhooks,
         clock: Clock,
     ) -> None:
         self.url = self.delivery_url = ""  # known once the server listens
@@ -145,6 +147,7 @@ class Store:
         self.resume_streams = resume_streams
         self.clock = clock
         self.limiter = RateLimiter(limits, clock)
+        self.webhooks = webhooks
         self.account = Account(
             type="user", username=username, name=username.title(), github_url=f"https://github.com/{username}"
         )
@@ -168,7 +171,6 @@ class Store:
                 full_description="# Local models\n\nAll public models that are registered on this local server.",
             ),
         )
-        self.webhook_secret = "whsec_" + base64.b64encode(os.urandom(24)).decode()
         self.files_secret = os.urandom(32)
         self.runner = Runner(clock, self.publish)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -372,6 +374,7 @@ class Store:
     async def stop(self) -> None:
         """End all jobs and remove temporary files."""
         await self.runner.stop()
+        await self.webhooks.stop()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

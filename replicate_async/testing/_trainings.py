@@ -41,7 +41,8 @@ async def create(store: Store, call: Call) -> Answer:
     arguments = version.train.signature.arguments(body.input, store.open_file) if version.train else {}
     training = _new(store, model, version, body.input)
     job = Job(training, store.clock)
-    job.webhook, job.webhook_events = body.webhook, body.webhook_events_filter
+    if body.webhook is not None:
+        store.webhooks.watch(job, body.webhook, body.webhook_events_filter)
     store.trainings.add(training.id, training)
     store.jobs[training.id] = job
 

@@ -440,10 +440,10 @@ async def test_billing_journal(call: Caller) -> None:
 
 async def test_events(call: Caller) -> None:
     """Whoever listens to jobs is told of the start, each piece of output or logs, and the end, as they happen."""
-    heard: list[tuple[str, Any, Any, Any]] = []
+    heard: list[tuple[str, Any, Any]] = []
 
     def listen(job: Job[Any], event: str) -> None:
-        heard.append((event, job.record.status, list(job.record.output or []), job.webhook))
+        heard.append((event, job.record.status, list(job.record.output or [])))
 
     call.server._store.runner.listeners.append(listen)
 
@@ -453,15 +453,11 @@ async def test_events(call: Caller) -> None:
         sys.stdout.write("log")
         yield "b"
 
-    body = {"input": {}, "webhook": "https://example.com/hook", "webhook_events_filter": ["completed"]}
-    await call("POST", "/models/me/words/predictions", body, headers=WAIT)
-    hook = "https://example.com/hook"
+    await call.run("me/words")
     assert heard == [
-        ("start", "processing", [], hook),
-        ("output", "processing", ["a"], hook),
-        ("logs", "processing", ["a"], hook),
-        ("output", "processing", ["a", "b"], hook),
-        ("completed", "succeeded", ["a", "b"], hook),
+        ("start", "processing", []),
+        ("output", "processing", ["a"]),
+        ("logs", "processing", ["a"]),
+        ("output", "processing", ["a", "b"]),
+        ("completed", "succeeded", ["a", "b"]),
     ]
-    (job,) = call.server._store.jobs.values()
-    assert job.webhook_events == ["completed"]
