@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def auto_call() -> AsyncIterator[Caller]:
     """Give a caller of a server whose clock goes on by itself."""
-    async with serve(clock=VirtualClock()) as (_, caller):
+    async with serve(clock=VirtualClock(patience=5)) as (_, caller):  # threads may be slow to start
         yield caller
 
 
@@ -92,21 +92,22 @@ async def test_streaming(auto_call: Caller) -> None:
     assert [later - earlier for earlier, later in itertools.pairwise(seconds)] == [20, 20]
 
 
-async def test_deadlines(auto_call: Caller) -> None:
+async def test_deadlines() -> None:
     """A deadline comes although the model waits for something that isn't this clock: that has its patience, no more."""
     stopped = asyncio.Event()
+    async with serve(clock=VirtualClock(patience=0.01)) as (server, call):
 
-    @auto_call.server.model("me/endless")
-    async def endless() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
+        @server.model("me/endless")
+        async def endless() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
 
-    prediction = await auto_call.start("me/endless", {"Cancel-After": "1h"})
-    await stopped.wait()
-    ended = await auto_call.get(prediction)
-    assert (ended["status"], ended["metrics"]["total_time"]) == ("canceled", 3600)
+        prediction = await call.start("me/endless", {"Cancel-After": "1h"})
+        await stopped.wait()
+        ended = await call.get(prediction)
+        assert (ended["status"], ended["metrics"]["total_time"]) == ("canceled", 3600)
 
 
 async def test_patience(auto_call: Caller) -> None:
