@@ -1,0 +1,988 @@
+"""Following a prediction: every event once, whatever happens to connections; and how it ends when one side leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import anyio
+import anyio.to_thread
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+from replicate_async import (
+    APIConnectionError,
+    AsyncReplicate,
+    InternalServerError,
+    ModelError,
+    NotFoundError,
+    PredictionCanceledError,
+    Replicate,
+    StreamEvent,
+    UnprocessableEntityError,
+    _streaming,
+    _waiting,
+)
+from replicate_async.testing import LocalServer, OutputFile
+
+from . import programs
+from .callers import Caller, calling
+from .rawserver import RawRequest, RawServer, answer, free_port, prediction, record_pauses
+
+pytestmark = pytest.mark.anyio
+
+
+class Models:
+    """Models on a server; ``go_on`` lets the waiting one go on."""
+
+    def __init__(self, server: LocalServer) -> None:  # noqa: C901 - each is simple
+        self.go_on = threading.Event()
+
+        @server.model("owner/words")
+        async def words(text: str = "Once upon a time") -> AsyncIterator[str]:
+            print("about to write")  # noqa: T201
+            for number, word in enumerate(text.split()):
+                yield f" {word}" if number else word
+
+        @server.model("owner/endless")
+        async def endless() -> AsyncIterator[str]:
+            yield "Once"
+            await asyncio.Event().wait()
+
+        @server.model("owner/flood")
+        async def flood() -> AsyncIterator[str]:
+            while True:
+                yield "x" * 10_000
+                await asyncio.sleep(0)
+
+        @server.model("owner/broken")
+        async def broken() -> AsyncIterator[str]:
+            yield "Once"
+            raise ValueError("no luck today")
+
+        @server.model("owner/steps")
+        async def steps(count: int = 3) -> AsyncIterator[str]:
+            for number in range(count):
+                yield str(number)
+                while not self.go_on.is_set():  # noqa: ASYNC110 - some tests run in another thread
+                    await asyncio.sleep(0.002)
+                self.go_on.clear()
+
+        @server.model("owner/echo")
+        async def echo(value: Any = "hello") -> Any:
+            return value
+
+        @server.model("owner/silent")
+        async def silent() -> None:
+            await asyncio.Event().wait()
+
+        @server.model("owner/starting", startup=3600)
+        async def starting() -> AsyncIterator[str]:
+            yield "never"
+
+        @server.model("owner/pictures")
+        async def pictures() -> AsyncIterator[OutputFile]:
+            yield OutputFile(b"1", "image/png", "1.png")
+            yield OutputFile(b"2", "image/png", "2.png")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalServer]:
+    async with LocalServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hosted(server: LocalServer) -> Models:
+    return Models(server)
+
+
+@pytest.fixture
+async def client(server: LocalServer, hosted: Models) -> AsyncIterator[AsyncReplicate]:
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+@pytest.fixture(params=["async", "blocking"])
+async def call(server: LocalServer, hosted: Models, request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
+    """Calls with either client."""
+    async with calling(request.param, server.base_url, server.token) as call:
+        yield call
+
+
+def statuses(server: LocalServer) -> list[str]:
+    return [made.status for made in server.predictions.values()]
+
+
+def operations(server: LocalServer) -> list[str]:
+    return [request.operation for request in server.requests]
+
+
+def connections(server: LocalServer) -> list[Any]:
+    """Return the requests for event streams."""
+    return [request for request in server.requests if request.operation == "predictions.stream"]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let time pass until something is so."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
+            await asyncio.sleep(0.002)
+
+
+def seen(events: list[StreamEvent]) -> list[tuple[str, str]]:
+    return [(one.event, one.data) for one in events]
+
+
+# --- predictions that fail ---
+
+
+@pytest.fixture
+def so_far() -> list[StreamEvent]:
+    """Give a list for what came before an error."""
+    return []
+
+
+async def gather(events: Any, so_far: list[StreamEvent]) -> None:
+    async for event in events:
+        so_far.append(event)  # noqa: PERF401 - what came before an error counts
+
+
+async def test_a_failed_prediction(call, so_far):
+    """A failure is raised where it happened in the stream, with the prediction and the output so far."""
+    events = call.client.stream("owner/broken")
+    with pytest.raises(ModelError, match="failed: no luck today") as caught:
+        await (anyio.to_thread.run_sync(so_far.extend, events) if call.blocking else gather(events, so_far))
+    assert type(caught.value) is ModelError
+    assert (caught.value.prediction.status, caught.value.prediction.output) == ("failed", ["Once"])
+    assert "".join(so_far) == "Once"
+    assert all(one.event != "done" for one in so_far)
+
+
+async def test_a_prediction_that_others_cancel(server, client, so_far):
+    """A prediction that is canceled elsewhere is an error of its own class, with the output so far."""
+    task = asyncio.ensure_future(gather(client.stream("owner/endless"), so_far))
+    await until(lambda: so_far)
+    await client.predictions.cancel(next(iter(server.predictions)))
+    with pytest.raises(PredictionCanceledError) as caught:
+        await task
+    assert (caught.value.prediction.status, caught.value.prediction.output) == ("canceled", ["Once"])
+
+
+async def test_a_prediction_that_is_aborted(server, client, so_far):
+    """A prediction that is canceled before it began ends the same way, without any event."""
+    task = asyncio.ensure_future(gather(client.stream("owner/starting"), so_far))
+    await until(lambda: connections(server))
+    await client.predictions.cancel(next(iter(server.predictions)))
+    with pytest.raises(PredictionCanceledError, match="aborted"):
+        await task
+    assert so_far == []
+
+
+async def test_a_failure_without_a_stream(server, client, so_far):
+    """A model that doesn't stream fails in the same way."""
+
+    @server.model("owner/breaks")
+    async def breaks() -> str:
+        raise ValueError("no luck at all")
+
+    record_pauses(client)
+    with pytest.raises(ModelError, match="no luck at all"):
+        await gather(client.stream("owner/breaks"), so_far)
+
+
+async def test_a_refused_create(server, client, so_far):
+    """What the API refuses is raised as it is, and nothing else is sent."""
+    with pytest.raises(UnprocessableEntityError, match="count"):
+        await gather(client.stream("owner/steps", input={"count": "x"}), so_far)
+    assert operations(server) == ["models.predictions.create"]
+
+
+async def test_bad_arguments_are_told(server, client, so_far):
+    """TypeError and ValueError say what is wrong before anything is sent."""
+    with pytest.raises(ValueError, match="ref="):
+        await gather(client.stream("nonsense"), so_far)
+    with pytest.raises(TypeError, match=r"input\.a\[1\]"):
+        await gather(client.stream("owner/words", input={"a": [1, object()]}), so_far)
+    with pytest.raises(TypeError, match="timout"):
+        await gather(client.stream("owner/words", timout=3), so_far)
+    assert server.requests == []
+
+
+# --- servers by the script ---
+
+Streams = Callable[[int, RawRequest], bytes]
+
+FRAMES = [("logs", "0%"), ("output", "a"), ("output", "é\nc"), ("logs", "\n"), ("output", "a")]
+OUTPUT = [data for event, data in FRAMES if event == "output"]
+LOGS = "".join(data for event, data in FRAMES if event == "logs")
+DONE = "event: done\ndata: {}\n\n"
+IDLE = ":408: 408 Request Timeout\n\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
+CLOSE = {"Connection": "close"}  # as these servers do after each answer
+
+
+def frame(event: str, data: str, id: str | None = None) -> str:
+    lines = [f"event: {event}", *([f"id: {id}"] if id is not None else []), *(f"data: {x}" for x in data.split("\n"))]
+    return "\n".join(lines) + "\n\n"
+
+
+def body_of(*, ids: bool = True, after: str | None = None, tail: str = DONE) -> bytes:
+    """Return the whole stream, or what comes after an event."""
+    names = [f"1:{number}" for number in range(len(FRAMES))]
+    start = names.index(after) + 1 if after in names else 0
+    frames = [frame(*one, name if ids else None) for one, name in zip(FRAMES, names, strict=True)]
+    return ("".join(frames[start:]) + tail).encode()
+
+
+def streamed(body: bytes, *, missing: int | None = None) -> bytes:
+    """Return an answer that is a stream: one that just ends, or one that breaks off before its announced end."""
+    if missing is None:
+        return HEAD + b"\r\n" + body
+    return HEAD + f"Content-Length: {len(body) + missing}\r\n\r\n".encode() + body
+
+
+@asynccontextmanager
+async def scripted(
+    streams: Streams, *looks: dict[str, Any], **created: Any
+) -> AsyncIterator[tuple[RawServer, AsyncReplicate]]:
+    """Serve a prediction whose streams are what the function returns for the nth connection, and what looks show."""
+    counts = {"streams": 0, "looks": 0}
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        request = server.requests[-1]
+        if request.method == "POST":
+            counts.update(streams=0, looks=0)
+            urls = {"stream": f"{server.url}/stream"}
+            writer.write(answer(201, prediction(**{"urls": urls, "input": {}, **created}), CLOSE))
+        elif request.target == "/stream":
+            counts["streams"] += 1
+            writer.write(streams(counts["streams"], request))
+        else:
+            counts["looks"] += 1
+            writer.write(answer(200, looks[min(counts["looks"], len(looks)) - 1], CLOSE))
+        await writer.drain()
+
+    async with RawServer(step) as server, server.client() as client:
+        record_pauses(client)
+        yield server, client
+
+
+ENDED = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z"}
+WHOLE = prediction(output=OUTPUT, logs=LOGS, **ENDED)
+
+
+def targets(server: RawServer) -> list[str]:
+    """Return what was asked for, and how: ``create``, ``stream``, ``look`` or ``cancel``."""
+    kinds = {"/stream": "stream", "/v1/models/owner/name/predictions": "create"}
+    return [kinds.get(one.target, "cancel" if one.target.endswith("/cancel") else "look") for one in server.requests]
+
+
+def check_whole(events: list[StreamEvent]) -> None:
+    """Check that nothing was lost and nothing came twice."""
+    assert [one.data for one in events if one.event == "output"] == OUTPUT
+    assert "".join(events) == "".join(OUTPUT)
+    assert "".join(one.data for one in events if one.event == "logs") == LOGS
+    assert [one.event for one in events].index("done") == len(events) - 1
+
+
+AFTERWARDS: dict[str, Streams] = {
+    "resumes": lambda _, request: streamed(body_of(after=request.headers.get("last-event-id"))),
+    "starts over": lambda _, request: streamed(body_of()),
+    "has no ids": lambda _, request: streamed(body_of(ids=False)),
+    "is gone": lambda _, request: answer(404, {"detail": "no such stream"}, CLOSE),
+    "fails": lambda _, request: answer(500, {"detail": "a bad day"}, CLOSE),
+}
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "clean"),
+    [
+        *(("resumes", True), ("starts over", True), ("has no ids", True), ("is gone", True)),
+        *(("resumes", False), ("starts over", False), ("has no ids", False), ("fails", False)),
+    ],
+)
+async def test_a_drop_after_every_byte(afterwards, clean):
+    """Wherever a connection ends or breaks, nothing is lost or comes twice; polling fills what no stream brings."""
+    body = body_of(ids=afterwards != "has no ids")
+    length = 0
+
+    def streams(number: int, request: RawRequest) -> bytes:
+        if number == 1:
+            return streamed(body[:length], missing=None if clean else len(body) - length)
+        return AFTERWARDS[afterwards](number, request)
+
+    async with scripted(streams, WHOLE) as (server, client):
+        for length in range(len(body) - 2 * clean):
+            server.requests.clear()
+            events = [event async for event in client.stream("owner/name", max_retries=0)]
+            try:
+                check_whole(events)
+                if afterwards == "resumes" and b"\n\n" in body[:length]:
+                    assert targets(server) == ["create", "stream", "stream"]
+            except AssertionError:
+                raise AssertionError(f"dropped after {body[:length]!r}: {events}; {targets(server)}") from None
+
+
+async def test_many_drops(server, client):
+    """A stream that drops after each event is taken up as often as it takes, with the id of the last event."""
+    server.faults.add(kind="truncate", operation="predictions.stream", at=90)
+    events = [event async for event in client.stream("owner/words", input={"text": "a b c d e f g h"})]
+    assert "".join(events) == "a b c d e f g h"
+    assert len({one.id for one in events if one.event == "output"}) == 8
+    assert len(connections(server)) > 4
+    ids = [one.id for one in events if one.id]
+    for request in connections(server)[1:]:
+        assert request.headers["Last-Event-ID"] in ids
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_drops_of_the_local_server(resume, so_far):
+    """The same with a server that is reset, refuses, or is cut in the middle of the transfer, one after the other."""
+    async with LocalServer(resume_streams=resume) as server:
+        Models(server)
+        for fault in ({"kind": "reset"}, {"kind": "status", "status": 503}, {"kind": "truncate", "at": 100}):
+            server.faults.add(operation="predictions.stream", times=1, **fault)
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+            record_pauses(client)
+            await gather(client.stream("owner/words"), so_far)
+    assert "".join(so_far) == "Once upon a time"
+    assert [one.data for one in so_far if one.event == "logs"] == ["about to write\n"]
+
+
+async def test_nobody_at_the_streams_origin(so_far):
+    """When the stream's host can't be reached, polling brings the output."""
+    urls = {"stream": f"http://127.0.0.1:{free_port()}/stream"}
+    async with scripted(lambda *_: b"", WHOLE, urls=urls) as (server, client):
+        await gather(client.stream("owner/name"), so_far)
+    check_whole(so_far)
+    assert "look" in targets(server)
+
+
+async def test_a_stream_that_stalls(server, client, so_far, monkeypatch):
+    """A connection over which nothing comes, not even the server's own end, is left, and what is missing is polled."""
+    monkeypatch.setattr(_streaming, "_SILENCE", 0.05)
+    record_pauses(client)
+    server.faults.add(kind="stall", operation="predictions.stream")
+    await gather(client.stream("owner/words", max_retries=0), so_far)
+    assert "".join(so_far) == "Once upon a time"
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_an_idle_stream(resume, so_far):
+    """A stream that the server ends for being idle is no end: the next brings the rest, and comments are no events."""
+    bodies = [IDLE, frame("output", "a", "1:0") + IDLE, frame("output", "b", "1:1") + DONE]
+
+    def streams(number: int, request: RawRequest) -> bytes:
+        assert resume or number == 1 or number == 3 or "last-event-id" not in request.headers
+        before = "" if resume or number != 3 else frame("output", "a", "1:0")
+        return streamed((":hi\n\n" + before + bodies[number - 1]).encode())
+
+    ended = prediction(output=["a", "b"], **ENDED)
+    async with scripted(streams, prediction(status="processing"), ended) as (server, client):
+        await gather(client.stream("owner/name"), so_far)
+        assert server.requests[-1].headers["last-event-id"] == "1:0"
+    assert seen(so_far) == [("output", "a"), ("output", "b"), ("done", "{}")]
+
+
+async def test_a_long_silence_before_the_output(so_far):
+    """A model that boots for minutes, through several idle streams, is streamed when it begins, and not polled only."""
+    text = [frame("output", word, f"1:{number}") for number, word in enumerate("abc")]
+    served = 0
+
+    def streams(number: int, request: RawRequest) -> bytes:
+        nonlocal served
+        if number < 4:
+            return streamed(IDLE.encode())
+        served += 1
+        return streamed(("".join(text) + DONE).encode())
+
+    starting = [prediction(status="starting")] * 10
+    ended = prediction(output=["a", "b", "c"], **ENDED)
+    async with scripted(streams, *starting, ended) as (server, client):
+        await gather(client.stream("owner/name"), so_far)
+    assert "".join(so_far) == "abc"
+    assert [one.id for one in so_far if one.event == "output"] == ["1:0", "1:1", "1:2"], targets(server)
+
+
+async def test_ids_that_are_no_names(so_far):
+    """Events that share an id, or have an empty one, are events of their own."""
+    body = frame("output", "a", "") + frame("output", "b", "") + frame("output", "c", "7") + frame("logs", "d", "7")
+    async with scripted(lambda *_: streamed((body + DONE).encode())) as (_, client):
+        await gather(client.stream("owner/name"), so_far)
+    assert seen(so_far) == [("output", "a"), ("output", "b"), ("output", "c"), ("logs", "d"), ("done", "{}")]
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("Once upon", ["Once", " upon"]),
+        (["Once", " upon"], ["Once", " upon"]),
+        (["On", "ce", " upon"], ["Once", " upon"]),
+    ],
+    ids=["text", "same pieces", "other pieces"],
+)
+async def test_polling_goes_on_where_the_stream_ended(so_far, output, expected):
+    """After a drop, polling yields the rest of the text, however the API divides it."""
+
+    def streams(number: int, request: RawRequest) -> bytes:
+        return streamed(frame("output", "Once").encode()) if number == 1 else answer(404, {}, CLOSE)
+
+    async with scripted(streams, prediction(output=output, **ENDED)) as (_, client):
+        await gather(client.stream("owner/name"), so_far)
+    assert [one.data for one in so_far if one.event == "output"] == expected
+
+
+async def test_other_events_are_left_out(so_far):
+    """Unknown events, and those without a name, are not shown."""
+    body = frame("ping", "1") + "data: x\n\n" + frame("output", "a", "1:0") + frame("metrics", "{}", "1:1") + DONE
+    async with scripted(lambda *_: streamed(body.encode())) as (_, client):
+        await gather(client.stream("owner/name"), so_far)
+    assert seen(so_far) == [("output", "a"), ("done", "{}")]
+
+
+@pytest.mark.parametrize("data", ["", "null", "[]", "no JSON", '{"reason": null}', '{"more": 1}'])
+async def test_an_end_that_says_little(so_far, data):
+    """The end is the end, whatever comes with it, unless that is a reason."""
+    body = frame("output", "a", "1:0") + frame("done", data)
+    async with scripted(lambda *_: streamed(body.encode())) as (server, client):
+        await gather(client.stream("owner/name"), so_far)
+    assert [one.event for one in so_far] == ["output", "done"]
+    assert targets(server) == ["create", "stream"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "error"), [("error", "failed", ModelError), ("canceled", "canceled", PredictionCanceledError)]
+)
+@pytest.mark.parametrize("way", ["stream", "polling"])
+async def test_a_bad_end_with_the_output_so_far(so_far, reason, status, error, way):
+    """The error's prediction is the final one, and has what was read where the API keeps no output of it."""
+    body = frame("output", "a", "1:0")
+    if way == "stream":
+        body += frame("error", '{"detail": "boom"}') + frame("done", f'{{"reason": "{reason}"}}')
+    processing = prediction(status="processing")
+    ended = prediction(status=status, error="boom", output=None, completed_at="2025-01-01T00:00:01Z")
+    async with scripted(
+        lambda number, _: streamed(body.encode()) if number == 1 else answer(404, {}, CLOSE), processing, ended
+    ) as (_, client):
+        with pytest.raises(error) as caught:
+            await gather(client.stream("owner/name"), so_far)
+    assert type(caught.value) is error
+    assert (caught.value.prediction.status, caught.value.prediction.output) == (status, ["a"])
+    assert seen(so_far) == [("output", "a")]
+
+
+@pytest.mark.parametrize("when", ["at the end", "while polling"])
+async def test_looks_that_fail(so_far, when):
+    """When the prediction can't be looked at, the error tells which one it was; the output so far was yielded."""
+    body = frame("output", "a", "1:0") + (frame("done", '{"reason": "error"}') if when == "at the end" else "")
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        request = server.requests[-1]
+        if request.method == "POST":
+            writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+        elif request.target == "/stream" and targets(server).count("stream") == 1:
+            writer.write(streamed(body.encode()))
+        else:
+            writer.write(answer(404, {"detail": "who?"}, CLOSE))
+        await writer.drain()
+
+    async with RawServer(step) as server, server.client() as client:
+        record_pauses(client)
+        with pytest.raises(NotFoundError, match="who") as caught:
+            await gather(client.stream("owner/name"), so_far)
+    assert caught.value.prediction_id == prediction()["id"]
+    assert seen(so_far) == [("output", "a")]
+
+
+async def test_a_server_that_is_down_for_good(server, client, so_far):
+    """When neither stream nor polling work any more, the error comes after the usual repetitions."""
+    record_pauses(client)
+    server.faults.add(kind="status", status=500, operation="predictions.*", when=lambda call: call.method == "GET")
+    with pytest.raises(InternalServerError) as caught:
+        await gather(client.stream("owner/words"), so_far)
+    assert caught.value.prediction_id == next(iter(server.predictions))
+    server.faults.clear()
+    server.faults.add(kind="reset", operation="predictions.*", when=lambda call: call.method == "GET")
+    with pytest.raises(APIConnectionError):
+        await gather(client.stream("owner/words"), so_far)
+
+
+# --- models that don't stream ---
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("hello", ["hello"]),
+        (["a", "b"], ["a", "b"]),
+        ({"a": [1]}, ['{"a":[1]}']),
+        (5, ["5"]),
+        ([{"a": 1}, 2], ['{"a":1}', "2"]),
+        (None, []),
+    ],
+)
+async def test_models_that_do_not_stream(client, value, expected):
+    """Their output comes in one piece when it is there, lists item by item; what isn't text comes as JSON."""
+    record_pauses(client)
+    events = [event async for event in client.stream("owner/echo", input={"value": value})]
+    assert seen(events) == [*(("output", piece) for piece in expected), ("done", "{}")]
+
+
+async def test_polling_increments(so_far):
+    """A model without a stream whose output and logs grow is shown as it grows, and at least once a second."""
+    looks = [
+        prediction(status="processing", logs="1\n"),
+        prediction(status="processing", logs="1\n", output=["a"]),
+        prediction(status="processing", logs="1\n2\n", output=["a", "a"]),
+        prediction(output=["a", "a", "b"], logs="1\n2\n3\n", **ENDED),
+    ]
+    async with scripted(lambda *_: b"", *looks, urls={}) as (server, client):
+        pauses = record_pauses(client)
+        await gather(client.stream("owner/name"), so_far)
+    assert seen(so_far) == [
+        ("logs", "1\n"),
+        ("output", "a"),
+        ("logs", "2\n"),
+        ("output", "a"),
+        ("logs", "3\n"),
+        ("output", "b"),
+        ("done", "{}"),
+    ]
+    assert targets(server) == ["create", *["look"] * 4]
+    assert all(0 < one <= 1 for one in pauses)
+
+
+# --- who leaves early ---
+
+
+class Left(Exception):  # noqa: N818
+    """Raised by a reader."""
+
+
+async def leave(way: str, events: Any, last: str = "Once") -> None:  # noqa: C901 - there are many ways
+    """Leave a stream after a piece."""
+    if way == "break":
+        async for event in events:
+            if event == last:
+                break
+    elif way == "exception":
+        with suppress(Left):
+            async for event in events:
+                if event == last:
+                    raise Left
+    elif way == "closed":
+        async with aclosing(events):
+            while await anext(events) != last:
+                pass
+    elif way == "time limit":
+        with anyio.move_on_after(0.15):
+            async for _ in events:
+                pass
+    else:
+        read = asyncio.Event()
+
+        async def follow() -> None:
+            async for event in events:
+                if event == last:
+                    read.set()
+
+        task = asyncio.ensure_future(follow())
+        await read.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        if way == "cancelled twice":
+            await asyncio.sleep(0)
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+
+@pytest.mark.parametrize("way", ["break", "exception", "closed", "time limit", "cancelled", "cancelled twice"])
+async def test_leaving(server, client, way):
+    """However a loop is left, its connection is closed and the prediction canceled; the latter only if wanted."""
+    await leave(way, client.stream("owner/endless"))
+    if way not in {"break", "exception"}:  # for these, Python closes the generator soon afterwards
+        assert statuses(server) == ["canceled"]
+    await until(lambda: statuses(server) == ["canceled"])
+    await until(lambda: connections(server)[0].disconnected)
+    assert operations(server).count("predictions.cancel") == 1
+
+    server.requests.clear()
+    await leave(way, client.stream("owner/endless", cancel_on_abort=False))
+    await until(lambda: connections(server)[0].disconnected)
+    assert statuses(server)[1] == "processing"
+    assert "predictions.cancel" not in operations(server)
+
+
+async def test_leaving_a_model_that_does_not_stream(server, client):
+    """Who stops waiting for a model that is only looked at gives it up, too."""
+    with anyio.move_on_after(0.1):
+        async for _ in client.stream("owner/silent"):
+            pass
+    assert statuses(server) == ["canceled"]
+
+
+async def test_leaving_between_connections(server, client):
+    """Who leaves while a connection is made again gives the prediction up."""
+    server.faults.add(kind="stall", operation="predictions.stream", skip=1)
+    server.faults.add(kind="truncate", operation="predictions.stream", at=110, times=1)
+    with anyio.move_on_after(0.2):
+        async for _ in client.stream("owner/endless"):
+            pass
+    assert statuses(server) == ["canceled"]
+
+
+async def test_leaving_before_the_answer(server, client):
+    """Who leaves while the create is under way leaves no prediction running."""
+    server.faults.add(kind="stall", operation="models.predictions.create", after=True)
+    with anyio.move_on_after(0.2):
+        async for _ in client.stream("owner/endless"):
+            pass
+    assert statuses(server) == ["canceled"]
+
+
+async def test_the_connection_is_closed_first(server, client, monkeypatch):
+    """The connection doesn't wait for the cancelling: it is closed at once, even if that is slow or in vain."""
+    monkeypatch.setattr(_waiting, "_GIVE_UP_WITHIN", 0.5)
+    server.faults.add(kind="stall", operation="predictions.cancel")
+    events = client.stream("owner/endless")
+    while await anext(events) != "Once":
+        pass
+    started = time.monotonic()
+    closing = asyncio.ensure_future(events.aclose())
+    await until(lambda: connections(server)[0].disconnected)
+    assert time.monotonic() - started < 0.4
+    assert not closing.done()
+    await closing
+    assert statuses(server) == ["processing"]
+
+
+async def test_leaving_at_the_end_cancels_nothing(server, client):
+    """Whoever leaves at the event ``done``, or after the end, asks for no cancellation: there is nothing to cancel."""
+    async with aclosing(client.stream("owner/words")) as events:
+        async for event in events:
+            if event.event == "done":
+                break
+    assert (statuses(server), "predictions.cancel" in operations(server)) == (["succeeded"], False)
+    events = client.stream("owner/words")
+    _ = [event async for event in events]
+    await events.aclose()
+    assert "predictions.cancel" not in operations(server)
+
+
+async def test_a_stream_that_is_never_iterated(server, client):
+    """A stream begins with its first event: who never asks for one has nothing to pay, and no warning."""
+    events = client.stream("owner/words")
+    del events
+    gc.collect()
+    await client.stream("owner/words").aclose()
+    assert server.requests == []
+
+
+# --- what goes over the wire ---
+
+
+async def test_no_token_at_the_streams_origin(server, hosted):
+    """Nothing of the API's headers goes to the origin that streams: no token, and no headers of the caller."""
+    server.faults.add(kind="truncate", operation="predictions.stream", at=100, times=1)
+    options: Any = {"default_headers": {"X-Secret": "default"}, "default_query": {"key": "secret"}}
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url, **options) as client:
+        stream = client.stream(
+            "owner/words", extra_headers={"X-Other": "extra", "Authorization": f"Bearer {server.token}"}
+        )
+        _ = [event async for event in stream]
+    first, second = connections(server)
+    for request in (first, second):
+        assert request.token is None
+        assert not {"X-Secret", "X-Other", "Cookie"} & set(request.headers)
+        assert (request.query_string, request.headers["Accept"]) == ("", "text/event-stream")
+        assert request.headers["Cache-Control"] == "no-store"
+    assert ("Last-Event-ID" in first.headers, "Last-Event-ID" in second.headers) == (False, True)
+
+
+async def test_what_is_asked_for(server, client):
+    """The create asks for a stream, isn't held, and passes on what else was given."""
+    options: Any = {"webhook": "https://example.com/", "webhook_events_filter": ["completed"], "cancel_after": "5m"}
+    _ = [event async for event in client.stream("owner/words", {"text": "a"}, extra_headers={"X-A": "b"}, **options)]
+    create = server.requests[0]
+    expected = {"webhook": "https://example.com/", "webhook_events_filter": ["completed"], "stream": True}
+    assert create.json() == {"input": {"text": "a"}, **expected}
+    assert "Prefer" not in create.headers
+    assert (create.headers["Cancel-After"], create.headers["X-A"]) == ("5m", "b")
+
+
+# --- what comes ---
+
+
+async def test_events(server, call):
+    """Events are typed, come in their order, and are the text itself; the last one is ``done``."""
+    events = await call.all(call.client.stream("owner/words"))
+    assert all(type(event) is StreamEvent for event in events)
+    assert seen(events) == [
+        ("logs", "about to write\n"),
+        *(("output", word) for word in ("Once", " upon", " a", " time")),
+        ("done", "{}"),
+    ]
+    assert "".join(events) == "Once upon a time"
+    assert [bool(one.id) for one in events] == [True] * 5 + [False]
+    assert (statuses(server), len(server.requests)) == (["succeeded"], 2)
+
+
+async def test_files_come_as_their_urls(server, client):
+    """A stream of files is one of their URLs."""
+    events = [event async for event in client.stream("owner/pictures")]
+    assert [str(one).startswith(server.delivery_url) for one in events] == [True, True, False]
+
+
+async def test_events_come_when_they_are_made(call, hosted):
+    """Each piece is there before the next is made: nothing waits for more, or for the end."""
+    pieces: list[str] = []
+    if call.blocking:
+
+        def read() -> None:
+            for event in call.client.stream("owner/steps"):
+                pieces.append(str(event))
+                hosted.go_on.set()
+
+        await anyio.to_thread.run_sync(read)
+    else:
+        async for event in call.client.stream("owner/steps"):
+            pieces.append(str(event))
+            hosted.go_on.set()
+    assert pieces == ["0", "1", "2", ""]
+
+
+def test_an_event_as_a_text():
+    """An event is a str with attributes: printed, joined and compared it is its text; its repr tells what it is."""
+    output, logs = StreamEvent("output", "Once", "1:0"), StreamEvent("logs", "50%")
+    assert (output, str(output), f"{output}!", output.upper()) == ("Once", "Once", "Once!", "ONCE")
+    assert (logs, str(logs), logs.data, logs.id, bool(logs)) == ("", "", "50%", None, False)
+    assert repr(output) == "StreamEvent(event='output', data='Once', id='1:0')"
+    for copied in (pickle.loads(pickle.dumps(logs)), copy.copy(logs), copy.deepcopy(logs)):
+        assert type(copied) is StreamEvent
+        assert (copied, copied.event, copied.data, copied.id) == ("", "logs", "50%", None)
+
+
+# --- predictions that were created elsewhere ---
+
+
+@pytest.mark.parametrize("by", ["prediction", "id"])
+async def test_the_stream_of_a_prediction(call, server, by):
+    """A prediction that exists is followed from its beginning, running or done, given as such or by its id."""
+    version = (await call("models.get", "owner/words")).latest_version.id
+    made = await call("predictions.create", version=version, input={"text": "a b"})
+    for _ in range(2):
+        server.requests.clear()
+        events = await call.all(call.client.predictions.stream(made if by == "prediction" else made.id))
+        assert [one for one in seen(events) if one[0] != "logs"] == [("output", "a"), ("output", " b"), ("done", "{}")]
+        assert operations(server) == ["predictions.get"] * (by == "id") + ["predictions.stream"]
+
+
+async def test_the_stream_of_a_prediction_that_fails(server, client, so_far):
+    """What ends badly, or isn't there, is raised as by ``stream``."""
+    with pytest.raises(NotFoundError):
+        await gather(client.predictions.stream("nothing"), so_far)
+    made = await client.models.predictions.create("owner", "broken", input={})
+    with pytest.raises(ModelError, match="no luck") as caught:
+        await gather(client.predictions.stream(made), so_far)
+    assert (caught.value.prediction.id, so_far) == (made.id, ["Once", *[""] * (len(so_far) - 1)])
+    server.faults.add(kind="status", status=500, operation="predictions.*", when=lambda call: call.method == "GET")
+    with pytest.raises(InternalServerError) as failed:
+        await gather(client.predictions.stream(made, max_retries=0), so_far)
+    assert failed.value.prediction_id == made.id
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_leaving_the_stream_of_a_prediction(server, client, cancel):
+    """Leaving early closes the connection, and cancels a prediction that runs, unless that isn't wanted."""
+    made = await client.models.predictions.create("owner", "endless", input={})
+    await leave("cancelled", client.predictions.stream(made, cancel_on_abort=cancel))
+    assert statuses(server) == ["canceled" if cancel else "processing"]
+    await until(lambda: connections(server)[0].disconnected)
+    ended = await client.run("owner/words", wait=True) and await client.predictions.get(list(server.predictions)[1])
+    server.requests.clear()
+    await leave("closed", client.predictions.stream(ended, cancel_on_abort=cancel))
+    assert operations(server) == ["predictions.stream"]
+
+
+# --- in FastAPI ---
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[str]:
+    """Run an app under uvicorn."""
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        await until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def website(client: AsyncReplicate) -> AsyncIterator[str]:
+    """Give the URL of an app that streams to its users."""
+    app = FastAPI()
+
+    @app.get("/{name}")
+    async def stream(name: str) -> StreamingResponse:
+        return StreamingResponse(client.stream(f"owner/{name}"), media_type="text/plain")
+
+    async with served(app) as url:
+        yield url
+
+
+async def test_fastapi_streams(website):
+    """A stream is what FastAPI's StreamingResponse takes, as it is."""
+    async with aiohttp.ClientSession() as session, session.get(f"{website}/words") as response:
+        assert (response.status, await response.text()) == (200, "Once upon a time")
+
+
+@pytest.mark.parametrize("model", ["endless", "flood"])
+async def test_fastapis_user_goes_away(server, website, model):
+    """When the user of a website goes away, the prediction is canceled, whether it is silent or floods the user."""
+    async with aiohttp.ClientSession() as session:
+        response = await session.get(f"{website}/{model}")
+        await response.content.readany()
+        if model == "flood":
+            await asyncio.sleep(0.2)  # until buffers are full, and it is the sending that waits
+        response.close()
+        await until(lambda: statuses(server) == ["canceled"])
+    await until(lambda: connections(server)[0].disconnected)
+
+
+# --- the blocking client ---
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[LocalServer]:
+    """Run a server in a thread."""
+    with LocalServer() as server:
+        yield server
+
+
+@pytest.fixture
+def models(apart: LocalServer) -> Models:
+    apart.requests.clear()
+    return Models(apart)
+
+
+@pytest.fixture
+def blocking(apart: LocalServer, models: Models) -> Iterator[Replicate]:
+    with Replicate(bearer_token=apart.token, base_url=apart.base_url) as client:
+        yield client
+
+
+def until_blocking(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it didn't happen"
+        time.sleep(0.002)
+
+
+def last_status(server: LocalServer) -> str:
+    return list(server.predictions.values())[-1].status
+
+
+def test_blocking_events_come_in_batches_and_order(blocking):
+    """Many events come in their order, each once, also when their reader is slower or faster than they are."""
+    words = " ".join(str(number) for number in range(1000))
+    text = ""
+    for number, event in enumerate(blocking.stream("owner/words", {"text": words})):
+        text += event
+        if number % 200 == 0:
+            time.sleep(0.01)
+    assert text == words
+
+
+@pytest.mark.parametrize("way", ["break", "exception", "close"])
+def test_blocking_leaving(apart, blocking, way):
+    """A blocking loop that is left closes its connection and cancels the prediction before it goes on."""
+    for cancel in (True, False):
+        apart.requests.clear()
+        events = blocking.stream("owner/endless", cancel_on_abort=cancel)
+        with suppress(Left):
+            for event in events:
+                if event == "Once":
+                    if way == "exception":
+                        raise Left
+                    break
+        if way == "close":
+            events.close()
+        else:
+            del events
+        assert last_status(apart) == ("canceled" if cancel else "processing")
+        until_blocking(lambda: connections(apart)[0].disconnected)
+
+
+def test_a_slow_blocking_reader_holds_the_stream(apart, blocking):
+    """Who reads slowly doesn't collect a flood in memory: only so many events wait, and leaving ends all the same."""
+    events = blocking.stream("owner/flood")
+    assert len(next(events)) == 10_000
+    until_blocking(lambda: len(list(apart.predictions.values())[-1].output) > 500)
+    assert len(events.gi_frame.f_locals["pump"].ready) <= 128
+    events.close()
+    assert last_status(apart) == "canceled"
+
+
+def test_ctrl_c(apart, models):
+    """Ctrl-C in a blocking loop leaves it at once, with the prediction canceled."""
+    program = """
+        import replicate_async as replicate
+
+        try:
+            for event in replicate.stream("owner/endless"):
+                print(event, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    environment = {"REPLICATE_API_TOKEN": apart.token, "REPLICATE_BASE_URL": apart.base_url}
+    with programs.start(program, **environment) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "Once\n"
+            os.kill(process.pid, signal.SIGINT)
+            output, errors = process.communicate(timeout=10)
+        except BaseException:
+            process.kill()
+            raise
+    assert (process.returncode, output, errors) == (0, "interrupted\n", "")
+    assert last_status(apart) == "canceled"
+
+
+def test_the_modules_own_stream(apart, models):
+    """A program that streams with the module's default client ends well, also when it left a stream open."""
+    program = """
+        import replicate_async as replicate
+
+        print("".join(replicate.stream("owner/words")))
+        events = replicate.stream("owner/endless")
+        print(next(events))
+    """
+    environment = {"REPLICATE_API_TOKEN": apart.token, "REPLICATE_BASE_URL": apart.base_url}
+    assert programs.run(program, **environment) == "Once upon a time\nOnce\n"
+
+
+async def test_blocking_in_a_running_loop(server, hosted):
+    """Blocking streams work where a loop is running already, as in notebooks."""
+    with LocalServer() as other:
+        Models(other)
+        with Replicate(bearer_token=other.token, base_url=other.base_url) as client:
+            assert "".join(client.stream("owner/words")) == "Once upon a time"
