@@ -479,7 +479,7 @@ async def test_a_file_that_grows(scripted: Scripted, tmp_path: Path) -> None:
     async def refuse_and_grow(writer: asyncio.StreamWriter) -> None:
         with path.open("ab") as file:
             file.write(b"more")
-        writer.write(answer(429, {}, AT_ONCE))
+        writer.write(answer(429, {}, {**AT_ONCE, "Connection": "close"}))
         await writer.drain()
 
     server, call = await scripted(refuse_and_grow, CREATED)
@@ -494,7 +494,7 @@ async def test_a_file_that_shrinks(scripted: Scripted, tmp_path: Path) -> None:
 
     async def refuse_and_shrink(writer: asyncio.StreamWriter) -> None:
         os.truncate(path, 1000)
-        writer.write(answer(429, {}, AT_ONCE))
+        writer.write(answer(429, {}, {**AT_ONCE, "Connection": "close"}))
         await writer.drain()
 
     server, call = await scripted(refuse_and_shrink, CREATED)
@@ -513,7 +513,7 @@ async def test_a_file_that_disappears(scripted: Scripted, tmp_path: Path) -> Non
 
     async def refuse_and_remove(writer: asyncio.StreamWriter) -> None:
         path.unlink()
-        writer.write(answer(429, {}, AT_ONCE))
+        writer.write(answer(429, {}, {**AT_ONCE, "Connection": "close"}))
         await writer.drain()
 
     _, call = await scripted(refuse_and_remove, CREATED)
@@ -669,14 +669,15 @@ async def test_a_refused_upload_goes_on_from_where_the_file_was(scripted: Script
     assert [parts_of(request)["content"].content == DATA[1000:] for request in server.requests] == [True, True]
 
 
-async def test_exactly_the_largest(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+async def test_exactly_the_largest(server: LocalServer, tmp_path: Path) -> None:
     """100 MiB are not too many."""
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
         file.truncate(LARGEST)
-    made = await call("files.create", path)
-    assert made.size == LARGEST
-    await call("files.delete", made.id)
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        made = await client.files.create(path)
+        assert made.size == LARGEST
+        await client.files.delete(made.id)
 
 
 # --- names, types and metadata ---
