@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -65,6 +65,8 @@ else:  # the decoder has nothing to check: every string is a legitimate value
     # May be null once the data is removed, which then reads as empty.
     Input = dict[str, Any] | None
     Flag = bool | None
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]  # aware, always
 
 _TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 _RUNNING = frozenset({"starting", "processing"})
@@ -121,7 +123,7 @@ class _Job(Struct, kw_only=True):
 
     id: str
     status: Status
-    completed_at: datetime | None = None
+    completed_at: Time | None = None
     input: Input = {}
 
     def __post_init__(self) -> None:
@@ -164,8 +166,10 @@ class PredictionMetrics(Struct, kw_only=True):
     output_token_count: float | None = None
 
 
-# As tqdm draws it: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]".
-_PROGRESS_BAR = re.compile(r"(\d{1,3})%\|[^|\r\n]*\| *(\d+)/(\d+)")
+# As tqdm draws it: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]"; counts may be scaled, as in "1.50G/2.00G".
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_PROGRESS_BAR = re.compile(rf"{_NUMBER}%\|[^|\r\n]*\| *{_NUMBER}([kMGTPEZY]?)/{_NUMBER}([kMGTPEZY]?)")
+_SCALE = {"": 1, **{unit: 1000**power for power, unit in enumerate("kMGTPEZY", 1)}}
 
 
 class Progress(Struct, kw_only=True):
@@ -181,15 +185,15 @@ class Prediction(_Job, kw_only=True):
 
     model: str
     version: str | None = None
-    created_at: datetime
+    created_at: Time
     urls: PredictionUrls
     output: Any = None
     error: str | None = None
     logs: str | None = None
     metrics: PredictionMetrics | None = None
     data_removed: Flag = False
-    started_at: datetime | None = None
-    deadline: datetime | None = None
+    started_at: Time | None = None
+    deadline: Time | None = None
     deployment: str | None = None
     source: Source | None = None
 
@@ -203,15 +207,19 @@ class Prediction(_Job, kw_only=True):
         bars = _PROGRESS_BAR.findall(self.logs or "")
         if not bars:
             return None
-        percentage, current, total = bars[-1]
-        return Progress(percentage=int(percentage) / 100, current=int(current), total=int(total))
+        percentage, current, current_unit, total, total_unit = bars[-1]
+        return Progress(
+            percentage=float(percentage) / 100,
+            current=int(float(current) * _SCALE[current_unit]),
+            total=int(float(total) * _SCALE[total_unit]),
+        )
 
 
 class ModelVersion(Struct, kw_only=True):
     """A version of a model, with the OpenAPI document that describes its inputs and outputs."""
 
     id: str
-    created_at: datetime
+    created_at: Time
     cog_version: str | None = None
     openapi_schema: dict[str, Any] | None = None
 
@@ -259,7 +267,7 @@ class DeploymentRelease(Struct, kw_only=True):
     number: int | None = None
     model: str | None = None
     version: str | None = None
-    created_at: datetime | None = None
+    created_at: Time | None = None
     created_by: Account | None = None
     configuration: DeploymentConfiguration | None = None
 
@@ -290,8 +298,8 @@ class File(Struct, kw_only=True):
     id: str
     content_type: str
     size: int
-    created_at: datetime
-    expires_at: datetime | None = None
+    created_at: Time
+    expires_at: Time | None = None
     name: str | None = None
     etag: str | None = None
     checksums: FileChecksums
@@ -324,8 +332,8 @@ class Training(_Job, kw_only=True):
     logs: str | None = None
     metrics: PredictionMetrics | None = None
     source: Source | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
+    created_at: Time | None = None
+    started_at: Time | None = None
     urls: TrainingUrls | None = None
 
 
