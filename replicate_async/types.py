@@ -167,8 +167,9 @@ class PredictionMetrics(Struct, kw_only=True):
 
 
 # As tqdm draws it: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]"; counts may be scaled, as in "1.50G/2.00G".
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_PROGRESS_BAR = re.compile(rf"{_NUMBER}%\|[^|\r\n]*\| *{_NUMBER}([kMGTPEZY]?)/{_NUMBER}([kMGTPEZY]?)")
+# Bounded, because logs can be long and full of digits.
+_COUNT = r"(\d{1,15}(?:\.\d{1,15})?)([kMGTPEZY]?)"
+_PROGRESS_BAR = re.compile(rf"(?<![\d.])(\d{{1,3}}(?:\.\d{{1,3}})?)%\|[^|\r\n]{{0,500}}\| *{_COUNT}/{_COUNT}")
 _SCALE = {"": 1, **{unit: 1000**power for power, unit in enumerate("kMGTPEZY", 1)}}
 
 
