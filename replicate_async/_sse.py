@@ -26,7 +26,8 @@ class EventParser:
     def __init__(self) -> None:
         # The -sig codec drops a byte order mark, which the standard allows at the start.
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._rest = ""
+        self._rest: list[str] = []  # of the last line, in the pieces that it came in
+        self._after_cr = False  # a line feed that follows belongs to the same line end
         self._event = ""
         self._data: list[str] = []
         self._id: str | None = None
@@ -34,15 +35,17 @@ class EventParser:
 
     def feed(self, piece: bytes) -> list[RawEvent]:
         """Take some bytes and return the events that they complete."""
-        text = self._rest + self._decoder.decode(piece)
-        if "\r" not in text:
-            lines = text.split("\n")
-        elif text.endswith("\r"):  # half of a line end, perhaps
-            lines = _LINE_END.split(text[:-1])
-            lines[-1] += "\r"
-        else:
-            lines = _LINE_END.split(text)
-        self._rest = lines.pop()
+        text = self._decoder.decode(piece)
+        if text:
+            text = text.removeprefix("\n") if self._after_cr else text
+            self._after_cr = text.endswith("\r")
+        lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
+        rest = lines.pop()
+        if lines and self._rest:
+            lines[0] = "".join([*self._rest, lines[0]])
+            self._rest = []
+        if rest:
+            self._rest.append(rest)
         found: list[RawEvent] = []
         for line in lines:
             if line:
