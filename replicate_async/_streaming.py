@@ -127,7 +127,8 @@ async def follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> 
                         await _check_end(transport, prediction, fetch, raw, reader)
                         yield StreamEvent("done", raw.data, raw.id)
                         return
-                    if event := reader.event(raw):
+                    event = reader.event(raw)
+                    if event is not None:  # as a text, an event of logs is empty
                         fruitless = 0
                         yield event
         except (APIConnectionError, APIStatusError) as error:
