@@ -130,13 +130,16 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
 
 async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
     """Yield a job's output as it is made; leaving early gives the prediction up."""
+    ended = False
     try:
         prediction = job.prediction or await job.create()
         async with aclosing(follow(job.transport, prediction, job.fetch)) as events:
             async for event in events:
+                ended = event.event == "done"
                 yield event
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
-        await job.abandon()
+        if not ended:
+            await job.abandon()
         raise
 
 

@@ -12,7 +12,7 @@ from replicate_async import _waiting
 from replicate_async._responses import AsyncStreamedResponse
 from replicate_async._sse import EventParser, RawEvent
 from replicate_async._wire import Request
-from replicate_async.errors import APIConnectionError, APIStatusError
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -65,11 +65,16 @@ class _Reader:
         self.logs = ""
         self.last_id: str | None = None
         self._seen: set[str] = set()
+        self._before: frozenset[str] = frozenset()
+
+    def connect(self) -> None:
+        """Begin with another connection: what the others brought may come once more."""
+        self._before = frozenset(self._seen)
 
     def event(self, raw: RawEvent) -> StreamEvent | None:
-        """Take an event from the stream; None if it came before, or is of no known kind."""
-        if raw.id is not None:
-            if raw.id in self._seen:
+        """Take an event from the stream; None if another connection brought it, or if it is of no known kind."""
+        if raw.id:
+            if raw.id in self._before:
                 return None
             self._seen.add(raw.id)
             self.last_id = raw.id
@@ -84,7 +89,11 @@ class _Reader:
     @property
     def resumable(self) -> bool:
         """Whether a new connection can go on where the last one ended."""
-        return self.last_id is not None or not self.pieces
+        return self.last_id is not None or not (self.pieces or self.logs)
+
+    def lacks(self, prediction: Prediction) -> bool:
+        """Return whether a prediction has, or may have, more than what was read."""
+        return prediction.done or bool(self._rest(prediction)) or len(prediction.logs or "") > len(self.logs)
 
     def missing(self, prediction: Prediction) -> list[StreamEvent]:
         """Return what a prediction has beyond what was read."""
@@ -107,7 +116,8 @@ class _Reader:
             read, whole = "".join(self.pieces), "".join(items)
             return [whole[len(read) :]] if whole.startswith(read) and whole != read else items[len(self.pieces) :]
         # Anything else comes in one piece, at the end.
-        return [_text(output)] if output is not None and prediction.done and not self.pieces else []
+        whole, read = "" if output is None or not prediction.done else _text(output), "".join(self.pieces)
+        return [whole[len(read) :]] if whole.startswith(read) and whole != read else []
 
 
 def _text(value: Any) -> str:
@@ -116,12 +126,24 @@ def _text(value: Any) -> str:
 
 async def follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> AsyncGenerator[StreamEvent, None]:
     """Yield a prediction's events from its beginning, over as many connections as it takes."""
+    try:
+        async with aclosing(_follow(transport, prediction, fetch)) as events:
+            async for event in events:
+                yield event
+    except APIError as error:
+        error.prediction_id = prediction.id
+        raise
+
+
+async def _follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> AsyncGenerator[StreamEvent, None]:
     reader = _Reader()
     fruitless = 0
-    while prediction.urls.stream and reader.resumable and fruitless < _TRIES:
+    url = prediction.urls.stream
+    while url and reader.resumable and fruitless < _TRIES:
         fruitless += 1
+        reader.connect()
         try:
-            async with aclosing(_connection(transport, prediction.urls.stream, reader.last_id)) as events:
+            async with aclosing(_connection(transport, url, reader.last_id)) as events:
                 async for raw in events:
                     if raw.event == "done":
                         await _check_end(transport, prediction, fetch, raw, reader)
@@ -133,6 +155,13 @@ async def follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> 
                         yield event
         except (APIConnectionError, APIStatusError) as error:
             logger.info("the stream of prediction %s broke: %s", prediction.id, error)
+        else:
+            if fruitless:  # idle, so the server ended it; the model may still be starting
+                fruitless = 0
+                await transport.sleep(_POLL_AT_MOST)
+                prediction = await fetch(prediction.id)
+                if reader.lacks(prediction):
+                    break
     async with aclosing(_poll(transport, prediction, fetch, reader)) as rest:
         async for event in rest:
             yield event
@@ -164,9 +193,13 @@ async def _check_end(
         reason = None
     if reason is not None:
         ended = await _waiting.until_done(transport, prediction, fetch, look_now=True)
-        if ended.output is None:
-            ended.output = reader.pieces
-        _waiting.output_of(ended)
+        _check_status(ended, reader)
+
+
+def _check_status(ended: Prediction, reader: _Reader) -> None:
+    if ended.output is None and ended.status != "succeeded":
+        ended.output = reader.pieces or None  # so far
+    _waiting.output_of(ended)
 
 
 async def _poll(
@@ -178,7 +211,7 @@ async def _poll(
         for event in reader.missing(prediction):
             yield event
         if prediction.done:
-            _waiting.output_of(prediction)
+            _check_status(prediction, reader)
             yield StreamEvent("done", "{}")
             return
         await transport.sleep(min(_waiting.pause(transport.now() - started), _POLL_AT_MOST))

@@ -216,12 +216,14 @@ class AsyncPredictions(AsyncResource):
         async def fetch(prediction_id: str) -> Prediction:
             return await self.get(prediction_id, **options)
 
+        ended = known.done
         try:
             async with aclosing(follow(self._transport, known, fetch)) as events:
                 async for event in events:
+                    ended = ended or event.event == "done"
                     yield event
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
-            if cancel_on_abort:
+            if cancel_on_abort and not ended:
                 await _waiting.whatever_happens(_waiting.cancel(self._transport, known.id))
             raise
 
