@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -12,7 +14,7 @@ import msgspec
 from replicate_async.types import PageData
 
 from ._calls import Answer, Call, Problem, json_answer
-from ._store import Store
+from ._store import Store, Table
 
 T = TypeVar("T")
 Key = float
@@ -70,6 +72,21 @@ def page(
             else None,
         )
     )
+
+
+def around(store: Store, call: Call, table: Table[T], keep: Callable[[T], object]) -> Iterator[tuple[Sequence[Key], T]]:
+    """Yield those of a table's entries, newest first, that ``page`` needs for the page that the call's cursor names.
+
+    A table may be long, and whoever waits for many predictions asks for many pages.
+    """
+    cursor = _read(call.query["cursor"]) if call.query.get("cursor") else _Cursor([math.inf])
+    number = cursor.key[0] if cursor.key else math.inf
+    size = store.page_size + 1  # one more tells that there is another page
+    newer = (entry for entry in table.newer(number) if keep(entry[1]))
+    older = (entry for entry in table.older(number) if keep(entry[1]))
+    # The first of the newer ones is what the cursor names, if that is still there.
+    yield from reversed(list(itertools.islice(newer, size + 1 if cursor.backwards else 2)))
+    yield from itertools.islice(older, 1 if cursor.backwards else size)
 
 
 def _url(store: Store, call: Call, cursor: _Cursor, filters: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from replicate_async.types import Prediction, WebhookEvent
 
 from ._calls import Answer, Call, Problem, json_answer
-from ._pages import page
+from ._pages import around, page
 from ._store import HostedModel, Store, Version
 
 _CANCEL_AFTER = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -64,17 +64,16 @@ async def list_(store: Store, call: Call) -> Answer:
     source = call.query.get("source")
     if source not in {None, "web", "api"}:
         raise Problem(422, f"source: expected web or api, got {source!r}")
-    return page(
-        store,
-        call,
-        [
-            (number, store.fresh(prediction))
-            for number, prediction in store.predictions.newest_first()
-            if (after is None or prediction.created_at >= after)
+
+    def keep(prediction: Prediction) -> bool:
+        return (
+            (after is None or prediction.created_at >= after)
             and (before is None or prediction.created_at < before)
             and (source is None or prediction.source == source)
-        ],
-    )
+        )
+
+    found = around(store, call, store.predictions, keep)
+    return page(store, call, [(number, store.fresh(prediction)) for number, prediction in found])
 
 
 async def get(store: Store, call: Call) -> Answer:

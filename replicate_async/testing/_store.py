@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import bisect
 import hashlib
 import hmac
 import itertools
+import math
 import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -63,10 +66,12 @@ class Table(dict[str, T]):
         super().__init__()
         self.numbers: dict[str, int] = {}
         self._count = itertools.count(1)
+        self._order: list[tuple[int, str]] = []  # what was removed stays in it
 
     def add(self, key: str, thing: T) -> T:
         """Add a thing as the newest."""
-        self.numbers[key] = next(self._count)
+        self.numbers[key] = number = next(self._count)
+        self._order.append((number, key))
         self[key] = thing
         return thing
 
@@ -76,8 +81,22 @@ class Table(dict[str, T]):
 
     def newest_first(self) -> list[tuple[tuple[int], T]]:
         """Return the things, each with what it is sorted by."""
-        numbers = self.numbers
-        return [((numbers[key],), thing) for key, thing in reversed(list(self.items()))]
+        return list(self.older(math.inf))
+
+    def older(self, number: float) -> Iterator[tuple[tuple[int], T]]:
+        """Yield what came before a number, the newest first."""
+        for place in range(bisect.bisect_left(self._order, (number,)) - 1, -1, -1):
+            yield from self._at(place)
+
+    def newer(self, number: float) -> Iterator[tuple[tuple[int], T]]:
+        """Yield what came with a number or later, the oldest first."""
+        for place in range(bisect.bisect_left(self._order, (number,)), len(self._order)):
+            yield from self._at(place)
+
+    def _at(self, place: int) -> Iterator[tuple[tuple[int], T]]:
+        number, key = self._order[place]
+        if self.numbers.get(key) == number:
+            yield (number,), self[key]
 
 
 class Urls(PredictionUrls, omit_defaults=True, kw_only=True):

@@ -68,6 +68,22 @@ async def test_changes_between_pages(quick: Caller) -> None:
     assert await files(following or "") == (["m2", "m1", "m0"], None)
 
 
+async def test_predictions_that_go(call: Caller) -> None:
+    """Predictions that go with their version leave no gap in the pages, and a cursor that names one stays good."""
+    for name, version in (("local/stays", "ab" * 32), ("local/goes", "cd" * 32)):
+        call.server.model(name, version=version, visibility="private", inline=True)(models.hello_world)
+    ids = [(await call.run(f"local/{'goes' if n % 2 else 'stays'}", text="a"))["id"] for n in range(16)][::-1]
+    first = (await call("GET", "/predictions")).data
+    second = (await call("GET", first["next"])).data
+    third = (await call("GET", second["next"])).data
+    assert [run["id"] for run in third["results"]] == ids[6:9]  # both ends go
+    assert (await call("DELETE", f"/models/local/goes/versions/{'cd' * 32}")).status == 202
+    left = ids[1::2]
+    assert await walk(call, "/predictions") == [left[:3], left[3:6], left[6:]]
+    assert await walk(call, third["previous"], "previous") == [left[:3]]
+    assert await walk(call, third["next"]) == [left[4:7], left[7:]]
+
+
 async def test_created_filters(slow_call: Caller, clock: VirtualClock) -> None:
     """created_after takes what is as old or younger, created_before what is older, and pages keep the filter."""
     slow_call.server.model("me/quick", inline=True)(models.hello_world)
