@@ -1054,10 +1054,14 @@ class LongestGap:
 
 
 class SlowDisk(io.FileIO):
-    """A file on a disk that takes its time for each read."""
+    """A file on a disk that takes its time before it gives anything."""
+
+    slept = False
 
     def read(self, size: int | None = -1) -> bytes:
-        sleep(0.4)
+        if size and not self.slept:
+            self.slept = True
+            sleep(1.5)
         return super().read(size)
 
 
@@ -1089,18 +1093,19 @@ async def test_an_upload_does_not_block_the_loop(elsewhere: Any, fifty: Path, ho
             if how == "async file":
                 await content.aclose()
     assert made.size == 50 * MIB
-    assert gap.seconds < 0.25
+    assert gap.seconds < 0.75
 
 
 async def test_a_slow_disk_does_not_block_the_loop(elsewhere: Any, path: Path) -> None:
-    """Files are read in threads: a disk that takes 0.4 s for a read stops nobody else."""
+    """Files are read in threads: a disk that takes more than a second for a read stops nobody else."""
     async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
         await client.files.create(b"x")
         with SlowDisk(path) as file:
             async with LongestGap() as gap:
                 made = await client.files.create(file)
+            assert file.slept
         assert made.checksums.sha256 == sha256(DATA)
-    assert gap.seconds < 0.25
+    assert gap.seconds < 0.75
 
 
 async def test_an_upload_is_streamed(elsewhere: Any, fifty: Path) -> None:
