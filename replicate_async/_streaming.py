@@ -50,7 +50,7 @@ class StreamEvent(str):  # noqa: SLOT000 - its attributes are few, and pickle wa
         made.id = id
         return made
 
-    def __getnewargs__(self) -> tuple[str, str, str | None]:  # type: ignore[override]  # pickle asks for these
+    def __getnewargs__(self) -> tuple[str, str, str | None]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.event, self.data, self.id
 
     def __repr__(self) -> str:

@@ -122,7 +122,7 @@ def _commands() -> click.Group:
         help="Write the output to FILE. Several files are numbered, or keep their names if FILE is a folder.",
     )
     @click.pass_obj
-    def run_command(  # pyright: ignore[reportUnusedFunction]
+    def run_command(
         local_before: bool,
         /,
         *,
@@ -153,7 +153,7 @@ def _commands() -> click.Group:
     @click.option(
         "--port", type=click.IntRange(0, 65535), default=_SERVE_PORT, show_default=True, help="The port; 0: a free one."
     )
-    def serve_command(*, host: str, port: int) -> None:  # pyright: ignore[reportUnusedFunction]
+    def serve_command(*, host: str, port: int) -> None:
         """Serve Replicate's API on this machine, with models for demonstrations, until Ctrl-C.
 
         It needs neither an account nor a network. Programs use it through the two environment variables that it
