@@ -76,9 +76,9 @@ class _Connections:
     __slots__ = ("_lifetime", "limiter", "pid", "session")
 
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
-        self.session = session
-        self.pid = os.getpid()
-        self.limiter = Limiter(limit)
+        self.session: aiohttp.ClientSession = session
+        self.pid: int = os.getpid()
+        self.limiter: Limiter = Limiter(limit)
         self._lifetime: AsyncGenerator[None, None] | None = None
 
     async def bind(self) -> None:

@@ -1,0 +1,145 @@
+"""The README's examples, run as they stand against a Replicate on this machine."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from replicate_async import _sync
+from replicate_async.testing import LocalServer, OutputFile, models
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalServer]:
+    """A server with the models that the README names, which is where the environment points to."""
+    server = LocalServer()
+    models.register(server)
+
+    @server.model("anthropic/claude-sonnet-4")
+    def claude(prompt: str) -> Iterator[str]:
+        yield from (prompt[:4], " and ", "so on")
+
+    @server.model("black-forest-labs/flux-dev")
+    def flux(prompt: str) -> OutputFile:
+        return OutputFile(PNG + prompt.encode(), "image/png", "out.png")
+
+    @server.model("salesforce/blip")
+    def blip(image: Path) -> str:
+        return f"a picture of {len(image.read_bytes())} bytes"
+
+    (tmp_path / "cat.png").write_bytes(PNG)
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with server:
+        monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
+        monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
+        _sync.default_client.cache_clear()
+        yield server
+        _sync.default_client().close()
+        _sync.default_client.cache_clear()
+
+
+def execute(block: str) -> dict[str, Any]:
+    """Run a block, which may await at its top level."""
+    code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    exec("from replicate_async import AsyncReplicate", namespace)
+    running = eval(code, namespace)  # noqa: S307, RUF100 - our own README
+    if inspect.iscoroutine(running):
+
+        async def closing() -> None:
+            await running
+            await namespace["replicate"].close()
+
+        asyncio.run(closing())
+    return namespace
+
+
+def block_with(text: str) -> str:
+    (found,) = [block for block in BLOCKS if text in block]
+    return found
+
+
+def test_there_are_examples() -> None:
+    """The examples below are all that the README has."""
+    assert len(BLOCKS) == 7
+
+
+def test_an_application(server: LocalServer) -> None:
+    """The FastAPI example answers, and streams what the model writes."""
+    example = execute(block_with("FastAPI"))
+
+    async def visit() -> None:
+        transport = httpx.ASGITransport(example["app"])
+        async with (
+            example["lifespan"](example["app"]),
+            httpx.AsyncClient(transport=transport, base_url="http://app") as client,
+        ):
+            assert (await client.get("/hello", params={"name": "Alice"})).json() == "hello Alice"
+            assert (await client.get("/story", params={"about": "cats"})).text == "cats and so on"
+
+    asyncio.run(visit())
+
+
+def test_many_at_once(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example with gather prints all results in their order."""
+    execute(block_with('("Alice", "Bob", "Carol")'))
+    assert capsys.readouterr().out == "['hello Alice', 'hello Bob', 'hello Carol']\n"
+
+
+def test_a_script(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The blocking example runs a model in two ways."""
+    execute(block_with("replicate.predictions.wait"))
+    assert capsys.readouterr().out == "hello Alice\nhello Alice\n"
+
+
+def test_files_streams_and_functions(server: LocalServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Files go in and out, text is streamed, and one model's output is another's input."""
+    execute(block_with('picture.save("pictures")'))
+    assert (tmp_path / "pictures" / "out.png").read_bytes() == PNG + b"a picture of 8 bytes"
+    out = capsys.readouterr().out
+    assert out.startswith("Tell and so on")
+    assert f"a picture of {len(PNG + b'What and so on')} bytes" in out
+    assert "prompt (string, required)" in out
+
+
+def test_files_streams_and_functions_awaited(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same with await."""
+    execute(block_with('("cubist", "baroque")'))
+    assert capsys.readouterr().out == "Tell and so on"
+    prompts = [dict(prediction.input)["prompt"] for prediction in server.predictions.values()]
+    assert sorted(prompts) == ["Tell me a story", "a cat, baroque", "a cat, cubist"]
+
+
+def test_a_server_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """The local server's example asserts its own result."""
+    assert execute(block_with("acme/shout"))["version"] is not None
+
+
+def test_options(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The options exist, and the raw answer has what is said of it."""
+    prediction = next(iter(_prediction_ids()))
+    execute(block_with("patient").replace('"..."', repr(prediction)))
+    assert capsys.readouterr().out.startswith("200 ")
+
+
+def _prediction_ids() -> list[str]:
+    return [_sync.default_client().predictions.create(version=models_version(), input={"text": "x"}, prefer="wait").id]
+
+
+def models_version() -> str:
+    version = _sync.default_client().models.get("replicate/hello-world").latest_version
+    assert version is not None
+    return version.id
