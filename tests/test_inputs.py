@@ -1,0 +1,653 @@
+"""Files in inputs: wherever they are and whatever kind they are of, sent once, and refused before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import enum
+import hashlib
+import io
+import os
+import tempfile
+import time
+from collections import OrderedDict, UserDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from fastapi import UploadFile
+
+from replicate_async import (
+    APIStatusError,
+    AsyncFileOutput,
+    AsyncReplicate,
+    FileOutput,
+    InternalServerError,
+    ModelError,
+    StreamEvent,
+)
+from replicate_async.testing import LocalServer, OutputFile
+
+from . import programs
+from .callers import Caller, calling
+from .rawserver import RawRequest, RawServer, answer, prediction
+
+pytestmark = pytest.mark.anyio
+
+KB = 1000
+INLINE_MAX = 256 * KB
+SMALL = b"\x89PNG small\x00\xff"
+LARGE = bytes(range(256)) * 2000  # in more than one piece
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalServer]:
+    async with LocalServer() as server:
+
+        @server.model("owner/echo")
+        async def echo(value: Any, more: Any = None) -> Any:
+            return value
+
+        @server.model("owner/picture")
+        async def picture() -> list[OutputFile]:
+            return [OutputFile(SMALL, "image/png", "picture.png")]
+
+        @server.model("owner/words")
+        async def words(text: str = "Once upon") -> AsyncIterator[str]:
+            yield text[:5]
+            await asyncio.sleep(0.05)
+            yield text[5:]
+
+        @server.model("owner/broken")
+        async def broken() -> AsyncIterator[str]:
+            yield "Once"
+            raise ValueError("no luck today")
+
+        yield server
+
+
+@pytest.fixture
+async def client(server: LocalServer) -> AsyncIterator[AsyncReplicate]:
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+@pytest.fixture(params=["async", "blocking"])
+async def call(server: LocalServer, request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
+    """Calls with either client."""
+    async with calling(request.param, server.base_url, server.token) as call:
+        yield call
+
+
+async def echo(client: AsyncReplicate, value: Any, **options: Any) -> Any:
+    """Return a value as the server gets it."""
+    return await client.run("owner/echo", input={"value": value}, use_file_output=False, **options)
+
+
+def uploads(server: LocalServer) -> list[Any]:
+    return [request for request in server.requests if request.operation == "files.create"]
+
+
+def operations(server: LocalServer) -> list[str]:
+    return [request.operation for request in server.requests]
+
+
+def content(server: LocalServer, url: str) -> bytes:
+    """Return what a model gets for a URL in its input."""
+    return server._store.open_file(url).read_bytes()
+
+
+def is_data(url: str) -> bool:
+    return url.startswith("data:")
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let time pass until something is so."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
+            await asyncio.sleep(0.002)
+
+
+class Halting:
+    """A file that breaks when it is read."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        if size == 0:
+            return b""
+        raise OSError("the tape is torn")
+
+
+def written_only(folder: Path) -> Any:
+    return (folder / "out.bin").open("wb")
+
+
+def closed(folder: Path) -> Any:
+    file = (folder / "small.bin").open("rb")
+    file.close()
+    return file
+
+
+def too_large(folder: Path) -> Path:
+    with (folder / "large.bin").open("wb") as file:
+        file.truncate(100 * 2**20 + 1)
+    return folder / "large.bin"
+
+
+BAD: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
+    "missing": (lambda folder: folder / "missing.png", FileNotFoundError, r"missing\.png"),
+    "a folder": (lambda folder: folder, IsADirectoryError, "folder"),
+    "below a file": (lambda folder: folder / "small.bin" / "x", NotADirectoryError, "x"),
+    "closed": (closed, ValueError, r"small\.bin is closed"),
+    "open as text": (lambda folder: (folder / "small.bin").open(encoding="latin-1"), TypeError, "binary mode"),
+    "text in memory": (lambda _: io.StringIO("text"), TypeError, "binary mode"),
+    "for writing": (written_only, OSError, "read"),
+    "breaks": (lambda _: Halting(), OSError, "the tape is torn"),
+    "an empty file": (lambda folder: folder / "empty.bin", ValueError, r"empty\.bin is empty"),
+    "no bytes": (lambda _: b"", ValueError, "empty"),
+    "read already": (lambda _: io.BytesIO(), ValueError, "empty"),
+    "too large": (too_large, ValueError, "host it elsewhere"),
+    "an object": (lambda _: object(), TypeError, "object"),
+    "a generator": (lambda _: (x for x in ()), TypeError, "generator"),
+    "a class": (lambda _: Path, TypeError, "type|Path"),
+    "not a number": (lambda _: float("nan"), ValueError, "finite"),
+    "numpy's infinity": (lambda _: np.float32("inf"), ValueError, "finite"),
+    "complex numbers": (lambda _: np.array([1j]), TypeError, r"complex"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_bad_inputs(server, client, tmp_path, kind):
+    """What can't be sent is told with its place, before anything is sent: not even the good files beside it are."""
+    (tmp_path / "small.bin").write_bytes(SMALL)
+    (tmp_path / "empty.bin").touch()
+    make, error, message = BAD[kind]
+    bad = make(tmp_path)
+    images = ["https://example.com/a.png", LARGE, bad]
+    with pytest.raises(error, match=message) as caught:
+        await client.run("owner/echo", input={"value": 1, "images": images})
+    assert "input.images[2]" in str(caught.value)
+    assert server.requests == []
+    if hasattr(bad, "close"):
+        bad.close()
+
+
+async def test_an_unreadable_file(server, client, tmp_path):
+    """A file that may not be read is PermissionError with its place and its path."""
+    path = tmp_path / "secret.bin"
+    path.write_bytes(SMALL)
+    path.chmod(0)
+    await echo(client, [SMALL])  # everything that is needed has been loaded before the rights are given up
+    server.requests.clear()
+    user = os.geteuid()
+    if user == 0:  # root may read everything, so for this call it is nobody
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match=r"input\.value\.a: .*secret\.bin"):
+            await echo(client, {"a": path})
+    finally:
+        os.seteuid(user)
+    assert server.requests == []
+
+
+async def test_places(client):
+    """The place of what can't be sent is told however deep it is, in every kind of container."""
+    for value, place in [
+        ({"a": {"b": [1, {"c": object()}]}}, r"input\.a\.b\[1\]\.c"),
+        ({"a": (1, object())}, r"input\.a\[1\]"),
+        ({"a": MappingProxyType({"b": UserDict(c=io.StringIO())})}, r"input\.a\.b\.c"),
+        ({"a": np.array([[1.0, 2.0], [3.0, float("nan")]])}, r"input\.a\[1\]\[1\]"),
+        ({"a b": b""}, r"input\.a b"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=place):
+            await client.run("owner/echo", input=value)
+
+
+async def test_an_input_within_itself(server, client):
+    """An input that contains itself is an error that says so, not an endless recursion."""
+    value: dict[str, Any] = {}
+    value["again"] = [value, SMALL]
+    with pytest.raises((TypeError, ValueError), match="input"):
+        await client.run("owner/echo", input=value)
+    assert server.requests == []
+
+
+async def test_bad_options(server, client):
+    """A strategy that isn't one, or an input that isn't a mapping, is told at once."""
+    with pytest.raises(ValueError, match="file_encoding_strategy='upload'"):
+        await echo(client, SMALL, file_encoding_strategy="upload")
+    with pytest.raises(TypeError, match="input"):
+        await client.run("owner/echo", input=[SMALL])
+    assert server.requests == []
+
+
+async def test_what_is_wrong_is_told_before_other_models_run(server, client):
+    """Outputs that are still to be made are made when all else in the input has been looked at."""
+    words = client.use("owner/words", streaming=True)
+    with pytest.raises(FileNotFoundError, match=r"input\.file"):
+        await client.run("owner/echo", input={"value": words(), "file": Path("missing.bin")})
+    with pytest.raises(TypeError, match=r"input\.other"):
+        await client.run("owner/echo", input={"value": [words()], "other": object()})
+    assert server.requests == []
+
+
+# --- uploads that fail ---
+
+
+@pytest.mark.parametrize("how", ["refused", "broken", "too large"])
+async def test_an_upload_that_fails(server, client, tmp_path, how):
+    """It is raised as it is, others are stopped, nothing is created, and nothing goes on in the background."""
+    status, detail = {"refused": (401, "who?"), "broken": (500, "oops"), "too large": (413, "too much")}[how]
+    server.faults.add(kind="stall", operation="files.create", when=lambda call: b"stalls" in call.body)
+    server.faults.add(kind="status", status=status, problem={"detail": detail}, operation="files.create", times=1)
+    tasks = asyncio.all_tasks()
+    files = [b"stalls" + LARGE, b"fails" + LARGE, b"stalls, too" + LARGE]
+    with pytest.raises(APIStatusError, match=detail) as caught:
+        await asyncio.wait_for(echo(client, files, max_retries=0), 10)
+    assert caught.value.status_code == status
+    assert "predictions" not in "".join(operations(server))
+    mine = {task for task in asyncio.all_tasks() - tasks if "replicate_async/_" in repr(task.get_coro())}
+    assert mine == set()
+    server.faults.clear()
+    assert content(server, await echo(client, files[1])) == files[1]  # the client works as before
+
+
+async def test_a_cancelled_upload(server, client):
+    """Who stops waiting while files are uploaded leaves nothing running, and nothing is created."""
+    server.faults.add(kind="stall", operation="files.create")
+    tasks = asyncio.all_tasks()
+    task = asyncio.ensure_future(echo(client, [LARGE, LARGE + b"other"]))
+    await until(lambda: len(uploads(server)) == 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert {one for one in asyncio.all_tasks() - tasks if "replicate_async/_" in repr(one.get_coro())} == set()
+    assert operations(server) == ["files.create"] * 2
+
+
+async def test_an_upload_that_fails_is_made_again_by_one(server, client):
+    """Of several that wait for the same upload, one tries again when it failed, and late comers wait for that one."""
+    server.faults.add(kind="status", status=500, operation="files.create", times=1, seconds=0.05)
+    server.faults.add(kind="delay", seconds=0.2, operation="files.create")
+    first = [asyncio.ensure_future(echo(client, LARGE)) for _ in range(3)]
+    await until(lambda: len(uploads(server)) == 2)
+    later = [asyncio.ensure_future(echo(client, LARGE)) for _ in range(3)]
+    ended = await asyncio.gather(*first, *later, return_exceptions=True)
+    assert [type(one) for one in ended].count(InternalServerError) == 1
+    assert len(uploads(server)) == 2
+
+
+async def test_a_file_that_shrinks(server, client, tmp_path):
+    """A file that became shorter after it was looked at is an error, and no prediction is made of half of it."""
+    path = tmp_path / "shrinking.bin"
+    path.write_bytes(LARGE)
+    server.faults.add(kind="delay", seconds=0.1, operation="files.create")
+    others = [hashlib.sha256(bytes([number])).digest() * 10_000 for number in range(8)]
+    task = asyncio.ensure_future(echo(client, [*others, path]))  # waits until one of the others is done
+    await until(lambda: uploads(server))
+    path.write_bytes(LARGE[: INLINE_MAX - 10])
+    with pytest.raises(Exception, match="shorter"):
+        await task
+    assert "models.predictions.create" not in operations(server)
+
+
+# --- every kind, everywhere ---
+
+
+def kinds(folder: Path, data: bytes, stack: ExitStack) -> dict[str, Any]:
+    """Return some content as every kind of file."""
+    path = folder / "data.bin"
+    path.write_bytes(data)
+    opened = partial(tempfile.SpooledTemporaryFile)
+    spooled, rolled = (stack.enter_context(opened(max_size=size)) for size in (10**6, 1))
+    for file in (spooled, rolled):
+        file.write(data)
+        file.seek(0)
+    ahead = io.BytesIO(b"before" + data)
+    ahead.seek(6)
+    return {
+        "path": path,
+        "anyio path": anyio.Path(path),
+        "bytes": data,
+        "bytearray": bytearray(data),
+        "memoryview": memoryview(data),
+        "open file": stack.enter_context(path.open("rb")),
+        "unbuffered file": stack.enter_context(path.open("rb", buffering=0)),
+        "in memory": io.BytesIO(data),
+        "from a position": ahead,
+        "spooled": spooled,
+        "rolled": rolled,
+        "an upload's file": UploadFile(io.BytesIO(data), filename="data.bin").file,
+        "an upload": UploadFile(io.BytesIO(data), filename="data.bin"),
+    }
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+async def test_every_kind_of_file(server, call, tmp_path, data):
+    """Each kind of file comes to the model whole: a small one in the input itself, a large one uploaded, once."""
+    with ExitStack() as stack:
+        given = kinds(tmp_path, data, stack)
+        sent = await call("run", "owner/echo", input={"value": given}, use_file_output=False)
+    assert {kind: content(server, url) == data for kind, url in sent.items()} == dict.fromkeys(given, True)
+    assert [is_data(url) for url in sent.values()] == [data is SMALL] * len(given)
+    assert len(uploads(server)) <= len(given)
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+async def test_async_files(server, client, tmp_path, data):
+    """Files whose methods are coroutines are read."""
+    (tmp_path / "data.bin").write_bytes(data)
+    async with await anyio.open_file(tmp_path / "data.bin", "rb") as file:
+        assert content(server, await echo(client, file)) == data
+
+
+async def test_files_everywhere(server, client):
+    """Files are found in dicts, lists, tuples, sets and mappings of any depth; the rest stays as it is."""
+    value = {
+        "list": [1, [SMALL, {"deep": [[SMALL]]}]],
+        "tuple": (SMALL, "text"),
+        "set": {SMALL},
+        "mapping": MappingProxyType({"a": UserDict(b=SMALL)}),
+        "ordered": OrderedDict(z=SMALL, a=None),
+        "text": "data.bin",
+        "url": "https://example.com/a.png",
+        "numbers": [0, -1.5, True, None],
+    }
+    uri = f"data:application/octet-stream;base64,{base64.b64encode(SMALL).decode()}"
+    assert await echo(client, value) == {
+        "list": [1, [uri, {"deep": [[uri]]}]],
+        "tuple": [uri, "text"],
+        "set": [uri],
+        "mapping": {"a": {"b": uri}},
+        "ordered": {"z": uri, "a": None},
+        "text": "data.bin",
+        "url": "https://example.com/a.png",
+        "numbers": [0, -1.5, True, None],
+    }
+    assert isinstance(value["list"][1][0], bytes), "the caller's own input stays as it is"
+
+
+async def test_the_type_of_a_file(server, client, tmp_path):
+    """Its name tells the MIME type, in data URIs and uploads alike; an upload keeps its name."""
+    for name, expected in [("a.png", "image/png"), ("b.JPG", "image/jpeg"), ("c", "application/octet-stream")]:
+        path = tmp_path / name
+        path.write_bytes(SMALL)
+        assert (await echo(client, path)).startswith(f"data:{expected};base64,")
+        path.write_bytes(LARGE)
+        uploaded = await client.files.get((await echo(client, path)).rpartition("/")[2])
+        assert (uploaded.name, uploaded.content_type, uploaded.size) == (name, expected, len(LARGE))
+
+
+async def test_the_limit(server, client):
+    """Up to 256 kB files go in the input itself, and from 256 KiB on they are uploaded."""
+    assert is_data(await echo(client, b"x" * INLINE_MAX))
+    assert not is_data(await echo(client, b"x" * (2**18 + 1)))
+
+
+async def test_strategies(server, call):
+    """The strategy ``base64`` uploads nothing however large, and ``url`` uploads everything however small."""
+    run = partial(call, "run", "owner/echo", use_file_output=False)
+    assert is_data(await run(input={"value": LARGE}, file_encoding_strategy="base64"))
+    assert uploads(server) == []
+    url = await run(input={"value": b"x"}, file_encoding_strategy="url")
+    assert (is_data(url), content(server, url), len(uploads(server))) == (False, b"x", 1)
+
+
+async def test_everything_that_creates_takes_files(server, client):
+    """``stream`` and model functions take files as ``run`` does."""
+    events = [event async for event in client.stream("owner/echo", {"value": SMALL}, file_encoding_strategy="url")]
+    assert content(server, events[0]) == SMALL
+    function = client.use("owner/echo")
+    assert content(server, (await function(value=SMALL)).url) == SMALL
+    handle = await function.create(value=LARGE)
+    assert content(server, (await handle.output()).url) == LARGE
+
+
+async def test_several_at_once(server, client):
+    """Several files are uploaded at the same time, and the prediction is created when all are there."""
+    server.faults.add(kind="delay", seconds=0.2, operation="files.create")
+    started = time.monotonic()
+    urls = await echo(client, [LARGE + bytes([number]) for number in range(6)])
+    assert time.monotonic() - started < 0.9
+    assert [content(server, url)[-1] for url in urls] == list(range(6))
+    assert operations(server) == ["files.create"] * 6 + ["models.predictions.create"]
+
+
+# --- each file once ---
+
+
+@pytest.mark.parametrize("size", [5000, len(LARGE)])
+@pytest.mark.parametrize("kind", ["path", "open file", "in memory", "bytes"])
+async def test_many_runs_with_one_file(server, client, tmp_path, kind, size):
+    """One file in many runs at the same time, even as one open file object, is whole in each, and uploaded once."""
+    data = LARGE[:size]
+    with ExitStack() as stack:
+        file = kinds(tmp_path, data, stack)[kind]
+        sent = await asyncio.gather(*[echo(client, [file, {"again": file}]) for _ in range(10)])
+    assert all(content(server, url) == data for first, second in sent for url in (first, second["again"]))
+    assert len(uploads(server)) == (0 if size == 5000 else 1)
+
+
+async def test_a_file_that_has_changed(server, client, tmp_path):
+    """A file that is unchanged isn't uploaded again; one that was written anew is."""
+    path = tmp_path / "data.bin"
+    path.write_bytes(LARGE)
+    first = await echo(client, path)
+    assert (await echo(client, path), len(uploads(server))) == (first, 1)
+    path.write_bytes(LARGE[::-1])
+    assert content(server, await echo(client, path)) == LARGE[::-1]
+    assert len(uploads(server)) == 2
+
+
+async def test_the_same_content_under_other_names(server, client, tmp_path):
+    """What a model can see of a file is its name and type as well: those are kept apart."""
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_bytes(LARGE)
+    first, second = await echo(client, [tmp_path / "a.png", tmp_path / "b.jpg"])
+    assert first != second
+    assert {(await client.files.get(url.rpartition("/")[2])).name for url in (first, second)} == {"a.png", "b.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("lives", "expected"),
+    [(timedelta(hours=1), 1), (None, 1), (timedelta(seconds=-1), 3), (timedelta(seconds=20), 3)],
+    ids=["long", "for ever", "expired", "nearly expired"],
+)
+async def test_expired_files_are_uploaded_again(lives, expected):
+    """An upload serves until it expires, or nearly: a prediction may wait in a queue before it reads its input."""
+    expires = None if lives is None else (datetime.now(timezone.utc) + lives).isoformat()
+
+    def respond(request: RawRequest) -> bytes:
+        if request.target == "/v1/files":
+            file = {"id": "f", "content_type": "a/b", "size": 1, "checksums": {}, "metadata": {}, "urls": {}}
+            times = {"created_at": "2025-01-01T00:00:00Z", "expires_at": expires}
+            number = sum(one.target == "/v1/files" for one in server.requests)
+            return answer(201, {**file, **times, "urls": {"get": f"https://files.example/{number}"}}, CLOSE)
+        ended = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z"}
+        return answer(201, prediction(output=request.body.decode(), **ended), CLOSE)
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        writer.write(respond(server.requests[-1]))
+        await writer.drain()
+
+    async with RawServer(step) as server, server.client() as client:
+        outputs = [await client.run("owner/name", input={"file": LARGE}) for _ in range(3)]
+    assert sum(one.target == "/v1/files" for one in server.requests) == expected
+    assert all("https://files.example/" in one for one in outputs)
+
+
+CLOSE = {"Connection": "close"}
+
+
+async def test_accounts_share_no_uploads(server, client):
+    """A copy of a client with another token or another API uploads files of its own: it can't see the first one's."""
+    await echo(client, LARGE)
+    async with LocalServer(token="other") as other:
+
+        @other.model("owner/echo")
+        async def echoes(value: Any) -> Any:
+            return value
+
+        elsewhere = client.with_options(bearer_token=other.token, base_url=other.base_url)
+        assert content(other, await echo(elsewhere, LARGE)) == LARGE
+    assert (await echo(client.with_options(timeout=5), LARGE), len(uploads(server))) == (await echo(client, LARGE), 1)
+
+
+# --- what other models made ---
+
+
+async def test_file_outputs_are_passed_on_by_url(server, call):
+    """Files that models made go in by their URL and are not fetched; either client takes those of the other."""
+    made = await call("run", "owner/picture")
+    assert isinstance(made[0], FileOutput if call.blocking else AsyncFileOutput)
+    url = made[0].url
+    crossed = made[0]._async if call.blocking else FileOutput(made[0])
+    sent = await call("run", "owner/echo", input={"value": [*made, {"a": crossed}]}, use_file_output=False)
+    assert sent == [url, {"a": url}]
+    assert set(operations(server)) == {"models.predictions.create"}
+
+
+async def test_data_outputs_are_passed_on(so_data):
+    """Outputs that came as data URIs go in as those."""
+    server, client = so_data
+    (made,) = await client.run("owner/picture")
+    assert content(server, await echo(client, made)) == SMALL
+
+
+@pytest.fixture
+async def so_data() -> AsyncIterator[tuple[LocalServer, AsyncReplicate]]:
+    """Give a server whose output files are data URIs."""
+    async with LocalServer(files="data") as server:
+
+        @server.model("owner/echo")
+        async def echoes(value: Any) -> Any:
+            return value
+
+        @server.model("owner/picture")
+        async def picture() -> list[OutputFile]:
+            return [OutputFile(SMALL, "image/png", "picture.png")]
+
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+            yield server, client
+
+
+async def test_outputs_under_way(server, call):
+    """An output that is still being made, when passed on, is awaited and comes whole; with either client."""
+    words = call.client.use("owner/words", streaming=True)
+    value = {"text": words(text="Once upon a time"), "list": [words()]}
+    sent = await call("run", "owner/echo", input={"value": value})
+    assert sent == {"text": "Once upon a time", "list": ["Once upon"]}
+    assert len(server.predictions) == 3
+
+
+async def test_an_open_file_stays_where_it_is(server, client, tmp_path):
+    """An open file is where it was after a run: the next run with it gets the same content."""
+    for data in (SMALL, LARGE):
+        with ExitStack() as stack:
+            files = kinds(tmp_path, data, stack)
+            file = files["from a position"]
+            for _ in range(2):
+                assert content(server, await echo(client, file)) == data
+            assert file.tell() == 6
+
+
+async def test_outputs_under_way_run_at_the_same_time(server, client):
+    """Several such outputs, and calls that were not awaited, are made at the same time."""
+    most = running = 0
+
+    @server.model("owner/slow")
+    async def slow() -> str:
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.1)
+        running -= 1
+        return "done"
+
+    function = client.use("owner/slow")
+    assert await echo(client, [function(), function(), function()]) == ["done"] * 3
+    assert most == 3
+
+
+async def test_a_chained_model_that_fails(server, client):
+    """When a model in the chain fails, its error is raised and the next one doesn't run."""
+    broken = client.use("owner/broken", streaming=True)
+    with pytest.raises(ModelError, match="no luck today"):
+        await echo(client, broken())
+    assert len(server.predictions) == 1
+
+
+async def test_leaving_a_chain(server, client):
+    """Who stops waiting for a chain gives up the model that runs, and the next one isn't created."""
+
+    @server.model("owner/endless")
+    async def endless() -> AsyncIterator[str]:
+        yield "Once"
+        await asyncio.Event().wait()
+
+    with anyio.move_on_after(0.2):
+        await echo(client, client.use("owner/endless", streaming=True)())
+    assert [one.status for one in server.predictions.values()] == ["canceled"]
+
+
+# --- plain values ---
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+async def test_values_that_have_a_json_form(server, client):
+    """What is no file but can be said in JSON is: numpy's numbers and arrays, times, enums, texts of events."""
+    value = {
+        "integer": np.int64(5),
+        "number": np.float64(1.5),
+        "small": np.float32(0.5),
+        "truth": np.bool_(True),
+        "text": np.str_("abc"),
+        "array": np.arange(6, dtype=np.uint8).reshape(2, 3),
+        "scalar array": np.array(7),
+        "none": np.array([]),
+        "nested": [{"a": np.float16(2)}],
+        "time": datetime(2025, 1, 1, tzinfo=timezone.utc),
+        "enum": Colour.RED,
+        "event": StreamEvent("output", "Once"),
+    }
+    assert await echo(client, value) == {
+        "integer": 5,
+        "number": 1.5,
+        "small": 0.5,
+        "truth": True,
+        "text": "abc",
+        "array": [[0, 1, 2], [3, 4, 5]],
+        "scalar array": 7,
+        "none": [],
+        "nested": [{"a": 2.0}],
+        "time": "2025-01-01T00:00:00Z",
+        "enum": "red",
+        "event": "Once",
+    }
+
+
+async def test_uploads_of_fastapi(server, client):
+    """What FastAPI's users upload can be passed on, as such with its name, or as the file in it."""
+    upload = UploadFile(io.BytesIO(LARGE), filename="mine.png")
+    file = await client.files.get((await echo(client, upload)).rpartition("/")[2])
+    assert (file.name, file.content_type, file.size) == ("mine.png", "image/png", len(LARGE))
+    upload.file.seek(0)
+    assert content(server, await echo(client, upload.file)) == LARGE
+
+
+def test_numpy_stays_optional():
+    """Numpy stays optional: nothing here imports it."""
+    code = "import sys, replicate_async._inputs, replicate_async.testing; print('numpy' in sys.modules)"
+    assert programs.run(code) == "False\n"
