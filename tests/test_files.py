@@ -926,6 +926,22 @@ async def test_a_cancelled_download_leaves_no_file(tmp_path: Path) -> None:
         await response.close()
 
 
+async def test_a_download_that_is_cancelled_as_it_begins(tmp_path: Path) -> None:
+    """Cancelling in the very moment in which the file comes to be leaves neither the file nor an open descriptor."""
+    async with RawServer(stalling(answer(200, DATA)[:-1000])) as server, server.client() as client:
+        for _ in range(10):
+            response = await client.files.download(**SIGNED)
+            task = asyncio.create_task(response.save(tmp_path / "out.bin"))
+            while not names(tmp_path):  # noqa: ASYNC110 - each turn of the loop counts
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await response.close()
+            await asyncio.sleep(0.01)
+            assert names(tmp_path) == []
+
+
 async def test_a_download_without_its_middle(server: LocalServer, call: Caller) -> None:
     """A download that was left is lost: reading it then is an error, not an empty file."""
     response = await call("files.download", **await signed(server, call))

@@ -140,7 +140,8 @@ def seed(server: LocalServer, operation: str) -> None:
     now = store.clock.now()
     hosted = store.models["model_owner/model_name"]
     function = next(iter(hosted.versions.values())).function
-    hosted.versions.clear()
+    for key in list(hosted.versions):
+        hosted.versions.remove(key)
     for key in ("version", "version_id"):
         hosted.versions.add(key, Version(ModelVersion(id=key, created_at=now), function))
         store.versions[key] = (hosted, hosted.versions[key])
@@ -169,7 +170,8 @@ def seed(server: LocalServer, operation: str) -> None:
     )
     store.files.add("file_id", StoredFile(record, b"abc"))
     if operation == "models.delete":
-        hosted.versions.clear()
+        for key in list(hosted.versions):
+            hosted.versions.remove(key)
 
 
 ANY_ID = "an id"
