@@ -54,6 +54,8 @@ class Application:
         async def respond(request: web.Request) -> web.StreamResponse:
             call = self._record(request, operation.name)
             answer = await self._answer(request, call, operation)
+            if request.transport is None:  # the connection is gone
+                call.disconnected = True
             if is_simple(answer):
                 return self._sender.simple(call, answer)
             with self._lasting():

@@ -81,21 +81,21 @@ class _Bucket:
         self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
         if self._tokens < 1 - _HAIR:
-            raise throttled((1 - self._tokens) / self._rate, self._text)
+            seconds = (1 - self._tokens) / self._rate
+            raise throttled(max(1, math.ceil(seconds - _HAIR)), self._text)  # the API counts in whole seconds
         self._tokens -= 1
 
 
 def throttled(seconds: float, limit: str = "", hints: Collection[Hint] = HINTS) -> Problem:
     """Return the API's 429, with those of its hints how long to wait that are asked for."""
     detail = "Request was throttled."
-    wait = max(1, math.ceil(seconds - _HAIR))  # the API counts in whole seconds
     if limit:
         detail += f" {limit}"
     if "detail" in hints:
-        detail += f" Your rate limit resets in ~{wait}s."
+        detail += f" Your rate limit resets in ~{seconds:g}s."
     problem = Problem(429, detail)
     if "body" in hints:
-        problem.document["retry_after"] = wait
+        problem.document["retry_after"] = seconds
     if "header" in hints:
-        problem.headers = {"Retry-After": str(wait)}
+        problem.headers = {"Retry-After": f"{seconds:g}"}
     return problem

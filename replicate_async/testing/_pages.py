@@ -14,7 +14,8 @@ import msgspec
 from replicate_async.types import PageData
 
 from ._calls import Answer, Call, Problem, json_answer
-from ._store import Store, Table
+from ._store import Store
+from ._table import Table
 
 T = TypeVar("T")
 Key = float

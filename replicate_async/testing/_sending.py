@@ -35,8 +35,6 @@ class Sender:
     async def send(self, request: web.Request, call: Call, answer: Answer) -> web.StreamResponse:
         """Send any answer."""
         self._note(call, answer)
-        if answer.ending == "stall":
-            await asyncio.Event().wait()
         if answer.ending == "reset":
             _reset(request)
             return web.Response()  # which goes nowhere
@@ -47,6 +45,8 @@ class Sender:
             response.content_length = min(size, answer.cut) if answer.cut is not None and answer.clean else size
             chunks = _pieces(answer.body)
         try:
+            if answer.ending == "stall":
+                await asyncio.Event().wait()
             async with aclosing(chunks):
                 await response.prepare(request)
                 complete = request.method == "HEAD" or await self._write(response, answer, chunks)

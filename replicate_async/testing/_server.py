@@ -80,7 +80,7 @@ class LocalServer:
     ) -> None:
         self.token = token
         self.requests: list[Call] = []
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         if faults is not None:
             self.faults.load(faults)
         clock = clock or Clock()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import bisect
 import hashlib
 import hmac
-import itertools
-import math
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from replicate_async.types import (
     Account,
@@ -42,9 +38,8 @@ from ._jobs import Job, Runner
 from ._limits import Limits, RateLimiter
 from ._outputs import RETENTION, Outputs
 from ._streams import EventLog
+from ._table import Table
 from ._webhooks import Webhooks
-
-T = TypeVar("T")
 
 HARDWARE = [
     Hardware(name="CPU", sku="cpu"),
@@ -57,46 +52,6 @@ FILE_LIFETIME = timedelta(hours=24)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[0-9a-f]{64}")
-
-
-class Table(dict[str, T]):
-    """Things by key, each with a number that says when it came; pages go by these numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers: dict[str, int] = {}
-        self._count = itertools.count(1)
-        self._order: list[tuple[int, str]] = []  # what was removed stays in it
-
-    def add(self, key: str, thing: T) -> T:
-        """Add a thing as the newest."""
-        self.numbers[key] = number = next(self._count)
-        self._order.append((number, key))
-        self[key] = thing
-        return thing
-
-    def remove(self, key: str) -> None:
-        """Remove a thing."""
-        del self[key], self.numbers[key]
-
-    def newest_first(self) -> list[tuple[tuple[int], T]]:
-        """Return the things, each with what it is sorted by."""
-        return list(self.older(math.inf))
-
-    def older(self, number: float) -> Iterator[tuple[tuple[int], T]]:
-        """Yield what came before a number, the newest first."""
-        for place in range(bisect.bisect_left(self._order, (number,)) - 1, -1, -1):
-            yield from self._at(place)
-
-    def newer(self, number: float) -> Iterator[tuple[tuple[int], T]]:
-        """Yield what came with a number or later, the oldest first."""
-        for place in range(bisect.bisect_left(self._order, (number,)), len(self._order)):
-            yield from self._at(place)
-
-    def _at(self, place: int) -> Iterator[tuple[tuple[int], T]]:
-        number, key = self._order[place]
-        if self.numbers.get(key) == number:
-            yield (number,), self[key]
 
 
 class Urls(PredictionUrls, omit_defaults=True, kw_only=True):
@@ -227,7 +182,7 @@ class Store:
         )
         version = model.versions.add(version_id, Version(record, function))
         self.versions[version_id] = (model, version)
-        model.record.latest_version = record
+        model.record.latest_version = model.latest.record if model.latest else record
         return version
 
     def remove_version(self, model: HostedModel, version_id: str) -> None:

@@ -254,6 +254,14 @@ async def test_rate_limit(call: Caller, hints: Any) -> None:
     assert ("Retry-After" in answer.headers, "retry_after" in answer.data) == (found["header"], found["body"])
 
 
+async def test_a_short_wait(call: Caller) -> None:
+    """A fault may hint at a fraction of a second, so that tests in real time need not take long."""
+    call.server.faults.add(operation="account.get", kind="rate_limit", retry_after=0.05)
+    answer = await call("GET", "/account")
+    assert (answer.headers["Retry-After"], answer.data["retry_after"]) == ("0.05", 0.05)
+    assert "resets in ~0.05s." in answer.data["detail"]
+
+
 async def test_redirect(call: Caller) -> None:
     """A redirect leads to another origin, where a client must not bring its token."""
     target = f"{call.server.delivery_url}/a/b"

@@ -99,7 +99,9 @@ async def test_several_versions(call: Caller) -> None:
     call.server.model("me/two", version="ab" * 32)(lambda: "replaced")
     body = {"version": "ab" * 32, "input": {}}
     assert (await call("POST", "/predictions", body, headers={"Prefer": "wait"})).data["output"] == "replaced"
-    assert len((await call("GET", "/models/me/two/versions")).data["results"]) == 2
+    again = (await call("GET", "/models/me/two/versions")).data
+    assert [version["id"] for version in again["results"]] == ["cd" * 32, "ab" * 32]
+    assert (await call("GET", "/models/me/two")).data["latest_version"]["id"] == "cd" * 32
 
 
 async def test_pushing_to_a_created_model(call: Caller) -> None:

@@ -128,6 +128,8 @@ async def test_a_large_file(call: Caller) -> None:
         return content
 
     url = (await call.run("me/file"))["output"]
+    async with call.session.head(url) as response:
+        assert response.headers["Content-Length"] == str(len(content))
     received = (await call("GET", url)).body
     assert hashlib.sha256(received).digest() == hashlib.sha256(content).digest()
     async with call.session.get(url) as response:

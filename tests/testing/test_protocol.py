@@ -165,7 +165,7 @@ async def test_journal(call: Caller) -> None:
 
 
 async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
-    """A request that has no answer yet is in the journal with the status 0."""
+    """A request that has no answer yet is in the journal with the status 0; later it says that nobody waited."""
 
     @call.server.model("me/endless")
     async def endless() -> None:
@@ -177,6 +177,10 @@ async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
+    (prediction,) = call.server.predictions.values()
+    await call("POST", str(prediction.urls.cancel))
+    await eventually(lambda: call.server.requests[0].status)
+    assert (call.server.requests[0].disconnected, call.server.requests[1].disconnected) == (True, False)
 
 
 async def test_own_failures(call: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
