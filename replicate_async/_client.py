@@ -112,7 +112,7 @@ class AsyncReplicate:
             default_query=default_query,
             retry=retry,
         )
-        self._transport = Transport(_checked(settings), Pool(session, max_connections))
+        self._transport = Transport(_checked(settings), Pool(session, max_connections, to_be_closed=True))
 
     def with_options(
         self,

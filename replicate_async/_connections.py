@@ -27,6 +27,7 @@ DEFAULT_MAX_CONNECTIONS = 100
 # What a forked child has of its parent's connections. It is never finalized: closing it would write to the sockets and
 # edit the epoll set that both share.
 _inherited: list[_Connections] = []
+_open: set[_Connections] = set()
 
 
 class Limiter:
@@ -83,12 +84,19 @@ class _Connections:
 
     async def bind(self) -> None:
         """Close the session when its loop shuts down: loops finalize the async generators that are under way."""
+        # Until it is dropped, nothing of it can be garbage: finalized in the midst of a cycle, aiohttp makes noise.
+        _open.add(self)
         self._lifetime = _until_shutdown(self.session)
         await self._lifetime.__anext__()
 
     async def close(self) -> None:
         if self._lifetime is not None:
             await self._lifetime.aclose()
+        self.drop()
+
+    def drop(self) -> None:
+        """Leave the rest to the loop, which finalizes the generator that keeps the session."""
+        _open.discard(self)
 
 
 async def _until_shutdown(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
@@ -101,7 +109,10 @@ async def _until_shutdown(session: aiohttp.ClientSession) -> AsyncGenerator[None
 class Pool:
     """The connections of a client and of its copies, made on first use in each event loop."""
 
-    def __init__(self, session: aiohttp.ClientSession | None, max_connections: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession | None, max_connections: int, *, to_be_closed: bool = False
+    ) -> None:
+        self.to_be_closed: bool = to_be_closed  # by a caller, who is warned if it isn't
         self.max_connections: int = max_connections
         self.session: aiohttp.ClientSession | None = session
         self.closed: bool = False
@@ -121,7 +132,7 @@ class Pool:
         if self.closed:
             raise ReplicateError("this client is closed: make a new one, or close it later")
         for other in [other for other in self._by_loop if other.is_closed()]:
-            self._by_loop.pop(other, None)
+            self._by_loop.pop(other).drop()
         if self.session is not None:
             if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
@@ -155,11 +166,18 @@ class Pool:
             elif loop.is_running():
                 asyncio.run_coroutine_threadsafe(connections.close(), loop)
 
+    def __reduce__(self) -> tuple[type[Pool], tuple[None, int]]:
+        # A copy in another process, or by deepcopy, makes connections of its own. It may belong to a page, which
+        # nobody can close.
+        return Pool, (None, self.max_connections)
+
     def __del__(self) -> None:
         # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
         mine = {loop: one for loop, one in self._by_loop.items() if one.pid == os.getpid()}
         _inherited.extend(one for loop, one in self._by_loop.items() if loop not in mine)
-        if self.session is None and any(not loop.is_closed() for loop in mine):
+        for connections in mine.values():
+            connections.drop()
+        if self.to_be_closed and self.session is None and any(not loop.is_closed() for loop in mine):
             warnings.warn(
                 "a Replicate client was dropped without being closed: use 'with', or call close()",
                 ResourceWarning,

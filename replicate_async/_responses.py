@@ -101,7 +101,8 @@ class AsyncStreamedResponse(Generic[T]):
         rest = ""
         async for text in self.iter_text():
             # A chunk may end between the two characters of one line end.
-            *lines, rest = (rest + text).replace("\r\n", "\n").split("\n")
+            lines = (rest + text).replace("\r\n", "\n").split("\n")
+            rest = lines.pop()
             for line in lines:
                 yield line
         if rest:

@@ -180,7 +180,8 @@ class StreamedResponse(Generic[T]):
         """
         rest = ""
         for text in self.iter_text():
-            *lines, rest = (rest + text).replace("\r\n", "\n").split("\n")
+            lines = (rest + text).replace("\r\n", "\n").split("\n")
+            rest = lines.pop()
             for line in lines:
                 yield line
         if rest:

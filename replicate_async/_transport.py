@@ -86,6 +86,10 @@ class Transport:
         self._headers: dict[str | None, CIMultiDict[str]] = {}
         self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
 
+    def __reduce__(self) -> tuple[type[Transport], tuple[Settings, Pool]]:
+        # By configuration, the token included: what was made of it is made again.
+        return type(self), (self.settings, self.pool)
+
     @property
     def plain(self) -> Transport:
         """The transport whose calls return what answers decode to."""

@@ -175,7 +175,7 @@ def test_a_local_file_has_to_be_saved(tmp_path):
 def test_several_files_are_numbered(server, tmp_path):
     """Of several files none overwrites another."""
     assert command("run", "me/files", "count=2", "-o", str(tmp_path / "a.txt"), server=server) == (0, "", "")
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+    assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
         "a-1.txt": "content 1",
         "a-2.txt": "content 2",
     }
