@@ -1,0 +1,81 @@
+"""Clients, pages and results on their way to other processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+from replicate_async import AsyncReplicate, Replicate
+from replicate_async.testing import LocalServer, models
+
+pytestmark = pytest.mark.anyio
+
+
+def repickled(thing: Any) -> Any:
+    return pickle.loads(pickle.dumps(thing))
+
+
+COPIES = pytest.mark.parametrize("copied", [repickled, copy.deepcopy])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer(page_size=2) as server:
+        models.register(server)
+        yield server
+
+
+@pytest.fixture
+def client(server: LocalServer) -> Iterator[Replicate]:
+    with Replicate(bearer_token=server.token, base_url=server.base_url, max_retries=7) as client:
+        yield client
+
+
+def hello(client: Replicate, name: str) -> str:
+    with client:
+        return client.run("replicate/hello-world", input={"text": name})
+
+
+@COPIES
+def test_a_client_is_copied_by_its_configuration(client: Replicate, copied: Callable[[Any], Any]) -> None:
+    """A copy has the token and the options, and connections of its own: closing the one leaves the other open."""
+    client.predictions.list()  # so that there is something that can't be copied
+    with copied(client) as other:
+        assert other.account.get() == client.account.get()
+        assert repr(other) == repr(client)
+    assert other.is_closed()
+    assert not client.is_closed()
+    assert client.account.get().username
+
+
+@COPIES
+async def test_an_asynchronous_client_is_copied_alike(server: LocalServer, copied: Callable[[Any], Any]) -> None:
+    """The same holds for the asynchronous client, also while it is in use."""
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        known = await client.account.get()
+        async with copied(client) as other:
+            assert await other.account.get() == known
+
+
+@COPIES
+def test_pages_can_go_on_elsewhere(client: Replicate, copied: Callable[[Any], Any]) -> None:
+    """A page that was copied fetches the pages after it."""
+    for name in ("a", "b", "c"):
+        client.run("replicate/hello-world", input={"text": name})
+    page = client.predictions.list()
+    other = copied(page)
+    assert other.results == page.results
+    assert other.get_next_page().results == page.get_next_page().results
+
+
+def test_a_client_works_in_other_processes(client: Replicate) -> None:
+    """Worker processes get their clients by pickling, and run models with them."""
+    client.account.get()
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+        assert list(workers.map(hello, [client, client], ["Alice", "Bob"])) == ["hello Alice", "hello Bob"]
