@@ -229,10 +229,10 @@ class VirtualClock(Clock):
     def _head_for(self, seconds: float, arrived: Future[None]) -> None:
         self._add(seconds, lambda: _arrive(arrived), asyncio.get_running_loop(), last=True)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _arm(self, loop: asyncio.AbstractEventLoop, *, patiently: bool = False) -> None:
         self._cancel_step()
         if self._timers and self._timers[0][0] <= self._limit:
-            if self._awake:
+            if self._awake or patiently:
                 self._step = loop.call_later(self._patience, self._move, loop)
             else:
                 self._step = loop.call_soon(self._hop, loop, _HOPS)
@@ -258,13 +258,13 @@ class VirtualClock(Clock):
                     timer = None
                 else:
                     self._seconds = max(self._seconds, due)
-        if timer is not None:
-            if timer.loop is loop:
-                timer.fire()
-            else:
-                with suppress(RuntimeError):  # whoever slept in that loop is gone with it
-                    timer.loop.call_soon_threadsafe(timer.fire)
-        self._arm(loop)
+        elsewhere = timer is not None and timer.loop is not loop
+        if timer is not None and elsewhere:
+            with suppress(RuntimeError):  # whoever slept in that loop is gone with it
+                timer.loop.call_soon_threadsafe(timer.fire)
+        elif timer is not None:
+            timer.fire()
+        self._arm(loop, patiently=elsewhere)  # what is done there can't be seen from here
 
 
 class _Worker:

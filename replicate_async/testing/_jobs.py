@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import traceback
 import types
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Job(Generic[R]):
         self.listeners: list[Listener] = []
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._created = self._started = clock.monotonic()
         self._deadline: Timer | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -59,7 +61,9 @@ class Job(Generic[R]):
 
     def log(self, text: str) -> None:
         """Add to the logs. Carriage returns become line ends, so that progress bars leave a line per step."""
-        if not self.done:
+        if threading.get_ident() != self._thread:  # an async model may have threads of its own
+            self._loop.call_soon_threadsafe(self.log, text)
+        elif not self.done:
             self.record.logs = (self.record.logs or "") + text.replace("\r\n", "\n").replace("\r", "\n")
             self._tell("logs")
 

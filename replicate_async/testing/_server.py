@@ -85,7 +85,7 @@ class LocalServer:
             self.faults.load(faults)
         clock = clock or Clock()
         webhooks = Webhooks(clock, self.faults)
-        self.webhooks = webhooks.journal
+        self.webhooks: list[Call] = webhooks.journal
         self._host, self._ports = host, (port, delivery_port)
         self._store = Store(
             username=username,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aiohttp
 import pytest
 import replicate
 from hypothesis import given
@@ -234,6 +235,29 @@ async def test_from_another_loop() -> None:
     begin = clock.monotonic()
     await clock.advance(7)  # a server that has stopped needs no time to settle
     assert clock.monotonic() - begin == 7
+
+
+async def test_one_time_for_all() -> None:
+    """Who sleeps on the clock in another loop wakes in time, before what is due later happens at the server."""
+    clock = VirtualClock(auto=False, patience=0.3)
+
+    async def walk(*steps: float) -> list[float]:
+        return [clock.monotonic() for step in steps if await clock.sleep(step) is None]
+
+    with LocalServer(clock=clock) as server:
+
+        @server.model("me/walk")
+        async def model() -> list[float]:
+            return await walk(7, 5)
+
+        async with aiohttp.ClientSession() as session:
+            call = Caller(server, session)
+            prediction = await call.start("me/walk")
+            walker = asyncio.create_task(walk(5, 5, 5))
+            await call.until(prediction, "processing")
+            await clock.advance(20)
+            assert await walker == [5, 10, 15]
+            assert (await call.until(prediction, "succeeded"))["output"] == [7, 12]
 
 
 def test_before_the_start() -> None:

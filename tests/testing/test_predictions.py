@@ -344,6 +344,18 @@ async def test_logs_do_not_mix(call: Caller, capsys: pytest.CaptureFixture[str])
     assert (captured.out, captured.err) == ("not a model\nnor this\n", "")
 
 
+async def test_threads_of_async_models(call: Caller) -> None:
+    """What an async model prints in threads of its own is in its logs, and in its stream."""
+
+    @call.server.model("me/threads")
+    async def threads() -> AsyncIterator[str]:
+        await asyncio.gather(*(asyncio.to_thread(print, n) for n in range(3)))
+        yield "done"
+
+    prediction = await call.run("me/threads")
+    assert (prediction["status"], sorted(prediction["logs"].split())) == ("succeeded", ["0", "1", "2"])
+
+
 async def test_progress_bars(call: Caller) -> None:
     """Each step of a progress bar is a line of the logs, although it returns to the start of its line."""
 
