@@ -1,0 +1,634 @@
+"""Files that models make: which texts are files, and that they are read, saved, shown and passed on without harm."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import gzip
+import io
+import mimetypes
+import os
+import pickle
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from replicate_async import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    AsyncFileOutput,
+    AsyncReplicate,
+    FileOutput,
+    NotFoundError,
+    Replicate,
+    ReplicateError,
+)
+from replicate_async.testing import LocalServer, OutputFile
+
+from . import programs
+from .callers import Caller, calling
+from .rawserver import TOKEN, RawServer, answer, part_of, prediction, record_pauses
+
+pytestmark = pytest.mark.anyio
+
+DATA = bytes(range(256)) * 2000  # several pieces
+PNG = b"\x89PNG\r\n\x1a\n" + DATA
+BLOB = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalServer]:
+    async with LocalServer() as server:
+
+        @server.model("owner/picture")
+        async def picture(name: str = "picture.png", type: str = "image/png") -> OutputFile:
+            return OutputFile(PNG, type, name)
+
+        @server.model("owner/echo")
+        async def echo(value: Any) -> Any:
+            return value
+
+        yield server
+
+
+@pytest.fixture(params=["async", "blocking"])
+async def call(server: LocalServer, request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
+    """Calls with either client."""
+    async with calling(request.param, server.base_url, server.token) as call:
+        yield call
+
+
+@pytest.fixture
+async def client(server: LocalServer) -> AsyncIterator[AsyncReplicate]:
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def output(call: Caller) -> Any:
+    """Give a file that a model made."""
+    return await call("run", "owner/picture")
+
+
+def downloads(server: LocalServer) -> list[Any]:
+    return [request for request in server.requests if request.operation == "outputs.download"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let time pass until something is so."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
+            await asyncio.sleep(0.002)
+
+
+# --- what can go wrong ---
+
+
+async def test_an_output_that_is_gone(server, call, output, tmp_path):
+    """A file that was deleted, as all are after an hour, is an error that says so, whichever way it is read."""
+    server._store.outputs._files.clear()
+    (tmp_path / "there").mkdir()
+
+    async def iterate() -> None:
+        await call.all(output)
+
+    async def save(name: str) -> None:
+        await call.of(output.save, tmp_path / name)
+
+    for attempt in (call.of(output.read), iterate(), save("a.png"), save("there"), call.of(output.local_path)):
+        with pytest.raises(NotFoundError, match=r"gone.*an hour after") as caught:
+            await attempt
+        assert caught.value.status_code == 404
+    assert (names(tmp_path), names(tmp_path / "there")) == (["there"], [])
+
+
+@pytest.mark.parametrize("status", [403, 410])
+async def test_other_ways_to_say_gone(status):
+    """Storages answer 403 or 410 as well for what isn't there any more."""
+    async with RawServer(answer(status, {})) as server, server.client() as client:
+        with pytest.raises(APIStatusError, match="gone"):
+            await AsyncFileOutput(f"{server.url}/a.png", client._transport).read()
+
+
+async def test_an_output_that_was_removed():
+    """A prediction that ended long ago has no output any more; its error names ``data_removed``."""
+    ended = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z", "data_removed": True}
+    async with RawServer(answer(201, prediction(**ended))) as server, server.client() as client:
+        with pytest.raises(ReplicateError, match="data_removed"):
+            await client.run("owner/name")
+        handle = await client.use("owner/name").create()
+        with pytest.raises(ReplicateError, match="data_removed"):
+            await handle.output()
+
+
+@pytest.mark.parametrize("kind", ["truncate", "reset"])
+async def test_a_broken_download_leaves_nothing(server, call, output, tmp_path, kind):
+    """When a download breaks, no part of it stays, neither under its name nor another; an older file stays whole."""
+    record_pauses(call.client._async if call.blocking else call.client)
+    server.faults.add(kind=kind, operation="outputs.download", **({"at": 100_000} if kind == "truncate" else {}))
+    for existing in ([], ["picture.png"]):
+        for name in existing:
+            (tmp_path / name).write_bytes(b"older")
+        for target in (tmp_path / "picture.png", tmp_path):
+            with pytest.raises(APIConnectionError):
+                await call.of(output.save, target)
+        assert names(tmp_path) == existing
+    assert (tmp_path / "picture.png").read_bytes() == b"older"
+    with pytest.raises(APIConnectionError):
+        await call.of(output.read)
+
+
+async def test_a_cancelled_download_leaves_nothing(server, client, tmp_path):
+    """Who stops waiting leaves no file behind, and the connection is closed."""
+    output = await client.run("owner/picture")
+    server.faults.add(kind="drip", rate=1_000_000, operation="outputs.download")
+    for target in (tmp_path / "a.png", tmp_path):
+        task = asyncio.ensure_future(output.save(target))
+        await until(lambda: names(tmp_path))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert names(tmp_path) == []
+    await until(lambda: all(request.disconnected for request in downloads(server)))
+
+
+async def test_a_place_that_can_not_be_written(server, call, output, tmp_path):
+    """What the file system refuses is its own error, with nothing left behind and the connection given back."""
+    with pytest.raises(FileNotFoundError):
+        await call.of(output.save, tmp_path / "missing" / "a.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        await call.of(output.save, tmp_path / "file" / "a.png")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "picture.png").mkdir()
+    with pytest.raises(IsADirectoryError):
+        await call.of(output.save, tmp_path / "taken")
+    assert (names(tmp_path), names(tmp_path / "taken")) == (["file", "taken"], ["picture.png"])
+
+
+@pytest.mark.parametrize(
+    "url", ["data:image/png;base64,####", "data:image/png;base64,QUJ", "data:image/png;base64,QU=J"]
+)
+async def test_malformed_data(url):
+    """A data URI that isn't one is a clear error when it is read, and none when it is shown."""
+    output = AsyncFileOutput(url)
+    with pytest.raises(APIResponseValidationError, match="malformed data URI"):
+        await output.read()
+    assert (output.content_type, output.size) == ("image/png", None)
+    assert "data:image/png" in repr(output)
+    assert "text/html" in output._repr_mimebundle_()
+
+
+# --- what is a file ---
+
+FILES = [
+    "https://replicate.delivery/pbxt/abc/out-0.png",
+    "https://replicate.delivery/a%20b.png?x=1&y=%2F#z",
+    "https://example.com",
+    "https://user.name@example.com:8443/ünï.png",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "data:text/plain;charset=utf-8,a%20b",
+    "data:image/svg+xml,%3Csvg%3E",
+    "http://127.0.0.1/on-this-machine",
+]
+TEXTS = [
+    "https:",
+    "https://",
+    "https:///path",
+    "https: the protocol",
+    "https://example.com is a page",
+    "https://example.com\n",
+    " https://example.com",
+    "see https://example.com",
+    "https://a.example\nhttps://b.example",
+    "[link](https://example.com)",
+    "HTTP is a protocol",
+    "ftp://example.com/a.png",
+    "file:///etc/passwd",
+    "data:",
+    "data: are plural",
+    "data:image/png;base64, iVBO",
+    "javascript:alert(1)",
+    "",
+]
+
+
+async def test_which_texts_are_files(call):
+    """A text that is a URL from beginning to end is a file; one that only begins or looks like one stays text."""
+    given = {"files": FILES, "texts": TEXTS, "deep": [[{"a": FILES[0], FILES[0]: 1}]], "others": [1, None, True, 0.5]}
+    made = await call("run", "owner/echo", input={"value": given})
+    kind = FileOutput if call.blocking else AsyncFileOutput
+    assert [type(one) for one in made["files"]] == [kind] * len(FILES)
+    assert [one.url for one in made["files"]] == FILES
+    assert (made["texts"], made["others"]) == (TEXTS, [1, None, True, 0.5])
+    assert made["deep"] == [[{"a": made["files"][0], FILES[0]: 1}]]
+    assert await call("run", "owner/echo", input={"value": given}, use_file_output=False) == given
+
+
+async def test_http_is_no_file_where_the_api_is_on_https():
+    """Where the API is on https, its files are: a text that is an http URL stays text there."""
+    async with AsyncReplicate(bearer_token="x", base_url="https://api.replicate.com/v1") as client:
+        from replicate_async._outputs import with_files
+
+        assert with_files(client._transport, ["http://example.com/a.png"]) == ["http://example.com/a.png"]
+        assert isinstance(with_files(client._transport, "https://example.com/a.png"), AsyncFileOutput)
+
+
+# --- reading ---
+
+
+async def test_reading(server, call, output):
+    """A file is read whole, or in pieces of a size that can be chosen, as often as one likes."""
+    assert (output.content_type, output.size) == ("image/png", None)
+    assert await call.of(output.read) == PNG
+    assert (output.content_type, output.size) == ("image/png", len(PNG))
+    for size in (1000, 100_000):
+        pieces = await call.all(output.iter_bytes(size))
+        assert b"".join(pieces) == PNG
+        assert 0 < max(map(len, pieces)) <= size
+    assert b"".join(await call.all(output)) == PNG
+    assert len(downloads(server)) == 4
+
+
+async def test_leaving_a_file_early(server, call, output):
+    """Who stops reading early leaves no connection open."""
+    server.faults.add(kind="drip", rate=1_000_000, operation="outputs.download")
+    if call.blocking:
+        await anyio.to_thread.run_sync(lambda: next(iter(output)))
+    else:
+        async for _ in output:
+            break
+    await until(lambda: downloads(server)[0].disconnected)
+
+
+async def test_reading_after_the_client_is_closed(server, output, call):
+    """A file outlives its client: it opens a connection of its own, and closes it."""
+    await call("close")
+    assert await call.of(output.read) == PNG
+    assert b"".join(await call.all(output)) == PNG
+
+
+def test_reading_in_another_event_loop():
+    """A file can be read in another event loop than the one that it was made in."""
+    with LocalServer() as server:
+
+        @server.model("owner/picture")
+        async def picture() -> OutputFile:
+            return OutputFile(PNG, "image/png")
+
+        async def make() -> AsyncFileOutput:
+            async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+                return await client.run("owner/picture")
+
+        output = asyncio.run(make())
+        assert [asyncio.run(output.read()) == PNG for _ in range(2)] == [True, True]
+
+
+async def test_downloads_are_repeated(server, call, output):
+    """A server that is busy for a moment is asked again."""
+    server.faults.add(kind="status", status=503, headers={"Retry-After": "0"}, operation="outputs.download", times=1)
+    assert await call.of(output.read) == PNG
+    assert [request.status for request in downloads(server)] == [503, 200]
+
+
+async def test_what_the_server_says_of_a_file():
+    """The answer's type counts more than the name's; a size that isn't the content's isn't told."""
+    packed = gzip.compress(DATA)
+    headers = {"Content-Type": "image/webp; q=1", "Content-Encoding": "gzip"}
+    async with RawServer(answer(200, packed, headers)) as server, server.client() as client:
+        output = AsyncFileOutput(f"{server.url}/a.png", client._transport)
+        assert output.content_type == "image/png"
+        assert await output.read() == DATA
+        assert output.content_type == "image/webp"
+        assert output.size in {None, len(DATA)}
+
+
+async def test_a_url_is_asked_for_as_it_is():
+    """Signed URLs are no longer valid when they are written differently: not a character of them changes."""
+    target = "/a%2Fb%20c/%C3%BC/~%7E.png?sig=a%2Bb%2F%3D&x=%27%28&y=a+b"
+    async with RawServer(answer(200, b"x", BLOB)) as server, server.client() as client:
+        assert await AsyncFileOutput(f"{server.url}{target}", client._transport).read() == b"x"
+        assert server.requests[0].target == target
+
+
+# --- the token ---
+
+
+async def test_the_token_stays_with_the_api(server, call, output):
+    """Nothing of the API's headers goes to where outputs are delivered."""
+    copied = call.client.with_options(default_headers={"X-Secret": "secret"}, default_query={"key": "secret"})
+    output = await Caller(copied)("run", "owner/picture") if not call.blocking else output
+    await call.of(output.read)
+    (request,) = downloads(server)
+    assert (request.token, request.query_string) == (None, "")
+    assert "X-Secret" not in request.headers
+
+
+async def test_files_of_the_api_get_the_token():
+    """Where the file is the API's own, the token goes along; not to where the API redirects to, though."""
+    async with RawServer(answer(200, b"elsewhere", BLOB)) as other, RawServer() as server:
+        server.steps = [answer(200, b"here", BLOB), answer(302, b"", {"Location": f"{other.url}/file"})]
+        async with server.client() as client:
+            output = AsyncFileOutput(f"{server.url}/v1/files/f/download", client._transport)
+            assert [await output.read(), await output.read()] == [b"here", b"elsewhere"]
+        assert [one.headers["authorization"] for one in server.requests] == [f"Bearer {TOKEN}"] * 2
+        assert "authorization" not in other.requests[0].headers
+
+
+async def test_the_token_is_in_no_copy(server, call, output):
+    """What is pickled, copied or shown of a file has no token, also when the client has one."""
+    for shown in (pickle.dumps(output).decode("latin-1"), repr(output), str(output), repr(vars(copy.copy(output)))):
+        assert server.token not in shown
+
+
+# --- saving ---
+
+
+async def test_saving(server, call, output, tmp_path):
+    """A file is written under the name that is given, or in a folder under its own; one that exists is replaced."""
+    (tmp_path / "older.png").write_bytes(b"older")
+    for given, expected in [
+        (tmp_path / "new.png", "new.png"),
+        (str(tmp_path / "older.png"), "older.png"),
+        (tmp_path, "picture.png"),
+        (anyio.Path(tmp_path), "picture.png"),
+    ]:
+        path = await call.of(output.save, given)
+        assert (type(path), path) == (type(tmp_path), tmp_path / expected)
+        assert path.read_bytes() == PNG
+    assert names(tmp_path) == ["new.png", "older.png", "picture.png"]
+
+
+async def test_saving_under_a_relative_name(output, call, tmp_path, monkeypatch):
+    """A bare name, and the current folder, work as everywhere."""
+    monkeypatch.chdir(tmp_path)
+    assert await call.of(output.save, "a.png") == Path("a.png")
+    assert await call.of(output.save, ".") == Path("picture.png")
+    assert names(tmp_path) == ["a.png", "picture.png"]
+
+
+async def test_an_incomplete_file_has_no_name(server, client, tmp_path):
+    """While a file arrives, nobody finds it under its name."""
+    output = await client.run("owner/picture")
+    server.faults.add(kind="drip", rate=2_000_000, operation="outputs.download")
+    task = asyncio.ensure_future(output.save(tmp_path / "a.png"))
+    while not task.done():
+        assert "a.png" not in names(tmp_path) or (tmp_path / "a.png").stat().st_size == len(PNG)
+        await asyncio.sleep(0.01)
+    assert await task == tmp_path / "a.png"
+
+
+HOSTILE = {
+    "plain": "/out.png",
+    "up": "/../../x.png",
+    "encoded up": "/%2e%2e%2f%2e%2e%2fx.png",
+    "encoded slashes": "/..%2F..%2Fetc%2Fpasswd",
+    "backslashes": "/..%5C..%5Cx.png",
+    "only dots": "/%2e%2e",
+    "a NUL": "/x%00.png",
+    "a line end": "/x%0a%0d%1b[31m.png",
+    "a dotfile": "/.bashrc",
+    "dots": "/....png",
+    "nothing": "/",
+    "a folder": "/folder/",
+    "a drive": "/C%3A%5Cx.png",
+    "a stream of NTFS": "/x.png%3Ahidden",
+    "an option": "/-rf",
+    "spaces": "/a%20b%20.png",
+    "no UTF-8": "/%ff%fe.png",
+    "wide": "/" + quote("ü" * 200 + ".png"),
+    "very wide": "/" + quote("😀" * 150 + ".png"),
+    "long": "/" + "x" * 1000 + ".png",
+    "a long dotfile": "/" + "x" * 50 + "." + "y" * 199,
+    "a long suffix": "/x." + "y" * 300,
+    "a query": "/x.png?name=../../y",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_names_from_the_server(kind, tmp_path):
+    """Whatever the server calls a file, it comes into the folder, under a harmless name."""
+    folder = tmp_path / "in" / "here"
+    folder.mkdir(parents=True)
+    async with RawServer(answer(200, b"content", {"Content-Type": "image/png"})) as server, server.client() as client:
+        path = await AsyncFileOutput(server.url + HOSTILE[kind], client._transport).save(folder)
+    assert (path.parent, path.read_bytes()) == (folder, b"content")
+    assert names(folder) == [path.name]
+    assert (names(tmp_path), names(tmp_path / "in")) == (["in"], ["here"])
+    assert re.fullmatch(r"\w[\w.+-]*", path.name), path.name
+    assert len(path.name.encode()) <= 255
+    if "png" in HOSTILE[kind] and "long" not in kind and "stream" not in kind:
+        assert path.suffix == ".png"
+
+
+@pytest.mark.parametrize(
+    ("target", "type", "expected"),
+    [
+        ("/output", "image/png", "output.png"),
+        ("/output", "image/webp; q=1", "output.webp"),
+        ("/output.webp", "image/png", "output.webp"),
+        ("/output", "application/octet-stream", "output"),
+        ("/output", "made/up", "output"),
+        ("/output", "no type", "output"),
+        ("/", "audio/mpeg", "output.mp3"),
+    ],
+)
+async def test_the_suffix_is_the_contents(tmp_path, target, type, expected):
+    """A name without a suffix gets the one that the content type stands for."""
+    headers = {"Content-Type": type}
+    async with RawServer(answer(200, b"content", headers)) as server, server.client() as client:
+        path = await AsyncFileOutput(server.url + target, client._transport).save(tmp_path)
+    assert path.name in {expected, expected.replace("output", "output.bin") if "octet" in type else expected}
+
+
+@pytest.fixture
+def bare_mimetypes() -> Iterator[None]:
+    """Have Python know only the types that it knows by itself, as in slim containers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mimetypes, "knownfiles", [])
+        mimetypes.init()
+        yield
+    mimetypes.init()
+
+
+async def test_webp_is_known_everywhere(bare_mimetypes, tmp_path):
+    """WebP, which most image models make, is known where the system has no list of types, too."""
+    output = AsyncFileOutput("https://example.com/out.webp")
+    assert output.content_type == "image/webp"
+    assert "text/html" in output._repr_mimebundle_()
+    assert (await AsyncFileOutput("data:image/webp;base64,QUJD").save(tmp_path)).suffix == ".webp"
+    async with LocalServer() as server:
+
+        @server.model("owner/echo")
+        async def echo(value: str) -> str:
+            return value
+
+        (tmp_path / "in.webp").write_bytes(b"x")
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+            made = await client.run("owner/echo", {"value": tmp_path / "in.webp"}, use_file_output=False)
+    assert made.startswith("data:image/webp")
+
+
+# --- data URIs ---
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "type"),
+    [
+        (f"data:image/png;base64,{base64.b64encode(PNG).decode()}", PNG, "image/png"),
+        ("data:image/png;base64,QUJD%2B%3D%3D".replace("%2B%3D%3D", "RA%3D%3D"), b"ABCD", "image/png"),
+        ("data:text/plain;charset=utf-8,a%20b%FF+", b"a b\xff+", "text/plain"),
+        ("data:image/svg+xml,%3Csvg%3E", b"<svg>", "image/svg+xml"),
+        ("data:text/plain;base64,", b"", "text/plain"),
+        ("data:text/plain,", b"", "text/plain"),
+    ],
+)
+async def test_data_uris(url, content, type, tmp_path):
+    """A file that came as data URI is one like any other, without a request."""
+    output = AsyncFileOutput(url)
+    assert (await output.read(), output.content_type, output.size) == (content, type, len(content))
+    assert b"".join([piece async for piece in output.iter_bytes(1000)]) == content
+    path = await output.save(tmp_path)
+    assert path.read_bytes() == content
+    assert path.name.startswith("output.")
+    assert len(repr(output)) < 200
+
+
+# --- paths ---
+
+
+def test_a_file_as_a_path(tmp_path):
+    """A blocking client's file is a path: it is fetched once, when the path is needed, and stays with the process."""
+    with LocalServer() as server:
+
+        @server.model("owner/picture")
+        async def picture(number: int) -> OutputFile:
+            return OutputFile(PNG + bytes([number]), "image/png", "picture.png")
+
+        with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+            first, second = (client.run("owner/picture", {"number": number}) for number in range(2))
+            assert isinstance(first, os.PathLike)
+            assert downloads(server) == []
+            with open(first, "rb") as file:  # noqa: PTH123 - what takes paths is what this is for
+                assert file.read() == PNG + b"\0"
+            shutil.copy(second, tmp_path / "copy.png")
+            assert (tmp_path / "copy.png").read_bytes() == PNG + b"\1"
+            assert os.fspath(first) == os.fspath(first) == first.local_path() != os.fspath(second)
+            assert Path(first).name == "picture.png"
+            assert Path(first).parent.stat().st_mode & 0o077 == 0
+            assert len(downloads(server)) == 2
+            server._store.outputs._files.clear()
+            assert Path(first).read_bytes() == PNG + b"\0"
+
+
+async def test_the_local_path_of_an_async_file(server, client):
+    """The asynchronous file has a local copy, too; many that ask at once get the same one."""
+    output = await client.run("owner/picture")
+    paths = await asyncio.gather(*[output.local_path() for _ in range(5)])
+    assert len(set(paths)) == 1
+    assert await anyio.Path(paths[0]).read_bytes() == PNG
+
+
+PROGRAM = """
+    import os
+    import replicate_async as replicate
+
+    output = replicate.run("owner/picture")
+    path = os.fspath(output)
+    print(os.path.exists(path))
+"""
+
+
+@pytest.mark.parametrize("ending", ["exits", "forks"])
+def test_copies_go_with_the_process(ending):
+    """Local copies are gone when their process has ended, without a word; a forked child's end doesn't take them."""
+    with LocalServer() as server:
+
+        @server.model("owner/picture")
+        async def picture() -> OutputFile:
+            return OutputFile(PNG, "image/png", "picture.png")
+
+        environment = {"REPLICATE_API_TOKEN": server.token, "REPLICATE_BASE_URL": server.base_url}
+        fork = """
+    if os.fork() == 0:
+        raise SystemExit
+    os.wait()
+    print(os.path.exists(path))
+"""
+        program = PROGRAM + (fork if ending == "forks" else "") + "    print(path)\n"
+        *exists, path = programs.run(program, **environment).split()
+    assert set(exists) == {"True"}
+    assert not Path(path).exists()
+    assert not Path(path).parent.parent.exists()
+
+
+# --- as an object ---
+
+
+async def test_pickles_and_copies(server, call, output):
+    """A file that was pickled or copied is the same one, and can be read, in another process as well."""
+    for copied in (pickle.loads(pickle.dumps(output)), copy.copy(output), copy.deepcopy(output)):
+        assert (type(copied), copied.url, copied == output, hash(copied) == hash(output)) == (
+            type(output),
+            output.url,
+            True,
+            True,
+        )
+        assert await call.of(copied.read) == PNG
+    assert output != type(output)(AsyncFileOutput("https://x.example")) if call.blocking else True
+    assert len({output, copy.copy(output)}) == 1
+
+
+async def test_what_it_shows(output, call):
+    """As a text a file is its URL; its repr says what is known of it, and isn't long."""
+    name = "FileOutput" if call.blocking else "AsyncFileOutput"
+    assert str(output) == f"{output}" == output.url
+    assert re.fullmatch(rf"<{name} http://\S+picture\.png, image/png>", repr(output))
+    await call.of(output.read)
+    assert repr(output).endswith(f", image/png, {len(PNG):,} bytes>")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ('https://x.example/a.png?"><script>&', '<img src="https://x.example/a.png?&quot;&gt;&lt;script&gt;&amp;">'),
+        ("data:image/png;base64,QUJD", '<img src="data:image/png;base64,QUJD">'),
+        ("https://x.example/a.mp3", '<audio controls src="https://x.example/a.mp3"></audio>'),
+        ("https://x.example/a.mp4", '<video controls src="https://x.example/a.mp4"></video>'),
+        ("https://x.example/a.zip", None),
+        ("https://x.example/a", None),
+    ],
+)
+def test_notebooks(url, expected):
+    """Notebooks show pictures, sound and films, with nothing of the URL taken for HTML; the rest as text."""
+    for output in (AsyncFileOutput(url), FileOutput(AsyncFileOutput(url))):
+        bundle = output._repr_mimebundle_(include=None, exclude=None)
+        assert bundle.get("text/plain", repr(output)) == repr(output)
+        assert bundle.get("text/html") == expected
+
+
+async def test_a_file_is_no_file_object(server, call, output):
+    """What wants a file object gets one from the content, as with any bytes."""
+    content = io.BytesIO(await call.of(output.read))
+    assert content.read(4) == b"\x89PNG"
+
+
+async def test_cut_off_without_a_word():
+    """An answer that ends before its announced length is an error, not a short file."""
+    headers = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nonly this"
+    async with RawServer(part_of(headers)) as server, server.client() as client:
+        with pytest.raises(APIConnectionError):
+            await AsyncFileOutput(f"{server.url}/a.png", client._transport).read()
