@@ -15,6 +15,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from replicate_async._connections import never_finalize
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Generator
 
@@ -28,7 +30,6 @@ _starting = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
 _exiting = False
-_inherited: list[Any] = []
 
 
 def run(awaitable: Awaitable[T]) -> T:
@@ -239,8 +240,8 @@ def _stop() -> None:
 def _after_fork() -> None:
     """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
     global _starting, _loop, _thread
-    # Kept alive: collecting the loop would edit the epoll set that parent and child share.
-    _inherited.append((_loop, _thread))
+    if _loop is not None:
+        never_finalize(_loop)
     _starting = threading.Lock()
     _loop = _thread = None
 

@@ -24,10 +24,28 @@ if TYPE_CHECKING:
 DEFAULT_MAX_CONNECTIONS = 100
 
 
-# What a forked child has of its parent's connections. It is never finalized: closing it would write to the sockets and
-# edit the epoll set that both share.
-_inherited: list[_Connections] = []
 _open: set[_Connections] = set()
+
+
+def never_finalize(thing: object) -> None:
+    """Keep what a forked child has inherited beyond the end of the interpreter, which clears all modules.
+
+    Finalized, the parent's connections and event loop would edit the epoll set that parent and child share, and the
+    parent would wait for ever.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _after_fork() -> None:
+    for connections in _open:
+        never_finalize(connections)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Limiter:
@@ -160,8 +178,8 @@ class Pool:
         while self._by_loop:
             loop, connections = self._by_loop.popitem()
             if connections.pid != os.getpid():
-                _inherited.append(connections)
-            elif loop is here:
+                continue
+            if loop is here:
                 await connections.close()
             elif loop.is_running():
                 asyncio.run_coroutine_threadsafe(connections.close(), loop)
@@ -174,7 +192,6 @@ class Pool:
     def __del__(self) -> None:
         # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
         mine = {loop: one for loop, one in self._by_loop.items() if one.pid == os.getpid()}
-        _inherited.extend(one for loop, one in self._by_loop.items() if loop not in mine)
         for connections in mine.values():
             connections.drop()
         if self.to_be_closed and self.session is None and any(not loop.is_closed() for loop in mine):
