@@ -10,6 +10,7 @@ import mimetypes
 import os
 import re
 import secrets
+import threading
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,9 @@ async def _look_at(content: FileContent) -> Upload:
     if read is None:
         raise TypeError(f"content must be bytes, a path or a binary file, not {type(content).__name__}")
     file = cast("Any", content)
-    name = Path(file.name).name if isinstance(getattr(file, "name", None), str) else "upload"
+    # Uploads of web frameworks have a filename; the names of temporary files are no str.
+    names = (getattr(file, "name", None), getattr(file, "filename", None))
+    name = next((Path(one).name for one in names if isinstance(one, str) and one), "upload")
     if getattr(file, "closed", False):
         raise ValueError(f"{name} is closed: pass an open file, or its path")
     if inspect.iscoroutinefunction(read):
@@ -115,9 +118,7 @@ async def _look_at(content: FileContent) -> Upload:
     # Not every seekable file says that it is one: Python 3.10's spooled temporary files don't.
     if not getattr(file, "seekable", lambda: hasattr(file, "seek"))():
         return _in_memory(name, await _read_all(reading, name))
-    start = cast("int", file.tell())
-    size = cast("int", file.seek(0, io.SEEK_END)) - start
-    file.seek(start)
+    start, size = await anyio.to_thread.run_sync(_extent, file)
     try:
         identity = _identity(os.fstat(file.fileno()), start)
     except (AttributeError, OSError):  # a file of Python's, not of the system's
@@ -156,13 +157,37 @@ def _identity(status: os.stat_result, start: int) -> tuple[object, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, start
 
 
+# An open file may be in several inputs at once: whoever moves in it puts it back where it was before anyone else may.
+_FILE_LOCKS = [threading.Lock() for _ in range(61)]
+
+
+def _extent(file: BinaryIO) -> tuple[int, int]:
+    """Return where a file is, and how much of it follows."""
+    with _FILE_LOCKS[id(file) % len(_FILE_LOCKS)]:
+        start = file.tell()
+        file.seek(0, io.SEEK_END)
+        size = file.tell() - start
+        file.seek(start)
+    return start, size
+
+
+def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    with _FILE_LOCKS[id(file) % len(_FILE_LOCKS)]:
+        before = file.tell()
+        file.seek(position)
+        try:
+            return file.read(size)
+        finally:
+            file.seek(before)
+
+
 async def _reading(file: BinaryIO, start: int, size: int) -> AsyncGenerator[bytes, None]:
     """Yield exactly the bytes that were announced, whatever happens to the file meanwhile."""
-    await anyio.to_thread.run_sync(file.seek, start)
-    while size > 0 and (piece := await anyio.to_thread.run_sync(file.read, min(_PIECE, size))):
-        size -= len(piece)
+    end = start + size
+    while start < end and (piece := await anyio.to_thread.run_sync(_read_at, file, start, min(_PIECE, end - start))):
+        start += len(piece)
         yield piece
-    if size > 0:
+    if start < end:
         raise ValueError("the file became shorter while it was being uploaded")
 
 
@@ -205,19 +230,27 @@ def upload_request(
     return Request("POST", "/files", File, options, content=make, hold=hold)
 
 
+class _Turn(msgspec.Struct):
+    """The upload of one file, which is one's turn at a time."""
+
+    lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
 class Uploads:
     """The files that a client has uploaded and that have not expired: each is uploaded once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], tuple[str, datetime | None]] = {}
-        self._under_way: dict[tuple[object, ...], asyncio.Lock] = {}
+        self._under_way: dict[tuple[object, ...], _Turn] = {}
 
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
         """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
         here = (asyncio.get_running_loop(), *identity)
-        lock = self._under_way.setdefault(here, asyncio.Lock())
+        turn = self._under_way.setdefault(here, _Turn())
+        turn.waiting += 1
         try:
-            async with lock:
+            async with turn.lock:
                 url, expires_at = self._known.get(identity, ("", None))
                 if not url or (expires_at and expires_at - _EXPIRY_MARGIN < datetime.now(timezone.utc)):
                     file = await upload()
@@ -225,7 +258,8 @@ class Uploads:
                     self._known[identity] = url, file.expires_at
                 return url
         finally:
-            if not lock.locked():
+            turn.waiting -= 1
+            if not turn.waiting:
                 self._under_way.pop(here, None)
 
 

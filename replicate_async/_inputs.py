@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 import anyio.to_thread
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._arguments import check_choice, check_input
 from replicate_async._fileio import Upload, open_upload, upload_request
+from replicate_async._wire import encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from replicate_async._transport import Transport
     from replicate_async.types import File
 
@@ -27,7 +29,7 @@ FileEncodingStrategy = Literal["base64", "url"]
 _INLINE_MAX = 256_000  # bytes; above that, Replicate wants a URL
 _AT_ONCE = 8
 
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 async def encode_input(
@@ -38,32 +40,57 @@ async def encode_input(
     Every file is looked at before the first is sent, and if one can't be sent the others are stopped.
     """
     check_choice("file_encoding_strategy", strategy, ("base64", "url"))
-    if _is_plain(check_input(value)):
-        return value
-    pending: list[tuple[Callable[[Any], None], Upload]] = []
-    encoded = cast("dict[str, Any]", await _encode(value, "input", pending))
+    try:
+        if _is_plain(check_input(value)):
+            return value
+        pending: list[_Pending] = []
+        encoded = cast("dict[str, Any]", await _encode(value, "input", pending))
+    except RecursionError:
+        raise ValueError("input is nested too deeply, or contains itself") from None
     failures: list[Exception] = []
     limiter = anyio.Semaphore(_AT_ONCE)
 
-    async def place(put: Callable[[Any], None], upload: Upload) -> None:
+    async def place(one: _Pending) -> None:
         try:
-            async with limiter:
-                put(await _url_of(transport, upload, strategy))
+            if isinstance(one.thing, Upload):
+                async with limiter:
+                    one.container[one.key] = await _url_of(transport, one.thing, strategy)
+                return
+            one.container[one.key] = await one.thing.output
+            further: list[_Pending] = []
+            await _encode_item(one.container, one.key, one.thing.place, further)
+            for another in further:
+                await place(another)
         except Exception as error:  # noqa: BLE001 - it is raised below, without the group around it
             failures.append(error)
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        for put, upload in pending:
-            group.start_soon(place, put, upload)
+        for one in pending:
+            group.start_soon(place, one)
     if failures:
         raise failures[0]
     return encoded
 
 
+class _Awaited(msgspec.Struct):
+    """The output of another model, still under way."""
+
+    output: Awaitable[Any]
+    place: str
+
+
+class _Pending(msgspec.Struct):
+    """What is to be sent or awaited, and where its URL or its value goes."""
+
+    container: Any
+    key: Any
+    thing: Upload | _Awaited
+
+
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, _PLAIN):
-        return type(value).__module__ != "numpy"  # numpy's float64 is a float
+    if type(value) in _PLAIN:
+        return type(value) is not float or math.isfinite(value)
     if type(value) is dict:
         return all(map(_is_plain, cast("dict[Any, Any]", value).values()))  # type: ignore[redundant-cast]  # pyright needs it
     if type(value) is list:
@@ -71,61 +98,62 @@ def _is_plain(value: Any) -> bool:
     return False
 
 
-async def _encode(value: Any, place: str, pending: list[tuple[Callable[[Any], None], Upload]]) -> Any:
+async def _encode(value: Any, place: str, pending: list[_Pending]) -> Any:
     """Copy an input, with every file in it noted as pending; errors name the place."""
     value = getattr(value, "_async", value)  # what blocking code passes has the asynchronous object inside
-    kind = type(value).__module__.partition(".")[0]
-    if kind == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()  # scalars and arrays alike
-    if isinstance(value, _PLAIN):
+    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()  # scalars and arrays alike
+    if type(value) in _PLAIN:
+        if type(value) is float:
+            encode_json(value, place)  # tells what isn't finite
         return value
+    if isinstance(value, str) and not isinstance(value, Enum):
+        return str.__str__(value)  # the encoder knows no subclasses, such as our own events
     if isinstance(value, Mapping):
         mapping = cast("Mapping[Any, Any]", value)  # type: ignore[redundant-cast]  # pyright needs it
-        made: dict[Any, Any] = {}
-        for key, child in mapping.items():
-            made[key] = await _encode(child, f"{place}.{key}", pending)
-            _note(made, key, pending)
+        made = dict(mapping)
+        for key in made:
+            await _encode_item(made, key, f"{place}.{key}", pending)
         return made
     if isinstance(value, (list, tuple, set, frozenset)):
-        items: list[Any] = []
-        for index, child in enumerate(cast("list[Any]", value)):
-            items.append(await _encode(child, f"{place}[{index}]", pending))
-            _note(items, index, pending)
+        items = list(cast("list[Any]", value))
+        for index in range(len(items)):
+            await _encode_item(items, index, f"{place}[{index}]", pending)
         return items
-    return await _encode_object(value, place, pending)
+    return await _encode_object(value, place)
 
 
-async def _encode_object(value: Any, place: str, pending: list[tuple[Callable[[Any], None], Upload]]) -> Any:
+async def _encode_item(container: Any, key: Any, place: str, pending: list[_Pending]) -> None:
+    """Encode one item of a container in its place, or note what is to come there."""
+    encoded = container[key] = await _encode(container[key], place, pending)
+    if isinstance(encoded, (Upload, _Awaited)):
+        pending.append(_Pending(container, key, encoded))
+
+
+async def _encode_object(value: Any, place: str) -> Any:
     if isinstance(url := getattr(value, "url", None), str):
         return url  # a file output: the model fetches it itself
     if hasattr(value, "__await__"):
-        # The output of another model, still under way.
-        return await _encode(await cast("Awaitable[Any]", value), place, pending)
+        return _Awaited(value, place)  # awaited when all else has been looked at
     if isinstance(value, (bytes, bytearray, memoryview, os.PathLike)) or hasattr(value, "read"):
         try:
             return await open_upload(cast("Any", value))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{place}: {error}") from error
         except OSError as error:
+            if error.errno is None:
+                raise type(error)(f"{place}: {error}") from error
             raise type(error)(error.errno, f"{place}: {error.strerror}", error.filename) from error
-    return value  # the encoder knows it, or names its place
-
-
-def _note(container: Any, key: Any, pending: list[tuple[Callable[[Any], None], Upload]]) -> None:
-    upload = container[key]
-    if isinstance(upload, Upload):
-
-        def put(url: str) -> None:
-            container[key] = url
-
-        pending.append((put, upload))
+    encode_json(value, place)
+    return value
 
 
 async def _url_of(transport: Transport, upload: Upload, strategy: FileEncodingStrategy | UnsetType) -> str:
     if strategy == "base64" or (strategy is UNSET and upload.size <= _INLINE_MAX):
         content = b"".join([piece async for piece in upload.pieces()])
         return f"data:{upload.type};base64,{(await anyio.to_thread.run_sync(base64.b64encode, content)).decode()}"
-    return await transport.pool.uploads.url(await _identity(upload), lambda: _upload(transport, upload))
+    account = transport.settings.base_url, transport.settings.token
+    return await transport.pool.uploads.url((*account, *await _identity(upload)), lambda: _upload(transport, upload))
 
 
 async def _identity(upload: Upload) -> tuple[object, ...]:

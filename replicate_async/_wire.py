@@ -178,16 +178,16 @@ def _encode_other(value: Any) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 
 
-def encode_json(value: Any) -> bytes:
-    """Encode a request's body; what JSON can't say is an error that names its place."""
+def encode_json(value: Any, place: str = "") -> bytes:
+    """Encode a request's body, or the part of it at a place; what JSON can't say is an error that names its place."""
     try:
         body = _encoder.encode(value)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        place = _find_unencodable(value, "")
+        place = _find_unencodable(value, place) or place
         raise TypeError(f"{place or 'the body'} can't be encoded as JSON: {error}") from error
     # The encoder writes NaN and the infinities as null, which would silently run the model with other inputs.
-    if b"null" in body and (place := _find_nonfinite(value, "")) is not None:
-        raise ValueError(f"{place or 'the body'} is not a finite number, which JSON can't express")
+    if b"null" in body and (found := _find_nonfinite(value, place)) is not None:
+        raise ValueError(f"{found or 'the body'} is not a finite number, which JSON can't express")
     return body
 
 
