@@ -78,7 +78,9 @@ async def open_upload(
         raise ValueError(f"filename={upload.name!r} has characters that can't be sent: pass filename=")
     if len(upload.name.encode()) > 255:
         raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
-    upload.type = (mimetypes.guess_type(upload.name)[0] or "application/octet-stream") if type is UNSET else type
+    # Not strict: many systems' lists, and Python's own strict one, don't know WebP.
+    guessed = mimetypes.guess_type(upload.name, strict=False)[0] or "application/octet-stream"
+    upload.type = guessed if type is UNSET else type
     if not isinstance(upload.type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"type must be a str such as 'image/png', not {upload.type!r}")
     if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):

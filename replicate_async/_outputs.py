@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import binascii
 import hashlib
@@ -9,6 +10,7 @@ import html
 import mimetypes
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -48,12 +50,17 @@ class AsyncFileOutput:
         """The MIME type: what the URL suggests, or once it was read, what the server said."""
         if self.url.startswith("data:"):
             return self.url[5:].partition(",")[0].partition(";")[0] or "text/plain"
-        return self._content_type or mimetypes.guess_type(urlsplit(self.url).path)[0]
+        return self._content_type or mimetypes.guess_type(urlsplit(self.url).path, strict=False)[0]
 
     @property
     def size(self) -> int | None:
         """The number of bytes, as far as it is known."""
-        return len(_decode_data(self.url)) if self.url.startswith("data:") else self._size
+        if not self.url.startswith("data:"):
+            return self._size
+        try:
+            return len(_decode_data(self.url))
+        except errors.APIResponseValidationError:
+            return None
 
     async def read(self) -> bytes:
         """Return the content.
@@ -102,7 +109,8 @@ class AsyncFileOutput:
             raise
         self._content_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None
         length = response.headers.get("Content-Length", "")
-        self._size = int(length) if length.isdecimal() else None
+        packed = "Content-Encoding" in response.headers  # then it is the packed content's length
+        self._size = int(length) if length.isdecimal() and not packed else None
         try:
             async for piece in response.iter_bytes(chunk_size):
                 yield piece
@@ -155,8 +163,8 @@ class AsyncFileOutput:
         return await _cached(self)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
-        """Show pictures, sound and films in notebooks."""
-        bundle = {"text/plain": repr(self)}
+        """Show pictures, sound and films in notebooks; the text is the repr, as for any object."""
+        bundle: dict[str, str] = {}
         kind, source = (self.content_type or "").partition("/")[0], html.escape(self.url, quote=True)
         if kind == "image":
             bundle["text/html"] = f'<img src="{source}">'
@@ -168,9 +176,9 @@ class AsyncFileOutput:
         """Return a file name that can't lead out of its folder."""
         last = "" if self.url.startswith("data:") else unquote(urlsplit(self.url).path).rpartition("/")[2]
         # Whatever the server calls it: no separators, no leading dots, nothing that a shell or a terminal minds.
-        name = re.sub(r"[^\w.+-]", "_", last).lstrip(".")[-200:] or "output"
+        name = re.sub(r"[^\w.+-]", "_", last).encode()[-200:].decode(errors="ignore").lstrip(".+-") or "output"
         if not Path(name).suffix and self.content_type:
-            name += mimetypes.guess_extension(self.content_type) or ""
+            name += mimetypes.guess_extension(self.content_type, strict=False) or ""
         return name
 
     def __str__(self) -> str:
@@ -202,15 +210,22 @@ async def _cached(output: AsyncFileOutput) -> str:
     return str(await output.save(target))
 
 
-_folder: tempfile.TemporaryDirectory[str] | None = None
+_folder: tuple[int, Path] | None = None
 
 
 def _cache_folder() -> Path:
-    """Return a private folder that goes with the process."""
+    """Return a private folder that goes with the process: not with a forked child, which gets one of its own."""
     global _folder
-    if _folder is None:
-        _folder = tempfile.TemporaryDirectory(prefix="replicate-async-")
-    return Path(_folder.name)
+    mine = os.getpid()
+    if _folder is None or _folder[0] != mine:
+        _folder = mine, Path(tempfile.mkdtemp(prefix="replicate-async-"))
+        atexit.register(_remove, *_folder)
+    return _folder[1]
+
+
+def _remove(owner: int, folder: Path) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _decode_data(url: str) -> bytes:

@@ -347,7 +347,7 @@ class FileOutput:
         return self.local_path()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Show pictures, sound and films in notebooks."""
+        """Show pictures, sound and films in notebooks; the text is the repr, as for any object."""
         return self._async._repr_mimebundle_(include, exclude)  # pyright: ignore[reportPrivateUsage]
 
     def __str__(self) -> str:

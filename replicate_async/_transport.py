@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import os
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
@@ -222,6 +223,7 @@ class Transport:
     async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: bool) -> APIResponse[T] | Opened[T]:
         """Make one attempt; read its answer to the end, or only the headers unless it is an error."""
         import aiohttp
+        import yarl
 
         connections = self.pool.here() or await self.pool.open()
         # An open stream keeps no place: whoever reads one must not keep others from their calls.
@@ -237,7 +239,8 @@ class Transport:
                 body = io.BytesIO(body)
             answer = await connections.session.request(
                 request.method,
-                attempt.url,
+                # What is encoded already goes as it is: written another way, a signed URL may no longer be valid.
+                yarl.URL(attempt.url, encoded=True) if _ENCODED.fullmatch(attempt.url) else attempt.url,
                 data=body,
                 headers=attempt.headers,
                 timeout=attempt.timeout,
@@ -267,6 +270,7 @@ class Transport:
         return Opened(request, attempt.url, answer, elapsed)
 
 
+_ENCODED = re.compile(r"(?:[!#$&-;=?-Z\[\]_a-z~]|%[0-9A-Fa-f]{2})*")
 _NO_TYPE = ("Content-Type",)  # of a body that isn't there
 
 
