@@ -425,24 +425,16 @@ async def test_ids_that_are_no_names(so_far):
     assert seen(so_far) == [("output", "a"), ("output", "b"), ("output", "c"), ("logs", "d"), ("done", "{}")]
 
 
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [
-        ("Once upon", ["Once", " upon"]),
-        (["Once", " upon"], ["Once", " upon"]),
-        (["On", "ce", " upon"], ["Once", " upon"]),
-    ],
-    ids=["text", "same pieces", "other pieces"],
-)
-async def test_polling_goes_on_where_the_stream_ended(so_far, output, expected):
+async def test_polling_goes_on_where_the_stream_ended():
     """After a drop, polling yields the rest of the text, however the API divides it."""
 
     def streams(number: int, request: RawRequest) -> bytes:
         return streamed(frame("output", "Once").encode()) if number == 1 else answer(404, {}, CLOSE)
 
-    async with scripted(streams, prediction(output=output, **ENDED)) as (_, client):
-        await gather(client.stream("owner/name"), so_far)
-    assert [one.data for one in so_far if one.event == "output"] == expected
+    for output in ["Once upon", ["Once", " upon"], ["On", "ce", " upon"]]:
+        async with scripted(streams, prediction(output=output, **ENDED)) as (_, client):
+            events = [event async for event in client.stream("owner/name")]
+        assert [one.data for one in events if one.event == "output"] == ["Once", " upon"], output
 
 
 async def test_other_events_are_left_out(so_far):
@@ -453,14 +445,13 @@ async def test_other_events_are_left_out(so_far):
     assert seen(so_far) == [("output", "a"), ("done", "{}")]
 
 
-@pytest.mark.parametrize("data", ["", "null", "[]", "no JSON", '{"reason": null}', '{"more": 1}'])
-async def test_an_end_that_says_little(so_far, data):
+async def test_an_end_that_says_little():
     """The end is the end, whatever comes with it, unless that is a reason."""
-    body = frame("output", "a", "1:0") + frame("done", data)
-    async with scripted(lambda *_: streamed(body.encode())) as (server, client):
-        await gather(client.stream("owner/name"), so_far)
-    assert [one.event for one in so_far] == ["output", "done"]
-    assert targets(server) == ["create", "stream"]
+    for data in ["", "null", "[]", "no JSON", '{"reason": null}', '{"more": 1}']:
+        body = frame("output", "a", "1:0") + frame("done", data)
+        async with scripted(lambda *_, body=body: streamed(body.encode())) as (server, client):
+            assert seen([event async for event in client.stream("owner/name")]) == [("output", "a"), ("done", data)]
+        assert targets(server) == ["create", "stream"]
 
 
 @pytest.mark.parametrize(
@@ -523,22 +514,19 @@ async def test_a_server_that_is_down_for_good(server, client, so_far):
 # --- models that don't stream ---
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
+async def test_models_that_do_not_stream(client):
+    """Their output comes in one piece when it is there, lists item by item; what isn't text comes as JSON."""
+    record_pauses(client)
+    for value, expected in [
         ("hello", ["hello"]),
         (["a", "b"], ["a", "b"]),
         ({"a": [1]}, ['{"a":[1]}']),
         (5, ["5"]),
         ([{"a": 1}, 2], ['{"a":1}', "2"]),
         (None, []),
-    ],
-)
-async def test_models_that_do_not_stream(client, value, expected):
-    """Their output comes in one piece when it is there, lists item by item; what isn't text comes as JSON."""
-    record_pauses(client)
-    events = [event async for event in client.stream("owner/echo", input={"value": value})]
-    assert seen(events) == [*(("output", piece) for piece in expected), ("done", "{}")]
+    ]:
+        events = [event async for event in client.stream("owner/echo", input={"value": value})]
+        assert seen(events) == [*(("output", piece) for piece in expected), ("done", "{}")]
 
 
 async def test_polling_increments(so_far):
