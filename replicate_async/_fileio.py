@@ -268,9 +268,9 @@ class Uploads:
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:
     """Write a file as its pieces arrive. Until it is complete, it doesn't have its name."""
     partial = target.with_name(f".{secrets.token_hex(8)}.part")
-    file = await anyio.to_thread.run_sync(partial.open, "xb")
     try:
-        with file:
+        # Opened here: a thread that is still opening it when the caller is cancelled would leave it behind.
+        with partial.open("xb") as file:
             async for piece in pieces:
                 await anyio.to_thread.run_sync(file.write, piece)
         await anyio.to_thread.run_sync(os.replace, partial, target)

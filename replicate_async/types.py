@@ -90,7 +90,12 @@ class Struct(msgspec.Struct, kw_only=True):
         from pydantic_core import core_schema  # there, if pydantic asks
 
         def convert(value: object) -> Struct:
-            return value if isinstance(value, cls) else msgspec.convert(value, cls)
+            if isinstance(value, cls):
+                return value
+            try:
+                return msgspec.convert(value, cls)
+            except msgspec.ValidationError as error:  # before msgspec 0.20 no ValueError, which pydantic waits for
+                raise ValueError(str(error)) from error
 
         return core_schema.no_info_plain_validator_function(
             convert,
