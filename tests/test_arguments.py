@@ -83,7 +83,7 @@ def test_legitimate_path_arguments_are_percent_encoded(value, sent):
     assert path("/files/{file_id}", file_id=value) == f"/files/{sent}"
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_paths_round_trip(value):
     """Whatever the argument is, it arrives as exactly one segment with the same text, or is refused."""
@@ -183,7 +183,7 @@ def test_references_of_another_type(ref):
         ModelRef.parse(ref)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 def test_references_parse_or_are_refused(ref):
     """No text crashes the parser, and what it accepts needs no encoding in a URL."""
