@@ -349,7 +349,7 @@ async def test_threads_of_async_models(call: Caller) -> None:
 
     @call.server.model("me/threads")
     async def threads() -> AsyncIterator[str]:
-        await asyncio.gather(*(asyncio.to_thread(print, n) for n in range(3)))
+        await asyncio.gather(*(asyncio.to_thread(sys.stdout.write, f"{n}\n") for n in range(3)))
         yield "done"
 
     prediction = await call.run("me/threads")

@@ -185,6 +185,19 @@ def test_in_a_process() -> None:
         request(server.url, "GET", "/account")
 
 
+def test_options_of_a_process() -> None:
+    """Limits, faults and where output files go can be given to a process as plain data."""
+    options: dict[str, Any] = {
+        "limits": {"creates": 1, "create_burst": 1},
+        "faults": {"faults": [{"operation": "hardware.list", "kind": "status", "status": 503}]},
+        "files": "data",
+    }
+    with LocalServer.process(**options) as server:
+        assert request(server.url, "GET", "/hardware")["status"] == 503
+        assert run(server.url, "replicate-local/gradient", width=2)["output"].startswith("data:image/png;base64,")
+        assert run(server.url, "replicate-local/gradient", width=2)["retry_after"] == 60
+
+
 def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process finds the module where this one would, and isn't confused by what it prints."""
     source = """
