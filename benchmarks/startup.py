@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from math import inf
 from time import perf_counter
 
 from benchmarks._server import INPUT, OUTPUT, VERSION
@@ -78,7 +79,7 @@ def benchmarks(url: str) -> Iterator[Benchmark]:
             "official": _until_line(f"from replicate import AsyncReplicate, Replicate; {done}", "done"),
             OURS: _until_line(f"from replicate_async import AsyncReplicate, Replicate; {done}", "done"),
         },
-        [],
+        [Bound(bare, over=inf)],
     )
     programs = {
         "official": _FIRST_ANSWER.replace("{module}", "replicate"),
