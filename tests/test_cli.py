@@ -256,7 +256,9 @@ def test_an_output_that_nobody_reads(server):
 def test_without_the_extra():
     """Where click isn't installed, the command says what to install."""
     program = "import sys; sys.modules['click'] = None; from replicate_async.cli import main; sys.exit(main(['serve']))"
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8", check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert (process.returncode, process.stdout) == (1, "")
     assert "pip install 'replicate-async[cli]'" in process.stderr
 
