@@ -21,7 +21,8 @@ from replicate_async._wire import encode_json
 
 if TYPE_CHECKING:
     from replicate_async._transport import Transport
-    from replicate_async.types import File
+    from replicate_async._wire import Request
+    from replicate_async.types import File, Prediction
 
 # How files get into an input: in the JSON itself, or uploaded before.
 FileEncodingStrategy = Literal["base64", "url"]
@@ -86,6 +87,13 @@ class _Pending(msgspec.Struct):
     container: Any
     key: Any
     thing: Upload | _Awaited
+
+
+async def encode_files(
+    transport: Transport, request: Request[Prediction], strategy: FileEncodingStrategy | UnsetType
+) -> None:
+    """Encode the input of a create that has been described, and so checked, already."""
+    request.json["input"] = await encode_input(transport, request.json["input"], strategy)
 
 
 def _is_plain(value: Any) -> bool:

@@ -694,6 +694,7 @@ class DeploymentPredictions:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Start a prediction with a deployment.
@@ -701,7 +702,7 @@ class DeploymentPredictions:
         Args:
             deployment_owner: Who owns the deployment, or both as ``"owner/name"``.
             deployment_name: Its name.
-            input: The model's inputs by name.
+            input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -709,6 +710,8 @@ class DeploymentPredictions:
                 otherwise 60) seconds.
             cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
                 ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             **options: Options of the request.
 
         Returns:
@@ -731,6 +734,7 @@ class DeploymentPredictions:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -1172,6 +1176,7 @@ class ModelPredictions:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Start a prediction with an official model.
@@ -1179,7 +1184,7 @@ class ModelPredictions:
         Args:
             model_owner: Who owns the model, or both as ``"owner/name"``.
             model_name: Its name.
-            input: The model's inputs by name.
+            input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -1187,6 +1192,8 @@ class ModelPredictions:
                 otherwise 60) seconds.
             cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
                 ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             **options: Options of the request.
 
         Returns:
@@ -1209,6 +1216,7 @@ class ModelPredictions:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -1353,13 +1361,14 @@ class Predictions:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Start a prediction with a model version, or with an official model.
 
         Args:
             version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
-            input: The model's inputs by name.
+            input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -1367,6 +1376,8 @@ class Predictions:
                 otherwise 60) seconds.
             cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
                 ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             **options: Options of the request.
 
         Returns:
@@ -1388,6 +1399,7 @@ class Predictions:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -2219,6 +2231,7 @@ class DeploymentPredictionsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncDeploymentPredictions.create``, with the answer read to its end."""
@@ -2232,6 +2245,7 @@ class DeploymentPredictionsRaw:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -2254,6 +2268,7 @@ class DeploymentPredictionsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Prediction]:
         """As ``AsyncDeploymentPredictions.create``, with the answer still to be read."""
@@ -2267,6 +2282,7 @@ class DeploymentPredictionsStreaming:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -2621,6 +2637,7 @@ class ModelPredictionsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncModelPredictions.create``, with the answer read to its end."""
@@ -2634,6 +2651,7 @@ class ModelPredictionsRaw:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -2656,6 +2674,7 @@ class ModelPredictionsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Prediction]:
         """As ``AsyncModelPredictions.create``, with the answer still to be read."""
@@ -2669,6 +2688,7 @@ class ModelPredictionsStreaming:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -2766,6 +2786,7 @@ class PredictionsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncPredictions.create``, with the answer read to its end."""
@@ -2778,6 +2799,7 @@ class PredictionsRaw:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -2820,6 +2842,7 @@ class PredictionsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Prediction]:
         """As ``AsyncPredictions.create``, with the answer still to be read."""
@@ -2832,6 +2855,7 @@ class PredictionsStreaming:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from replicate_async._arguments import RequestOptions
     from replicate_async._client import AsyncReplicate
     from replicate_async._fileio import FileInput
+    from replicate_async._inputs import FileEncodingStrategy
     from replicate_async._pages import AsyncPage
     from replicate_async._wire import APIResponse
     from replicate_async.resources.account import AsyncAccounts
@@ -277,6 +278,7 @@ class AsyncDeploymentPredictionsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncDeploymentPredictions.create``, with the answer read to its end."""
@@ -290,6 +292,7 @@ class AsyncDeploymentPredictionsRaw:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -312,6 +315,7 @@ class AsyncDeploymentPredictionsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Prediction]:
         """As ``AsyncDeploymentPredictions.create``, with the answer still to be read."""
@@ -325,6 +329,7 @@ class AsyncDeploymentPredictionsStreaming:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -679,6 +684,7 @@ class AsyncModelPredictionsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncModelPredictions.create``, with the answer read to its end."""
@@ -692,6 +698,7 @@ class AsyncModelPredictionsRaw:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -714,6 +721,7 @@ class AsyncModelPredictionsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Prediction]:
         """As ``AsyncModelPredictions.create``, with the answer still to be read."""
@@ -727,6 +735,7 @@ class AsyncModelPredictionsStreaming:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -824,6 +833,7 @@ class AsyncPredictionsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncPredictions.create``, with the answer read to its end."""
@@ -836,6 +846,7 @@ class AsyncPredictionsRaw:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )
@@ -878,6 +889,7 @@ class AsyncPredictionsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Prediction]:
         """As ``AsyncPredictions.create``, with the answer still to be read."""
@@ -890,6 +902,7 @@ class AsyncPredictionsStreaming:
                 webhook_events_filter=webhook_events_filter,
                 prefer=prefer,
                 cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
                 **options,
             )
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, UnsetType
 
 from replicate_async._arguments import RequestOptions, given, model_path
+from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import (
     AsyncDeploymentPredictionsRaw,
@@ -206,6 +207,7 @@ class AsyncDeploymentPredictions(AsyncResource):
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Start a prediction with a deployment.
@@ -213,7 +215,7 @@ class AsyncDeploymentPredictions(AsyncResource):
         Args:
             deployment_owner: Who owns the deployment, or both as ``"owner/name"``.
             deployment_name: Its name.
-            input: The model's inputs by name.
+            input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -221,6 +223,8 @@ class AsyncDeploymentPredictions(AsyncResource):
                 otherwise 60) seconds.
             cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
                 ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             **options: Options of the request.
 
         Returns:
@@ -233,18 +237,18 @@ class AsyncDeploymentPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
-        return await self._transport.call(
-            prediction_request(
-                model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions"),
-                options,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-            )
+        request = prediction_request(
+            model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions"),
+            options,
+            input=input,
+            stream=stream,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            prefer=prefer,
+            cancel_after=cancel_after,
         )
+        await encode_files(self._transport, request, file_encoding_strategy)
+        return await self._transport.call(request)
 
 
 def _check_instances(**counts: int | UnsetType) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import UNSET, UnsetType
 
 from replicate_async._arguments import RequestOptions, check_choice, given, model_path, path
+from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import (
     AsyncModelExamplesRaw,
@@ -310,6 +311,7 @@ class AsyncModelPredictions(AsyncResource):
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Start a prediction with an official model.
@@ -317,7 +319,7 @@ class AsyncModelPredictions(AsyncResource):
         Args:
             model_owner: Who owns the model, or both as ``"owner/name"``.
             model_name: Its name.
-            input: The model's inputs by name.
+            input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -325,6 +327,8 @@ class AsyncModelPredictions(AsyncResource):
                 otherwise 60) seconds.
             cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
                 ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             **options: Options of the request.
 
         Returns:
@@ -337,18 +341,18 @@ class AsyncModelPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
-        return await self._transport.call(
-            prediction_request(
-                model_path(model_owner, model_name, tail="/predictions"),
-                options,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-            )
+        request = prediction_request(
+            model_path(model_owner, model_name, tail="/predictions"),
+            options,
+            input=input,
+            stream=stream,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            prefer=prefer,
+            cancel_after=cancel_after,
         )
+        await encode_files(self._transport, request, file_encoding_strategy)
+        return await self._transport.call(request)
 
 
 class AsyncModelReadme(AsyncResource):

@@ -20,6 +20,7 @@ from replicate_async._arguments import (
     given,
     path,
 )
+from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._streaming import StreamEvent, follow
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
@@ -54,13 +55,14 @@ class AsyncPredictions(AsyncResource):
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
         cancel_after: str | int | UnsetType = UNSET,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Start a prediction with a model version, or with an official model.
 
         Args:
             version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
-            input: The model's inputs by name.
+            input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
             webhook: The URL that is told of the prediction's progress.
             webhook_events_filter: Which events the webhook gets; all, unless given.
@@ -68,6 +70,8 @@ class AsyncPredictions(AsyncResource):
                 otherwise 60) seconds.
             cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
                 ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
+                uploaded before. Otherwise those above 256 kB are uploaded.
             **options: Options of the request.
 
         Returns:
@@ -80,19 +84,19 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        return await self._transport.call(
-            prediction_request(
-                "/predictions",
-                options,
-                version=version,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-            )
+        request = prediction_request(
+            "/predictions",
+            options,
+            version=version,
+            input=input,
+            stream=stream,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            prefer=prefer,
+            cancel_after=cancel_after,
         )
+        await encode_files(self._transport, request, file_encoding_strategy)
+        return await self._transport.call(request)
 
     async def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
         """Fetch a prediction.
