@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from replicate_async._arguments import RequestOptions
 MAX_UPLOAD = 100 * 2**20
 _PIECE = 2**18
+_WEBP = "image/webp"
 _EXPIRY_MARGIN = timedelta(minutes=5)  # a file must outlive the time that its prediction waits in the queue
 _SLOWEST = 2**17  # bytes per second that an upload may fall to before it times out
 
@@ -79,7 +80,7 @@ async def open_upload(
     if len(upload.name.encode()) > 255:
         raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
     # Not strict: many systems' lists, and Python's own strict one, don't know WebP.
-    guessed = mimetypes.guess_type(upload.name, strict=False)[0] or "application/octet-stream"
+    guessed = mime_type(upload.name) or "application/octet-stream"
     upload.type = guessed if type is UNSET else type
     if not isinstance(upload.type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"type must be a str such as 'image/png', not {upload.type!r}")
@@ -101,7 +102,7 @@ async def _look_at(content: FileContent) -> Upload:
     if isinstance(content, (str, os.PathLike)):
         path = Path(content)
         status = await anyio.to_thread.run_sync(_status_of, path)
-        pieces = partial(_reading_path, path, status.st_size)
+        pieces = partial(_reading, partial(_read_path_at, path), 0, status.st_size)
         return Upload(path.name, "", status.st_size, pieces, _identity(status, 0))
     read = getattr(content, "read", None)
     if read is None:
@@ -125,7 +126,7 @@ async def _look_at(content: FileContent) -> Upload:
         identity = _identity(os.fstat(file.fileno()), start)
     except (AttributeError, OSError):  # a file of Python's, not of the system's
         identity = None
-    return Upload(name, "", size, lambda: _reading(file, start, size), identity)
+    return Upload(name, "", size, lambda: _reading(partial(_read_at, file), start, size), identity)
 
 
 async def _read_all(read: Callable[[int], Awaitable[bytes]], name: str) -> bytes:
@@ -145,7 +146,7 @@ def _check_binary(piece: object, name: str) -> None:
 
 
 def _in_memory(name: str, data: bytes) -> Upload:
-    return Upload(name, "", len(data), lambda: _reading(io.BytesIO(data), 0, len(data)))
+    return Upload(name, "", len(data), lambda: _reading(lambda start, size: data[start : start + size], 0, len(data)))
 
 
 def _status_of(path: Path) -> os.stat_result:
@@ -183,20 +184,31 @@ def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
             file.seek(before)
 
 
-async def _reading(file: BinaryIO, start: int, size: int) -> AsyncGenerator[bytes, None]:
+def mime_type(name: str) -> str | None:
+    """Guess a type from a file name."""
+    # WebP, which most image models make, is unknown to Python 3.10 where the system has no list of types.
+    return mimetypes.guess_type(name, strict=False)[0] or (_WEBP if name.lower().endswith(".webp") else None)
+
+
+def suffix_for(type: str) -> str:
+    """Guess a file name's suffix from a type."""
+    return mimetypes.guess_extension(type, strict=False) or (".webp" if type == _WEBP else "")
+
+
+async def _reading(read_at: Callable[[int, int], bytes], start: int, size: int) -> AsyncGenerator[bytes, None]:
     """Yield exactly the bytes that were announced, whatever happens to the file meanwhile."""
     end = start + size
-    while start < end and (piece := await anyio.to_thread.run_sync(_read_at, file, start, min(_PIECE, end - start))):
+    while start < end and (piece := await anyio.to_thread.run_sync(read_at, start, min(_PIECE, end - start))):
         start += len(piece)
         yield piece
     if start < end:
         raise ValueError("the file became shorter while it was being uploaded")
 
 
-async def _reading_path(path: Path, size: int) -> AsyncGenerator[bytes, None]:
-    with await anyio.to_thread.run_sync(path.open, "rb") as file:
-        async for piece in _reading(cast("BinaryIO", file), 0, size):
-            yield piece
+def _read_path_at(path: Path, start: int, size: int) -> bytes:
+    # Opened for each piece: an upload that is given up between two of them leaves nothing open.
+    with path.open("rb") as file:
+        return _read_at(file, start, size)
 
 
 def upload_request(

@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import html
-import mimetypes
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ import anyio.to_thread
 
 from replicate_async import errors
 from replicate_async._connections import Pool
-from replicate_async._fileio import save
+from replicate_async._fileio import mime_type, save, suffix_for
 from replicate_async._responses import AsyncStreamedResponse
 from replicate_async._transport import Settings, Transport
 from replicate_async._wire import Request
@@ -50,7 +49,7 @@ class AsyncFileOutput:
         """The MIME type: what the URL suggests, or once it was read, what the server said."""
         if self.url.startswith("data:"):
             return self.url[5:].partition(",")[0].partition(";")[0] or "text/plain"
-        return self._content_type or mimetypes.guess_type(urlsplit(self.url).path, strict=False)[0]
+        return self._content_type or mime_type(urlsplit(self.url).path)
 
     @property
     def size(self) -> int | None:
@@ -178,7 +177,7 @@ class AsyncFileOutput:
         # Whatever the server calls it: no separators, no leading dots, nothing that a shell or a terminal minds.
         name = re.sub(r"[^\w.+-]", "_", last).encode()[-200:].decode(errors="ignore").lstrip(".+-") or "output"
         if not Path(name).suffix and self.content_type:
-            name += mimetypes.guess_extension(self.content_type, strict=False) or ""
+            name += suffix_for(self.content_type)
         return name
 
     def __str__(self) -> str:

@@ -258,6 +258,10 @@ class Transport:
             failure = connection_error(error, request.method, attempt.url)
             request.sent = request.sent and failure.sent
             raise failure from error
+        except (AttributeError, RuntimeError) as error:  # what aiohttp says of a session that was closed meanwhile
+            if not connections.session.closed:
+                raise
+            raise ReplicateError("this client, or its session, is closed") from error
         finally:
             if limiter:
                 limiter.leave()
