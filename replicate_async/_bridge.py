@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from replicate_async._connections import never_finalize
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 T = TypeVar("T")
 
@@ -55,6 +55,29 @@ def run(awaitable: Awaitable[T]) -> T:
         finally:
             del call  # an exception that refers to its own frame would live until the next collection
     return cast("T", call.value)
+
+
+def attribute(fetch: Callable[[], T]) -> T:
+    """Return the value of an attribute that has to be fetched; where that fails, the object has no such attribute."""
+    try:
+        return fetch()
+    except Exception as error:
+        raise AttributeError(str(error)) from error
+
+
+class Documentation:
+    """A class's docstring, which for its instances is what their method ``documentation`` returns."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __get__(self, instance: Any, owner: type) -> str:
+        if instance is None:
+            return self._text
+        try:
+            return str(attribute(instance.documentation))
+        except AttributeError:
+            return self._text
 
 
 class _Call:

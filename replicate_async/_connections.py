@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_async import _wire
 from replicate_async._creates import Ledger
-from replicate_async._fileio import Uploads
+from replicate_async._fileio import Turns, Uploads
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from replicate_async._arguments import ModelRef
     from replicate_async.types import Prediction
 
 DEFAULT_MAX_CONNECTIONS = 100
@@ -136,7 +135,8 @@ class Pool:
         self.closed: bool = False
         self.ledger: Ledger = Ledger()
         self.uploads: Uploads = Uploads()
-        self.schemas: dict[ModelRef, tuple[dict[str, Any], Prediction | None]] = {}
+        self.schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
+        self.schema_turns: Turns = Turns()
         self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 

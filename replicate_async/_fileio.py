@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import threading
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -245,10 +246,29 @@ def upload_request(
 
 
 class _Turn(msgspec.Struct):
-    """The upload of one file, which is one's turn at a time."""
-
     lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     waiting: int = 0
+
+
+class Turns:
+    """Lets those of one event loop that need the same thing come one after the other: the first one gets it."""
+
+    def __init__(self) -> None:
+        self._turns: dict[tuple[object, ...], _Turn] = {}
+
+    @asynccontextmanager
+    async def of(self, *thing: object) -> AsyncGenerator[None, None]:
+        """Wait until it is one's turn."""
+        here = (asyncio.get_running_loop(), *thing)
+        turn = self._turns.setdefault(here, _Turn())
+        turn.waiting += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                self._turns.pop(here, None)
 
 
 class Uploads:
@@ -256,25 +276,17 @@ class Uploads:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], tuple[str, datetime | None]] = {}
-        self._under_way: dict[tuple[object, ...], _Turn] = {}
+        self._turns = Turns()
 
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
         """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
-        here = (asyncio.get_running_loop(), *identity)
-        turn = self._under_way.setdefault(here, _Turn())
-        turn.waiting += 1
-        try:
-            async with turn.lock:
-                url, expires_at = self._known.get(identity, ("", None))
-                if not url or (expires_at and expires_at - _EXPIRY_MARGIN < datetime.now(timezone.utc)):
-                    file = await upload()
-                    url = file.urls.get or ""
-                    self._known[identity] = url, file.expires_at
-                return url
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                self._under_way.pop(here, None)
+        async with self._turns.of(*identity):
+            url, expires_at = self._known.get(identity, ("", None))
+            if not url or (expires_at and expires_at - _EXPIRY_MARGIN < datetime.now(timezone.utc)):
+                file = await upload()
+                url = file.urls.get or ""
+                self._known[identity] = url, file.expires_at
+            return url
 
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:

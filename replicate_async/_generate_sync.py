@@ -59,7 +59,7 @@ PROTOCOLS = {
     "local_path": 'def __fspath__(self) -> str:\n    """Return the path of a copy, for ``open`` and the like."""\n'
     "    return self.local_path()\n",
     "signature": "@property\ndef __signature__(self) -> inspect.Signature:\n"
-    '    """The signature, for ``help`` and notebooks."""\n    return self.signature()\n',
+    '    """The signature, for ``help`` and notebooks."""\n    return _bridge.attribute(self.signature)\n',
 }
 
 HEADER = '''"""The blocking client: a twin for every asynchronous class.
@@ -79,6 +79,10 @@ def _twin(value: T) -> T:
     elif type(value) is dict:
         found = {key: _twin(one) for key, one in cast("dict[Any, Any]", value).items()}
     return cast("T", found)
+
+
+for _function in (ModelFunction, StreamingFunction):
+    setattr(_function, "__doc__", _bridge.Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
 
 
 @cache

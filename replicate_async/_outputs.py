@@ -17,7 +17,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import anyio.to_thread
 
-from replicate_async import errors
+from replicate_async import _schema, errors
 from replicate_async._connections import Pool
 from replicate_async._fileio import mime_type, save, suffix_for
 from replicate_async._responses import AsyncStreamedResponse
@@ -25,7 +25,7 @@ from replicate_async._transport import Settings, Transport
 from replicate_async._wire import Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
 _WHOLE_URL = re.compile(r"https?://[^\s/]+\.?[^\s]*|data:[\w.+-]+/[\w.+-]+[^\s,]*,\S*")
 _GONE = frozenset({403, 404, 410})
@@ -237,15 +237,35 @@ def _decode_data(url: str) -> bytes:
         raise errors.APIResponseValidationError(f"the output is a malformed data URI: {error}") from error
 
 
-def with_files(transport: Transport, value: Any) -> Any:
-    """Return an output with its files as files: every text that is a URL from its beginning to its end."""
+def with_files(
+    transport: Transport, value: Any, document: Mapping[str, Any] | None = None, schema: Mapping[str, Any] | None = None
+) -> Any:
+    """Return an output with its files as files: every text that is a URL from its beginning to its end.
+
+    Where a schema tells which texts are files, it counts.
+    """
+    document, schema = document or {}, schema or {}
     if isinstance(value, str):
-        return AsyncFileOutput(value, transport) if is_file_url(value, transport) else value
+        is_file = is_file_url(value, transport) and _schema.is_file(schema) is not False
+        return AsyncFileOutput(value, transport) if is_file else value
     if isinstance(value, list):
-        return [with_files(transport, one) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]
+        below = _schema.below(document, schema)
+        return [with_files(transport, one, document, below) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]
     if isinstance(value, dict):
-        return {key: with_files(transport, one) for key, one in cast("dict[str, Any]", value).items()}
+        return {
+            key: with_files(transport, one, document, _schema.below(document, schema, key))
+            for key, one in cast("dict[str, Any]", value).items()
+        }
     return value
+
+
+def has_files(value: Any, transport: Transport) -> bool:
+    """Return whether something in an output may be a file."""
+    if isinstance(value, str):
+        return is_file_url(value, transport)
+    if isinstance(value, dict):
+        value = list(cast("dict[str, Any]", value).values())
+    return isinstance(value, list) and any(has_files(one, transport) for one in cast("list[Any]", value))  # type: ignore[redundant-cast]
 
 
 def is_file_url(text: str, transport: Transport) -> bool:

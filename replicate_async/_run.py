@@ -114,6 +114,17 @@ class Job(msgspec.Struct):
             await _waiting.cancel(self.transport, self.prediction.id)
 
 
+async def created(job: Job) -> Job:
+    """Create a job's prediction; whoever stops waiting meanwhile gives it up."""
+    try:
+        await job.create()
+    except BaseException:
+        if job.prediction is None and job.request is not None and job.request.sent:
+            await job.abandon()
+        raise
+    return job
+
+
 async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
     with anyio.move_on_after(time_limit):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from keyword import iskeyword
 from typing import Any, cast
 
 _JSON_TYPES = (str, int, float, bool, list, dict)
@@ -17,10 +20,18 @@ _PYTHON_TYPES: dict[str, Any] = {
     "object": dict,
 }
 
+_BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+    ("minimum", "at least", operator.ge),
+    ("maximum", "at most", operator.le),
+    ("exclusiveMinimum", "more than", operator.gt),
+    ("exclusiveMaximum", "less than", operator.lt),
+)
+
 
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    schemas = document.get("components", {}).get("schemas", {})
-    return resolve(document, schemas.get(name, {}))
+    components: dict[str, Any] = document.get("components") or {}
+    schemas: dict[str, Any] = components.get("schemas") or {}
+    return resolve(document, schemas.get(name) or {})
 
 
 def resolve(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +66,37 @@ def is_text(document: Mapping[str, Any]) -> bool:
     return output.get("type") == "array" and output.get("x-cog-array-display") == "concatenate"
 
 
+def output(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of the output."""
+    return _part(document, "Output")
+
+
+def is_file(schema: Mapping[str, Any]) -> bool | None:
+    """Return whether a text is the URL of a file; None if the schema doesn't say."""
+    return schema.get("format") in {"uri", "binary"} if _kind(schema) == "string" else None
+
+
+def below(document: Mapping[str, Any], schema: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
+    """Return the schema of an object's part, or of a list's items."""
+    properties: dict[str, Any] = schema.get("properties") or {}
+    found: Any = schema.get("items") if name is None else properties.get(name)
+    if found is None and name is not None:
+        found = schema.get("additionalProperties")
+    return resolve(document, cast("Mapping[str, Any]", found)) if isinstance(found, Mapping) else {}
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    kind: Any = schema.get("type")
+    if isinstance(kind, list):  # as in OpenAPI 3.1, where null is one of several
+        kind = next((one for one in cast("list[Any]", kind) if one != "null"), "")  # type: ignore[redundant-cast]  # pyright needs it
+    return kind if isinstance(kind, str) else ""
+
+
+def _nullable(schema: Mapping[str, Any]) -> bool:
+    kind: Any = schema.get("type")
+    return bool(schema.get("nullable")) or (isinstance(kind, list) and "null" in kind)
+
+
 def signature(document: Mapping[str, Any]) -> inspect.Signature:
     """Return the signature of a model as a function."""
     needed = required(document)
@@ -64,10 +106,10 @@ def signature(document: Mapping[str, Any]) -> inspect.Signature:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if name in needed else schema.get("default"),
-                annotation=_PYTHON_TYPES.get(schema.get("type", ""), Any),
+                annotation=_PYTHON_TYPES.get(_kind(schema), Any),
             )
             for name, schema in inputs(document).items()
-            if name.isidentifier()
+            if name.isidentifier() and not iskeyword(name)
         ]
     )
 
@@ -77,7 +119,7 @@ def documentation(name: str, document: Mapping[str, Any]) -> str:
     needed = required(document)
     lines = [f"Run {name}.", "", "Args:"]
     for input_name, schema in inputs(document).items():
-        facts = [schema.get("type", "any")]
+        facts = [_kind(schema) or "any"]
         if "enum" in schema:
             facts.append("one of " + ", ".join(map(repr, schema["enum"])))
         for bound, word in (("minimum", "from"), ("maximum", "to")):
@@ -94,9 +136,12 @@ def problems(document: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     known = inputs(document)
     if not known:
         return []  # a model that tells nothing of its inputs
-    found = [f"{name} is missing" for name in required(document) if name not in given]
+    needed = required(document)
+    found = [f"{name} is missing" for name in needed if name not in given]
     for name, value in given.items():
-        if name not in known:
+        if value is None and name in needed and not _nullable(known.get(name, {})):
+            found.append(f"{name} must not be None")
+        elif name not in known:
             found.append(f"{name} is not an input; there are {', '.join(known)}")
         elif problem := _problem(document, name, value, known[name]):
             found.append(problem)
@@ -105,25 +150,46 @@ def problems(document: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
 
 def _problem(document: Mapping[str, Any], name: str, value: Any, schema: Mapping[str, Any]) -> str | None:
     if value is None:
-        return None if schema.get("nullable") or "default" not in schema else f"{name} must not be None"
-    kind = schema.get("type", "")
-    if schema.get("format") in {"uri", "binary"} or type(value) not in _JSON_TYPES:
+        return None if _nullable(schema) or "default" not in schema else f"{name} must not be None"
+    if type(value) not in _JSON_TYPES:
         return None  # a file, or another model's output: what it becomes is not known yet
+    kind = _kind(schema)
     if "enum" in schema and value not in schema["enum"]:
         return f"{name}={value!r} is not one of {', '.join(map(repr, schema['enum']))}"
     if not _fits(value, kind):
-        return f"{name} must be of type {kind}, not {type(value).__name__}"
+        wanted = "a file or its URL" if is_file(schema) else f"of type {kind}"
+        return f"{name} must be {wanted}, not {type(value).__name__}"
+    if isinstance(value, str):
+        return _text_problem(name, value, schema)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if (low is not None and value < low) or (high is not None and value > high):
-            limits = " and ".join(
-                f"{word} {limit}" for word, limit in (("at least", low), ("at most", high)) if limit is not None
-            )
-            return f"{name}={value!r} must be {limits}"
+        return _number_problem(name, value, schema)
     if isinstance(value, list) and "items" in schema:
         items = resolve(document, schema["items"])
         each = enumerate(cast("list[Any]", value))  # type: ignore[redundant-cast]  # pyright needs it
         return next((found for i, one in each if (found := _problem(document, f"{name}[{i}]", one, items))), None)
+    return None
+
+
+def _number_problem(name: str, value: float, schema: Mapping[str, Any]) -> str | None:
+    limits = [
+        (word, schema[key], fits(value, schema[key]))
+        for key, word, fits in _BOUNDS
+        if isinstance(schema.get(key), (int, float)) and not isinstance(schema[key], bool)
+    ]
+    if all(holds for _, _, holds in limits):
+        return None
+    return f"{name}={value!r} must be {' and '.join(f'{word} {limit}' for word, limit, _ in limits)}"
+
+
+def _text_problem(name: str, value: str, schema: Mapping[str, Any]) -> str | None:
+    low, high, pattern = schema.get("minLength", 0), schema.get("maxLength"), schema.get("pattern")
+    if len(value) < low:
+        return f"{name} must have at least {low} characters, not {len(value)}"
+    if high is not None and len(value) > high:
+        return f"{name} must have at most {high} characters, not {len(value)}"
+    with suppress(re.error):  # other languages have other patterns
+        if pattern is not None and not re.search(pattern, value):
+            return f"{name}={value!r} doesn't match the pattern {pattern}"
     return None
 
 

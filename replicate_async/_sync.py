@@ -1797,7 +1797,7 @@ class ModelFunction(Generic[P, T]):
     @property
     def __signature__(self) -> inspect.Signature:
         """The signature, for ``help`` and notebooks."""
-        return self.signature()
+        return _bridge.attribute(self.signature)
 
     def documentation(self) -> str:
         """Return what the model's schema says of its inputs.
@@ -1900,7 +1900,7 @@ class StreamingFunction(Generic[P]):
     @property
     def __signature__(self) -> inspect.Signature:
         """The signature, for ``help`` and notebooks."""
-        return self.signature()
+        return _bridge.attribute(self.signature)
 
     def documentation(self) -> str:
         """Return what the model's schema says of its inputs.
@@ -1942,7 +1942,7 @@ class OutputStream:
         self._async = twin
 
     def __iter__(self) -> Generator[Any, None, None]:
-        """Yield the output's pieces: text, or file outputs."""
+        """Yield the output's pieces: text, or file outputs. However often it is read, the model runs once."""
         for one in _bridge.iterate(self._async.__aiter__()):
             yield _twin(one)
 
@@ -3654,6 +3654,10 @@ def _twin(value: T) -> T:
     elif type(value) is dict:
         found = {key: _twin(one) for key, one in cast("dict[Any, Any]", value).items()}
     return cast("T", found)
+
+
+for _function in (ModelFunction, StreamingFunction):
+    setattr(_function, "__doc__", _bridge.Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
 
 
 @cache

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _schema
-from replicate_async._outputs import with_files
-from replicate_async._run import Job, as_model_ref, run, stream
+from replicate_async import _schema, _waiting
+from replicate_async._fileio import Turns
+from replicate_async._outputs import has_files, with_files
+from replicate_async._run import Job, as_model_ref, created, run, stream
 from replicate_async._waiting import output_of
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
@@ -78,14 +79,7 @@ class AsyncModelReference:
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         await self._check(inputs)
-        job = self._job(inputs)
-        try:
-            await job.create()
-        except BaseException:
-            if job.prediction is None and job.request is not None and job.request.sent:
-                await job.abandon()
-            raise
-        return AsyncRun(job, self)
+        return AsyncRun(await created(self._job(inputs)), self)
 
     async def openapi_schema(self) -> dict[str, Any]:
         """Return the OpenAPI document of the model's inputs and outputs, fetched once for each client.
@@ -139,30 +133,42 @@ class AsyncModelReference:
 
     async def _described(self) -> tuple[dict[str, Any], Prediction | None]:
         """Return schema and example."""
-        known = self._transport.pool.schemas
-        if self._model not in known:
-            owner, name, version = self._model.owner, self._model.name, self._model.version
-            models = AsyncModels(self._transport)
-            example = None
-            if owner and name:
-                model = await models.get(owner, name)
-                example = model.default_example
-                latest = model.latest_version
-                if version and (latest is None or latest.id != version):
-                    latest = await models.versions.get(owner, name, version)
-                document = (latest.openapi_schema if latest else None) or {}
-            else:
-                document = {}  # a bare version id: the API tells no schema without the model's name
-            known[self._model] = document, example
-        return known[self._model]
+        pool, settings = self._transport.pool, self._transport.settings
+        key = (settings.base_url, settings.token, self._model)
+        async with pool.schema_turns.of(*key):
+            if key not in pool.schemas:
+                pool.schemas[key] = await self._describe()
+        return pool.schemas[key]
+
+    async def _describe(self) -> tuple[dict[str, Any], Prediction | None]:
+        owner, name, version = self._model.owner, self._model.name, self._model.version
+        if not (owner and name):
+            return {}, None  # a bare version id: the API tells no schema without the model's name
+        models, options = AsyncModels(self._transport), _waiting.polling_options(self._options)
+        model = await models.get(owner, name, **options)
+        latest = model.latest_version
+        if version and (latest is None or latest.id != version):
+            latest = await models.versions.get(owner, name, version, **options)
+        return (latest.openapi_schema if latest else None) or {}, model.default_example
 
     async def _shaped(self, output: Any) -> Any:
-        """Give an output the shape that the schema tells of: pieces of text become one."""
-        # Only lists of texts can be meant as one text, so only for these the schema is looked at.
-        pieces = cast("list[Any]", output) if isinstance(output, list) else []  # type: ignore[redundant-cast]
-        if pieces and all(isinstance(one, str) for one in pieces) and _schema.is_text(await self.openapi_schema()):
+        """Give an output the shape that the schema tells of: pieces of text become one, and URIs files."""
+        # Where texts in a list may be one, or where a URL may be a text, the schema is looked at; otherwise not.
+        pieces: list[Any] = cast("list[Any]", output) if isinstance(output, list) else []  # type: ignore[redundant-cast]
+        texts = isinstance(output, list) and all(isinstance(one, str) for one in pieces)
+        if not texts and not has_files(output, self._transport):
+            return cast("Any", output)
+        document = await self.openapi_schema()
+        if texts and _schema.is_text(document):
             return "".join(pieces)
-        return with_files(self._transport, output)
+        return with_files(self._transport, output, document, _schema.output(document))
+
+    async def _shaped_piece(self, piece: str) -> Any:
+        if not has_files(piece, self._transport):
+            return piece
+        document = await self.openapi_schema()
+        items = _schema.below(document, _schema.output(document))
+        return with_files(self._transport, piece, document, items or _schema.output(document))
 
     def __str__(self) -> str:
         model = self._model
@@ -225,15 +231,21 @@ class AsyncOutputStream:
     def __init__(self, model: AsyncModelReference, inputs: Mapping[str, Any]) -> None:
         self._model = model
         self._inputs = inputs
+        self._job: Job | None = None
+        self._turns = Turns()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        """Yield the output's pieces: text, or file outputs."""
-        await self._model._check(self._inputs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        job = self._model._job(self._inputs, stream=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        async with aclosing(stream(job)) as events:
+        """Yield the output's pieces: text, or file outputs. However often it is read, the model runs once."""
+        model = self._model
+        async with self._turns.of(self):
+            if self._job is None:
+                await model._check(self._inputs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                job = model._job(self._inputs, stream=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                self._job = await created(job)
+        async with aclosing(stream(self._job)) as events:
             async for event in events:
                 if event.event == "output":
-                    yield with_files(job.transport, str(event))
+                    yield await model._shaped_piece(str(event))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def read(self) -> Any:
         """Return the whole output.
