@@ -53,7 +53,18 @@ def use(
 def use(
     ref: str | Model | ModelVersion,
     *,
-    hint: Callable[..., Any] | None = None,
+    hint: Callable[P, T],
+    streaming: Literal[False] = False,
+    use_async: Literal[True],
+    **options: Any,
+) -> AsyncModelFunction[P, T]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
     streaming: Literal[False] = False,
     use_async: Literal[True],
     **options: Any,
