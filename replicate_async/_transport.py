@@ -312,7 +312,9 @@ def connection_error(error: Exception, method: str, url: str) -> APIConnectionEr
     import aiohttp
 
     unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL))
-    reason = str(error) or type(error).__name__
+    # Older versions of aiohttp tell of a body that can't be read only in the cause.
+    reasons = dict.fromkeys(str(one) or type(one).__name__ for one in (error, error.__cause__) if one is not None)
+    reason = ", ".join(reasons)
     if isinstance(error, asyncio.TimeoutError):
         return APITimeoutError(f"no answer in time: {reason}", method=method, url=url, sent=not unsent)
     what = "no connection" if unsent else "the connection broke"
