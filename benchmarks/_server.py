@@ -125,8 +125,9 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_CREATED if method == b"POST" else _PAGES.get(path, _FOUND))
 
 
-async def _serve() -> None:
-    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0, backlog=4096)
+async def serve(connection: type[asyncio.Protocol]) -> None:
+    """Serve until the process that started this one has ended, or wants it to; prints the port."""
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -140,9 +141,9 @@ async def _serve() -> None:
 
 
 @contextmanager
-def running() -> Generator[str, None, None]:
-    """Run the server; gives its base URL."""
-    command = [sys.executable, "-m", __spec__.name]
+def running(module: str = __spec__.name) -> Generator[str, None, None]:
+    """Run the server, or that of another module; gives its base URL."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -151,4 +152,4 @@ def running() -> Generator[str, None, None]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(serve(_Connection))

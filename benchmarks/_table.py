@@ -23,8 +23,9 @@ class Bound(NamedTuple):
         """Return what was found, what is required, and whether it holds; times are paired by round."""
         if self.over is not None:
             found = median(a - b for a, b in zip(ours, theirs, strict=True))
-            required = "" if self.over == inf else f"<= +{self.over * 1e3:.0f} ms"
-            return f"{found * 1e3:+.0f} ms", required, found <= self.over
+            factor, unit = (1e6, "us") if self.over < 0.001 else (1e3, "ms")
+            required = "" if self.over == inf else f"<= +{self.over * factor:.0f} {unit}"
+            return f"{found * factor:+.0f} {unit}", required, found <= self.over
         if self.cost is not None:
             found = median(a / b for a, b in zip(ours, theirs, strict=True))
             return f"{found:.2f}x its time", f"<= {self.cost:g}x", found <= self.cost
@@ -39,6 +40,8 @@ class Benchmark(NamedTuple):
     title: str
     contenders: Mapping[str, Callable[[], float]]
     bounds: Sequence[Bound]
+    limit: float | None = None  # what ours must not exceed, whatever others do
+    unit: str = "s"  # or MB, where it isn't time that counts
 
 
 def measure(benchmark: Benchmark, rounds: int) -> bool:
@@ -64,8 +67,17 @@ def measure(benchmark: Benchmark, rounds: int) -> bool:
             found, required, holds = bound.check(times[OURS], times[name])
             verdict = "" if not required else "ok" if holds else "MISSED"
             all_hold = all_hold and holds
-        print(f"  {name:<32}{_time(median(times[name])):>12}  {found:<16}{required:<12}{verdict}".rstrip(), flush=True)
+        elif benchmark.limit is not None:
+            required, holds = f"<= {_shown(benchmark.limit, benchmark)}", median(times[OURS]) <= benchmark.limit
+            verdict = "ok" if holds else "MISSED"
+            all_hold = all_hold and holds
+        shown = _shown(median(times[name]), benchmark)
+        print(f"  {name:<32}{shown:>12}  {found:<16}{required:<12}{verdict}".rstrip(), flush=True)
     return all_hold
+
+
+def _shown(value: float, benchmark: Benchmark) -> str:
+    return _time(value) if benchmark.unit == "s" else f"{value:,.1f} {benchmark.unit}"
 
 
 def _time(seconds: float) -> str:
