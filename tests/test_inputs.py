@@ -431,15 +431,17 @@ async def test_several_at_once(server, client):
 # --- each file once ---
 
 
-@pytest.mark.parametrize("kind", ["path", "open file", "in memory", "bytes"])
-async def test_many_runs_with_one_file(server, client, tmp_path, kind):
+async def test_many_runs_with_one_file(server, client, tmp_path):
     """One file in many runs at the same time, even as one open file object, is whole in each, and uploaded once."""
-    for data, expected in [(LARGE[:5000], 0), (LARGE, 1)]:
-        with ExitStack() as stack:
-            file = kinds(tmp_path, data, stack)[kind]
-            sent = await asyncio.gather(*[echo(client, [file, {"again": file}]) for _ in range(10)])
-        assert all(content(server, url) == data for first, second in sent for url in (first, second["again"]))
-        assert len(uploads(server)) == expected
+    for kind in ("path", "open file", "in memory", "bytes"):
+        for data, expected in [(LARGE[:5000], 0), (LARGE + kind.encode(), 1)]:
+            server.requests.clear()
+            with ExitStack() as stack:
+                file = kinds(tmp_path, data, stack)[kind]
+                sent = await asyncio.gather(*[echo(client, [file, {"again": file}]) for _ in range(10)])
+            urls = {url for first, second in sent for url in (first, second["again"])}
+            assert [content(server, url) == data for url in urls] == [True], kind
+            assert len(uploads(server)) == expected, kind
 
 
 async def test_a_file_that_has_changed(server, client, tmp_path):
@@ -462,18 +464,14 @@ async def test_the_same_content_under_other_names(server, client, tmp_path):
     assert {(await client.files.get(url.rpartition("/")[2])).name for url in (first, second)} == {"a.png", "b.jpg"}
 
 
-@pytest.mark.parametrize(
-    ("lives", "expected"),
-    [(timedelta(hours=1), 1), (None, 1), (timedelta(seconds=-1), 3), (timedelta(seconds=20), 3)],
-    ids=["long", "for ever", "expired", "nearly expired"],
-)
-async def test_expired_files_are_uploaded_again(lives, expected):
+async def test_expired_files_are_uploaded_again():
     """An upload serves until it expires, or nearly: a prediction may wait in a queue before it reads its input."""
-    expires = None if lives is None else (datetime.now(timezone.utc) + lives).isoformat()
+    lives: timedelta | None = None
 
     def respond(request: RawRequest) -> bytes:
         if request.target == "/v1/files":
             file = {"id": "f", "content_type": "a/b", "size": 1, "checksums": {}, "metadata": {}, "urls": {}}
+            expires = None if lives is None else (datetime.now(timezone.utc) + lives).isoformat()
             times = {"created_at": "2025-01-01T00:00:00Z", "expires_at": expires}
             number = sum(one.target == "/v1/files" for one in server.requests)
             return answer(201, {**file, **times, "urls": {"get": f"https://files.example/{number}"}}, CLOSE)
@@ -484,10 +482,18 @@ async def test_expired_files_are_uploaded_again(lives, expected):
         writer.write(respond(server.requests[-1]))
         await writer.drain()
 
-    async with RawServer(step) as server, server.client() as client:
-        outputs = [await client.run("owner/name", input={"file": LARGE}) for _ in range(3)]
-    assert sum(one.target == "/v1/files" for one in server.requests) == expected
-    assert all("https://files.example/" in one for one in outputs)
+    async with RawServer(step) as server:
+        for lives, expected in [
+            (timedelta(hours=1), 1),
+            (None, 1),
+            (timedelta(seconds=-1), 3),
+            (timedelta(seconds=20), 3),
+        ]:
+            server.requests.clear()
+            async with server.client() as client:
+                outputs = [await client.run("owner/name", input={"file": LARGE}) for _ in range(3)]
+            assert sum(one.target == "/v1/files" for one in server.requests) == expected, lives
+            assert all("https://files.example/" in one for one in outputs)
 
 
 CLOSE = {"Connection": "close"}

@@ -768,22 +768,22 @@ def test_an_event_as_a_text():
 # --- predictions that were created elsewhere ---
 
 
-@pytest.mark.parametrize("by", ["prediction", "id"])
-async def test_the_stream_of_a_prediction(call, server, by):
+async def test_the_stream_of_a_prediction(call, server):
     """A prediction that exists is followed from its beginning, running or done, given as such or by its id."""
     version = (await call("models.get", "owner/words")).latest_version.id
     made = await call("predictions.create", version=version, input={"text": "a b"})
-    for _ in range(2):
+    for by in (made, made.id, made):
         server.requests.clear()
-        events = await call.all(call.client.predictions.stream(made if by == "prediction" else made.id))
+        events = await call.all(call.client.predictions.stream(by))
         assert [one for one in seen(events) if one[0] != "logs"] == [("output", "a"), ("output", " b"), ("done", "{}")]
-        assert operations(server) == ["predictions.get"] * (by == "id") + ["predictions.stream"]
+        assert operations(server) == ["predictions.get"] * (by == made.id) + ["predictions.stream"]
 
 
 async def test_the_stream_of_a_prediction_that_fails(server, client, so_far):
     """What ends badly, or isn't there, is raised as by ``stream``."""
     with pytest.raises(NotFoundError):
         await gather(client.predictions.stream("nothing"), so_far)
+    record_pauses(client)
     made = await client.models.predictions.create("owner", "broken", input={})
     with pytest.raises(ModelError, match="no luck") as caught:
         await gather(client.predictions.stream(made), so_far)

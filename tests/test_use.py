@@ -141,6 +141,12 @@ async def call(server: LocalServer, request: pytest.FixtureRequest) -> AsyncIter
         yield call
 
 
+@pytest.fixture
+def acall(client: AsyncReplicate) -> Caller:
+    """Call with the asynchronous client, where the other one would show nothing more."""
+    return Caller(client)
+
+
 def operations(server: LocalServer) -> list[str]:
     return [request.operation for request in server.requests]
 
@@ -205,14 +211,14 @@ async def test_what_the_server_refuses(client):
 
 
 @pytest.mark.parametrize("way", ["call", "create", "stream"])
-async def test_all_problems_at_once(call, server, way):
+async def test_all_problems_at_once(acall, server, way):
     """With ``validate`` all that is wrong is told together, before anything is uploaded or billed."""
     wrong = {"style": "loud", "count": 9, "strength": "much", "words": ["a", 5], "colour": "red", "name": "Bo"}
-    function = call.client.use("owner/caption", validate=True, streaming=way == "stream")
+    function = acall.client.use("owner/caption", validate=True, streaming=way == "stream")
     if way == "stream":
-        calling_it = call.all(function(**wrong))
+        calling_it = acall.all(function(**wrong))
     else:
-        calling_it = call.of(function if way == "call" else function.create, **wrong)
+        calling_it = acall.of(function if way == "call" else function.create, **wrong)
     with pytest.raises(ValueError, match="owner/caption") as caught:
         await calling_it
     for name in ("image is missing", "style", "count", "strength", "words[1]", "colour", "name='Bo'"):
@@ -328,16 +334,16 @@ async def test_text_that_is_a_url(client):
     assert await client.use("owner/links", streaming=True)() == "see https://example.com/page"
 
 
-async def test_a_version_of_a_model(server, call):
+async def test_a_version_of_a_model(server, acall):
     """A function of a version runs that version, in the shape of its own schema."""
 
     @server.model("owner/words", version=OLDER)
     async def latest() -> list[str]:
         return ["a", "b"]
 
-    function = call.client.use(f"owner/words:{VERSION}")
-    assert await call.of(function, text="x y") == "x y"
-    assert await call.of(call.client.use("owner/words")) == ["a", "b"]
+    function = acall.client.use(f"owner/words:{VERSION}")
+    assert await acall.of(function, text="x y") == "x y"
+    assert await acall.of(acall.client.use("owner/words")) == ["a", "b"]
     assert [one.version for one in server.predictions.values()] == [VERSION, OLDER]
     assert str(function) == f"owner/words:{VERSION}"
 
@@ -352,14 +358,14 @@ async def test_what_get_returned_is_used(client):
 # --- how often the schema is fetched ---
 
 
-async def test_no_schema_is_fetched_in_vain(server, call):
+async def test_no_schema_is_fetched_in_vain(server, acall):
     """Making a function, and outputs whose shape is clear, ask for no schema; nor do failures, handles and logs."""
-    use = call.client.use
-    await call.of(use("owner/echo"))
-    assert await call.of(use("owner/echo"), value={"a": "b"}) == {"a": "b"}
-    assert await call.all(use("owner/words", streaming=True)(text="a b")) == ["a", " b"]
-    handle = await call.of(use("owner/echo").create, value="text")
-    assert await call.of(handle.output) == "text"
+    use = acall.client.use
+    await acall.of(use("owner/echo"))
+    assert await acall.of(use("owner/echo"), value={"a": "b"}) == {"a": "b"}
+    assert await acall.all(use("owner/words", streaming=True)(text="a b")) == ["a", " b"]
+    handle = await acall.of(use("owner/echo").create, value="text")
+    assert await acall.of(handle.output) == "text"
     repr(use("owner/words"))
     assert looks(server) == []
 
@@ -380,10 +386,10 @@ async def test_the_schema_is_fetched_once(server, client):
 # --- what a function tells of itself ---
 
 
-async def test_signature_and_documentation(call, server):
+async def test_signature_and_documentation(acall, server):
     """The signature has the model's inputs, with types and defaults; the documentation tells all of each."""
-    function = call.client.use("owner/caption")
-    signature = await call.of(function.signature)
+    function = acall.client.use("owner/caption")
+    signature = await acall.of(function.signature)
     assert list(signature.parameters) == ["image", "style", "count", "strength", "words", "seed", "loud", "name"]
     assert all(one.kind is one.KEYWORD_ONLY for one in signature.parameters.values())
     assert signature.parameters["image"].default is inspect.Parameter.empty
@@ -397,7 +403,7 @@ async def test_signature_and_documentation(call, server):
         "loud": (bool, False),
         "name": (str, "bob"),
     }
-    text = await call.of(function.documentation)
+    text = await acall.of(function.documentation)
     assert text.startswith("Run owner/caption.\n\nArgs:\n    image (string, required)")
     assert "    style (string, one of 'short', 'long', default 'short'): How much to say\n" in text
     assert "    count (integer, from 1, to 4, default 1)" in text
@@ -430,15 +436,15 @@ def test_tools_that_look_at_a_function():
             function.signature()
 
 
-async def test_schema_and_example(call):
+async def test_schema_and_example(acall):
     """The schema and the author's example can be had."""
-    function = call.client.use("owner/words")
-    schema = await call.of(function.openapi_schema)
+    function = acall.client.use("owner/words")
+    schema = await acall.of(function.openapi_schema)
     assert schema["components"]["schemas"]["Output"]["x-cog-array-display"] == "concatenate"
-    example = await call.of(function.default_example)
+    example = await acall.of(function.default_example)
     assert (type(example), example.input, example.output) == (Prediction, {"text": "a b"}, ["a", " b"])
-    assert await call.of(call.client.use("owner/echo").default_example) is None
-    assert await call.of(call.client.use(VERSION).openapi_schema) == {}
+    assert await acall.of(acall.client.use("owner/echo").default_example) is None
+    assert await acall.of(acall.client.use(VERSION).openapi_schema) == {}
 
 
 STRANGE = {
@@ -462,28 +468,25 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize(
-    "schema", [STRANGE, {}, None, {"components": {"schemas": {"Input": {}}}}, {"components": None}]
-)
-async def test_strange_schemas(schema):
+async def test_strange_schemas():
     """Schemas of others' making, with names that Python reserves or with nothing in them, break nothing."""
-    version = {"id": VERSION, "created_at": "2025-01-01T00:00:00Z", "openapi_schema": schema}
-    model = {"owner": "owner", "name": "name", "visibility": "public", "url": "", "latest_version": version}
+    given = {"class": "a", "lambda": 1, "of any": 5, "several": "x"}
     ended = prediction(status="succeeded", completed_at="2025-01-01T00:00:01Z", output=["a", "b"])
-    async with RawServer(answer(200, model)) as server, server.client() as client:
-        function = client.use("owner/name", validate=True)
-        signature = await function.signature()
-        assert set(signature.parameters) <= {"any", "several"}
-        assert (await function.documentation()).startswith("Run owner/name.")
-        server.steps = [answer(201, ended)]
-        assert await function(
-            **{"class": "a", "lambda": 1, "of any": 5, "several": "x"} if schema is STRANGE else {}
-        ) == ["a", "b"]
-        if schema is STRANGE:
-            with pytest.raises(ValueError, match="class='c'") as caught:
-                await function(**{"class": "c", "lambda": "x", "several": 5})
-            assert "lambda" in str(caught.value)
-            assert "several" in str(caught.value)
+    for schema in [STRANGE, {}, None, {"components": {"schemas": {"Input": {}}}}, {"components": None}]:
+        version = {"id": VERSION, "created_at": "2025-01-01T00:00:00Z", "openapi_schema": schema}
+        model = {"owner": "owner", "name": "name", "visibility": "public", "url": "", "latest_version": version}
+        async with RawServer(answer(200, model)) as server, server.client() as client:
+            function = client.use("owner/name", validate=True)
+            signature = await function.signature()
+            assert set(signature.parameters) == ({"any", "several"} if schema is STRANGE else set())
+            assert (await function.documentation()).startswith("Run owner/name.")
+            server.steps = [answer(201, ended)]
+            assert await function(**given) == ["a", "b"]
+            if schema is STRANGE:
+                with pytest.raises(ValueError, match="class='c'") as caught:
+                    await function(**{"class": "c", "lambda": "x", "several": 5})
+                assert "lambda" in str(caught.value)
+                assert "several" in str(caught.value)
 
 
 # --- handles ---
@@ -501,12 +504,12 @@ async def test_a_handle(call, server):
     assert len(server.predictions) == 1
 
 
-async def test_canceling_a_handle(call, server):
+async def test_canceling_a_handle(acall, server):
     """A handle can cancel its prediction; its output is then the error that says so."""
-    handle = await call.of(call.client.use("owner/endless").create)
-    assert (await call.of(handle.cancel)).status in {"canceled", "aborted"}
+    handle = await acall.of(acall.client.use("owner/endless").create)
+    assert (await acall.of(handle.cancel)).status in {"canceled", "aborted"}
     with pytest.raises(PredictionCanceledError):
-        await call.of(handle.output)
+        await acall.of(handle.output)
 
 
 async def test_leaving_a_handle(client, server):
