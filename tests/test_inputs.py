@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -416,6 +417,32 @@ async def test_everything_that_creates_takes_files(server, client):
     assert content(server, (await function(value=SMALL)).url) == SMALL
     handle = await function.create(value=LARGE)
     assert content(server, (await handle.output()).url) == LARGE
+
+
+async def test_the_creates_of_resources_take_files(server, call):
+    """So do the three ``create`` of the resources, with each view of their answer, and by the same strategies."""
+    version = (await call("models.get", "owner/echo")).latest_version.id
+    deployment = {"name": "mine", "model": "owner/echo", "version": version, "hardware": "cpu"}
+    await call("deployments.create", **deployment, min_instances=0, max_instances=1)
+    for resource, target in [
+        ("predictions", {"version": version}),
+        ("models.predictions", {"model_owner": "owner", "model_name": "echo"}),
+        ("deployments.predictions", {"deployment_owner": "local", "deployment_name": "mine"}),
+    ]:
+        before = len(uploads(server))
+        data = LARGE + resource.encode()
+        given: dict[str, Any] = {**target, "input": {"value": [data, SMALL]}, "prefer": "wait"}
+        made = [
+            await call(f"{resource}.create", **given),
+            (await call(f"{resource}.with_raw_response.create", **given)).parse(),
+        ]
+        streaming = attrgetter(f"{resource}.with_streaming_response.create")(call.client)
+        async with call.entered(streaming(**given)) as response:
+            made.append(await call.of(response.parse))
+        assert [[content(server, url) for url in one.output] for one in made] == [[data, SMALL]] * 3
+        assert len(uploads(server)) == before + 1
+        inline = await call(f"{resource}.create", **given, file_encoding_strategy="base64")
+        assert all(map(is_data, inline.output))
 
 
 async def test_several_at_once(server, client):
