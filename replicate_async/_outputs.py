@@ -27,7 +27,8 @@ from replicate_async._wire import Request
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-_WHOLE_URL = re.compile(r"https?://[^\s/]+\.?[^\s]*|data:[\w.+-]+/[\w.+-]+[^\s,]*,\S*")
+# No two repetitions that could share a character: a long text of a model must not be tried in all divisions.
+_WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
 _GONE = frozenset({403, 404, 410})
 
 

@@ -253,6 +253,15 @@ async def test_http_is_no_file_where_the_api_is_on_https():
         assert isinstance(with_files(client._transport, "https://example.com/a.png"), AsyncFileOutput)
 
 
+@pytest.mark.parametrize("begin", ["https://", "data:a/"])
+async def test_a_long_text_that_begins_like_a_url_is_told_at_once(begin, client):
+    """A text of half a million characters is looked at once; in all its divisions, that would take hours."""
+    from replicate_async._outputs import with_files
+
+    text = begin + "a" * 500_000 + " and so on"
+    assert with_files(client._transport, text) == text
+
+
 # --- reading ---
 
 
