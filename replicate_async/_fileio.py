@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from replicate_async._arguments import RequestOptions
+
 MAX_UPLOAD = 100 * 2**20
 _PIECE = 2**18
 _WEBP = "image/webp"
@@ -80,9 +81,7 @@ async def open_upload(
         raise ValueError(f"filename={upload.name!r} has characters that can't be sent: pass filename=")
     if len(upload.name.encode()) > 255:
         raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
-    # Not strict: many systems' lists, and Python's own strict one, don't know WebP.
-    guessed = mime_type(upload.name) or "application/octet-stream"
-    upload.type = guessed if type is UNSET else type
+    upload.type = (mime_type(upload.name) or "application/octet-stream") if type is UNSET else type
     if not isinstance(upload.type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"type must be a str such as 'image/png', not {upload.type!r}")
     if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):
@@ -281,12 +280,16 @@ class Uploads:
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
         """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
         async with self._turns.of(*identity):
-            url, expires_at = self._known.get(identity, ("", None))
-            if not url or (expires_at and expires_at - _EXPIRY_MARGIN < datetime.now(timezone.utc)):
+            self._forget_expired()
+            if identity not in self._known:
                 file = await upload()
-                url = file.urls.get or ""
-                self._known[identity] = url, file.expires_at
-            return url
+                self._known[identity] = file.urls.get or "", file.expires_at
+            return self._known[identity][0]
+
+    def _forget_expired(self) -> None:
+        soon = datetime.now(timezone.utc) + _EXPIRY_MARGIN
+        for identity in [known for known, (_, expires_at) in self._known.items() if expires_at and expires_at < soon]:
+            del self._known[identity]
 
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async import _waiting
 from replicate_async._arguments import ModelRef, model_path
 from replicate_async._creates import find_lost
-from replicate_async._inputs import FileEncodingStrategy, encode_input
+from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._outputs import with_files
 from replicate_async._streaming import follow
 from replicate_async.errors import APITimeoutError, NotFoundError
@@ -48,7 +48,7 @@ class Job(msgspec.Struct):
     prediction: Prediction | None = None
     started: float = 0.0
 
-    def check(self) -> Request[Prediction]:
+    def describe(self) -> Request[Prediction]:
         """Describe the create; every bad argument shows here."""
         model = self.model
         return prediction_request(
@@ -65,9 +65,9 @@ class Job(msgspec.Struct):
 
     async def create(self) -> Prediction:
         """Create the prediction, with the model's latest version where a community model is only named."""
-        self.check()
-        self.input = await encode_input(self.transport, self.input, self.file_encoding_strategy)
-        self.request = self.check()
+        self.request = self.describe()
+        await encode_files(self.transport, self.request, self.file_encoding_strategy)
+        self.input = self.request.json["input"]
         self.started = self.transport.now()
         try:
             self.prediction = await self.transport.call(self.request)
@@ -79,7 +79,7 @@ class Job(msgspec.Struct):
             if model.latest_version is None:
                 raise
             self.model = ModelRef(version=model.latest_version.id)
-            self.request = self.check()
+            self.request = self.describe()
             self.prediction = await self.transport.call(self.request)
         return self.prediction
 

@@ -19,12 +19,13 @@ from replicate_async._wire import APIResponse, Request
 from replicate_async.errors import APIConnectionError, APIError, APITimeoutError, ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
     import tenacity
     from multidict import CIMultiDict
 
+    from replicate_async._arguments import QueryValue
     from replicate_async._connections import Pool
 
     Timeout = float | aiohttp.ClientTimeout | None
@@ -61,11 +62,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     token: str | None = None
-    timeout: Any = DEFAULT_TIMEOUT
+    timeout: Timeout = DEFAULT_TIMEOUT
     max_retries: int | None = None
-    default_headers: Any = None
-    default_query: Any = None
-    retry: Any = None
+    default_headers: Mapping[str, str] | None = None
+    default_query: Mapping[str, QueryValue] | None = None
+    retry: tenacity.AsyncRetrying | None = None
 
 
 class _Attempt(msgspec.Struct):
