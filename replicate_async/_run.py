@@ -9,7 +9,7 @@ import anyio
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _waiting
+from replicate_async import _clock, _waiting
 from replicate_async._arguments import ModelRef, model_path
 from replicate_async._creates import find_lost
 from replicate_async._inputs import FileEncodingStrategy, encode_files
@@ -127,7 +127,7 @@ async def created(job: Job) -> Job:
 
 async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
-    with anyio.move_on_after(time_limit):
+    with _clock.time_limit(time_limit):
         try:
             output = _waiting.output_of(await job.finish())
             return with_files(job.transport, output) if use_file_output else output

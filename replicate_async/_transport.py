@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import msgspec
 
-from replicate_async import _retry, _wire
+from replicate_async import _clock, _retry, _wire
 from replicate_async._arguments import Secret, check_options, check_token
 from replicate_async._version import __version__
 from replicate_async._wire import APIResponse, Request
@@ -169,11 +169,11 @@ class Transport:
 
     async def sleep(self, seconds: float) -> None:
         """Wait before the next attempt, or before looking again."""
-        await asyncio.sleep(seconds)
+        await _clock.current.sleep(seconds)
 
     def now(self) -> float:
         """Return a monotonic time in seconds."""
-        return asyncio.get_running_loop().time()
+        return _clock.current.monotonic()
 
     def _prepare(self, request: Request[Any]) -> _Attempt:
         options = request.options

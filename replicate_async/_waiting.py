@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 
+from replicate_async import _clock
 from replicate_async._arguments import RequestOptions, path
 from replicate_async._wire import Request
 from replicate_async.errors import APIError, APITimeoutError, ModelError, PredictionCanceledError, ReplicateError
@@ -46,7 +47,7 @@ async def until_done(
         APIError: looking failed. Both have the job's id.
     """
     job_id = job if isinstance(job, str) else job.id
-    with anyio.move_on_after(time_limit):
+    with _clock.time_limit(time_limit):
         try:
             found = await fetch(job) if isinstance(job, str) else job
             started = transport.now()

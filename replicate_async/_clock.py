@@ -1,0 +1,61 @@
+"""Time, as the clients see it: the real one, unless the test kit has put a virtual clock in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+class Timer(Protocol):
+    """A pending callback."""
+
+    def cancel(self) -> None:
+        """Forget the callback."""
+
+
+class Clock(Protocol):
+    """What waits."""
+
+    def monotonic(self) -> float:
+        """Return seconds from some fixed point."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the running loop when the time has passed."""
+        ...
+
+
+class _RealClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+current: Clock = _RealClock()
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Generator[None]:
+    """Leave the block, quietly, when the time has passed; None: never."""
+    with anyio.CancelScope() as scope:
+        timer = None if seconds is None else current.call_later(seconds, scope.cancel)
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
