@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from replicate_async._client import AsyncReplicate
     from replicate_async._client import AsyncReplicate as AsyncClient
     from replicate_async._default import use
+    from replicate_async._limits import RateLimit
     from replicate_async._outputs import AsyncFileOutput
     from replicate_async._pages import AsyncPage, AsyncPaginator
     from replicate_async._responses import AsyncStreamedResponse
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         AuthenticationError,
         BadRequestError,
         ConflictError,
+        CreateOutcomeUnknown,
         InternalServerError,
         ModelError,
         NotFoundError,
@@ -107,6 +109,7 @@ __all__ = [
     "BadRequestError",
     "Client",
     "ConflictError",
+    "CreateOutcomeUnknown",
     "FileOutput",
     "InternalServerError",
     "ModelError",
@@ -116,6 +119,7 @@ __all__ = [
     "Page",
     "PermissionDeniedError",
     "PredictionCanceledError",
+    "RateLimit",
     "RateLimitError",
     "Replicate",
     "ReplicateError",
@@ -156,6 +160,7 @@ _HOMES = {
     "_arguments": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
     "_default": ("use",),
+    "_limits": ("RateLimit",),
     "_outputs": ("AsyncFileOutput",),
     "_streaming": ("StreamEvent",),
     "_use": ("AsyncModelFunction", "AsyncOutputStream", "AsyncRun", "AsyncStreamingFunction"),

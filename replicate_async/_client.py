@@ -22,10 +22,10 @@ from replicate_async._arguments import (
     check_timeout,
     check_token,
     given,
-    prefer_of,
 )
 from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
 from replicate_async._inputs import FileEncodingStrategy
+from replicate_async._limits import RateLimit
 from replicate_async._run import Job, as_model_ref, run, stream
 from replicate_async._streaming import StreamEvent
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
@@ -41,7 +41,7 @@ from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
-from replicate_async.types import Model, ModelVersion, SearchResults, WebhookEvent
+from replicate_async.types import Model, ModelVersion, Prediction, SearchResults, WebhookEvent
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,6 +78,7 @@ class AsyncReplicate:
         session: aiohttp.ClientSession | None = None,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         retry: tenacity.AsyncRetrying | None = None,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         """Make a client.
 
@@ -93,6 +94,8 @@ class AsyncReplicate:
             max_connections: How many requests may be under way at once; others wait in a queue.
             retry: A tenacity policy to use instead of the built-in one. Whatever it says, what may have been billed
                 is not repeated.
+            rate_limit: How many calls a minute to make at most, in all clients of this process with the same token
+                and base URL. Unless given, what the API refuses tells.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -111,6 +114,7 @@ class AsyncReplicate:
             default_headers=default_headers,
             default_query=default_query,
             retry=retry,
+            rate_limit=rate_limit,
         )
         self._transport = Transport(_checked(settings), Pool(session, max_connections, to_be_closed=True))
 
@@ -227,6 +231,7 @@ class AsyncReplicate:
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
+        on_update: Callable[[Prediction], None] | None = None,
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         stream: bool | UnsetType = UNSET,
         webhook: str | UnsetType = UNSET,
@@ -241,12 +246,15 @@ class AsyncReplicate:
                 ``models.versions.get`` returned.
             input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
                 files, bytes, and the file outputs of other runs.
-            wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
-                to 60 seconds, or False. The output is awaited in any case.
+            wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
+                or True: 60 seconds while few predictions are under way, not at all when they are many. The output
+                is awaited in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
                 limit, a cancelled task, or Ctrl-C.
             use_file_output: Whether URLs in the output become file outputs.
+            on_update: Called with the prediction when it has been created, and whenever its status or logs have
+                changed; in the blocking client on the background loop's thread.
             file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
                 uploaded before. Otherwise those above 256 kB are uploaded.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
@@ -275,13 +283,14 @@ class AsyncReplicate:
             as_model_ref(ref),
             {} if input is UNSET else input,
             options,
-            prefer=prefer_of(wait),
+            wait=wait,
             stream=stream,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             cancel_after=cancel_after,
             file_encoding_strategy=file_encoding_strategy,
             cancel_on_abort=cancel_on_abort,
+            on_update=on_update,
         )
         return await run(job, time_limit=time_limit, use_file_output=use_file_output)
 
@@ -582,6 +591,8 @@ def _checked(settings: Settings) -> Settings:
     check_timeout(settings.timeout)
     if settings.max_retries is not None:
         check_max_retries(settings.max_retries)
+    if settings.rate_limit is not None and not isinstance(settings.rate_limit, RateLimit):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"rate_limit must be a RateLimit, not {type(settings.rate_limit).__name__}")
     if settings.default_headers is not None:
         check_headers("default_headers", settings.default_headers)
     if settings.default_query is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections import deque
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from replicate_async import _wire
-from replicate_async._creates import Ledger
 from replicate_async._fileio import Turns, Uploads
+from replicate_async._limits import Budget, CreateLine, Gate, Line
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from replicate_async.types import Prediction
 
 DEFAULT_MAX_CONNECTIONS = 100
+_HELD_AT_MOST = 16
 
 
-_open: set[_Connections] = set()
+_open: set[Connections] = set()
 
 
 def never_finalize(thing: object) -> None:
@@ -47,57 +48,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Limiter:
-    """Lets so many in at once; others wait in line, and a place goes straight from who leaves to who is first.
-
-    The connector's own queue grows costly when thousands wait, and so does ``asyncio.Semaphore``, which looks through
-    all whom it has woken and who haven't run yet.
-    """
-
-    __slots__ = ("_free", "_line")
-
-    def __init__(self, places: int) -> None:
-        self._free = places
-        self._line: deque[asyncio.Future[None]] = deque()
-
-    def enter_now(self) -> bool:
-        """Take a place if one is free."""
-        if not self._free:
-            return False
-        self._free -= 1
-        return True
-
-    async def enter(self) -> None:
-        """Take a place when it is one's turn."""
-        turn = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():
-                self.leave()  # the turn had come already
-            raise
-
-    def leave(self) -> None:
-        """Give one's place to who is next."""
-        while self._line:
-            turn = self._line.popleft()
-            if not turn.done():  # who was cancelled is still in line
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
-class _Connections:
+class Connections:
     """An aiohttp session and the number of requests that may use it at once, on one event loop."""
 
-    __slots__ = ("_lifetime", "limiter", "pid", "session")
+    __slots__ = ("_gates", "_lifetime", "creates", "held", "held_at_most", "line", "pid", "session", "waiters")
 
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
         self.session: aiohttp.ClientSession = session
         self.pid: int = os.getpid()
-        self.limiter: Limiter = Limiter(limit)
+        self.line: Line = Line(limit)
+        self.creates: CreateLine = CreateLine()
+        self.held: int = 0  # creates whose answers the API keeps back until they are done
+        self.held_at_most: int = max(1, min(_HELD_AT_MOST, limit // 4))
+        self.waiters: WeakValueDictionary[object, Any] = WeakValueDictionary()
+        self._gates: dict[Budget, Gate] = {}
         self._lifetime: AsyncGenerator[None, None] | None = None
+
+    def gate(self, budget: Budget) -> Gate:
+        """Return this loop's way through a budget."""
+        if budget not in self._gates:
+            self._gates[budget] = Gate(budget)
+        return self._gates[budget]
 
     async def bind(self) -> None:
         """Close the session when its loop shuts down: loops finalize the async generators that are under way."""
@@ -133,18 +104,17 @@ class Pool:
         self.max_connections: int = max_connections
         self.session: aiohttp.ClientSession | None = session
         self.closed: bool = False
-        self.ledger: Ledger = Ledger()
         self.uploads: Uploads = Uploads()
         self.schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
         self.schema_turns: Turns = Turns()
-        self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 
-    def here(self) -> _Connections | None:
+    def here(self) -> Connections | None:
         """Return the running loop's connections, once there are any."""
         return self._by_loop.get(asyncio.get_running_loop())
 
-    async def open(self) -> _Connections:
+    async def open(self) -> Connections:
         """Make the running loop's connections."""
         loop = asyncio.get_running_loop()
         if self.closed:
@@ -156,9 +126,9 @@ class Pool:
                 raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
             # What its own connector would make wait is made to wait here, where that isn't the request's time.
             limit = self.session.connector.limit if self.session.connector else 0
-            made = _Connections(self.session, min(self.max_connections, limit or self.max_connections))
+            made = Connections(self.session, min(self.max_connections, limit or self.max_connections))
         else:
-            made = _Connections(_new_session(), self.max_connections)
+            made = Connections(_new_session(), self.max_connections)
         self._by_loop[loop] = made  # before the first await, so that a loop never gets two
         if self.session is None:
             await made.bind()

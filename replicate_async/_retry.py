@@ -5,7 +5,12 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from replicate_async.errors import APIConnectionError, APIStatusError
+from replicate_async.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    CreateOutcomeUnknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from replicate_async._wire import Request
 
 DEFAULT_MAX_RETRIES = 2
+FORGIVEN = 3  # refusals that don't count as retries, unless somebody says how many there may be
 MAX_HINT = 300.0  # a server that asks for a longer pause is better told about than waited for
 _INITIAL, _MAX = 0.5, 8.0
 
@@ -24,12 +30,28 @@ def repeatable(request: Request[Any], error: BaseException) -> bool:
     if isinstance(error, APIStatusError):
         if (error.retry_after or 0) > MAX_HINT:
             return False
-        if error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None):
-            return True  # refused: nothing has happened
-        return request.safe and (error.status_code in {408, 409} or error.status_code >= 500)
+        if was_refused(error):
+            return True
+        if error.status_code in {408, 409}:
+            return request.safe
+        return error.status_code >= 500 and (request.safe or _was_looked_for(request))
     if isinstance(error, APIConnectionError):
-        return request.safe or not error.sent
-    return False
+        return not isinstance(error, CreateOutcomeUnknown) and (
+            request.safe or not error.sent or _was_looked_for(request)
+        )
+    return isinstance(error, APIResponseValidationError) and _was_looked_for(request)
+
+
+def was_refused(error: BaseException) -> bool:
+    """Whether the server turned a call away: nothing has happened."""
+    return isinstance(error, APIStatusError) and (
+        error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
+    )
+
+
+def _was_looked_for(request: Request[Any]) -> bool:
+    """Whether a create may have been carried out, and turned out not to have been."""
+    return request.creates and not request.sent
 
 
 def wait(state: tenacity.RetryCallState) -> float:

@@ -9,19 +9,21 @@ import anyio
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _clock, _waiting
-from replicate_async._arguments import ModelRef, model_path
-from replicate_async._creates import find_lost
+from replicate_async import _clock
+from replicate_async._arguments import ModelRef, model_path, prefer_of
+from replicate_async._creates import find
 from replicate_async._inputs import FileEncodingStrategy, encode_files
+from replicate_async._jobs import cancel, look, output_of, whatever_happens
 from replicate_async._outputs import with_files
 from replicate_async._streaming import follow
-from replicate_async.errors import APITimeoutError, NotFoundError
+from replicate_async._waiting import until_done
+from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError
 from replicate_async.resources.models import AsyncModels
-from replicate_async.resources.predictions import AsyncPredictions, prediction_request
+from replicate_async.resources.predictions import prediction_request
 from replicate_async.types import Model, ModelVersion, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from replicate_async._arguments import RequestOptions
     from replicate_async._streaming import StreamEvent
@@ -37,18 +39,19 @@ class Job(msgspec.Struct):
     model: ModelRef
     input: Mapping[str, Any]
     options: RequestOptions
-    prefer: str | UnsetType = UNSET
+    wait: bool | int = False
     stream: bool | UnsetType = UNSET
     webhook: str | UnsetType = UNSET
     webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET
     cancel_after: str | int | UnsetType = UNSET
     file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET
     cancel_on_abort: bool = True
+    on_update: Callable[[Prediction], None] | None = None
     request: Request[Prediction] | None = None
     prediction: Prediction | None = None
-    started: float = 0.0
+    prediction_id: str | None = None
 
-    def describe(self) -> Request[Prediction]:
+    def describe(self, prefer: str | UnsetType) -> Request[Prediction]:
         """Describe the create; every bad argument shows here."""
         model = self.model
         return prediction_request(
@@ -59,68 +62,83 @@ class Job(msgspec.Struct):
             stream=self.stream,
             webhook=self.webhook,
             webhook_events_filter=self.webhook_events_filter,
-            prefer=self.prefer,
+            prefer=prefer,
             cancel_after=self.cancel_after,
         )
 
     async def create(self) -> Prediction:
         """Create the prediction, with the model's latest version where a community model is only named."""
-        self.request = self.describe()
-        await encode_files(self.transport, self.request, self.file_encoding_strategy)
-        self.input = self.request.json["input"]
-        self.started = self.transport.now()
+        connections = self.transport.pool.here() or await self.transport.pool.open()
+        prefer = prefer_of(self.wait)
+        # As long as there are few, the API holds its answers until they are done: nothing is faster. Of many, each
+        # would keep a connection from others, and they are cheaper to watch together.
+        if self.wait is True and (self.on_update is not None or connections.held >= connections.held_at_most):
+            prefer = UNSET
+        connections.held += prefer is not UNSET
         try:
-            self.prediction = await self.transport.call(self.request)
-        except NotFoundError:
-            if self.model.version:
-                raise
-            # Only official models run by their name alone; of others, the latest version is meant.
-            model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
-            if model.latest_version is None:
-                raise
-            self.model = ModelRef(version=model.latest_version.id)
-            self.request = self.describe()
-            self.prediction = await self.transport.call(self.request)
+            self.request = self.describe(prefer)
+            await encode_files(self.transport, self.request, self.file_encoding_strategy)
+            self.input = self.request.json["input"]
+            try:
+                self.prediction = await self.transport.call(self.request)
+            except NotFoundError:
+                if self.model.version:
+                    raise
+                # Only official models run by their name alone; of others, the latest version is meant.
+                model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
+                if model.latest_version is None:
+                    raise
+                self.model = ModelRef(version=model.latest_version.id)
+                self.request = self.describe(prefer)
+                self.prediction = await self.transport.call(self.request)
+        finally:
+            connections.held -= prefer is not UNSET
         return self.prediction
 
     async def finish(self) -> Prediction:
         """Wait until the prediction has ended."""
         prediction = self.prediction or await self.create()
         held = self.request is not None and self.request.hold > 0
-        # What was held until its end may still say "processing": that is looked at again without a pause.
-        self.prediction = await _waiting.until_done(self.transport, prediction, self.fetch, look_now=held)
+        self.input, self.request = {}, None  # thousands may wait: they needn't keep what has been sent
+        self.prediction = await until_done(
+            self.transport,
+            prediction,
+            Prediction,
+            self.options,
+            # What was held until its end may still say "processing": that is looked at again without a pause.
+            look_now=held,
+            on_update=self.on_update,
+        )
         return self.prediction
 
-    async def fetch(self, prediction_id: str) -> Prediction:
-        """Look at the prediction."""
-        polling = _waiting.polling_options(self.options)
-        return await AsyncPredictions(self.transport).get(prediction_id, **polling)
+    async def look(self) -> Prediction:
+        """Look at the prediction, which has been created."""
+        assert self.prediction is not None  # noqa: S101
+        self.prediction = await look(self.transport, self.prediction.id, Prediction, self.options)
+        return self.prediction
 
     async def abandon(self) -> None:
         """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
         if self.cancel_on_abort:
-            await _waiting.whatever_happens(self._give_up())
+            await whatever_happens(self._give_up())
 
     async def _give_up(self) -> None:
         # A create that was interrupted may be on the server all the same, or be about to arrive there.
         if self.prediction is None and self.request is not None and self.request.sent:
-            for pause in (0.0, 0.25, 0.5):
-                await self.transport.sleep(pause)
-                age = self.transport.now() - self.started
-                self.prediction = await find_lost(self.transport, self.request, age)
-                if self.prediction is not None:
-                    break
-        if self.prediction is not None and not self.prediction.done:
-            await _waiting.cancel(self.transport, self.prediction.id)
+            found = await find(self.transport, self.request, APIConnectionError("interrupted"))
+        else:
+            found = self.prediction.id if self.prediction is not None and not self.prediction.done else None
+        if found is not None:
+            self.prediction_id = found
+            await cancel(self.transport, found)
 
 
 async def created(job: Job) -> Job:
     """Create a job's prediction; whoever stops waiting meanwhile gives it up."""
     try:
         await job.create()
-    except BaseException:
-        if job.prediction is None and job.request is not None and job.request.sent:
-            await job.abandon()
+    except anyio.get_cancelled_exc_class():
+        await job.abandon()
         raise
     return job
 
@@ -129,13 +147,14 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
     with _clock.time_limit(time_limit):
         try:
-            output = _waiting.output_of(await job.finish())
+            output = output_of(await job.finish())
             return with_files(job.transport, output) if use_file_output else output
         except anyio.get_cancelled_exc_class():
             await job.abandon()
             raise
     raise APITimeoutError(
-        f"not done after {time_limit} s, the time limit", prediction_id=job.prediction.id if job.prediction else None
+        f"not done after {time_limit} s, the time limit",
+        prediction_id=job.prediction.id if job.prediction else job.prediction_id,
     )
 
 
@@ -144,7 +163,7 @@ async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
     ended = False
     try:
         prediction = job.prediction or await job.create()
-        async with aclosing(follow(job.transport, prediction, job.fetch)) as events:
+        async with aclosing(follow(job.transport, prediction, job.options)) as events:
             async for event in events:
                 ended = event.event == "done"
                 yield event

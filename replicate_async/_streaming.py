@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from replicate_async import _waiting
+from replicate_async import _clock
+from replicate_async._jobs import look, output_of
 from replicate_async._responses import AsyncStreamedResponse
 from replicate_async._sse import EventParser, RawEvent
+from replicate_async._waiting import pause, until_done
 from replicate_async._wire import Request
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError
+from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
     from typing_extensions import Self
 
+    from replicate_async._arguments import RequestOptions
     from replicate_async._transport import Transport
-    from replicate_async.types import Prediction
-
-    Fetch = Callable[[str], Awaitable[Prediction]]
 
 logger = logging.getLogger("replicate_async")
 
@@ -124,10 +125,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-async def follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> AsyncGenerator[StreamEvent, None]:
+async def follow(
+    transport: Transport, prediction: Prediction, options: RequestOptions
+) -> AsyncGenerator[StreamEvent, None]:
     """Yield a prediction's events from its beginning, over as many connections as it takes."""
     try:
-        async with aclosing(_follow(transport, prediction, fetch)) as events:
+        async with aclosing(_follow(transport, prediction, options)) as events:
             async for event in events:
                 yield event
     except APIError as error:
@@ -135,7 +138,9 @@ async def follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> 
         raise
 
 
-async def _follow(transport: Transport, prediction: Prediction, fetch: Fetch) -> AsyncGenerator[StreamEvent, None]:
+async def _follow(
+    transport: Transport, prediction: Prediction, options: RequestOptions
+) -> AsyncGenerator[StreamEvent, None]:
     reader = _Reader()
     fruitless = 0
     url = prediction.urls.stream
@@ -146,7 +151,7 @@ async def _follow(transport: Transport, prediction: Prediction, fetch: Fetch) ->
             async with aclosing(_connection(transport, url, reader.last_id)) as events:
                 async for raw in events:
                     if raw.event == "done":
-                        await _check_end(transport, prediction, fetch, raw, reader)
+                        await _check_end(transport, prediction, options, raw, reader)
                         yield StreamEvent("done", raw.data, raw.id)
                         return
                     event = reader.event(raw)
@@ -158,11 +163,11 @@ async def _follow(transport: Transport, prediction: Prediction, fetch: Fetch) ->
         else:
             if fruitless:  # idle, so the server ended it; the model may still be starting
                 fruitless = 0
-                await transport.sleep(_POLL_AT_MOST)
-                prediction = await fetch(prediction.id)
+                await _clock.current.sleep(_POLL_AT_MOST)
+                prediction = await look(transport, prediction.id, Prediction, options)
                 if reader.lacks(prediction):
                     break
-    async with aclosing(_poll(transport, prediction, fetch, reader)) as rest:
+    async with aclosing(_poll(transport, prediction, options, reader)) as rest:
         async for event in rest:
             yield event
 
@@ -184,7 +189,7 @@ async def _connection(transport: Transport, url: str, last_id: str | None) -> As
 
 
 async def _check_end(
-    transport: Transport, prediction: Prediction, fetch: Fetch, done: RawEvent, reader: _Reader
+    transport: Transport, prediction: Prediction, options: RequestOptions, done: RawEvent, reader: _Reader
 ) -> None:
     """Raise what the stream's end stands for, unless all went well."""
     try:
@@ -192,21 +197,21 @@ async def _check_end(
     except msgspec.MsgspecError:
         reason = None
     if reason is not None:
-        ended = await _waiting.until_done(transport, prediction, fetch, look_now=True)
+        ended = await until_done(transport, prediction, Prediction, options, look_now=True)
         _check_status(ended, reader)
 
 
 def _check_status(ended: Prediction, reader: _Reader) -> None:
     if ended.output is None and ended.status != "succeeded":
         ended.output = reader.pieces or None  # so far
-    _waiting.output_of(ended)
+    output_of(ended)
 
 
 async def _poll(
-    transport: Transport, prediction: Prediction, fetch: Fetch, reader: _Reader
+    transport: Transport, prediction: Prediction, options: RequestOptions, reader: _Reader
 ) -> AsyncGenerator[StreamEvent, None]:
     """Yield what is missing by looking at the prediction itself."""
-    started = transport.now()
+    started = _clock.current.monotonic()
     while True:
         for event in reader.missing(prediction):
             yield event
@@ -214,5 +219,5 @@ async def _poll(
             _check_status(prediction, reader)
             yield StreamEvent("done", "{}")
             return
-        await transport.sleep(min(_waiting.pause(transport.now() - started), _POLL_AT_MOST))
-        prediction = await fetch(prediction.id)
+        await _clock.current.sleep(min(pause(_clock.current.monotonic() - started), _POLL_AT_MOST))
+        prediction = await look(transport, prediction.id, Prediction, options)

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from replicate_async._arguments import CallOptions, QueryValue, RequestOptions
     from replicate_async._fileio import FileInput
     from replicate_async._inputs import FileEncodingStrategy
+    from replicate_async._limits import RateLimit
     from replicate_async._streaming import StreamEvent
     from replicate_async._wire import APIResponse
     from replicate_async.types import (
@@ -1471,13 +1472,19 @@ class Predictions:
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
     def wait(
-        self, prediction: Prediction | str, *, time_limit: float | None = None, **options: Unpack[RequestOptions]
+        self,
+        prediction: Prediction | str,
+        *,
+        time_limit: float | None = None,
+        on_update: Callable[[Prediction], None] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Wait until a prediction has ended, however it ends.
 
         Args:
             prediction: The prediction, or its id.
             time_limit: After how many seconds to stop waiting; the prediction goes on. None: never.
+            on_update: Called with the prediction as it is at first, and whenever its status or logs have changed.
             **options: Options of each request.
 
         Returns:
@@ -1489,7 +1496,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
-        return _bridge.run(self._async.wait(prediction, time_limit=time_limit, **options))
+        return _bridge.run(self._async.wait(prediction, time_limit=time_limit, on_update=on_update, **options))
 
     def stream(
         self, prediction: Prediction | str, *, cancel_on_abort: bool = True, **options: Unpack[RequestOptions]
@@ -1634,13 +1641,19 @@ class Trainings:
         return _bridge.run(self._async.cancel(training_id, **options))
 
     def wait(
-        self, training: Training | str, *, time_limit: float | None = None, **options: Unpack[RequestOptions]
+        self,
+        training: Training | str,
+        *,
+        time_limit: float | None = None,
+        on_update: Callable[[Training], None] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Training:
         """Wait until a training has ended, however it ends.
 
         Args:
             training: The training, or its id.
             time_limit: After how many seconds to stop waiting; the training goes on. None: never.
+            on_update: Called with the training as it is at first, and whenever its status or logs have changed.
             **options: Options of each request.
 
         Returns:
@@ -1652,7 +1665,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
-        return _bridge.run(self._async.wait(training, time_limit=time_limit, **options))
+        return _bridge.run(self._async.wait(training, time_limit=time_limit, on_update=on_update, **options))
 
 
 class Webhooks:
@@ -3180,6 +3193,7 @@ class Replicate:
         session: aiohttp.ClientSession | None = None,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         retry: tenacity.AsyncRetrying | None = None,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         """Make a client.
 
@@ -3195,6 +3209,8 @@ class Replicate:
             max_connections: How many requests may be under way at once; others wait in a queue.
             retry: A tenacity policy to use instead of the built-in one. Whatever it says, what may have been billed
                 is not repeated.
+            rate_limit: How many calls a minute to make at most, in all clients of this process with the same token
+                and base URL. Unless given, what the API refuses tells.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -3211,6 +3227,7 @@ class Replicate:
             session=session,
             max_connections=max_connections,
             retry=retry,
+            rate_limit=rate_limit,
         )
 
     def with_options(
@@ -3316,6 +3333,7 @@ class Replicate:
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
+        on_update: Callable[[Prediction], None] | None = None,
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         stream: bool | UnsetType = UNSET,
         webhook: str | UnsetType = UNSET,
@@ -3330,12 +3348,15 @@ class Replicate:
                 ``models.versions.get`` returned.
             input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
                 files, bytes, and the file outputs of other runs.
-            wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
-                to 60 seconds, or False. The output is awaited in any case.
+            wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
+                or True: 60 seconds while few predictions are under way, not at all when they are many. The output
+                is awaited in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
                 limit, a cancelled task, or Ctrl-C.
             use_file_output: Whether URLs in the output become file outputs.
+            on_update: Called with the prediction when it has been created, and whenever its status or logs have
+                changed; in the blocking client on the background loop's thread.
             file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
                 uploaded before. Otherwise those above 256 kB are uploaded.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
@@ -3368,6 +3389,7 @@ class Replicate:
                     time_limit=time_limit,
                     cancel_on_abort=cancel_on_abort,
                     use_file_output=use_file_output,
+                    on_update=on_update,
                     file_encoding_strategy=file_encoding_strategy,
                     stream=stream,
                     webhook=webhook,
@@ -3674,6 +3696,7 @@ def run(
     time_limit: float | None = None,
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
+    on_update: Callable[[Prediction], None] | None = None,
     file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
     stream: bool | UnsetType = UNSET,
     webhook: str | UnsetType = UNSET,
@@ -3688,12 +3711,15 @@ def run(
             ``models.versions.get`` returned.
         input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
             files, bytes, and the file outputs of other runs.
-        wait: For how long the API is asked to hold its answer until the output is there: True (60 seconds), 1
-            to 60 seconds, or False. The output is awaited in any case.
+        wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
+            or True: 60 seconds while few predictions are under way, not at all when they are many. The output
+            is awaited in any case.
         time_limit: After how many seconds to give the prediction up. None: never.
         cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
             limit, a cancelled task, or Ctrl-C.
         use_file_output: Whether URLs in the output become file outputs.
+        on_update: Called with the prediction when it has been created, and whenever its status or logs have
+            changed; in the blocking client on the background loop's thread.
         file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
             uploaded before. Otherwise those above 256 kB are uploaded.
         stream: Ask for a stream of the output; models that can stream do so without being asked.
@@ -3724,6 +3750,7 @@ def run(
         time_limit=time_limit,
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
+        on_update=on_update,
         file_encoding_strategy=file_encoding_strategy,
         stream=stream,
         webhook=webhook,

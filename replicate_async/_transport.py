@@ -7,16 +7,18 @@ import io
 import logging
 import os
 import re
+from contextlib import nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import msgspec
 
-from replicate_async import _clock, _retry, _wire
+from replicate_async import _clock, _creates, _retry, _wire
 from replicate_async._arguments import Secret, check_options, check_token
+from replicate_async._shared import Shared, shared
 from replicate_async._version import __version__
 from replicate_async._wire import APIResponse, Request
-from replicate_async.errors import APIConnectionError, APIError, APITimeoutError, ReplicateError
+from replicate_async.errors import APIConnectionError, APIError, APITimeoutError, RateLimitError, ReplicateError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from replicate_async._arguments import QueryValue
-    from replicate_async._connections import Pool
+    from replicate_async._connections import Connections, Pool
+    from replicate_async._limits import Budget, RateLimit
 
     Timeout = float | aiohttp.ClientTimeout | None
 
@@ -67,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_headers: Mapping[str, str] | None = None
     default_query: Mapping[str, QueryValue] | None = None
     retry: tenacity.AsyncRetrying | None = None
+    rate_limit: RateLimit | None = None
 
 
 class _Attempt(msgspec.Struct):
@@ -76,6 +80,7 @@ class _Attempt(msgspec.Struct):
     headers: CIMultiDict[str]
     body: Any
     timeout: Any
+    budget: Budget | None  # None: not limited
 
 
 class Transport:
@@ -87,6 +92,7 @@ class Transport:
         self._home = settings.base_url + "/"
         self._headers: dict[str | None, CIMultiDict[str]] = {}
         self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
+        self._shared: Shared | None = None
 
     def __reduce__(self) -> tuple[type[Transport], tuple[Settings, Pool]]:
         # By configuration, the token included: what was made of it is made again.
@@ -108,20 +114,35 @@ class Transport:
             APIError: no answer came, or it was an error status.
         """
         attempt = self._prepare(request)
-        ledger = self.pool.ledger if request.creates else None
-        key = request.path, attempt.body
-        if ledger:
-            ledger.start(key)
+        once = self._create if request.creates else self._whole
         try:
             # The way that most calls go: nothing of the retry machinery is touched before something fails.
-            response = await self._exchange(request, attempt, whole=True)
+            return await once(request, attempt)
         except APIError as error:
-            response = await self._again(request, error, lambda: self._exchange(request, attempt, whole=True))
-        finally:
-            if ledger:
-                ledger.finish(key)
-        if ledger:
-            ledger.add(response.read())
+            return await self._again(request, error, lambda: once(request, attempt))
+
+    async def _whole(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+        return await self._exchange(request, attempt, whole=True)
+
+    async def _create(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+        """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
+        ledger, key = self.shared.ledger, (request.path, attempt.body)
+        connections = self.pool.here() or await self.pool.open()
+        try:
+            # Those that the server holds take long: they are no measure for how many more it can take.
+            async with nullcontext() if request.hold else connections.creates.place(), ledger.under_way(key):
+                response = await self._exchange(request, attempt, whole=True)
+            ledger.own(_creates.id_of(response))
+        except APIError as error:
+            if _retry.was_refused(error):
+                request.sent = False
+            if not request.sent:
+                raise
+            found = await _creates.find(self, request, error)
+            if found is None:
+                request.sent = False
+                raise
+            return await self.send(_creates.fetch_request(request, found))
         return response
 
     async def open(self, request: Request[T]) -> Opened[T]:
@@ -145,10 +166,17 @@ class Transport:
 
         import tenacity
 
-        policy: tenacity.AsyncRetrying = self.settings.retry or _retry.default_policy(self.sleep)
+        policy: tenacity.AsyncRetrying = self.settings.retry or _retry.default_policy(_clock.current.sleep)
         policy = policy.copy(reraise=True)  # callers get the API's error, never tenacity's
+        refusals = int(isinstance(first, RateLimitError))
         if retries is not None:
             policy.stop = tenacity.stop_after_attempt(1 + retries)
+        elif self.settings.retry is None:
+
+            def enough(state: tenacity.RetryCallState) -> bool:
+                return state.attempt_number > _retry.DEFAULT_MAX_RETRIES + min(refusals, _retry.FORGIVEN)
+
+            policy.stop = enough
         async for step in policy:
             with step:
                 number = step.retry_state.attempt_number
@@ -159,6 +187,7 @@ class Transport:
                     answer = await once()
                 except BaseException as error:
                     failure = error
+                    refusals += isinstance(error, RateLimitError)
                     # Whatever the policy would like: a call that may have been carried out is not made again.
                     if not _retry.repeatable(request, error):
                         break
@@ -167,21 +196,14 @@ class Transport:
                 return answer
         raise failure
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait before the next attempt, or before looking again."""
-        await _clock.current.sleep(seconds)
-
-    def now(self) -> float:
-        """Return a monotonic time in seconds."""
-        return _clock.current.monotonic()
-
     def _prepare(self, request: Request[Any]) -> _Attempt:
         options = request.options
         if options:
             check_options(options)
         url = _wire.full_url(self.settings.base_url, request, self.settings.default_query)
         body, content_type = _wire.full_body(request)
-        headers = self._own_headers(content_type) if self.is_home(url) else _foreign_headers(content_type)
+        home = self.is_home(url)
+        headers = self._own_headers(content_type) if home else _foreign_headers(content_type)
         extra = options.get("extra_headers")
         if request.headers or extra:
             headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
@@ -192,7 +214,42 @@ class Transport:
         timeout = self._timeouts.get((asked, hold))
         if timeout is None:
             timeout = self._timeouts[asked, hold] = _client_timeout(asked, hold)
-        return _Attempt(url, headers, body, timeout)
+        budget = None
+        if home and not request.urgent:
+            budget = self.shared.limits.creates if request.creates else self.shared.limits.others
+        return _Attempt(url, headers, body, timeout, budget)
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """What tells this client's calls from those of copies with other options."""
+        settings = self.settings
+        headers, query = settings.default_headers, settings.default_query
+        return (
+            settings.base_url,
+            settings.token,
+            settings.timeout,
+            settings.max_retries,
+            settings.retry,
+            tuple(headers.items()) if headers else (),
+            tuple(query.items()) if query else (),
+        )
+
+    @property
+    def token(self) -> Secret:
+        """The token."""
+        token = self.settings.token or Secret(os.environ.get(TOKEN_VARIABLE, "").strip())
+        if not token:
+            raise ReplicateError(f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token=")
+        return check_token(token)
+
+    @property
+    def shared(self) -> Shared:
+        """What this client shares with others that have its token and base URL."""
+        if self._shared is None:
+            self._shared = shared(self.settings.base_url, self.token)
+            if self.settings.rate_limit is not None:
+                self._shared.limits.set(self.settings.rate_limit)
+        return self._shared
 
     def is_home(self, url: str) -> bool:
         """Return whether a URL belongs to the API: whether it may get the token."""
@@ -201,14 +258,9 @@ class Transport:
     def _own_headers(self, content_type: str | None) -> CIMultiDict[str]:
         """Return what is told to the API with every call; made once, and copied by aiohttp."""
         if content_type not in self._headers:
-            token = self.settings.token or Secret(os.environ.get(TOKEN_VARIABLE, "").strip())
-            if not token:
-                raise ReplicateError(
-                    f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token="
-                )
             headers = _foreign_headers(None)
             headers["Accept"] = "application/json"
-            headers["Authorization"] = Secret(f"Bearer {check_token(token)}")
+            headers["Authorization"] = Secret(f"Bearer {self.token}")
             headers.update(self.settings.default_headers or {})
             if content_type is not None:
                 headers["Content-Type"] = content_type
@@ -222,16 +274,37 @@ class Transport:
     async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: Literal[False]) -> Opened[T]: ...
 
     async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: bool) -> APIResponse[T] | Opened[T]:
-        """Make one attempt; read its answer to the end, or only the headers unless it is an error."""
+        """Make one attempt when its turn has come; read its answer to the end, or only its headers unless it failed."""
+        connections = self.pool.here() or await self.pool.open()
+        budget = attempt.budget
+        if budget and budget.paced:
+            await connections.gate(budget).enter()
+        # An open stream keeps no place: whoever reads one must not keep others from their calls.
+        line = None if request.urgent else connections.line
+        if line and not line.enter_now():
+            await line.enter()
+        # Time in those lines is not the request's: its timeout starts here.
+        request.sent_at = _clock.current.monotonic()
+        try:
+            answer = await self._attempt(connections, request, attempt, whole=whole)
+        except RateLimitError as error:
+            # Long pauses are told to whoever calls, instead of kept by everybody.
+            if budget and (error.retry_after or 0) <= _retry.MAX_HINT:
+                budget.refused(request.sent_at, _clock.current.monotonic(), error.retry_after)
+            raise
+        finally:
+            if line:
+                line.leave()
+        if budget and budget.paced:
+            budget.accepted += 1
+        return answer
+
+    async def _attempt(
+        self, connections: Connections, request: Request[T], attempt: _Attempt, *, whole: bool
+    ) -> APIResponse[T] | Opened[T]:
         import aiohttp
         import yarl
 
-        connections = self.pool.here() or await self.pool.open()
-        # An open stream keeps no place: whoever reads one must not keep others from their calls.
-        limiter = None if request.urgent else connections.limiter
-        if limiter and not limiter.enter_now():
-            await limiter.enter()
-        # Time in that line is not the request's: its timeout starts here.
         started = perf_counter()
         request.sent = True
         try:
@@ -263,9 +336,6 @@ class Transport:
             if not connections.session.closed:
                 raise
             raise ReplicateError("this client, or its session, is closed") from error
-        finally:
-            if limiter:
-                limiter.leave()
         elapsed = perf_counter() - started
         logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
         if status >= 300:

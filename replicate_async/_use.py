@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _schema, _waiting
+from replicate_async import _schema
 from replicate_async._fileio import Turns
+from replicate_async._jobs import looking_options, output_of
 from replicate_async._outputs import has_files, with_files
 from replicate_async._run import Job, as_model_ref, created, run, stream
-from replicate_async._waiting import output_of
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 
@@ -144,7 +144,7 @@ class AsyncModelReference:
         owner, name, version = self._model.owner, self._model.name, self._model.version
         if not (owner and name):
             return {}, None  # a bare version id: the API tells no schema without the model's name
-        models, options = AsyncModels(self._transport), _waiting.polling_options(self._options)
+        models, options = AsyncModels(self._transport), looking_options(self._options)
         model = await models.get(owner, name, **options)
         latest = model.latest_version
         if version and (latest is None or latest.id != version):
@@ -200,7 +200,7 @@ class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
         """
         _only_named(args)
         await self._check(inputs)
-        job = self._job(inputs, prefer="wait")
+        job = self._job(inputs, wait=True)
         output = await run(job, time_limit=None, use_file_output=False)
         return cast("T", await self._shaped(output))
 
@@ -302,7 +302,7 @@ class AsyncRun:
         Raises:
             APIError: the call failed.
         """
-        self._job.prediction = await self._job.fetch(self.prediction.id)
+        self._job.prediction = await self._job.look()
         return self._job.prediction.logs or ""
 
     async def cancel(self) -> Prediction:

@@ -1,30 +1,38 @@
-"""Waiting for predictions and trainings to end, what comes of it, and giving them up."""
+"""Waiting for predictions and trainings to end: all that the callers of a client wait for is watched together."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections import deque
+from contextvars import Context
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
+import msgspec
+from msgspec import UNSET, Raw
 
-from replicate_async import _clock
-from replicate_async._arguments import RequestOptions, path
+from replicate_async import _clock, _retry
+from replicate_async._jobs import Job, look, looking_options
 from replicate_async._wire import Request
-from replicate_async.errors import APIError, APITimeoutError, ModelError, PredictionCanceledError, ReplicateError
-from replicate_async.types import Prediction, Training
+from replicate_async.errors import APIError, APITimeoutError
+from replicate_async.types import PageData, Prediction, has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Mapping
 
+    from replicate_async._arguments import QueryValue, RequestOptions
     from replicate_async._transport import Transport
-
-Job = TypeVar("Job", Prediction, Training)
 
 logger = logging.getLogger("replicate_async")
 
-_GIVE_UP_WITHIN = 5.0  # seconds
+_FEW = 3  # as many are looked at one by one; more are swept
+_AT_ONCE = 8  # single looks under way
+_EARLY = 0.25  # of its pause: what is due so soon is looked at along with the rest
+_PATIENCE = 120.0  # seconds for which looks may fail before those who wait are told
+_SECOND = timedelta(seconds=1)
 
 
 def pause(age: float) -> float:
@@ -35,12 +43,14 @@ def pause(age: float) -> float:
 async def until_done(
     transport: Transport,
     job: Job | str,
-    fetch: Callable[[str], Awaitable[Job]],
+    kind: type[Job],
+    options: RequestOptions,
     *,
     time_limit: float | None = None,
     look_now: bool = False,
+    on_update: Callable[[Job], None] | None = None,
 ) -> Job:
-    """Look at a job, less and less often, until it has ended; ``look_now`` skips the first pause.
+    """Wait until a job has ended; ``look_now`` skips the first pause.
 
     Raises:
         APITimeoutError: the time limit has passed.
@@ -48,72 +58,265 @@ async def until_done(
     """
     job_id = job if isinstance(job, str) else job.id
     with _clock.time_limit(time_limit):
-        try:
-            found = await fetch(job) if isinstance(job, str) else job
-            started = transport.now()
-            while not found.done:
-                if not look_now:
-                    await transport.sleep(pause(transport.now() - started))
-                look_now = False
-                found = await fetch(job_id)
-        except APIError as error:
-            error.prediction_id = job_id
-            raise
+        found = (
+            await look(transport, job_id, kind, options) if isinstance(job, str) or (look_now and not job.done) else job
+        )
+        if on_update is not None:
+            on_update(found)
+        if not found.done:
+            found = await (await _waiter(transport, kind, options)).wait(found, on_update)
         return found
     raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=job_id)
 
 
-def polling_options(options: RequestOptions) -> RequestOptions:
-    """Return what of a create's options holds for looking at its prediction too."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
+async def _waiter(transport: Transport, kind: type[Job], options: RequestOptions) -> Waiter[Job]:
+    """Return the waiter that is shared by all who would look in the same way."""
+    connections = transport.pool.here() or await transport.pool.open()
+    options = looking_options(options)
+    extra = options.get("extra_headers") or {}
+    key = kind, transport.manner, tuple(extra.items()), options.get("timeout", UNSET), options.get("max_retries")
+    waiter: Waiter[Job] | None = connections.waiters.get(key)
+    if waiter is None:
+        waiter = connections.waiters[key] = Waiter(transport, kind, options)
+    return waiter
 
 
-def cancel_request(
-    prediction_id: str, options: RequestOptions | None = None, *, urgent: bool = False
-) -> Request[Prediction]:
-    """Describe the call that cancels a prediction; cancelling twice is cancelling once."""
-    at = path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
-    return Request("POST", at, Prediction, options or {}, repeatable=True, urgent=urgent)
+class _Seen(msgspec.Struct):
+    """What a list tells of a job, as far as it matters here."""
+
+    id: str
+    status: str
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        return has_ended(self.status, self.completed_at)
 
 
-async def cancel(transport: Transport, prediction_id: str) -> None:
-    """Cancel a prediction, ahead of all calls that wait for a connection."""
-    await transport.call(cancel_request(prediction_id, urgent=True))
+_SEEN = msgspec.json.Decoder(_Seen)
 
 
-async def whatever_happens(giving_up: Coroutine[Any, Any, None]) -> None:
-    """Carry a giving-up through while the caller is being cancelled: not for long, and never with another error."""
+class _Watched(Generic[Job]):
+    """A job that somebody waits for."""
 
-    async def bounded() -> None:
-        try:
-            with anyio.fail_after(_GIVE_UP_WITHIN):
-                await giving_up
-        except (ReplicateError, TimeoutError) as error:
-            # The caller's cancellation is on its way and must not be replaced.
-            logger.warning("a prediction that was given up could not be canceled: %s", error or "no answer in time")
+    __slots__ = ("created_at", "due", "id", "listeners", "since", "state")
 
-    task = asyncio.ensure_future(bounded())
-    while not task.done():
-        # A task of its own, because a shielded scope doesn't hold off a second Task.cancel().
-        with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
-            await asyncio.shield(task)
+    def __init__(self, job: Job, now: float) -> None:
+        self.id: str = job.id
+        self.state: tuple[str, str | None] = job.status, job.logs
+        self.created_at: datetime | None = job.created_at
+        self.since: float = now
+        self.due: float = now + pause(0)
+        self.listeners: dict[asyncio.Future[Job], Callable[[Job], None] | None] = {}
+
+    def is_due(self, now: float) -> bool:
+        return self.due <= now + _EARLY * pause(now - self.since)
+
+    def put_off(self, now: float) -> None:
+        self.due = now + pause(now - self.since)
 
 
-def output_of(prediction: Prediction) -> Any:
-    """Return the output of a prediction that has ended.
+class Waiter(Generic[Job]):
+    """Looks at all jobs that somebody waits for, less and less often, with as few requests as it takes.
 
-    Raises:
-        PredictionCanceledError: it was canceled, or aborted before it ran.
-        ModelError: it failed.
-        ReplicateError: it ended so long ago that its output was removed.
+    Few of them are looked at one by one; many by sweeping over the list of all, of which each page tells the states
+    of a hundred. It lives in one event loop, and works as long as anybody waits.
     """
-    if prediction.status in {"canceled", "aborted"}:
-        raise PredictionCanceledError(prediction)
-    if prediction.status != "succeeded" and (prediction.status == "failed" or prediction.error is not None):
-        raise ModelError(prediction)
-    if prediction.data_removed and prediction.output is None:
-        raise ReplicateError(
-            f"the output of prediction {prediction.id} was removed (data_removed): "
-            "the API keeps outputs for an hour after the prediction"
+
+    def __init__(self, transport: Transport, kind: type[Job], options: RequestOptions) -> None:
+        self._transport = transport
+        self._kind: type[Job] = kind
+        self._options = options
+        self._watched: dict[str, _Watched[Job]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
+        self._sweeps = True
+        self._failing_since: float | None = None
+
+    async def wait(self, job: Job, on_update: Callable[[Job], None] | None = None) -> Job:
+        """Wait until a job has ended; it is looked at for the first time after a pause."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Job] = loop.create_future()
+        watched = self._watched.get(job.id)
+        if watched is None:
+            watched = self._watched[job.id] = _Watched(job, _clock.current.monotonic())
+        watched.listeners[ended] = on_update
+        if self._task is None:
+            # It works for all: nothing of who came first, such as a trace's span, shall stick to it.
+            self._task = Context().run(loop.create_task, self._work())
+        self._woken.set()
+        try:
+            return await ended
+        finally:
+            watched.listeners.pop(ended, None)
+            if not watched.listeners:
+                self._watched.pop(job.id, None)
+            if not self._watched:
+                self._stop()
+
+    def _stop(self) -> None:
+        """Rest: nobody waits any more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _work(self) -> None:
+        try:
+            while self._watched:
+                now = _clock.current.monotonic()
+                due = [one for one in self._watched.values() if one.is_due(now)]
+                if due:
+                    await self._look_at(due)
+                else:
+                    await self._rest(min(one.due for one in self._watched.values()) - now)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to know
+            self._fail(list(self._watched.values()), error)
+        finally:
+            if self._task is asyncio.current_task():  # not stopped, but cancelled along with its loop
+                self._task = None
+                for ended in [ended for one in self._watched.values() for ended in one.listeners]:
+                    ended.cancel()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait until something is due, or somebody else comes."""
+        self._woken.clear()
+        timer = _clock.current.call_later(seconds, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            timer.cancel()
+
+    async def _look_at(self, due: list[_Watched[Job]]) -> None:
+        now = _clock.current.monotonic()
+        for one in due:
+            one.put_off(now)
+        if self._sweeps and len(due) > _FEW:
+            try:
+                due = await self._sweep(due)
+            except APIError as error:
+                if self._is_transient(error):
+                    self._failed(due, error)
+                    return
+                self._sweeps = False  # the list can't be had, or not be read: each for itself will do
+        queue = deque(due)
+
+        async def look_at_each() -> None:
+            while queue:
+                one = queue.popleft()
+                if one.listeners:
+                    await self._look_at_one(one)
+
+        if len(due) == 1:
+            await look_at_each()
+        else:
+            async with anyio.create_task_group() as group:
+                for _ in range(min(_AT_ONCE, len(due))):
+                    group.start_soon(look_at_each)
+
+    async def _look_at_one(self, one: _Watched[Job]) -> None:
+        try:
+            job = await look(self._transport, one.id, self._kind, self._options)
+        except APIError as error:
+            self._failed([one], error)
+        else:
+            self._failing_since = None
+            self._tell(one, job)
+
+    async def _sweep(self, due: list[_Watched[Job]]) -> list[_Watched[Job]]:
+        """Look at many by the list of all, newest first; return those that have to be looked at one by one."""
+        left: list[_Watched[Job]] = [one for one in due if one.created_at is None]
+        rest: deque[_Watched[Job]] = deque(
+            sorted((one for one in due if one.created_at), key=_created_at, reverse=True)
         )
-    return prediction.output
+        listed_at = "/predictions" if self._kind is Prediction else "/trainings"
+        at = listed_at
+        query: Mapping[str, QueryValue] | None = None
+        met: set[str] = set()
+        while len(rest) > _FEW:
+            request = Request[PageData[Raw]]("GET", at, PageData[Raw], self._options, query=query)
+            page = await self._transport.plain.call(request)
+            self._failing_since = None
+            seen = [(one, raw) for raw in page.results if (one := _seen(raw)) is not None]
+            ours = [(watched, one, raw) for one, raw in seen if (watched := self._watched.get(one.id)) is not None]
+            met.update(one.id for _, one, _ in ours)
+            left += [watched for watched, one, raw in ours if not self._take_note(watched, one, raw)]
+            while rest and (rest[0].id in met or (seen and _created_at(rest[0]) > _created_at(seen[-1][0]))):
+                if rest[0].id not in met:
+                    left.append(rest[0])
+                rest.popleft()
+            if page.next is None or not rest:
+                break
+            if ours or self._kind is not Prediction:
+                at, query = page.next, None
+            elif query is None:  # a stretch of others' predictions: it needn't be walked through
+                at, query = listed_at, {"created_before": _created_at(rest[0]) + _SECOND}
+            else:
+                break
+        left.extend(rest)
+        return left
+
+    def _take_note(self, watched: _Watched[Job], seen: _Seen, raw: Raw) -> bool:
+        """Tell those who wait what a list says; False: it says too little."""
+        if not seen.done and seen.status == watched.state[0] and not any(watched.listeners.values()):
+            return True
+        try:
+            job = msgspec.json.decode(raw, type=self._kind)
+        except msgspec.MsgspecError:
+            return False
+        if job.status == "succeeded" and job.output is None:
+            return False
+        self._tell(watched, job)
+        return True
+
+    def _tell(self, watched: _Watched[Job], job: Job) -> None:
+        """Tell those who wait for a job how it is now."""
+        state = job.status, job.logs
+        changed, watched.state = state != watched.state, state
+        for ended, on_update in list(watched.listeners.items()):
+            if ended.done():
+                continue
+            try:
+                if on_update is not None and changed:
+                    on_update(job)
+            except Exception as error:  # noqa: BLE001 - it is the caller's own
+                ended.set_exception(error)
+            else:
+                if job.done:
+                    ended.set_result(job)
+
+    def _is_transient(self, error: APIError) -> bool:
+        retries = self._options.get("max_retries", self._transport.settings.max_retries)
+        return retries != 0 and _retry.repeatable(Request("GET", "", None, {}), error)
+
+    def _failed(self, those: list[_Watched[Job]], error: APIError) -> None:
+        """Tell those who wait that looking failed, unless it may go better soon: what they wait for has been paid."""
+        now = _clock.current.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if self._is_transient(error) and now - self._failing_since < _PATIENCE:
+            logger.info("looking at %d that are waited for failed, and is tried again: %s", len(those), error)
+        else:
+            self._fail(those, error)
+
+    def _fail(self, those: list[_Watched[Job]], error: Exception) -> None:
+        for watched in those:
+            for ended in watched.listeners:
+                if not ended.done():
+                    mine = copy.copy(error)
+                    mine.__cause__ = error.__cause__
+                    if isinstance(mine, APIError):
+                        mine.prediction_id = watched.id
+                    ended.set_exception(mine)
+
+
+def _created_at(one: _Watched[Any] | _Seen) -> datetime:
+    assert one.created_at is not None  # noqa: S101
+    return one.created_at
+
+
+def _seen(raw: Raw) -> _Seen | None:
+    try:
+        return _SEEN.decode(raw)
+    except msgspec.MsgspecError:
+        return None  # whoever waits for it looks at it alone, and is told what is wrong

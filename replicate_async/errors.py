@@ -3,7 +3,8 @@
 ReplicateError
 ├── APIError                            a call to the API failed
 │   ├── APIConnectionError              no answer came
-│   │   └── APITimeoutError             ... in time
+│   │   ├── APITimeoutError             ... in time
+│   │   └── CreateOutcomeUnknown        ... and whether something was created can't be told
 │   ├── APIStatusError                  the answer was a refusal
 │   │   ├── BadRequestError             400
 │   │   ├── AuthenticationError         401
@@ -26,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from replicate_async.types import Prediction
 
@@ -39,6 +40,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "ConflictError",
+    "CreateOutcomeUnknown",
     "InternalServerError",
     "ModelError",
     "NotFoundError",
@@ -89,6 +91,26 @@ class APIConnectionError(APIError):
 
 class APITimeoutError(APIConnectionError):
     """No answer came in time."""
+
+
+class CreateOutcomeUnknown(APIConnectionError):  # noqa: N818 - it is no error of the create's
+    """A create's answer was lost, and whether it was carried out can't be told: making it again may bill it twice.
+
+    ``candidates`` are the ids of the predictions (or trainings) that it may have made. The cause is what went wrong.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        url: str = "",
+        prediction_id: str | None = None,
+        sent: bool = True,
+        candidates: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, method=method, url=url, prediction_id=prediction_id, sent=sent)
+        self.candidates: list[str] = list(candidates)
 
 
 class APIStatusError(APIError):

@@ -123,6 +123,11 @@ class Struct(msgspec.Struct, kw_only=True):
         return inlined
 
 
+def has_ended(status: str, completed_at: datetime | None) -> bool:
+    """Whether a status is final, or one this version doesn't know beside a completion time."""
+    return status in _TERMINAL or (status not in _RUNNING and completed_at is not None)
+
+
 class _Job(Struct, kw_only=True):
     """What predictions and trainings share: a status that ends."""
 
@@ -138,7 +143,7 @@ class _Job(Struct, kw_only=True):
     @property
     def done(self) -> bool:
         """Whether the job has ended: a final status, or one this version doesn't know with a completion time."""
-        return self.status in _TERMINAL or (self.status not in _RUNNING and self.completed_at is not None)
+        return has_ended(self.status, self.completed_at)
 
 
 class Account(Struct, kw_only=True):

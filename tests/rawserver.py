@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from replicate_async import AsyncReplicate
+from replicate_async import AsyncReplicate, _clock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -163,16 +163,38 @@ def after(seconds: float, data: bytes) -> Step:
     return step
 
 
-def record_pauses(client: AsyncReplicate) -> list[float]:
-    """Let a client note its pauses in the list that is returned, instead of making them."""
-    pauses: list[float] = []
+def record_pauses() -> list[float]:
+    """Let clients note their pauses in the list that is returned, instead of making them."""
+    _clock.current = clock = JumpingClock()
+    return clock.pauses
 
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(0)
 
-    client._transport.sleep = sleep  # type: ignore[method-assign]
-    return pauses
+class JumpingClock:
+    """A clock that jumps instead of waiting, and notes how far; give it something else to do in a pause."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]] | None = None) -> None:
+        self.pauses: list[float] = []
+        self._seconds = 0.0
+        self._sleep = sleep
+
+    def monotonic(self) -> float:
+        """Return the seconds that were jumped over."""
+        return self._seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Jump."""
+        self.pauses.append(seconds)
+        await (asyncio.sleep(0) if self._sleep is None else self._sleep(seconds))
+        self._seconds += seconds
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.Task[None]:
+        """Jump soon, and call back."""
+
+        async def later() -> None:
+            await self.sleep(seconds)
+            callback()
+
+        return asyncio.ensure_future(later())
 
 
 def free_port() -> int:

@@ -27,6 +27,7 @@ TREE = {
     "APIError": "ReplicateError",
     "APIConnectionError": "APIError",
     "APITimeoutError": "APIConnectionError",
+    "CreateOutcomeUnknown": "APIConnectionError",
     "APIStatusError": "APIError",
     "BadRequestError": "APIStatusError",
     "AuthenticationError": "APIStatusError",

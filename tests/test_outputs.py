@@ -142,7 +142,7 @@ async def test_an_output_that_was_removed():
 @pytest.mark.parametrize("kind", ["truncate", "reset"])
 async def test_a_broken_download_leaves_nothing(server, call, output, tmp_path, kind):
     """When a download breaks, no part of it stays, neither under its name nor another; an older file stays whole."""
-    record_pauses(call.client._async if call.blocking else call.client)
+    record_pauses()
     server.faults.add(kind=kind, operation="outputs.download", **({"at": 100_000} if kind == "truncate" else {}))
     for existing in ([], ["picture.png"]):
         for name in existing:

@@ -18,17 +18,20 @@ from replicate_async import (
     APIStatusError,
     APITimeoutError,
     AsyncReplicate,
+    CreateOutcomeUnknown,
     InternalServerError,
     ModelError,
     NotFoundError,
     PredictionCanceledError,
     UnprocessableEntityError,
+    _clock,
+    _jobs,
     _waiting,
 )
 from replicate_async.testing import LocalServer
 from replicate_async.types import Model
 
-from .rawserver import RawServer, after, answer, close, prediction, record_pauses, stall
+from .rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
 
 pytestmark = pytest.mark.anyio
 
@@ -188,7 +191,7 @@ async def test_an_unknown_final_status(first):
     else:
         steps = [answer(202, prediction(status="queued")), answer(200, prediction(status="new")), answer(200, ended)]
     async with RawServer(*steps) as server, server.client() as client:
-        record_pauses(client)
+        record_pauses()
         assert await client.run("owner/name") == ["pieces"]
         assert len(server.requests) == len(steps)
 
@@ -263,13 +266,15 @@ async def test_arguments_are_sent(server, client):
 
 async def test_without_wait_it_is_polled(server, client, hosted):
     """With ``wait=False`` the create is answered at once, and the prediction fetched until it has ended."""
-    pauses = record_pauses(client)
+    pauses = record_pauses()
     task = asyncio.ensure_future(client.run("owner/slow", input={"text": "x"}, wait=False))
     await until(lambda: len(pauses) > 3)
     hosted.go_on.set()
     assert await task == "slow x"
     assert "Prefer" not in server.requests[0].headers
-    assert operations(server) == ["models.predictions.create", *["predictions.get"] * len(pauses)]
+    looks = len(server.requests) - 1
+    assert operations(server) == ["models.predictions.create", *["predictions.get"] * looks]
+    assert looks in {len(pauses), len(pauses) - 1}, "at the end there may be one more pause that nobody waits for"
 
 
 async def test_after_the_hold_it_is_polled():
@@ -277,12 +282,12 @@ async def test_after_the_hold_it_is_polled():
     async with LocalServer(hold=0.05) as server:
         hosted = Models(server)
         async with client_of(server) as client:
-            pauses = record_pauses(client)
+            pauses = record_pauses()
             task = asyncio.ensure_future(client.run("owner/slow", wait=1))
             await until(lambda: len(pauses) > 1)
             hosted.go_on.set()
             assert await task == "slow "
-            assert len(server.requests) == 2 + len(pauses)
+            assert len(server.requests) - 2 in {len(pauses), len(pauses) - 1}
 
 
 async def test_what_ended_in_the_hold_may_still_say_processing():
@@ -290,7 +295,7 @@ async def test_what_ended_in_the_hold_may_still_say_processing():
     ended = prediction(status="succeeded", output="done", **ENDED)
     steps = answer(201, prediction(status="processing", output="done")), answer(200, ended)
     async with RawServer(*steps) as server, server.client() as client:
-        pauses = record_pauses(client)
+        pauses = record_pauses()
         assert await client.run("owner/name") == "done"
         assert (len(server.requests), pauses) == (2, [])
 
@@ -310,7 +315,7 @@ def test_pauses_grow_with_age():
 async def test_polls_carry_no_body(server, client, hosted):
     """What is added to the create's body and query is not sent with the polls; headers and timeouts are."""
     hosted.go_on.set()
-    record_pauses(client)
+    record_pauses()
     await client.run(
         "owner/slow",
         wait=False,
@@ -330,7 +335,7 @@ async def test_a_poll_that_fails_is_repeated():
     ended = prediction(status="succeeded", output="done", **ENDED)
     steps = answer(202, prediction()), answer(502), close, answer(429), answer(200, ended)
     async with RawServer(*steps) as server, server.client(max_retries=3) as client:
-        record_pauses(client)
+        record_pauses()
         assert await client.run("owner/name", wait=False) == "done"
 
 
@@ -343,7 +348,7 @@ async def test_a_poll_that_goes_on_failing_names_the_prediction(step, error):
     """When the prediction can't be followed any more, the error says which one it was: it may still be billed."""
     timeout = 0.1 if step is stall else 30
     async with RawServer(answer(202, prediction(id="p123")), step) as server, server.client(timeout=timeout) as client:
-        record_pauses(client)
+        record_pauses()
         with pytest.raises(error, match="prediction p123") as caught:
             await client.run("owner/name", wait=False)
         assert caught.value.prediction_id == "p123"
@@ -352,7 +357,7 @@ async def test_a_poll_that_goes_on_failing_names_the_prediction(step, error):
 async def test_wait_takes_a_prediction_or_an_id(client, hosted):
     """``predictions.wait`` waits for what exists, and returns it however it ended."""
     hosted.go_on.set()
-    record_pauses(client)
+    record_pauses()
     made = await client.predictions.create(version=VERSION, input={"text": "Alice"})
     assert (await client.predictions.wait(made)).output == "hello Alice"
     assert (await client.predictions.wait(made.id)).output == "hello Alice"
@@ -554,7 +559,7 @@ async def test_a_create_that_arrives_late_is_found():
         answer(200, {**late, "status": "canceled"}),
     )
     async with RawServer(*steps) as server, server.client() as client:
-        pauses = record_pauses(client)
+        pauses = record_pauses()
         task = asyncio.ensure_future(client.run("owner/name"))
         await until(lambda: server.requests)
         await cancelled(task)
@@ -579,7 +584,7 @@ async def test_giving_up_in_vain_is_logged(step, caplog):
             sleeping.set()
             await asyncio.Event().wait()
 
-        client._transport.sleep = sleep
+        _clock.current = JumpingClock(sleep)
         task = asyncio.ensure_future(client.run("owner/name", wait=False))
         await sleeping.wait()
         await cancelled(task)
@@ -590,7 +595,7 @@ async def test_giving_up_in_vain_is_logged(step, caplog):
 
 async def test_giving_up_takes_no_longer_than_it_may(monkeypatch, caplog):
     """A server that doesn't answer holds the cancellation up for some seconds at most; the log tells of it."""
-    monkeypatch.setattr(_waiting, "_GIVE_UP_WITHIN", 0.1)
+    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.1)
     async with RawServer(answer(202, prediction(id="p123")), stall) as server, server.client() as client:
         task = asyncio.ensure_future(client.run("owner/name", wait=False))
         await until(lambda: server.requests)
@@ -604,9 +609,9 @@ async def test_giving_up_takes_no_longer_than_it_may(monkeypatch, caplog):
 async def test_a_timeout_of_the_create_names_no_prediction():
     """A create that times out is not made again, and the error admits that it may have been carried out."""
     async with RawServer(stall) as server, server.client(timeout=0.1) as client:
-        with pytest.raises(APITimeoutError) as caught:
+        with pytest.raises(CreateOutcomeUnknown) as caught:
             await client.run("owner/name", wait=False)
-        assert caught.value.sent
+        assert isinstance(caught.value.__cause__, APITimeoutError)
         creates = [request for request in server.requests if request.method == "POST"]
         assert len(creates) == 1
 

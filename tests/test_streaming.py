@@ -32,8 +32,8 @@ from replicate_async import (
     Replicate,
     StreamEvent,
     UnprocessableEntityError,
+    _jobs,
     _streaming,
-    _waiting,
 )
 from replicate_async.testing import LocalServer, OutputFile
 
@@ -198,7 +198,7 @@ async def test_a_failure_without_a_stream(server, client, so_far):
     async def breaks() -> str:
         raise ValueError("no luck at all")
 
-    record_pauses(client)
+    record_pauses()
     with pytest.raises(ModelError, match="no luck at all"):
         await gather(client.stream("owner/breaks"), so_far)
 
@@ -276,7 +276,7 @@ async def scripted(
         await writer.drain()
 
     async with RawServer(step) as server, server.client() as client:
-        record_pauses(client)
+        record_pauses()
         yield server, client
 
 
@@ -356,7 +356,7 @@ async def test_drops_of_the_local_server(resume, so_far):
         for fault in ({"kind": "reset"}, {"kind": "status", "status": 503}, {"kind": "truncate", "at": 100}):
             server.faults.add(operation="predictions.stream", times=1, **fault)
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
-            record_pauses(client)
+            record_pauses()
             await gather(client.stream("owner/words"), so_far)
     assert "".join(so_far) == "Once upon a time"
     assert [one.data for one in so_far if one.event == "logs"] == ["about to write\n"]
@@ -374,7 +374,7 @@ async def test_nobody_at_the_streams_origin(so_far):
 async def test_a_stream_that_stalls(server, client, so_far, monkeypatch):
     """A connection over which nothing comes, not even the server's own end, is left, and what is missing is polled."""
     monkeypatch.setattr(_streaming, "_SILENCE", 0.05)
-    record_pauses(client)
+    record_pauses()
     server.faults.add(kind="stall", operation="predictions.stream")
     await gather(client.stream("owner/words", max_retries=0), so_far)
     assert "".join(so_far) == "Once upon a time"
@@ -491,7 +491,7 @@ async def test_looks_that_fail(so_far, when):
         await writer.drain()
 
     async with RawServer(step) as server, server.client() as client:
-        record_pauses(client)
+        record_pauses()
         with pytest.raises(NotFoundError, match="who") as caught:
             await gather(client.stream("owner/name"), so_far)
     assert caught.value.prediction_id == prediction()["id"]
@@ -500,7 +500,7 @@ async def test_looks_that_fail(so_far, when):
 
 async def test_a_server_that_is_down_for_good(server, client, so_far):
     """When neither stream nor polling work any more, the error comes after the usual repetitions."""
-    record_pauses(client)
+    record_pauses()
     server.faults.add(kind="status", status=500, operation="predictions.*", when=lambda call: call.method == "GET")
     with pytest.raises(InternalServerError) as caught:
         await gather(client.stream("owner/words"), so_far)
@@ -516,7 +516,7 @@ async def test_a_server_that_is_down_for_good(server, client, so_far):
 
 async def test_models_that_do_not_stream(client):
     """Their output comes in one piece when it is there, lists item by item; what isn't text comes as JSON."""
-    record_pauses(client)
+    record_pauses()
     for value, expected in [
         ("hello", ["hello"]),
         (["a", "b"], ["a", "b"]),
@@ -538,7 +538,7 @@ async def test_polling_increments(so_far):
         prediction(output=["a", "a", "b"], logs="1\n2\n3\n", **ENDED),
     ]
     async with scripted(lambda *_: b"", *looks, urls={}) as (server, client):
-        pauses = record_pauses(client)
+        pauses = record_pauses()
         await gather(client.stream("owner/name"), so_far)
     assert seen(so_far) == [
         ("logs", "1\n"),
@@ -645,7 +645,7 @@ async def test_leaving_before_the_answer(server, client):
 
 async def test_the_connection_is_closed_first(server, client, monkeypatch):
     """The connection doesn't wait for the cancelling: it is closed at once, even if that is slow or in vain."""
-    monkeypatch.setattr(_waiting, "_GIVE_UP_WITHIN", 0.5)
+    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.5)
     server.faults.add(kind="stall", operation="predictions.cancel")
     events = client.stream("owner/endless")
     while await anext(events) != "Once":
@@ -783,7 +783,7 @@ async def test_the_stream_of_a_prediction_that_fails(server, client, so_far):
     """What ends badly, or isn't there, is raised as by ``stream``."""
     with pytest.raises(NotFoundError):
         await gather(client.predictions.stream("nothing"), so_far)
-    record_pauses(client)
+    record_pauses()
     made = await client.models.predictions.create("owner", "broken", input={})
     with pytest.raises(ModelError, match="no luck") as caught:
         await gather(client.predictions.stream(made), so_far)

@@ -25,6 +25,7 @@ from replicate_async import (
     APITimeoutError,
     AsyncReplicate,
     AuthenticationError,
+    CreateOutcomeUnknown,
     Replicate,
     ReplicateError,
 )
@@ -131,7 +132,7 @@ async def test_no_connection_in_time():
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         timeout = aiohttp.ClientTimeout(sock_connect=0.05)
         async with AsyncReplicate(bearer_token=TOKEN, base_url=base_url, timeout=timeout) as client:
-            pauses = record_pauses(client)
+            pauses = record_pauses()
             with pytest.raises(APITimeoutError) as caught:
                 await client.predictions.create(version=VERSION, input={})
             assert not caught.value.sent
@@ -201,10 +202,9 @@ async def test_a_create_on_a_connection_that_closes_is_not_sent_twice():
     """When a used connection breaks under a create, nobody knows what became of it: not even aiohttp sends it again."""
     async with RawServer(answer(200, ACCOUNT), reset) as server, server.client() as client:
         await client.account.get()
-        with pytest.raises(APIConnectionError) as caught:
+        with pytest.raises(CreateOutcomeUnknown):
             await client.predictions.create(version=VERSION, input={})
-        assert caught.value.sent
-        assert (len(server.requests), server.connections) == (2, 1)
+        assert [request.method for request in server.requests].count("POST") == 1
 
 
 BROKEN = {
@@ -447,7 +447,7 @@ async def test_the_token_is_in_no_error(step, caplog):
     caplog.set_level(logging.DEBUG)
     timeout = 0.1 if step is stall else 30
     async with RawServer(step) as server, server.client(timeout=timeout, max_retries=1) as client:
-        record_pauses(client)
+        record_pauses()
         for call in (client.account.get(), client.predictions.create(version=VERSION, input={})):
             with pytest.raises(APIError) as caught:
                 await call
@@ -472,7 +472,7 @@ def assert_secret(error: BaseException) -> None:
 async def test_the_token_is_in_no_error_without_server():
     """The same holds when no connection is made at all."""
     async with AsyncReplicate(bearer_token=TOKEN, base_url=f"http://127.0.0.1:{free_port()}") as client:
-        record_pauses(client)
+        record_pauses()
         with pytest.raises(APIConnectionError) as caught:
             await client.account.get()
         assert_secret(caught.value)

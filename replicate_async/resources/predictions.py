@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _waiting
 from replicate_async._arguments import (
     RequestOptions,
     check_choice,
@@ -21,9 +20,11 @@ from replicate_async._arguments import (
     path,
 )
 from replicate_async._inputs import FileEncodingStrategy, encode_files
+from replicate_async._jobs import cancel, cancel_request, whatever_happens
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._streaming import StreamEvent, follow
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
+from replicate_async._waiting import until_done
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Prediction, WebhookEvent
@@ -161,13 +162,14 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.cancel
         """
-        return await self._transport.call(_waiting.cancel_request(prediction_id, options))
+        return await self._transport.call(cancel_request(prediction_id, options))
 
     async def wait(
         self,
         prediction: Prediction | str,
         *,
         time_limit: float | None = None,
+        on_update: Callable[[Prediction], None] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
         """Wait until a prediction has ended, however it ends.
@@ -175,6 +177,7 @@ class AsyncPredictions(AsyncResource):
         Args:
             prediction: The prediction, or its id.
             time_limit: After how many seconds to stop waiting; the prediction goes on. None: never.
+            on_update: Called with the prediction as it is at first, and whenever its status or logs have changed.
             **options: Options of each request.
 
         Returns:
@@ -186,11 +189,9 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
-
-        async def fetch(prediction_id: str) -> Prediction:
-            return await self.get(prediction_id, **options)
-
-        return await _waiting.until_done(self._transport, prediction, fetch, time_limit=time_limit)
+        return await until_done(
+            self._transport, prediction, Prediction, options, time_limit=time_limit, on_update=on_update
+        )
 
     async def stream(
         self, prediction: Prediction | str, *, cancel_on_abort: bool = True, **options: Unpack[RequestOptions]
@@ -217,18 +218,15 @@ class AsyncPredictions(AsyncResource):
         """
         known = await self.get(prediction, **options) if isinstance(prediction, str) else prediction
 
-        async def fetch(prediction_id: str) -> Prediction:
-            return await self.get(prediction_id, **options)
-
         ended = known.done
         try:
-            async with aclosing(follow(self._transport, known, fetch)) as events:
+            async with aclosing(follow(self._transport, known, options)) as events:
                 async for event in events:
                     ended = ended or event.event == "done"
                     yield event
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             if cancel_on_abort and not ended:
-                await _waiting.whatever_happens(_waiting.cancel(self._transport, known.id))
+                await whatever_happens(cancel(self._transport, known.id))
             raise
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _waiting
 from replicate_async._arguments import RequestOptions, check_events, check_input, given, model_path, path
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
+from replicate_async._waiting import until_done
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Training, WebhookEvent
@@ -78,7 +78,7 @@ class AsyncTrainings(AsyncResource):
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
         )
-        return await self._transport.call(Request("POST", at, Training, options, json=body))
+        return await self._transport.call(Request("POST", at, Training, options, json=body, creates=True))
 
     async def get(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
         """Fetch a training.
@@ -140,6 +140,7 @@ class AsyncTrainings(AsyncResource):
         training: Training | str,
         *,
         time_limit: float | None = None,
+        on_update: Callable[[Training], None] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Training:
         """Wait until a training has ended, however it ends.
@@ -147,6 +148,7 @@ class AsyncTrainings(AsyncResource):
         Args:
             training: The training, or its id.
             time_limit: After how many seconds to stop waiting; the training goes on. None: never.
+            on_update: Called with the training as it is at first, and whenever its status or logs have changed.
             **options: Options of each request.
 
         Returns:
@@ -158,8 +160,6 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
-
-        async def fetch(training_id: str) -> Training:
-            return await self.get(training_id, **options)
-
-        return await _waiting.until_done(self._transport, training, fetch, time_limit=time_limit)
+        return await until_done(
+            self._transport, training, Training, options, time_limit=time_limit, on_update=on_update
+        )
