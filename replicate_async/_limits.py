@@ -197,13 +197,15 @@ class CreateLine(Line):
     limit shows suddenly.
     """
 
-    __slots__ = ("_fastest", "_places")
+    __slots__ = ("_answers", "_fastest", "_places")
 
     least, most = 4, 32
+    step = 50  # quick answers to one more place: the API allows about as many creates in a burst
 
     def __init__(self) -> None:
         super().__init__(self.least)
         self._places = self.least
+        self._answers = 0
         self._fastest = inf
 
     @asynccontextmanager
@@ -226,10 +228,13 @@ class CreateLine(Line):
         """As long as more at once doesn't make the answers slow, there may be more."""
         self._fastest = min(elapsed, 1.001 * self._fastest)  # forgotten with time: networks change
         if elapsed < 2 * self._fastest and self._line and self._places < self.most:
-            self._resize(self._places + 1)
+            self._answers += 1
+            if self._answers == self.step:
+                self._resize(self._places + 1)
         elif elapsed > 4 * self._fastest and self._places > self.least:
             self._resize(self._places - 1)
 
     def _resize(self, places: int) -> None:
         self._free += places - self._places
         self._places = places
+        self._answers = 0

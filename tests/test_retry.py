@@ -437,7 +437,7 @@ async def test_a_policy_may_choose_what_to_repeat():
 )
 async def test_a_policy_cannot_repeat_what_may_be_billed(retry):
     """However eager a policy is, a create whose end is uncertain is not made again, be it the first attempt or not."""
-    mine, pauses = policy(retry=retry)
+    mine, _ = policy(retry=retry)
     for steps in ([answer(500)], [close], [answer(429), answer(500)], [answer(429), close], [answer(503)]):
         async with RawServer(*steps, answer(201, prediction())) as server, server.client(retry=mine) as client:
             with pytest.raises(APIError):
