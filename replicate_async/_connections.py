@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -80,11 +81,15 @@ class Connections:
     async def close(self) -> None:
         if self._lifetime is not None:
             await self._lifetime.aclose()
-        self.drop()
+        _open.discard(self)
 
-    def drop(self) -> None:
+    def drop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Leave the rest to the loop, which finalizes the generator that keeps the session."""
         _open.discard(self)
+        if self._lifetime is not None and loop.is_closed():
+            # Nobody has shut its generators down. Without a loop there is nothing to wait for.
+            with suppress(StopIteration):
+                self.session.close().send(None)
 
 
 async def _until_shutdown(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
@@ -120,7 +125,7 @@ class Pool:
         if self.closed:
             raise ReplicateError("this client is closed: make a new one, or close it later")
         for other in [other for other in self._by_loop if other.is_closed()]:
-            self._by_loop.pop(other).drop()
+            self._by_loop.pop(other).drop(other)
         if self.session is not None:
             if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
@@ -153,6 +158,8 @@ class Pool:
                 await connections.close()
             elif loop.is_running():
                 asyncio.run_coroutine_threadsafe(connections.close(), loop)
+            else:
+                connections.drop(loop)
 
     def __reduce__(self) -> tuple[type[Pool], tuple[None, int]]:
         # A copy in another process, or by deepcopy, makes connections of its own. It may belong to a page, which
@@ -162,8 +169,8 @@ class Pool:
     def __del__(self) -> None:
         # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
         mine = {loop: one for loop, one in self._by_loop.items() if one.pid == os.getpid()}
-        for connections in mine.values():
-            connections.drop()
+        for loop, connections in mine.items():
+            connections.drop(loop)
         if self.to_be_closed and self.session is None and any(not loop.is_closed() for loop in mine):
             warnings.warn(
                 "a Replicate client was dropped without being closed: use 'with', or call close()",

@@ -164,6 +164,15 @@ def _identity(status: os.stat_result, start: int) -> tuple[object, ...]:
 _FILE_LOCKS = [threading.Lock() for _ in range(61)]
 
 
+def _after_fork() -> None:
+    # Held by a thread that isn't in the child, a lock would never be free again there.
+    _FILE_LOCKS[:] = [threading.Lock() for _ in _FILE_LOCKS]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _extent(file: BinaryIO) -> tuple[int, int]:
     """Return where a file is, and how much of it follows."""
     with _FILE_LOCKS[id(file) % len(_FILE_LOCKS)]:
