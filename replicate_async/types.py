@@ -204,9 +204,9 @@ class Prediction(_Job, kw_only=True):
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        # Runs for each prediction of a page: what the base class does is done here, which is an eighth of decoding one.
+        # Runs for each prediction of a page, where the call of the base class would be an eighth of decoding it.
         if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
-            self.input = {}
+            super().__post_init__()
         if self.data_removed is None:  # pyright: ignore[reportUnnecessaryComparison]
             self.data_removed = False
 
