@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from replicate_async._arguments import ModelRef
     from replicate_async.types import Prediction
 
 DEFAULT_MAX_CONNECTIONS = 100
@@ -111,7 +112,8 @@ class Pool:
         self.closed: bool = False
         self.uploads: Uploads = Uploads()
         self.schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
-        self.schema_turns: Turns = Turns()
+        self.latest: dict[tuple[object, ...], tuple[ModelRef, float]] = {}
+        self.turns: Turns = Turns()
         self._by_loop: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 

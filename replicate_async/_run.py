@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from replicate_async.types import WebhookEvent
 
 
+_LATEST_FOR = 60.0  # seconds for which a model's latest version is taken to be that
+
+
 class Job(msgspec.Struct):
     """A prediction that is to be created for somebody who waits for it."""
 
@@ -75,6 +78,8 @@ class Job(msgspec.Struct):
         if self.wait is True and (self.on_update is not None or connections.held >= connections.held_at_most):
             prefer = UNSET
         connections.held += prefer is not UNSET
+        if not self.model.version:
+            self.model = self._known_latest() or self.model
         try:
             self.request = self.describe(prefer)
             await encode_files(self.transport, self.request, self.file_encoding_strategy)
@@ -85,15 +90,32 @@ class Job(msgspec.Struct):
                 if self.model.version:
                     raise
                 # Only official models run by their name alone; of others, the latest version is meant.
-                model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
-                if model.latest_version is None:
+                latest = await self._latest()
+                if latest is None:
                     raise
-                self.model = ModelRef(version=model.latest_version.id)
+                self.model = latest
                 self.request = self.describe(prefer)
                 self.prediction = await self.transport.call(self.request)
         finally:
             connections.held -= prefer is not UNSET
         return self.prediction
+
+    def _known_latest(self) -> ModelRef | None:
+        known, until = self.transport.pool.latest.get((self.transport.manner, self.model), (None, 0.0))
+        return known if _clock.current.monotonic() < until else None
+
+    async def _latest(self) -> ModelRef | None:
+        """Ask for a model's latest version: once for all that need it at the same time, and for a minute after."""
+        pool = self.transport.pool
+        key = self.transport.manner, self.model
+        async with pool.turns.of("latest", *key):
+            latest = self._known_latest()
+            if latest is None:
+                model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
+                if model.latest_version is not None:
+                    latest = ModelRef(version=model.latest_version.id)
+                    pool.latest[key] = latest, _clock.current.monotonic() + _LATEST_FOR
+        return latest
 
     async def finish(self) -> Prediction:
         """Wait until the prediction has ended."""

@@ -135,7 +135,7 @@ class AsyncModelReference:
         """Return schema and example."""
         pool, settings = self._transport.pool, self._transport.settings
         key = (settings.base_url, settings.token, self._model)
-        async with pool.schema_turns.of(*key):
+        async with pool.turns.of("schema", *key):
             if key not in pool.schemas:
                 pool.schemas[key] = await self._describe()
         return pool.schemas[key]
