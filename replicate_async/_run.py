@@ -17,7 +17,7 @@ from replicate_async._jobs import cancel, look, output_of, whatever_happens
 from replicate_async._outputs import with_files
 from replicate_async._streaming import follow
 from replicate_async._waiting import until_done
-from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError
+from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import prediction_request
 from replicate_async.types import Model, ModelVersion, Prediction
@@ -141,7 +141,7 @@ class Job(msgspec.Struct):
 
     async def abandon(self) -> None:
         """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
-        if self.cancel_on_abort:
+        if self.cancel_on_abort and (self.prediction is not None or self.request is not None):
             await whatever_happens(self._give_up())
 
     async def _give_up(self) -> None:
@@ -171,7 +171,9 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
         try:
             output = output_of(await job.finish())
             return with_files(job.transport, output) if use_file_output else output
-        except anyio.get_cancelled_exc_class():
+        except ReplicateError:
+            raise  # tells which prediction it is about, which may be waited for again
+        except BaseException:  # a cancelled task, or the caller's own on_update
             await job.abandon()
             raise
     raise APITimeoutError(

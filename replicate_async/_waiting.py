@@ -18,7 +18,7 @@ from replicate_async import _clock, _retry
 from replicate_async._jobs import Job, look, looking_options
 from replicate_async._wire import Request
 from replicate_async.errors import APIError, APITimeoutError
-from replicate_async.types import PageData, Prediction, has_ended
+from replicate_async.types import PageData, Prediction, Time, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,8 +87,8 @@ class _Seen(msgspec.Struct):
 
     id: str
     status: str
-    created_at: datetime | None = None
-    completed_at: datetime | None = None
+    created_at: Time | None = None
+    completed_at: Time | None = None
 
     @property
     def done(self) -> bool:
@@ -254,7 +254,9 @@ class Waiter(Generic[Job]):
             ours = [(watched, one, raw) for one, raw in seen if (watched := self._watched.get(one.id)) is not None]
             met.update(one.id for _, one, _ in ours)
             left += [watched for watched, one, raw in ours if not self._take_note(watched, one, raw)]
-            while rest and (rest[0].id in met or (seen and _created_at(rest[0]) > _created_at(seen[-1][0]))):
+            # Whatever is newer than the last one of the page has been passed: it isn't on the next one.
+            passed = seen[-1][0].created_at if seen else None
+            while rest and (rest[0].id in met or (passed is not None and _created_at(rest[0]) > passed)):
                 if rest[0].id not in met:
                     left.append(rest[0])
                 rest.popleft()
@@ -323,7 +325,7 @@ class Waiter(Generic[Job]):
                     ended.set_exception(mine)
 
 
-def _created_at(one: _Watched[Any] | _Seen) -> datetime:
+def _created_at(one: _Watched[Any]) -> datetime:
     assert one.created_at is not None  # noqa: S101
     return one.created_at
 
