@@ -45,6 +45,7 @@ def environment(server: LocalServer, tmp_path: Path) -> dict[str, str]:
     inherited.pop("PYTHONWARNDEFAULTENCODING", None)  # what others do with encodings is not what is looked for
     return {
         **inherited,
+        "HOME": str(tmp_path),  # where programs leave their settings and histories
         "PYTHONPATH": path,
         "REPLICATE_API_TOKEN": server.token,
         "REPLICATE_BASE_URL": server.base_url,

@@ -146,7 +146,7 @@ from pathlib import Path
 folder = Path(__file__).parent / "queue"
 folder.mkdir(exist_ok=True)
 broker_url = "filesystem://"
-broker_transport_options = {"data_folder_in": str(folder), "data_folder_out": str(folder)}
+broker_transport_options = dict.fromkeys(("data_folder_in", "data_folder_out", "control_folder"), str(folder))
 result_backend = f"file://{folder}"
 broker_connection_retry_on_startup = True
 worker_hijack_root_logger = False
