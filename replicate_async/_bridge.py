@@ -52,10 +52,7 @@ def run(awaitable: Awaitable[T]) -> T:
         call.abort()
         raise
     if call.failure is not None:
-        try:
-            raise _shortened(call.failure)
-        finally:
-            del call  # an exception that refers to its own frame would live until the next collection
+        raise call.failed()
     return cast("T", call.value)
 
 
@@ -121,6 +118,17 @@ class _Call:
         if not _exiting:
             self.done.release()
 
+    def failed(self) -> BaseException:
+        """Give up the error, with only the end of its way: the line that failed, or what it called of others' code."""
+        # Who raises it is in its traceback: if that kept it too, it would live until the next garbage collection.
+        error, self.failure = cast("BaseException", self.failure), None
+        end = entry = error.__traceback__
+        while entry is not None:
+            if entry.tb_frame.f_globals.get("__name__", "").startswith("replicate_async."):
+                end = entry.tb_next or entry
+            entry = entry.tb_next
+        return error.with_traceback(end)
+
     def abort(self) -> None:
         """Cancel it, from any thread but the loop's, and leave it some time for its cleanup."""
         _tell(self.loop, self.cancel)
@@ -156,7 +164,7 @@ def iterate(source: AsyncIterator[T]) -> Generator[T, None, None]:
                 raise RuntimeError("this iterator belongs to the process that this one was forked from: begin another")
             _wait(pump.arrived)
         if pump.failure is not None:
-            raise _shortened(pump.failure)
+            raise pump.failed()
     finally:
         # Left early or interrupted: the source is closed on its loop before this returns.
         if not pump.ended and not _exiting and pump.pid == os.getpid():
@@ -225,16 +233,6 @@ def _wait(lock: threading.Lock) -> None:
             raise asyncio.CancelledError
 
 
-def _shortened(error: BaseException) -> BaseException:
-    """Return an error with only the end of its way: the line that failed, or what it had called of others' code."""
-    end = entry = error.__traceback__
-    while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").startswith("replicate_async."):
-            end = entry.tb_next or entry
-        entry = entry.tb_next
-    return error.with_traceback(end)
-
-
 def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
     """Return the background loop, unless the caller is on it."""
     try:
@@ -262,6 +260,7 @@ def _start() -> asyncio.AbstractEventLoop:
     with _starting:
         if _loop is None:
             loop = asyncio.new_event_loop()
+            # The threads that its coroutines start to read files are daemons too, then: none of them is waited for.
             _thread = threading.Thread(target=_serve, args=(loop,), name="replicate_async", daemon=True)
             _thread.start()
             _loop = loop
@@ -318,7 +317,7 @@ def _after_fork() -> None:
     if _loop is not None:
         never_finalize(_loop)
         never_finalize(_under_way)  # tasks that are destroyed while they are pending make noise
-    _starting = threading.Lock()
+    _starting = threading.Lock()  # whoever held it isn't here either
     _loop = _thread = None
     _under_way = set()
 

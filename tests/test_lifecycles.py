@@ -57,6 +57,11 @@ def server() -> Iterator[LocalServer]:
                 yield "on and "
             await asyncio.sleep(3600)
 
+        @server.model("owner/reader")
+        async def reader(file: Path) -> AsyncIterator[str]:
+            yield file.name
+            await asyncio.sleep(3600)
+
         @server.model("owner/painter")
         def painter() -> OutputFile:
             return OutputFile(b"\x89PNG\r\n\x1a\n", "image/png", "out.png")
@@ -267,6 +272,11 @@ ENDS = {
         stream = replicate.stream("owner/endless")
         print(next(stream), flush=True)
     """,
+    "half-read, of a file": """
+        from pathlib import Path
+        stream = replicate.stream("owner/reader", input={"file": Path(replicate.__file__)})
+        print(next(stream), flush=True)
+    """,
     "half-read response": """
         page = replicate.predictions.with_streaming_response.list()
         print(page.__enter__().status_code, flush=True)
@@ -375,6 +385,38 @@ stream.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_fork_while_another_thread_starts_the_loop(server):
+    """A child that is forked in the moment of the first call, which another thread makes, can make calls."""
+    program = """
+    import os, threading, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    import replicate_async as replicate
+    from replicate_async import _bridge
+
+    client = replicate.Replicate()
+    held, forked = threading.Event(), threading.Event()
+
+    def start():
+        with _bridge._starting:
+            held.set()
+            forked.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        print(client.account.get().username, flush=True)
+        os._exit(0)
+    forked.set()
+    thread.join()
+    print(os.waitpid(child, 0)[1], client.account.get().username)
+    client.close()
+    """
+    assert programs.run(program, timeout=10, **environment(server)) == "local\n0 local\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize("drop", ["pass", "del stream"], ids=["kept", "dropped"])
 def test_a_fork_amid_an_iteration(server, drop):
     """An iteration stays with the process that began it: the child is told, and its end leaves the parent alone."""
@@ -462,6 +504,8 @@ def test_errors_leave_nothing_behind(client):
         for _ in range(3):
             with contextlib.suppress(ModelError):
                 client.run("owner/broken")
+            with contextlib.suppress(ModelError):
+                list(client.stream("owner/broken"))
         assert not [thing for thing in gc.get_objects() if isinstance(thing, (_bridge._Call, ModelError))]
     finally:
         gc.enable()
