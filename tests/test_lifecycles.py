@@ -93,10 +93,19 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
 
 def ended(process: subprocess.Popen[str], within: float = 2) -> tuple[int, str, str]:
     """Wait for a program that should be about to end, and return its status, output and errors."""
+    assert process.stdout is not None
+    assert process.stderr is not None
     started = time.monotonic()
-    output, errors = process.communicate(timeout=20)
+    limit = threading.Timer(20, process.kill)
+    limit.start()
+    try:
+        # Not communicate(), which overlooks what was read together with a line.
+        found = process.stdout.read(), process.stderr.read()
+        code = process.wait()
+    finally:
+        limit.cancel()
     assert time.monotonic() - started < within
-    return process.returncode, output, errors
+    return code, *found
 
 
 # --- signals ---
