@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import threading
@@ -161,6 +162,23 @@ def test_a_sigterm_handler_that_takes_note():
             assert process.stdout.readline() == "told\n"  # before the call has ended
             go_on.set()
             assert ended(process) == (0, "done told\n", "")
+
+
+def test_a_handler_that_makes_calls(server):
+    """A handler may make blocking calls itself, also while it interrupts one: here it cancels what is waited for."""
+    handler = """
+def cancel(*_):
+    for prediction in replicate.predictions.list():
+        replicate.predictions.cancel(prediction.id)
+    print("told", flush=True)
+signal.signal(signal.SIGTERM, cancel)
+"""
+    with programs.start(WAITING.format(handler=handler), **environment(server)) as process:
+        until(lambda: statuses(server) == ["processing"])
+        process.send_signal(signal.SIGTERM)
+        code, output, errors = ended(process)
+    assert (code, output) == (1, "told\n")
+    assert "PredictionCanceledError" in errors.splitlines()[-1]
 
 
 INTERRUPTED = """
@@ -362,7 +380,9 @@ def test_the_end_without_the_server(server):
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-        assert ended(process) == (0, "", "")
+        code, output, errors = ended(process)
+    assert (code, output) == (0, "")
+    assert errors == "" or re.fullmatch("a prediction that was given up could not be canceled: .*\n", errors)
 
 
 # --- fork ---
@@ -714,6 +734,19 @@ def test_everything_has_a_shallow_copy(server, client):
     assert copy.copy(page.results[0]) == page.results[0]
     other.close()
     assert client.is_closed()
+
+
+def test_what_of_the_token_travels(server, monkeypatch):
+    """A token that was given to a client is in its pickle; one that it finds in the environment isn't."""
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
+    with Replicate(bearer_token=server.token) as given, Replicate() as finding:
+        for client, travels in ((given, True), (finding, False)):
+            client.account.get()
+            pickled = pickle.dumps(client)
+            assert (server.token.encode() in pickled) is travels
+            with pickle.loads(pickled) as other:
+                assert other.account.get().username == "local"
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])

@@ -169,6 +169,7 @@ def worker(running: Running, tmp_path: Path) -> Any:
     return start
 
 
+@pytest.mark.filterwarnings("ignore::EncodingWarning")  # of Celery's own files
 def test_celery(worker: Any, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that the worker has made and used before it forked runs models in both of its children."""
     with worker() as process:
