@@ -92,19 +92,24 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
         time.sleep(0.002)
 
 
+@contextlib.contextmanager
+def running(code: str, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program, which has ended in the end, also where it shouldn't have to be made to."""
+    with programs.start(code, *options, **environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def ended(process: subprocess.Popen[str], within: float = 2) -> tuple[int, str, str]:
     """Wait for a program that should be about to end, and return its status, output and errors."""
     assert process.stdout is not None
     assert process.stderr is not None
     started = time.monotonic()
-    limit = threading.Timer(20, process.kill)
-    limit.start()
-    try:
-        # Not communicate(), which overlooks what was read together with a line.
-        found = process.stdout.read(), process.stderr.read()
-        code = process.wait()
-    finally:
-        limit.cancel()
+    # Not communicate(), which overlooks what was read together with a line.
+    found = process.stdout.read(), process.stderr.read()
+    code = process.wait()
     assert time.monotonic() - started < within
     return code, *found
 
@@ -121,7 +126,7 @@ print(replicate.run("owner/endless"))
 
 def test_sigterm_ends_a_program(server):
     """Without a handler SIGTERM ends the process where it is, as it ends any other."""
-    with programs.start(WAITING.format(handler=""), **environment(server)) as process:
+    with running(WAITING.format(handler=""), **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
         process.send_signal(signal.SIGTERM)
         assert ended(process) == (-signal.SIGTERM, "", "")
@@ -130,7 +135,7 @@ def test_sigterm_ends_a_program(server):
 def test_a_sigterm_handler_that_exits(server):
     """A handler's ``sys.exit()`` ends the call like Ctrl-C: the prediction is cancelled, and the status is its own."""
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))"
-    with programs.start(WAITING.format(handler=handler), **environment(server)) as process:
+    with running(WAITING.format(handler=handler), **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
@@ -155,7 +160,7 @@ def test_a_sigterm_handler_that_takes_note():
             assert go_on.wait(20)
             return "done"
 
-        with programs.start(program, **environment(server)) as process:
+        with running(program, **environment(server)) as process:
             until(lambda: statuses(server) == ["processing"])
             process.send_signal(signal.SIGTERM)
             assert process.stdout is not None
@@ -173,7 +178,7 @@ def cancel(*_):
     print("told", flush=True)
 signal.signal(signal.SIGTERM, cancel)
 """
-    with programs.start(WAITING.format(handler=handler), **environment(server)) as process:
+    with running(WAITING.format(handler=handler), **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
         process.send_signal(signal.SIGTERM)
         code, output, errors = ended(process)
@@ -213,7 +218,7 @@ def test_ctrl_c_runs_the_cleanup(setting):
 
     Windows can't interrupt a wait for a lock, so there it is made of many short ones.
     """
-    with programs.start(INTERRUPTED.format(setting=setting, seconds=0.1)) as process:
+    with running(INTERRUPTED.format(setting=setting, seconds=0.1)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         time.sleep(0.05)
@@ -224,7 +229,7 @@ def test_ctrl_c_runs_the_cleanup(setting):
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 def test_ctrl_c_does_not_wait_for_a_long_cleanup(again):
     """A cleanup that takes its time is given some, and no more; Ctrl-C again, and it is given none."""
-    with programs.start(INTERRUPTED.format(setting="", seconds=3600)) as process:
+    with running(INTERRUPTED.format(setting="", seconds=3600)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         time.sleep(0.05)
@@ -352,7 +357,7 @@ ENDS = {
 def test_the_end(server, program):
     """Whatever is open, half read or running: the program ends within two seconds, with its own status and words."""
     program = f"import replicate_async as replicate\n{dedent(program)}"
-    with programs.start(program, "-W", "ignore::ResourceWarning", **environment(server)) as process:
+    with running(program, "-W", "ignore::ResourceWarning", **environment(server)) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         code, output, errors = ended(process)
@@ -374,7 +379,7 @@ def test_the_end_without_the_server(server):
     threading.Thread(target=lambda: replicate.run("owner/endless"), daemon=True).start()
     input()
     """
-    with programs.start(program, **environment(server)) as process:
+    with running(program, **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
         server.faults.add(kind="stall")
         assert process.stdin is not None
