@@ -13,13 +13,13 @@ import os
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from replicate_async._connections import never_finalize
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 T = TypeVar("T")
 
@@ -143,8 +143,8 @@ class _Call:
             self.task.cancel()
 
 
-def iterate(source: AsyncIterator[T]) -> Generator[T, None, None]:
-    """Iterate an async iterator of the background loop.
+def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """Iterate an async generator of the background loop.
 
     One task drives it from its first to its last item, so that timeouts and cancel scopes inside, which belong to
     tasks, keep working. It runs ahead by some items, which then cost no further hand-over.
@@ -175,11 +175,11 @@ def iterate(source: AsyncIterator[T]) -> Generator[T, None, None]:
 
 
 class _Pump(_Call):
-    """An async iterator, and the items that it is ahead of its reader."""
+    """An async generator, and the items that it is ahead of its reader."""
 
     __slots__ = ("arrived", "pid", "ready", "room", "source")
 
-    def __init__(self, source: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, source: AsyncGenerator[Any, None], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(self.pump(), loop, source)
         self.source = source
         self.pid = os.getpid()
@@ -190,7 +190,7 @@ class _Pump(_Call):
         self.arrived.acquire()
 
     async def pump(self) -> None:
-        try:
+        async with aclosing(self.source):  # when it is cancelled here, it is not in the source
             async for item in self.source:
                 self.ready.append(item)
                 self.signal()
@@ -200,10 +200,6 @@ class _Pump(_Call):
                     if len(self.ready) >= _AHEAD:
                         await self.room
                     self.room = None
-        finally:
-            close = getattr(self.source, "aclose", None)  # async generators have one, other iterators may
-            if close is not None:
-                await close()
 
     def finish(self, task: asyncio.Task[None]) -> None:
         super().finish(task)
@@ -296,6 +292,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_SECONDS / 2))
+    # What has not ended by then can't be closed any more, and nobody is there who could do anything about it.
+    loop.set_exception_handler(lambda _loop, _context: None)
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
