@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CLEANUP_SECONDS = 1.5  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
+_CLEANUP_SECONDS = 1.2  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
 
 _POLL_SECONDS = 0.1  # between two looks, where a wait for a lock isn't interrupted
 

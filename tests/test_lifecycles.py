@@ -344,6 +344,27 @@ ENDS = {
         begun.wait(10)
         print("end", flush=True)
     """,
+    "daemon that reads on": """
+        import atexit, threading, time
+        begun, ending = threading.Event(), threading.Event()
+        def work():
+            for event in replicate.stream("owner/endless"):
+                begun.set()
+                ending.wait()
+        atexit.register(lambda: (ending.set(), time.sleep(0.2)))  # runs last
+        threading.Thread(target=work, daemon=True).start()
+        begun.wait(10)
+        print("end", flush=True)
+    """,
+    "loop held up": """
+        import tenacity, threading, time
+        held = threading.Event()
+        policy = tenacity.AsyncRetrying(before_sleep=lambda _: (held.set(), time.sleep(3600)))
+        client = replicate.Replicate(base_url="http://127.0.0.1:9", retry=policy)
+        threading.Thread(target=client.account.get, daemon=True).start()
+        held.wait(10)
+        print("end", flush=True)
+    """,
     "exit": """
         print(replicate.run("replicate/hello-world", input={"text": "x"}), flush=True)
         raise SystemExit(7)
@@ -385,9 +406,12 @@ def test_the_end(server, program):
 def test_the_end_without_the_server(server, waits):
     """A server that doesn't answer any more keeps no program from ending, which may be told of its prediction."""
     program = f"""
-    import threading
+    import atexit, threading
+    atexit.register(lambda: print(loop.is_closed()))  # runs last
     import replicate_async as replicate
+    from replicate_async import _bridge
     {waits}
+    loop = _bridge._start()
     print("waiting", flush=True)
     input()
     """
@@ -400,7 +424,7 @@ def test_the_end_without_the_server(server, waits):
         process.stdin.write("\n")
         process.stdin.flush()
         code, output, errors = ended(process)
-    assert (code, output) == (0, "")
+    assert (code, output) == (0, "True\n")
     assert errors == "" or re.fullmatch("a prediction that was given up could not be canceled: .*\n", errors)
 
 
