@@ -312,9 +312,8 @@ def _stop() -> None:
 def _after_fork() -> None:
     """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
     global _starting, _loop, _thread, _under_way
-    if _loop is not None:
-        never_finalize(_loop)
-        never_finalize(_under_way)  # tasks that are destroyed while they are pending make noise
+    # Finalized, the loop would close what the parent uses, and tasks that are under way would make noise.
+    never_finalize((_loop, _under_way))
     _starting = threading.Lock()  # whoever held it isn't here either
     _loop = _thread = None
     _under_way = set()

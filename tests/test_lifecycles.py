@@ -437,8 +437,8 @@ import replicate_async as replicate
 
 stream = replicate.stream("owner/endless")
 print(next(stream), flush=True)
-while len(list(replicate.predictions.list().results)) < 1:
-    pass
+while stream.gi_frame.f_locals["pump"].room is None:
+    time.sleep(0.01)  # until it is ahead as far as it goes
 child = os.fork()
 if child == 0:
     started = time.monotonic()
