@@ -233,6 +233,7 @@ class Transport:
             await limiter.enter()
         # Time in that line is not the request's: its timeout starts here.
         started = perf_counter()
+        done = _clock.current.busy()
         request.sent = True
         try:
             body = attempt.body() if callable(attempt.body) else attempt.body
@@ -264,6 +265,7 @@ class Transport:
                 raise
             raise ReplicateError("this client, or its session, is closed") from error
         finally:
+            done()
             if limiter:
                 limiter.leave()
         elapsed = perf_counter() - started
