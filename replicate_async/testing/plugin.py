@@ -59,13 +59,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for marker, fixture in _FIXTURES.items():
             if item.get_closest_marker(marker) is not None and fixture not in item.fixturenames:
                 item.fixturenames = [fixture, *item.fixturenames]  # the list is that of all parameters
+        if {*_FIXTURES.values()} <= {*item.fixturenames}:
+            pytest.fail(
+                "a test has either a replicate_recording, or a replicate_server with models and faults", pytrace=False
+            )
 
 
 @pytest.fixture
 def replicate_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     """A LocalServer that runs for this test, is where the environment points to, and is all that can be reached."""
-    if request.node.get_closest_marker("replicate_recording") is not None:
-        pytest.fail("a test has either a replicate_recording or a replicate_server with models and faults, not both")
     with _offline(request, "replicate_server"), _server_for(request.node) as server, _environment(server):
         yield server
 
