@@ -150,7 +150,7 @@ class Scrubber:
     """Takes the secrets out of what is recorded. What is known to be one is taken out wherever it occurs."""
 
     def __init__(self, *secrets: str) -> None:
-        self._known = dict.fromkeys(filter(None, secrets), _SCRUBBED)
+        self._known = {secret: _SCRUBBED for secret in secrets if len(secret) >= _LEAST_SECRET}
         self._streams = 0
 
     def learn(self, value: object) -> None:
