@@ -306,6 +306,7 @@ class Transport:
         import yarl
 
         started = perf_counter()
+        done = _clock.current.busy()
         request.sent = True
         try:
             body = attempt.body() if callable(attempt.body) else attempt.body
@@ -336,6 +337,8 @@ class Transport:
             if not connections.session.closed:
                 raise
             raise ReplicateError("this client, or its session, is closed") from error
+        finally:
+            done()
         elapsed = perf_counter() - started
         logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
         if status >= 300:

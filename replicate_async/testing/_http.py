@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from aiohttp import web
@@ -58,7 +58,8 @@ class Application:
                 call.disconnected = True
             if is_simple(answer):
                 return self._sender.simple(call, answer)
-            with self._lasting():
+            # The client of an event stream has all that it waits for with the headers.
+            with self._lasting(), nullcontext() if answer.chunks is not None else self._store.clock.serving():
                 return await self._sender.send(request, call, answer)
 
         return respond
@@ -72,10 +73,11 @@ class Application:
             if operation.name not in _OPEN:
                 self._store.limiter.count(operation.name)
             fault = self._faults.choose(call)
-            if fault is None:
-                return await operation.handler(self._store, call)
-            with self._lasting():
-                return await act(fault, lambda: self._work(call, operation), self._store.clock)
+            with self._store.clock.serving():
+                if fault is None:
+                    return await operation.handler(self._store, call)
+                with self._lasting():
+                    return await act(fault, lambda: self._work(call, operation), self._store.clock)
         except Problem as problem:
             return problem.answer()
         except web.HTTPRequestEntityTooLarge:

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -99,7 +99,7 @@ class LocalServer:
         )
         self._application: Application | None = None
         self._runners: list[web.AppRunner] = []
-        self._thread: _Thread | None = None
+        self._thread: ServerThread | None = None
 
     @property
     def url(self) -> str:
@@ -229,7 +229,7 @@ class LocalServer:
         await self._stop()
 
     def __enter__(self) -> Self:
-        self._thread = _Thread(self)
+        self._thread = ServerThread(self)
         return self
 
     def __exit__(
@@ -285,10 +285,10 @@ class LocalServer:
         self._store.clock.detach()
 
 
-class _Thread:
+class ServerThread:
     """A server's own thread, with a loop of its own."""
 
-    def __init__(self, server: LocalServer) -> None:
+    def __init__(self, server: AbstractAsyncContextManager[Any]) -> None:
         self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -321,4 +321,4 @@ class _Thread:
         finally:
             ready.set()
         await self._stopping.wait()
-        await self._server.__aexit__()
+        await self._server.__aexit__(None, None, None)
