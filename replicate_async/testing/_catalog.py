@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -25,7 +26,7 @@ class CreateModel(msgspec.Struct):
 
     owner: str
     name: str
-    visibility: str
+    visibility: Literal["public", "private"]
     hardware: str
     description: str | None = None
     github_url: str | None = None
@@ -65,8 +66,6 @@ async def list_(store: Store, call: Call) -> Answer:
 async def create(store: Store, call: Call) -> Answer:
     """Create a model without versions."""
     body = call.decode(CreateModel)
-    if body.visibility not in {"public", "private"}:
-        raise Problem(422, f"visibility: expected public or private, got {body.visibility!r}")
     check_hardware(store, body.hardware)
     if body.owner != store.account.username:
         raise Problem(403, f"owner: the token belongs to {store.account.username}, not to {body.owner}")

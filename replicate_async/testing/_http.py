@@ -14,13 +14,13 @@ from ._calls import Answer, Call, Problem
 from ._faults import Faults, act
 from ._routes import DELIVERY, OPERATIONS, Operation
 from ._sending import Sender, is_simple
+from ._site import Site
 from ._store import Store
 
 _log = logging.getLogger("replicate_async.testing")
 
 _PREFIX = "/v1"
 _BODY_LIMIT = 101 * 2**20  # a file of 100 MiB, and what surrounds it in a form
-_OPEN = {"files.download", *(operation.name for operation in DELIVERY)}  # the URL is the secret, so no token is needed
 _NAMELESS = "<unknown>"  # what aiohttp before 3.14 calls the method QUERY
 
 _Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -39,6 +39,7 @@ class Application:
         self.api = web.Application(client_max_size=_BODY_LIMIT)
         for operation in OPERATIONS:
             self.api.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
+        self.api.router.add_routes(Site(store, token).routes())
         self.api.router.add_route("*", "/{path:.*}", self._refuse)
         self.delivery = web.Application()
         for operation in DELIVERY:
@@ -66,10 +67,10 @@ class Application:
     async def _answer(self, request: web.Request, call: Call, operation: Operation) -> Answer:
         """Return what an operation answers, or what a fault makes of that."""
         try:
-            if operation.name not in _OPEN:
+            if not operation.open:
                 self._authorize(call)
             call.body = await request.read()
-            if operation.name not in _OPEN:
+            if not operation.open:
                 self._store.limiter.count(operation.name)
             fault = self._faults.choose(call)
             if fault is None:

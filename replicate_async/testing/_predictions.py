@@ -18,7 +18,7 @@ from ._store import HostedModel, Store, Version
 _CANCEL_AFTER = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 
-class CreateOnModel(msgspec.Struct):
+class PredictionInput(msgspec.Struct):
     """The body of ``models.predictions.create`` and ``deployments.predictions.create``."""
 
     input: dict[str, Any]
@@ -27,7 +27,7 @@ class CreateOnModel(msgspec.Struct):
     webhook_events_filter: list[WebhookEvent] | None = None
 
 
-class Create(CreateOnModel, kw_only=True):
+class CreatePrediction(PredictionInput, kw_only=True):
     """The body of ``predictions.create``."""
 
     version: str
@@ -35,7 +35,7 @@ class Create(CreateOnModel, kw_only=True):
 
 async def create(store: Store, call: Call) -> Answer:
     """Run a version of a model."""
-    body = call.decode(Create)
+    body = call.decode(CreatePrediction)
     model, version = _resolve(store, body.version)
     return await _create(store, call, body, model, version)
 
@@ -45,14 +45,14 @@ async def create_on_model(store: Store, call: Call) -> Answer:
 
     The real API offers this for official models; here it works for all, with the latest version.
     """
-    body = call.decode(CreateOnModel)
+    body = call.decode(PredictionInput)
     model, version = store.runnable(call.path_arguments["model_owner"], call.path_arguments["model_name"])
     return await _create(store, call, body, model, version)
 
 
 async def create_on_deployment(store: Store, call: Call) -> Answer:
     """Run what a deployment deploys."""
-    body = call.decode(CreateOnModel)
+    body = call.decode(PredictionInput)
     deployment, release, _ = store.deployment(call)
     model, version = store.versions[release.version or ""]
     return await _create(store, call, body, model, version, f"{deployment.owner}/{deployment.name}")
@@ -89,7 +89,7 @@ async def cancel(store: Store, call: Call) -> Answer:
 
 
 async def _create(
-    store: Store, call: Call, body: CreateOnModel, model: HostedModel, version: Version, deployment: str | None = None
+    store: Store, call: Call, body: PredictionInput, model: HostedModel, version: Version, deployment: str | None = None
 ) -> Answer:
     hold = _hold(call)
     cancel_after = _cancel_after(call)

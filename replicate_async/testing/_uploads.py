@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import File, FileChecksums, FileUrls
 
@@ -18,6 +19,15 @@ from ._store import FILE_LIFETIME, Store, StoredFile
 
 _LARGEST = 100 * 2**20
 _LONGEST_NAME = 255
+
+
+class Form(msgspec.Struct):
+    """The body of ``files.create``, a form; only described here."""
+
+    content: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+    filename: Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    type: str | UnsetType = UNSET
 
 
 async def list_(store: Store, call: Call) -> Answer:
