@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import SearchCollection, SearchModel, SearchModelMetadata, SearchPage, SearchResults
 
 from ._calls import Answer, Call, Problem, empty_answer, json_answer
 from ._pages import page
-from ._store import HostedModel, Store
+from ._store import HARDWARE, NAME, HostedModel, Store
 
 _PAGES = [
     SearchPage(name="HTTP API reference", href="/docs/reference/http"),
@@ -20,14 +20,16 @@ _PAGES = [
     SearchPage(name="Webhooks", href="/docs/topics/webhooks"),
 ]
 
+Sku = Annotated[str, Meta(extra_json_schema={"enum": [hardware.sku for hardware in HARDWARE]})]
+
 
 class CreateModel(msgspec.Struct):
     """The body of ``models.create``."""
 
     owner: str
-    name: str
+    name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$"})]
     visibility: Literal["public", "private"]
-    hardware: str
+    hardware: Sku
     description: str | None = None
     github_url: str | None = None
     paper_url: str | None = None

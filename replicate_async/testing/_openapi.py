@@ -25,7 +25,6 @@ _REF = "#/components/schemas/{name}"
 _TEXT: _Json = {"type": "string"}
 _TIME: _Json = {"type": "string", "format": "date-time"}
 _MEDIA_TYPES = {str: "text/plain", _uploads.Form: "multipart/form-data"}
-_BINARY: _Json = {"type": "string", "format": "binary"}
 
 # What isn't in the path: where it is, whether it is required, what it may be and what it is for.
 _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
@@ -112,8 +111,9 @@ def _operation(operation: Operation, schema_of: dict[str, _Json]) -> _Json:
     }
     if operation.takes is not None:
         schema = schema_of[repr(operation.takes)]
+        fields = () if operation.takes is str else msgspec.structs.fields(operation.takes)
         described["requestBody"] = {
-            "required": True,
+            "required": any(field.required for field in fields),
             "content": _content(_MEDIA_TYPES.get(operation.takes, "application/json"), schema),
         }
     if operation.open:
@@ -143,7 +143,7 @@ def _answer(operation: Operation, schema_of: dict[str, _Json]) -> _Json:
     if operation.gives is None:
         return {"description": "Done."}
     if operation.gives is bytes:
-        content = _content("*/*", _BINARY)
+        content = _content("*/*", {})
     elif operation.gives is str:
         content = _content("text/plain", _TEXT)
     else:

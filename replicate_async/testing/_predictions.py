@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from replicate_async.types import Prediction, WebhookEvent
 
@@ -15,7 +16,10 @@ from ._calls import Answer, Call, Problem, json_answer
 from ._pages import around, page
 from ._store import HostedModel, Store, Version
 
-_CANCEL_AFTER = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+_CANCEL_AFTER = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
+_LONGEST = 365 * 24 * 3600
+
+WebhookUrl = Annotated[str, Meta(extra_json_schema={"pattern": "^https?://[^/]"})]
 
 
 class PredictionInput(msgspec.Struct):
@@ -23,7 +27,7 @@ class PredictionInput(msgspec.Struct):
 
     input: dict[str, Any]
     stream: bool | None = None
-    webhook: str | None = None
+    webhook: WebhookUrl | None = None
     webhook_events_filter: list[WebhookEvent] | None = None
 
 
@@ -160,14 +164,20 @@ def _cancel_after(call: Call) -> float | None:
     total = hours * 3600 + minutes * 60 + seconds
     if total < 5:
         raise Problem(422, f"Cancel-After: the shortest duration is 5 seconds, got {text!r}")
+    if total > _LONGEST:
+        raise Problem(422, f"Cancel-After: the longest duration is a year, got {text!r}")
     return total
 
 
 def check_webhook(url: str | None) -> None:
     """Raise the API's 422 unless the URL is one that could be called."""
     if url is not None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
+        try:
+            parts = urlsplit(url)
+            callable_ = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        except ValueError:
+            callable_ = False
+        if not callable_:
             raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
 
 

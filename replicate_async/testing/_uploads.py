@@ -24,7 +24,7 @@ _LONGEST_NAME = 255
 class Form(msgspec.Struct):
     """The body of ``files.create``, a form; only described here."""
 
-    content: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+    content: Annotated[Any, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
     filename: Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     type: str | UnsetType = UNSET

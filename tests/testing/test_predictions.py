@@ -151,9 +151,9 @@ async def test_deadline_after_the_end(slow_call: Caller, clock: VirtualClock) ->
     assert (await slow_call.get(prediction))["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30"])
+@pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30", "9999h", "9" * 30])
 async def test_bad_deadlines(call: Caller, text: str) -> None:
-    """A Cancel-After that is too short or no duration is a 422."""
+    """A Cancel-After that is too short, too long or no duration is a 422."""
     models.register(call.server)
     body = {"input": {"text": "a"}}
     answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Cancel-After": text})
