@@ -137,8 +137,9 @@ class Site:
 def _state(prediction: Prediction) -> object:
     """Return what changes when a prediction does: output and logs only grow."""
     output, logs = prediction.output, prediction.logs
-    made = len(cast("list[Any]", output)) if isinstance(output, list) else output is not None
-    return prediction.status, made, len(logs or ""), prediction.data_removed
+    if isinstance(output, list):
+        output = len(cast("list[Any]", output))  # type: ignore[redundant-cast]  # pyright needs it
+    return prediction.status, output, len(logs or ""), prediction.data_removed
 
 
 def _require_this_machine(request: web.Request) -> None:
