@@ -1,5 +1,7 @@
 """What the server has besides the API: the page's routes and the OpenAPI document."""
 
+# ruff: noqa: T201 (models may print)
+
 from __future__ import annotations
 
 import asyncio
@@ -156,7 +158,7 @@ async def test_news(call: Caller) -> None:
     @call.server.model("me/slow")
     async def slow(text: str) -> str:
         """Take its time."""
-        print("at it")  # noqa: T201
+        print("at it")
         await release.wait()
         return text
 
@@ -188,7 +190,7 @@ async def test_news_of_what_streams(call: Caller) -> None:
         yield "a"
         await more.wait()
         more.clear()
-        print("b")  # noqa: T201
+        print("b")
         await more.wait()
 
     prediction = await call.start("me/pieces")
