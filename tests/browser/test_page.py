@@ -223,7 +223,8 @@ def test_nothing_is_html(page: Page, server: LocalServer) -> None:
         text: Annotated[str, Meta(description=EVIL)] = EVIL, choice: Literal["</option>" + EVIL, "b"] | None = None
     ) -> list[Any]:
         print(EVIL)
-        return [text, "javascript:document.title='gone'", "data:text/html," + EVIL.replace(" ", "")]
+        data = "data:text/html," + EVIL.replace(" ", "")
+        return [text, "javascript:document.title='gone'", data, f"{server.delivery_url}/%"]
 
     @server.model("acme/fail")
     def fail(text: str = EVIL) -> str:
