@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import SearchCollection, SearchModel, SearchModelMetadata, SearchPage, SearchResults
 
-from ._calls import Answer, Call, Problem, empty_answer, json_answer
+from ._calls import Answer, Call, Problem, empty_answer, json_answer, whole_number
 from ._pages import page
 from ._store import HARDWARE, NAME, HostedModel, Store
 
@@ -172,10 +172,10 @@ async def search(store: Store, call: Call) -> Answer:
     query = call.query.get("query")
     if query is None:
         raise Problem(422, "query: required")
-    limit = call.query.get("limit", "20")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 50:
-        raise Problem(422, f"limit: expected 1 to 50, got {limit!r}")
-    found = [model for _, model in store.models.newest_first() if _matches(query, model)][: int(limit)]
+    limit = whole_number(call.query.get("limit", "20"))
+    if limit is None or not 1 <= limit <= 50:
+        raise Problem(422, f"limit: expected 1 to 50, got {call.query['limit']!r}")
+    found = [model for _, model in store.models.newest_first() if _matches(query, model)][:limit]
     return json_answer(
         SearchResults(
             query=query,

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from replicate_async.types import Prediction, WebhookEvent
 
-from ._calls import Answer, Call, Problem, json_answer
+from ._calls import Answer, Call, Problem, json_answer, whole_number
 from ._pages import around, page
 from ._store import HostedModel, Store, Version
 
@@ -146,10 +146,10 @@ def _hold(call: Call) -> float | None:
     for preference in call.headers.get("Prefer", "").split(","):
         name, equals, value = preference.strip().partition("=")
         if name.strip().lower() == "wait":
-            value = value.strip() if equals else "60"
-            if not value.isdecimal() or not 1 <= int(value) <= 60:
-                raise Problem(422, f"Prefer: wait takes 1 to 60 seconds, got {value!r}")
-            return int(value)
+            seconds = whole_number(value.strip()) if equals else 60
+            if seconds is None or not 1 <= seconds <= 60:
+                raise Problem(422, f"Prefer: wait takes 1 to 60 seconds, got {value.strip()!r}")
+            return seconds
     return None
 
 

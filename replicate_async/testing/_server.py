@@ -103,7 +103,7 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The server's origin, such as ``http://127.0.0.1:40404``."""
+        """The server's origin, such as ``http://127.0.0.1:40404``; in a browser, a page to run and watch models."""
         if not self._store.url:
             raise RuntimeError("the server has not been started: use it in a with or async with statement")
         return self._store.url

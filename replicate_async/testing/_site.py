@@ -22,6 +22,7 @@ from aiohttp import web
 from replicate_async.types import Prediction
 
 from . import _openapi
+from ._calls import whole_number
 from ._store import Store
 
 _SHOWN = 100  # predictions on the page
@@ -96,8 +97,8 @@ class Site:
         _require_this_machine(request)
         if request.headers.get("Authorization") != f"Bearer {self._token}":
             raise web.HTTPUnauthorized
-        given = request.query.get("since", "")
-        since = int(given) if given.isdecimal() and int(given) <= self._changes else 0
+        since = whole_number(request.query.get("since", "")) or 0
+        since = since if since <= self._changes else 0  # else it is another server's number
         store = self._store
         newest = [
             store.fresh(prediction) for _, prediction in itertools.islice(store.predictions.older(math.inf), _SHOWN)

@@ -336,7 +336,7 @@ class Store:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="replicate-local-")
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        path = folder / name
+        path = folder / (name if name != ".." else "input")
         path.write_bytes(content)
         return path
 

@@ -96,7 +96,9 @@ async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
     assert (await slow_call.get(answers[1].data))["output"] == "done"
 
 
-@pytest.mark.parametrize("prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5"])
+@pytest.mark.parametrize(
+    "prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5", "wait=" + "1" * 5000]
+)
 async def test_bad_waits(call: Caller, prefer: str) -> None:
     """A wait out of 1 to 60 seconds is a 422, and nothing is created."""
     models.register(call.server)
