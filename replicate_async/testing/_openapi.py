@@ -31,7 +31,12 @@ _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
     "created_after": ("query", False, _TIME, "Only what was created at that time or later."),
     "created_before": ("query", False, _TIME, "Only what was created before that time."),
     "cursor": ("query", False, _TEXT, "A place in the list; the URLs `next` and `previous` of a page have it."),
-    "expiry": ("query", True, {"type": "integer", "minimum": 0}, "The Unix time at which the URL expires."),
+    "expiry": (
+        "query",
+        True,
+        {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+        "The Unix time at which the URL expires.",
+    ),
     "limit": ("query", False, {"type": "integer", "minimum": 1, "maximum": 50, "default": 20}, "At most so many."),
     "owner": ("query", True, _TEXT, "Whose file it is."),
     "query": ("query", True, _TEXT, "Words; what has all of them is found."),
@@ -42,7 +47,7 @@ _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
     "Cancel-After": (
         "header",
         False,
-        {"type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s?)?$", "examples": ["90s", "1h30m"]},
+        {"type": "string", "pattern": "^([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s?)?$", "examples": ["90s", "1h30m"]},
         "When the prediction is canceled, counted from its creation; 5 seconds at least.",
     ),
     "Prefer": (
