@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._version import __version__
-from replicate_async.types import PageData
+from replicate_async.types import (
+    Account,
+    Collection,
+    Deployment,
+    File,
+    Hardware,
+    Model,
+    ModelVersion,
+    PageData,
+    Prediction,
+    SearchResults,
+    Training,
+    WebhookSecret,
+)
 
-from . import _uploads
+from . import _account, _catalog, _predictions, _trainings, _uploads
 from ._routes import OPERATIONS, Operation
 
 _Json = dict[str, Any]
@@ -24,7 +38,7 @@ Event streams and output files come from another origin, by URLs that are in the
 _REF = "#/components/schemas/{name}"
 _TEXT: _Json = {"type": "string"}
 _TIME: _Json = {"type": "string", "format": "date-time"}
-_MEDIA_TYPES = {str: "text/plain", _uploads.Form: "multipart/form-data"}
+_MEDIA_TYPES: dict[Any, str] = {str: "text/plain", _uploads.Form: "multipart/form-data"}
 
 # What isn't in the path: where it is, whether it is required, what it may be and what it is for.
 _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
@@ -59,6 +73,64 @@ _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
 }
 
 
+class _Shape(NamedTuple):
+    """What an operation takes and gives, beyond what all have in common.
+
+    ``gives`` is what it answers with where it succeeds: a struct, ``str``, ``bytes`` for a file, None for nothing.
+    ``parameters`` are those in the query and the headers, ``refusals`` statuses that can't be told from the rest.
+    """
+
+    gives: Any
+    takes: Any = None
+    statuses: Sequence[int] = (200,)
+    parameters: Sequence[str] = ()
+    refusals: Sequence[int] = ()
+    token: bool = True
+
+
+_RUN = _Shape(Prediction, _predictions.PredictionInput, (201, 202), ("Prefer", "Cancel-After"))
+
+_SHAPES = {
+    "account.get": _Shape(Account),
+    "collections.list": _Shape(PageData[Collection]),
+    "collections.get": _Shape(Collection),
+    "deployments.list": _Shape(PageData[Deployment]),
+    "deployments.create": _Shape(Deployment, _account.CreateDeployment, refusals=(409,)),
+    "deployments.get": _Shape(Deployment),
+    "deployments.update": _Shape(Deployment, _account.UpdateDeployment),
+    "deployments.delete": _Shape(None, statuses=(204,)),
+    "deployments.predictions.create": _RUN,
+    "files.list": _Shape(PageData[File]),
+    "files.create": _Shape(File, _uploads.Form, (201,)),
+    "files.get": _Shape(File),
+    "files.delete": _Shape(None, statuses=(204,)),
+    "files.download": _Shape(bytes, parameters=("owner", "expiry", "signature"), refusals=(403,), token=False),
+    "hardware.list": _Shape(list[Hardware]),
+    "models.list": _Shape(PageData[Model], parameters=("sort_by", "sort_direction")),
+    "models.create": _Shape(Model, _catalog.CreateModel, (201,), refusals=(403, 409)),
+    "models.search": _Shape(PageData[Model], str),
+    "models.get": _Shape(Model),
+    "models.update": _Shape(Model, _catalog.UpdateModel, refusals=(403,)),
+    "models.delete": _Shape(None, statuses=(204,), refusals=(403, 409)),
+    "models.examples.list": _Shape(PageData[Prediction]),
+    "models.predictions.create": _RUN,
+    "models.readme.get": _Shape(str),
+    "models.versions.list": _Shape(PageData[ModelVersion]),
+    "models.versions.get": _Shape(ModelVersion),
+    "models.versions.delete": _Shape(None, statuses=(202,), refusals=(403, 409)),
+    "predictions.create": _RUN._replace(takes=_predictions.CreatePrediction, refusals=(404,)),
+    "predictions.list": _Shape(PageData[Prediction], parameters=("created_after", "created_before", "source")),
+    "predictions.get": _Shape(Prediction),
+    "predictions.cancel": _Shape(Prediction),
+    "search": _Shape(SearchResults, parameters=("query", "limit")),
+    "trainings.create": _Shape(Training, _trainings.CreateTraining, (201,), refusals=(403,)),
+    "trainings.list": _Shape(PageData[Training]),
+    "trainings.get": _Shape(Training),
+    "trainings.cancel": _Shape(Training),
+    "webhooks.default.secret.get": _Shape(WebhookSecret),
+}
+
+
 class ProblemDocument(msgspec.Struct):
     """What is wrong, in the form of RFC 9457."""
 
@@ -72,7 +144,7 @@ class ProblemDocument(msgspec.Struct):
 def document() -> _Json:
     """Return the document; the server's URL in it is relative to where the document is."""
     shapes: list[Any] = [ProblemDocument]
-    shapes += [shape for operation in OPERATIONS for shape in (operation.takes, operation.gives) if shape is not None]
+    shapes += [shape for each in _SHAPES.values() for shape in (each.takes, each.gives) if shape is not None]
     schemas, components = msgspec.json.schema_components(shapes, ref_template=_REF)
     schema_of = {repr(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
     paths: dict[str, _Json] = {}
@@ -100,28 +172,38 @@ def document() -> _Json:
 
 
 def _operation(operation: Operation, schema_of: dict[str, _Json]) -> _Json:
+    shape = _SHAPES[operation.name]
+    in_path = re.findall(r"{(\w+)}", operation.path)
+    is_page = getattr(shape.gives, "__origin__", None) is PageData
+    is_struct = shape.takes not in {None, str}
+    possible = {
+        400: is_page or is_struct,  # a cursor that is none, a body that is no JSON
+        401: shape.token,
+        404: in_path,
+        413: is_struct,
+        422: is_struct or shape.parameters,
+    }
+    refusals = sorted({429, *shape.refusals, *(status for status, may_be in possible.items() if may_be)})
     described: _Json = {
         "operationId": operation.name,
         "summary": (operation.handler.__doc__ or "").partition("\n")[0],
         "tags": [_tag(operation)],
         "parameters": [
-            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in _in_path(operation)),
-            *(_parameter(name) for name in operation.parameters),
-            *([_parameter("cursor")] if _is_page(operation) else []),
+            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in in_path),
+            *(_parameter(name) for name in (*shape.parameters, *(["cursor"] if is_page else []))),
         ],
         "responses": {
-            **{str(status): _answer(operation, schema_of) for status in operation.statuses},
-            **{str(status): {"$ref": "#/components/responses/Problem"} for status in _refusals(operation)},
+            **{str(status): _answer(shape, schema_of) for status in shape.statuses},
+            **{str(status): {"$ref": "#/components/responses/Problem"} for status in refusals},
         },
     }
-    if operation.takes is not None:
-        schema = schema_of[repr(operation.takes)]
-        fields = () if operation.takes is str else msgspec.structs.fields(operation.takes)
+    if shape.takes is not None:
+        fields = msgspec.structs.fields(shape.takes) if is_struct else ()
         described["requestBody"] = {
             "required": any(field.required for field in fields),
-            "content": _content(_MEDIA_TYPES.get(operation.takes, "application/json"), schema),
+            "content": _content(_MEDIA_TYPES.get(shape.takes, "application/json"), schema_of[repr(shape.takes)]),
         }
-    if operation.open:
+    if not shape.token:
         described["security"] = []
     return described
 
@@ -130,46 +212,22 @@ def _tag(operation: Operation) -> str:
     return operation.name.partition(".")[0]
 
 
-def _in_path(operation: Operation) -> list[str]:
-    return re.findall(r"{(\w+)}", operation.path)
-
-
-def _is_page(operation: Operation) -> bool:
-    return getattr(operation.gives, "__origin__", None) is PageData
-
-
 def _parameter(name: str) -> _Json:
     where, required, schema, about = _PARAMETERS[name]
     return {"name": name, "in": where, "required": required, "schema": schema, "description": about}
 
 
-def _answer(operation: Operation, schema_of: dict[str, _Json]) -> _Json:
-    """Return an answer's description: the struct's, a text's or a file's."""
-    if operation.gives is None:
+def _answer(shape: _Shape, schema_of: dict[str, _Json]) -> _Json:
+    """Return an answer's description: nothing's, a file's, a text's or a struct's."""
+    if shape.gives is None:
         return {"description": "Done."}
-    if operation.gives is bytes:
+    if shape.gives is bytes:
         content = _content("*/*", {})
-    elif operation.gives is str:
+    elif shape.gives is str:
         content = _content("text/plain", _TEXT)
     else:
-        content = _content("application/json", schema_of[repr(operation.gives)])
+        content = _content("application/json", schema_of[repr(shape.gives)])
     return {"description": "Done.", "content": content}
-
-
-def _refusals(operation: Operation) -> list[int]:
-    """Return the statuses with which an operation may be refused."""
-    refusals = {*operation.refusals, 429}
-    if not operation.open:
-        refusals.add(401)
-    if _in_path(operation):
-        refusals.add(404)
-    if operation.parameters:
-        refusals.add(422)
-    if operation.takes not in {None, str}:
-        refusals |= {400, 413, 422}
-    if _is_page(operation):
-        refusals.add(400)  # a cursor that is none
-    return sorted(refusals)
 
 
 def _content(media_type: str, schema: _Json) -> _Json:

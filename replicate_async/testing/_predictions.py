@@ -171,14 +171,15 @@ def _cancel_after(call: Call) -> float | None:
 
 def check_webhook(url: str | None) -> None:
     """Raise the API's 422 unless the URL is one that could be called."""
-    if url is not None:
-        try:
-            parts = urlsplit(url)
-            callable_ = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        except ValueError:
-            callable_ = False
-        if not callable_:
-            raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return
+    except ValueError:
+        pass
+    raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
 
 
 def _moment(call: Call, name: str) -> datetime | None:
