@@ -11,7 +11,7 @@ from importlib.metadata import version
 from benchmarks import _server
 from benchmarks._table import measure
 
-_MODULES = ("calls", "startup", "streaming", "files", "lifecycles")
+_MODULES = ("calls", "startup", "streaming", "files", "lifecycles", "test_kit")
 
 
 def main() -> int:

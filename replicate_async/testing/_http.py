@@ -14,6 +14,7 @@ from ._calls import Answer, Call, Problem
 from ._faults import Faults, act
 from ._routes import DELIVERY, OPERATIONS, Operation
 from ._sending import Sender, is_simple
+from ._site import Site
 from ._store import Store
 
 _log = logging.getLogger("replicate_async.testing")
@@ -39,6 +40,7 @@ class Application:
         self.api = web.Application(client_max_size=_BODY_LIMIT)
         for operation in OPERATIONS:
             self.api.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
+        self.api.router.add_routes(Site(store, token).routes())
         self.api.router.add_route("*", "/{path:.*}", self._refuse)
         self.delivery = web.Application()
         for operation in DELIVERY:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiohttp import web
 
-from replicate_async.types import Prediction
+from replicate_async.types import Model, Prediction
 
-from . import _printing
+from . import _printing, _targets
 from ._calls import Call
 from ._clock import Clock
 from ._faults import Faults
@@ -103,7 +103,7 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The server's origin, such as ``http://127.0.0.1:40404``."""
+        """The server's origin, such as ``http://127.0.0.1:40404``; in a browser, a page to run and watch models."""
         if not self._store.url:
             raise RuntimeError("the server has not been started: use it in a with or async with statement")
         return self._store.url
@@ -137,8 +137,13 @@ class LocalServer:
         """All predictions by id, oldest first: what exists here would have been billed. They change as they run."""
         return self._store.predictions
 
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """All models by name, in the order in which they came."""
+        return {name: model.record for name, model in self._store.models.items()}
+
     @staticmethod
-    def process(target: str = "replicate_async.testing.models:register", **options: Any) -> ServerProcess:
+    def process(target: str = _targets.DEFAULT, **options: Any) -> ServerProcess:
         """Return a server to run in its own process, as a context manager with ``url``, ``base_url`` and ``token``.
 
         Args:
