@@ -63,7 +63,7 @@ class Recording:
     def __init__(
         self, path: Path | str, *, record: bool = False, base_url: str | None = None, token: str | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.token = "recording-token"  # noqa: S105  (of no use elsewhere)
         self.unmatched: list[str] = []
         self._discarded = False
