@@ -430,6 +430,26 @@ def test_the_end_without_the_server(server, waits):
 
 # --- fork ---
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("child", ["sys.exit()", "del client; gc.collect(); sys.exit()"], ids=["kept", "dropped"])
+def test_a_child_that_makes_no_call(server, child):
+    """A child that only inherits a client ends without touching, or complaining of, the parent's connections."""
+    program = f"""
+    import gc, os, sys, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    import replicate_async as replicate
+
+    client = replicate.Replicate(timeout=5, max_retries=0)
+    client.account.get()
+    child = os.fork()
+    if child == 0:
+        {child}
+    print(os.waitpid(child, 0)[1], client.account.get().username)
+    client.close()
+    """
+    assert programs.run(program, **environment(server)) == "0 local\n"
+
+
 FORKED = """
 import gc, os, sys, time, warnings
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)
