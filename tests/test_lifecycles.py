@@ -430,6 +430,7 @@ def test_the_end_without_the_server(server, waits):
 
 # --- fork ---
 
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize("child", ["sys.exit()", "del client; gc.collect(); sys.exit()"], ids=["kept", "dropped"])
 def test_a_child_that_makes_no_call(server, child):
