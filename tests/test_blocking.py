@@ -607,7 +607,8 @@ def test_calls_at_the_very_end():
 # --- fork ---
 
 FORK = """
-import os, sys, warnings
+import gc, os, sys, warnings
+warnings.filterwarnings("ignore", category=ResourceWarning)  # of the client that a child drops
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # forking with threads is what this is about
 import replicate_async as replicate
 
@@ -628,7 +629,9 @@ client.close()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize(
-    "child", ["client.close(); sys.exit()", "sys.exit()", "os._exit(0)"], ids=["closed", "exit", "_exit"]
+    "child",
+    ["client.close(); sys.exit()", "del client; gc.collect(); sys.exit()", "sys.exit()", "os._exit(0)"],
+    ids=["closed", "dropped", "exit", "_exit"],
 )
 def test_after_fork_parent_and_child_work(server, child):
     """A client that was used before a fork works in the child and, undisturbed, in the parent; both end silently."""

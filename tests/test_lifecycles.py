@@ -430,6 +430,27 @@ def test_the_end_without_the_server(server, waits):
 
 # --- fork ---
 
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("child", ["sys.exit()", "del client; gc.collect(); sys.exit()"], ids=["kept", "dropped"])
+def test_a_child_that_makes_no_call(server, child):
+    """A child that only inherits a client ends without touching, or complaining of, the parent's connections."""
+    program = f"""
+    import gc, os, sys, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    import replicate_async as replicate
+
+    client = replicate.Replicate(timeout=5, max_retries=0)
+    client.account.get()
+    child = os.fork()
+    if child == 0:
+        {child}
+    print(os.waitpid(child, 0)[1], client.account.get().username)
+    client.close()
+    """
+    assert programs.run(program, **environment(server)) == "0 local\n"
+
+
 FORKED = """
 import gc, os, sys, time, warnings
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)
@@ -858,6 +879,7 @@ def counted():
 def work(times):
     %s
 
+counted()
 work(%d)
 before = counted()
 work(%d)
@@ -883,7 +905,7 @@ CLIENTS = """
 
 @pytest.mark.skipif(os.name != "posix", reason="it looks into /dev/fd")
 @pytest.mark.parametrize(
-    ("what", "warm_up", "times"), [(CALLS, 2_000, 20_000), (CLIENTS, 100, 1_000)], ids=["calls", "clients"]
+    ("what", "warm_up", "times"), [(CALLS, 2_000, 20_000), (CLIENTS, 1_000, 1_000)], ids=["calls", "clients"]
 )
 def test_nothing_remains(what, warm_up, times):
     """After 20,000 calls, and after 1,000 clients, there is no more of anything than after the first few."""
