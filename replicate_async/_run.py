@@ -16,6 +16,7 @@ from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._jobs import cancel, look, output_of, whatever_happens
 from replicate_async._outputs import with_files
 from replicate_async._streaming import follow
+from replicate_async._transport import shortened
 from replicate_async._waiting import until_done
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.resources.models import AsyncModels
@@ -191,6 +192,8 @@ async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
             async for event in events:
                 ended = event.event == "done"
                 yield event
+    except ReplicateError as error:
+        raise shortened(error) from error.__cause__
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         if not ended:
             await job.abandon()

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -560,6 +560,31 @@ def test_tracebacks_show_both_ends(client):
         assert len(between) <= 2
         assert last.startswith(failing)
         assert "drive" not in between
+
+
+def test_asynchronous_tracebacks_show_both_ends(server):
+    """So is an awaited call's."""
+
+    async def every(events: Any) -> None:
+        async for _ in events:
+            pass
+
+    async def visit() -> None:
+        async with AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client:
+            calls: list[tuple[Callable[[], Awaitable[Any]], type[Exception], str]] = [
+                (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
+                (lambda: client.predictions.get("x"), NotFoundError, "raise _wire.status_error"),
+                (lambda: every(client.stream("owner/broken")), ModelError, "raise ModelError"),
+                (client.use("owner/broken"), ModelError, "raise ModelError"),
+            ]
+            for call, kind, failing in calls:
+                with pytest.raises(kind) as caught:
+                    await call()
+                _, between, last = _package_frames_between(caught.value)
+                assert len(between) <= 2, between
+                assert last.startswith(failing)
+
+    asyncio.run(visit())
 
 
 def test_tracebacks_show_the_users_own_code():
