@@ -149,7 +149,7 @@ class Transport:
             if found is None:
                 request.sent = False
                 raise
-            return await self.send(_creates.fetch_request(request, found))
+            return await _creates.fetch(self, request, found, error)
         return response
 
     async def open(self, request: Request[T]) -> Opened[T]:
