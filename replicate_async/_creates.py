@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta, timezone
@@ -68,6 +69,10 @@ class Ledger:
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
 
+    def disown(self, job_id: str) -> None:
+        """Forget what was noted last: nobody has it."""
+        self._known.pop(job_id, None)
+
     def match(
         self, request: Request[Any], candidates: Sequence[Prediction | Training], *, lost: int = 1
     ) -> tuple[str | None, list[str]]:
@@ -103,30 +108,32 @@ def _likeness(request: Request[Any], job: Prediction | Training) -> bool | None:
     if len(parts) == 1:
         wanted = str(asked.get("version"))
         same = wanted in {job.version, job.model, f"{job.model}:{job.version}"}
+        name = wanted.partition(":")[0] if "/" in wanted else job.model
+        possible = same or (job.version == "hidden" and name == job.model)
     elif parts[-1] == "trainings":
-        same = parts[-2] == job.version
+        same = possible = parts[-2] == job.version
     else:
         made_by = job.model if parts[0] == "models" else getattr(job, "deployment", None)
-        same = "/".join(parts[1:3]) == made_by
-    if not same:
+        same = possible = "/".join(parts[1:3]) == made_by
+    if not possible:
         return False
     sent: dict[str, Any] = asked.get("input") or {}
-    if _equal(sent, job.input):
+    if same and sent == job.input:
         return True
     # Defaults may have been filled in.
-    return None if all(name in job.input and _equal(value, job.input[name]) for name, value in sent.items()) else False
+    return None if all(name in job.input and _alike(value, job.input[name]) for name, value in sent.items()) else False
 
 
-def _equal(sent: Any, told: Any) -> bool:
-    """Whether two inputs are the same; files in the input may have got URLs."""
+def _alike(sent: Any, told: Any) -> bool:
+    """Whether two inputs may be the same; files in the input may have got URLs."""
     if isinstance(sent, str) and sent.startswith("data:"):
         return isinstance(told, str) and (told == sent or told.startswith("http"))
     if isinstance(sent, dict) and isinstance(told, dict):
         one, other = cast("dict[str, Any]", sent), cast("dict[str, Any]", told)
-        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
     if isinstance(sent, list) and isinstance(told, list):
         items, others = cast("list[Any]", sent), cast("list[Any]", told)  # type: ignore[redundant-cast]  # for pyright
-        return len(items) == len(others) and all(map(_equal, items, others))
+        return len(items) == len(others) and all(map(_alike, items, others))
     return bool(sent == told)
 
 
@@ -176,10 +183,28 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     return None
 
 
-def fetch_request(request: Request[T], job_id: str) -> Request[T]:
-    """Describe the call that fetches what a create made."""
+async def fetch(transport: Transport, request: Request[T], job_id: str, failure: Exception) -> APIResponse[T]:
+    """Fetch what a create made, in place of its answer.
+
+    Raises:
+        CreateOutcomeUnknown: that failed; whatever the reason, it is none to make the create again.
+    """
     at = path(_listed_at(request) + "/{job_id}", job_id=job_id)
-    return Request("GET", at, request.type, looking_options(request.options), then=request.then)
+    try:
+        return await transport.send(
+            Request[T]("GET", at, request.type, looking_options(request.options), then=request.then)
+        )
+    except APIError as error:
+        raise CreateOutcomeUnknown(
+            f"this create was carried out, but its answer was lost, and what it made can't be fetched: {error}",
+            method=request.method,
+            url=request.shown,
+            prediction_id=job_id,
+            candidates=[job_id],
+        ) from failure
+    except asyncio.CancelledError:
+        transport.shared.ledger.disown(job_id)  # whoever gives it up looks for it
+        raise
 
 
 def _listed_at(request: Request[Any]) -> str:
@@ -197,17 +222,23 @@ async def _since(transport: Transport, request: Request[Any]) -> list[Prediction
         answer = await transport.send(Request[Any]("GET", at, kind, options, urgent=True))
         if since is None:
             # The server's clock decides, because it stamped what it made.
-            date = answer.headers.get("Date")
-            now = parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
             age = _clock.current.monotonic() - request.sent_at
-            since = now - timedelta(seconds=age) - _CLOCK_SLACK
+            since = _time_of(answer) - timedelta(seconds=age) - _CLOCK_SLACK
         page = answer.parse()
         recent = [one for one in page.results if one.created_at is None or one.created_at >= since]
         made += recent
         if not page.next or len(recent) < len(page.results):
-            break
+            return made
         at = page.next
-    return made
+    raise APIError(f"more was made since than there is on {_PAGES_MAX} pages")
+
+
+def _time_of(answer: APIResponse[Any]) -> datetime:
+    try:
+        now = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return datetime.now(timezone.utc)
+    return now if now.tzinfo else now.replace(tzinfo=timezone.utc)
 
 
 def _unknown(request: Request[Any], why: str, candidates: list[str]) -> CreateOutcomeUnknown:

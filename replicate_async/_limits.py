@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 # What the API documents, in calls a minute: the first guess once a refusal shows that there is a limit.
 _CREATES, _OTHERS = 600.0, 3000.0
 
-_CALM = 15.0  # seconds without a refusal after which more is tried
-_GROWTH = 0.02  # of the rate, more with every further second
-_HAIR = 1e-9  # rounding must not make anybody wait once more
+_LEAST = 1.0  # a sixth of what it documents for accounts that are low on credit: an end of refusals is noticed
+
+_CALM, _CALM_CALLS = 15.0, 20  # seconds, and calls, without a refusal after which more is tried
+_GROWTH, _GROWTH_MOST = 0.02, 0.01  # of the rate, in a second and with a call
+_BURST = 0.1  # seconds' worth that a learnt pace allows at once: what comes late is made up for, but nothing piles up
+_HAIR = 1e-6  # rounding must not make anybody wait once more
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +58,9 @@ class Budget:
         self.paced: bool = False
         self.accepted: int = 0  # since the rate was last learnt
         self._rate = typical / 60
-        self._step = 0.0  # what the rate grows by in a second, when all is calm
-        self._ceiling = inf
+        self._least = min(_LEAST, typical) / 60
+        self._most = 100 * typical / 60
+        self._burst = _BURST
         self._tokens = 0.0
         self._filled = 0.0
         self._shut_until = -inf
@@ -65,15 +69,17 @@ class Budget:
     def limit(self, a_minute: float, now: float) -> None:
         """Allow so many, and never more, whatever the API says."""
         self.paced = True
-        self._rate = self._ceiling = a_minute / 60
+        self._rate = self._most = a_minute / 60
+        self._least = min(self._least, self._rate)
+        self._burst = 1.0
         self._tokens, self._filled = max(1.0, self._rate), now
 
     def take(self, now: float) -> float:
         """Take the leave for one call: 0, or the seconds to wait before asking again."""
         passed, self._filled = max(0.0, now - self._filled), max(now, self._filled)
-        if now - self._learnt > _CALM:
-            self._rate = min(self._ceiling, self._rate + self._step * passed)  # additive increase
-        self._tokens = min(max(1.0, self._rate), self._tokens + passed * self._rate)
+        if now - self._learnt > _CALM and self.accepted >= _CALM_CALLS:
+            self._rate = min(self._most, self._rate * (1 + min(_GROWTH * passed, _GROWTH_MOST)))
+        self._tokens = min(max(1.0, self._burst * self._rate), self._tokens + passed * self._rate)
         if now < self._shut_until:
             return self._shut_until - now
         if self._tokens < 1 - _HAIR:
@@ -88,16 +94,17 @@ class Budget:
     def refused(self, sent: float, now: float, retry_after: float | None) -> None:
         """Learn from a refusal of a call made at ``sent``: nobody calls before it says so, and then at a pace."""
         self._shut_until = max(self._shut_until, now + (retry_after or 0.0))
-        if sent < self._learnt:
+        if sent <= self._learnt:
             return  # made before the last lesson: it teaches nothing new
         if self.paced:
-            # At both refusals nothing was left: what was accepted in between is just what the API allows.
-            measured = self.accepted / (now - self._learnt) if self.accepted else self._rate / 2
-            self._rate = min(measured, 0.95 * self._rate)  # multiplicative decrease
+            # At both refusals less than one was left: what was accepted in between, and one more at most, is what the
+            # API allows.
+            measured = (self.accepted + 1) / (now - self._learnt) if self.accepted else self._rate / 2
+            self._rate = max(self._least, min(measured, 0.95 * self._rate))
         self.paced = True
         self.accepted = 0
         self._tokens, self._filled, self._learnt = 0.0, now, now
-        self._step = _GROWTH * self._rate
+        self._burst = _BURST
 
 
 class Limits:

@@ -18,7 +18,14 @@ from replicate_async._arguments import Secret, check_options, check_token
 from replicate_async._shared import Shared, shared
 from replicate_async._version import __version__
 from replicate_async._wire import APIResponse, Request
-from replicate_async.errors import APIConnectionError, APIError, APITimeoutError, RateLimitError, ReplicateError
+from replicate_async.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    RateLimitError,
+    ReplicateError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 
     from replicate_async._arguments import QueryValue
     from replicate_async._connections import Connections, Pool
-    from replicate_async._limits import Budget, RateLimit
+    from replicate_async._limits import Budget, Line, RateLimit
 
     Timeout = float | aiohttp.ClientTimeout | None
 
@@ -155,7 +162,7 @@ class Transport:
             if found is None:
                 request.sent = False
                 raise
-            return await self.send(_creates.fetch_request(request, found))
+            return await _creates.fetch(self, request, found, error)
         return response
 
     async def open(self, request: Request[T]) -> Opened[T]:
@@ -290,25 +297,24 @@ class Transport:
         """Make one attempt when its turn has come; read its answer to the end, or only its headers unless it failed."""
         connections = self.pool.here() or await self.pool.open()
         budget = attempt.budget
-        if budget and budget.paced:
-            await connections.gate(budget).enter()
         # An open stream keeps no place: whoever reads one must not keep others from their calls.
         line = None if request.urgent else connections.line
-        if line and not line.enter_now():
-            await line.enter()
+        await _turn(connections, budget, line)
         # Time in those lines is not the request's: its timeout starts here.
         request.sent_at = _clock.current.monotonic()
         try:
             answer = await self._attempt(connections, request, attempt, whole=whole)
-        except RateLimitError as error:
+        except APIStatusError as error:
+            if budget and not isinstance(error, RateLimitError):
+                budget.accepted += 1  # to the limit, every answer is as good as another
             # Long pauses are told to whoever calls, instead of kept by everybody.
-            if budget and (error.retry_after or 0) <= _retry.MAX_HINT:
+            elif budget and (error.retry_after or 0) <= _retry.MAX_HINT:
                 budget.refused(request.sent_at, _clock.current.monotonic(), error.retry_after)
             raise
         finally:
             if line:
                 line.leave()
-        if budget and budget.paced:
+        if budget:
             budget.accepted += 1
         return answer
 
@@ -359,6 +365,26 @@ class Transport:
         if whole:
             return APIResponse(request, attempt.url, status, answer.headers, content, elapsed)
         return Opened(request, attempt.url, answer, elapsed)
+
+
+async def _turn(connections: Connections, budget: Budget | None, line: Line | None) -> None:
+    """Wait for the leave to make a call, where there is a limit, and for a place in a line."""
+    allowed = budget is None
+    while True:
+        if budget and budget.paced and not allowed:
+            await connections.gate(budget).enter()
+            allowed = True
+        try:
+            if line and not line.enter_now():
+                await line.enter()
+        except asyncio.CancelledError:
+            if budget and allowed:
+                budget.put_back()
+            raise
+        if allowed or not (budget and budget.paced):
+            return
+        if line:  # a limit has shown meanwhile: the place is for those who may call
+            line.leave()
 
 
 _ENCODED = re.compile(r"(?:[!#$&-;=?-Z\[\]_a-z~]|%[0-9A-Fa-f]{2})*")

@@ -1,0 +1,564 @@
+"""Creates whose answers are lost: found and adopted, made again, or left to the caller; never billed in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicate_async import (
+    APIConnectionError,
+    APITimeoutError,
+    AsyncReplicate,
+    CreateOutcomeUnknown,
+    InternalServerError,
+)
+from replicate_async._creates import Ledger
+from replicate_async._wire import Request
+from replicate_async.testing import LocalServer
+from replicate_async.types import Prediction, PredictionUrls, Training
+
+from .rawserver import RawServer, answer, prediction, reset
+from .simulation import Simulation, simulate
+
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+OTHER = VERSION[::-1]
+CREATES = "*predictions.create"
+
+# --- what is like what ---
+
+
+def made(number: int = 0, *, model: str = "owner/name", version: str = VERSION, **fields: Any) -> Prediction:
+    """Return what a list tells of a prediction."""
+    now = datetime(2025, 1, 1, tzinfo=timezone.utc)
+    fields = {"id": f"p{number}", "status": "starting", "input": {}, **fields}
+    return Prediction(model=model, version=version, created_at=now, urls=PredictionUrls(), **fields)
+
+
+def create(given: Any, *, path: str = "/predictions", **fields: Any) -> Request[Any]:
+    """Return a create."""
+    return Request("POST", path, Prediction, {}, json={"input": given, **fields}, creates=True)
+
+
+def match(request: Request[Any], *candidates: Prediction | Training, lost: int = 1) -> tuple[str | None, list[str]]:
+    return Ledger().match(request, candidates, lost=lost)
+
+
+ON_MODEL = "/models/owner/name/predictions"
+ON_DEPLOYMENT = "/deployments/owner/name/predictions"
+
+
+@pytest.mark.parametrize(
+    ("request_", "candidate"),
+    [
+        (create({}, version=VERSION), made()),
+        (create({}, version=f"owner/name:{VERSION}"), made()),
+        (create({}, version="owner/name"), made(version="hidden")),
+        (create({}, path=ON_MODEL), made(version="hidden")),
+        (create({}, path=ON_MODEL), made()),
+        (create({}, path=ON_DEPLOYMENT), made(model="some/model", deployment="owner/name")),
+        (create({"a": [1, {"b": None}]}, version=VERSION), made(input={"a": [1.0, {"b": None}]})),
+        (create({"a": "data:text/plain,x"}, version=VERSION), made(input={"a": "data:text/plain,x"})),
+        (create(None, version=VERSION), made()),
+    ],
+)
+def test_what_a_create_has_made(request_, candidate):
+    """Model or version, in whichever form, and input are those of the create: that is it."""
+    assert match(request_, candidate) == ("p0", [])
+
+
+@pytest.mark.parametrize(
+    ("request_", "candidate"),
+    [
+        (create({}, version=OTHER), made()),
+        (create({}, version=f"other/name:{VERSION}"), made()),
+        (create({}, version=f"other/name:{VERSION}"), made(version="hidden")),
+        (create({}, version="owner/other"), made()),
+        (create({}, version="other/name"), made(version="hidden")),
+        (create({}, path=ON_MODEL), made(model="owner/other")),
+        (create({}, path=ON_DEPLOYMENT), made()),
+        (create({}, path=ON_DEPLOYMENT), made(deployment="owner/other")),
+        (create({"a": 1}, version=VERSION), made()),
+        (create({"a": 1}, version=VERSION), made(input={"a": 2})),
+        (create({"a": [1]}, version=VERSION), made(input={"a": [1, 2]})),
+        (create({"a": {"b": 1}}, version=VERSION), made(input={"a": {"b": 1, "c": 2}})),
+        (create({"a": "data:text/plain,x"}, version=VERSION), made(input={"a": "data:text/plain,y"})),
+        (create({"a": "https://x/1"}, version=VERSION), made(input={"a": "https://x/2"})),
+    ],
+)
+def test_what_a_create_has_not_made(request_, candidate):
+    """Another model, version, deployment or input: that is another's."""
+    assert match(request_, candidate) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("request_", "candidate"),
+    [
+        (create({"a": 1}, version=VERSION), made(input={"a": 1, "default": 2})),
+        (create({"a": "data:text/plain,x"}, version=VERSION), made(input={"a": "https://x/1"})),
+        (create({"a": ["data:text/plain,x", 1]}, version=VERSION), made(input={"a": ["http://x/1", 1]})),
+        (create({"a": {"b": "data:,x"}}, version=VERSION), made(input={"a": {"b": "http://x/1"}})),
+        (create({}, version=f"owner/name:{VERSION}"), made(version="hidden")),
+        (create({}, version=VERSION), made(version="hidden")),
+    ],
+    ids=["defaults", "file", "files", "nested file", "hidden version", "bare hidden version"],
+)
+def test_what_a_create_may_have_made(request_, candidate):
+    """Where the API has filled something in, replaced or hidden it, another create may have made the same."""
+    assert match(request_, candidate) == (None, ["p0"])
+
+
+def test_trainings_are_known_by_the_version_they_start_from():
+    """A training's path names its version."""
+    request = create({"x": 1}, path=f"/models/owner/name/versions/{VERSION}/trainings", destination="me/mine")
+    found = Training(id="t1", status="starting", version=VERSION, input={"x": 1})
+    assert match(request, found) == ("t1", [])
+    assert match(request, Training(id="t1", status="starting", version=OTHER, input={"x": 1})) == (None, [])
+
+
+@settings(max_examples=200)
+@given(
+    kinds=st.lists(st.tuples(st.sampled_from(["same", "maybe", "other"]), st.booleans()), max_size=8),
+    lost=st.integers(1, 4),
+)
+def test_nothing_is_adopted_in_doubt(kinds, lost):
+    """What is owned already is nobody else's; of as many twins as are lost, the oldest; of more, none."""
+    inputs = {"same": {"a": 1}, "maybe": {"a": 1, "b": 2}, "other": {"a": 2}}
+    ledger = Ledger()
+    candidates = []
+    for number, (kind, owned) in enumerate(kinds):
+        candidates.append(made(number, input=inputs[kind]))
+        if owned:
+            ledger.own(f"p{number}")
+    found, doubtful = ledger.match(create({"a": 1}, version=VERSION), candidates, lost=lost)
+    free = {kind: [f"p{n}" for n, (one, owned) in enumerate(kinds) if one == kind and not owned] for kind in inputs}
+    if 0 < len(free["same"]) <= lost:
+        assert (found, doubtful) == (free["same"][-1], [])
+    else:
+        assert found is None
+        assert set(doubtful) == {*free["same"], *free["maybe"]}
+
+
+def test_a_ledger_does_not_grow_for_ever(monkeypatch):
+    """Of what was made long ago nothing is kept: it is in no list of what was made since."""
+    monkeypatch.setattr("replicate_async._creates._KNOWN_MAX", 3)
+    ledger = Ledger()
+    for number in range(5):
+        ledger.own(f"p{number}")
+    found, doubtful = ledger.match(create({}, version=VERSION), [made(4), made(1)])
+    assert (found, doubtful) == ("p1", [])
+
+
+# --- on a server ---
+
+Way = Callable[[AsyncReplicate], Awaitable[Any]]
+WAYS: dict[str, Way] = {
+    "predictions": lambda client: client.predictions.create(version=VERSION, input={"text": "x"}),
+    "models": lambda client: client.models.predictions.create("owner", "name", input={"text": "x"}),
+    "deployments": lambda client: client.deployments.predictions.create("local", "mine", input={"text": "x"}),
+    "trainings": lambda client: client.trainings.create(
+        "owner", "name", VERSION, destination="local/trained", input={"text": "x"}
+    ),
+    "raw": lambda client: _parsed(client.predictions.with_raw_response.create(version=VERSION, input={"text": "x"})),
+    "held": lambda client: client.predictions.create(version=VERSION, input={"text": "x"}, prefer="wait"),
+}
+
+
+async def _parsed(call: Awaitable[Any]) -> Any:
+    return (await call).parse()
+
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "reset": {"kind": "reset", "after": True},
+    "stall": {"kind": "stall", "after": True},
+    "502": {"kind": "html", "after": True},
+    "garbled": {"kind": "json", "body": "{", "status": 201, "after": True},
+    "another shape": {"kind": "json", "body": {"detail": "hm"}, "status": 201, "after": True},
+    "truncated": {"kind": "truncate", "at": 20},
+}
+
+
+def serving(sim: Simulation, **options: Any) -> LocalServer:
+    """Return a server with a model, a place for what is trained, and a model that takes its time."""
+    server = LocalServer(clock=options.pop("clock", sim), **options)
+
+    @server.model("owner/name", version=VERSION, official=False)
+    async def model(text: str = "", seconds: float = 0.0) -> str:
+        await sim.sleep(seconds)
+        return f"hello {text}"
+
+    server.model("local/trained")(model)
+    return server
+
+
+def client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
+    return AsyncReplicate(base_url=server.base_url, bearer_token=server.token, timeout=5, **options)
+
+
+async def somebody_else_creates(server: LocalServer, text: str = "x") -> str:
+    """Create a prediction of which the clients in this process don't know; return its id."""
+    body = {"version": VERSION, "input": {"text": text}}
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with (
+        aiohttp.ClientSession(server.url, headers=headers) as session,
+        session.post("/v1/predictions", json=body) as response,
+    ):
+        found: str = (await response.json())["id"]
+        return found
+
+
+def jobs(server: LocalServer) -> list[Any]:
+    """Return all that would have been billed."""
+    return [*server.predictions.values(), *server._store.trainings.values()]
+
+
+def creates(server: LocalServer) -> int:
+    return sum(call.operation.endswith(("predictions.create", "trainings.create")) for call in server.requests)
+
+
+async def deploy(client: AsyncReplicate) -> None:
+    await client.deployments.create(
+        name="mine", model="owner/name", version=VERSION, hardware="cpu", min_instances=0, max_instances=1
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_what_was_made_is_adopted(way, loss):
+    """However the answer is lost and whichever way the create went: what it made is found, and is the only one."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            await deploy(client)
+            server.faults.add(operation="*s.create", times=1, **loss)
+            job = await way(client)
+            assert [one.id for one in jobs(server)] == [job.id]
+            assert creates(server) == 1
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("kind", ["reset", "stall", "html"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_what_was_not_made_is_made_again(way, kind):
+    """A create that the server hasn't carried out is made again, once it has been looked for in vain for a while."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            await deploy(client)
+            server.faults.add(operation="*s.create", times=1, kind=kind)
+            job = await way(client)
+            assert [one.id for one in jobs(server)] == [job.id]
+            assert creates(server) == 2
+            looks = sum(call.operation in {"predictions.list", "trainings.list"} for call in server.requests)
+            assert looks >= 3
+
+    simulate(main)
+
+
+def test_a_create_that_arrives_late_is_adopted():
+    """What shows up only seconds after its caller has lost patience is found all the same."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="delay", seconds=7)
+            job = await WAYS["predictions"](client)
+            assert [one.id for one in jobs(server)] == [job.id]
+            assert creates(server) == 1
+
+    simulate(main)
+
+
+def test_without_retries_it_is_looked_for_but_not_made_again():
+    """``max_retries=0``: what was made is adopted, and what wasn't is the caller's to repeat."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            server.faults.add(operation=CREATES, times=1, kind="html", after=True)
+            job = await WAYS["predictions"](client)
+            assert [one.id for one in jobs(server)] == [job.id]
+            server.faults.add(operation=CREATES, times=1, kind="html")
+            with pytest.raises(InternalServerError):
+                await WAYS["predictions"](client)
+            assert creates(server) == 2
+
+    simulate(main)
+
+
+def test_attempts_are_counted():
+    """A server that loses every create without carrying it out is asked three times, like for any other call."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, kind="reset")
+            with pytest.raises(APIConnectionError) as caught:
+                await WAYS["predictions"](client)
+            assert not isinstance(caught.value, CreateOutcomeUnknown)
+            assert (creates(server), jobs(server)) == (3, [])
+
+    simulate(main)
+
+
+# --- can't tell ---
+
+
+def test_two_that_it_may_have_made():
+    """With another one just like it by somebody else, it isn't known which is which: the caller has to decide."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="stall", after=True)
+            lost = asyncio.create_task(WAYS["predictions"](client))
+            await sim.sleep(2)
+            await somebody_else_creates(server)
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await lost
+            assert sorted(caught.value.candidates) == sorted(server.predictions)
+            assert isinstance(caught.value.__cause__, APITimeoutError)
+            assert caught.value.url == "/predictions"
+            assert creates(server) == 2
+            copied = pickle.loads(pickle.dumps(caught.value))
+            assert (type(copied), copied.candidates, str(copied)) == (
+                CreateOutcomeUnknown,
+                caught.value.candidates,
+                str(caught.value),
+            )
+            assert isinstance(copied, APIConnectionError)
+            assert all(candidate in server.predictions for candidate in copied.candidates)
+
+    simulate(main)
+
+
+def test_a_list_that_cannot_be_had():
+    """When looking fails too, nothing is known, and nothing is made again."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="reset", after=True)
+            server.faults.add(operation="predictions.list", kind="status", status=500)
+            with pytest.raises(CreateOutcomeUnknown, match="looking for it failed too") as caught:
+                await WAYS["predictions"](client)
+            assert caught.value.candidates == []
+            assert type(caught.value.__cause__) is APIConnectionError
+            assert creates(server) == 1
+
+    simulate(main)
+
+
+def test_more_made_since_than_can_be_looked_through():
+    """Where a create can't be found for all that came after it, it isn't taken for one that was never made."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim, page_size=2) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="stall", after=True)
+            lost = asyncio.create_task(WAYS["predictions"](client))
+            await sim.sleep(2)
+            await asyncio.gather(*[somebody_else_creates(server, str(number)) for number in range(50)])
+            with pytest.raises(CreateOutcomeUnknown, match="20 pages"):
+                await lost
+            assert creates(server) == 51
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "rate_limit", "retry_after": 1},
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 404},
+        {"kind": "reset"},
+    ],
+    ids=["429", "500", "404", "reset"],
+)
+def test_what_was_found_and_cannot_be_fetched_is_not_made_again(fault):
+    """A refusal to show what was found is no refusal to make it: it was, and the error has its id."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="html", after=True)
+            server.faults.add(operation="predictions.get", **fault)
+            with pytest.raises(CreateOutcomeUnknown, match="can't be fetched") as caught:
+                await WAYS["predictions"](client)
+            (job,) = jobs(server)
+            assert (caught.value.prediction_id, caught.value.candidates) == (job.id, [job.id])
+            assert creates(server) == 1
+
+    simulate(main)
+
+
+# --- since when ---
+
+
+class _WrongClock(Simulation):
+    """A server's clock that is wrong."""
+
+    def __init__(self, sim: Simulation, hours: float) -> None:
+        super().__init__(sim._loop)
+        self._wrong_by = timedelta(hours=hours)
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc) + self._wrong_by + timedelta(seconds=self.monotonic())
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_servers_clock_decides(hours, after):
+    """What is recent is told by the ``Date`` of the server's answers, also if its clock and ours differ by an hour."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim, clock=_WrongClock(sim, hours)) as server, client_of(server) as client:
+            older = await somebody_else_creates(server)
+            await sim.sleep(60)
+            server.faults.add(operation=CREATES, times=1, kind="reset", after=after)
+            job = await WAYS["predictions"](client)
+            assert sorted(server.predictions) == sorted([older, job.id])
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 01 Jan 2025 00:00:00 -0000"])
+def test_a_date_that_says_nothing(date):
+    """Without a usable ``Date`` the local clock has to do; nothing breaks."""
+
+    async def main(_: Simulation) -> None:
+        found = prediction(created_at=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat())
+        listed = answer(200, {"results": [found]}, {"Date": date})
+        async with RawServer(reset, listed, answer(200, found)) as server, server.client() as client:
+            job = await client.models.predictions.create("owner", "name", input={})
+            assert job.id == found["id"]
+            assert [request.method for request in server.requests] == ["POST", "GET", "GET"]
+
+    simulate(main)
+
+
+# --- twins ---
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
+def test_twins_are_told_apart(after):
+    """Of twenty runs with the same input a third is lost: each has a prediction of its own, and there is no other."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, probability=0.33, seed=3, kind="stall", after=after)
+            ids: list[str] = []
+            runs = [
+                client.run(
+                    f"owner/name:{VERSION}",
+                    input={"text": "same", "seconds": 1},
+                    on_update=lambda job: ids.append(job.id),
+                )
+                for _ in range(20)
+            ]
+            assert await asyncio.gather(*runs) == ["hello same"] * 20
+            assert set(ids) == set(server.predictions)
+            assert len(server.predictions) == 20
+            assert Counter(call.fault is None for call in server.requests)[False] >= 5
+
+    simulate(main)
+
+
+# --- giving up meanwhile ---
+
+
+@pytest.mark.parametrize("seconds", [3.5, 5.02, 5.05, 5.3, 5.55, 5.7, 6.1, 6.3])
+@pytest.mark.parametrize("fault", [{"kind": "stall", "after": True}, {"kind": "delay", "seconds": 5.4}])
+def test_giving_up_while_it_is_looked_for(fault, seconds):
+    """Whenever a run is cancelled, before or while its lost create is looked for: what it made is canceled."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, **fault)
+            # Listing and fetching take a while: there are more moments in which it can be cancelled.
+            server.faults.add(operation="predictions.list", times=2, kind="delay", seconds=0.1)
+            server.faults.add(operation="predictions.get", times=1, kind="delay", seconds=0.5)
+            running = client.run(f"owner/name:{VERSION}", input={"text": "x", "seconds": 60}, wait=False)
+            task = asyncio.create_task(running)
+            await sim.sleep(seconds)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await sim.sleep(10)
+            assert {job.status for job in jobs(server)} == {"canceled"}
+            assert len(jobs(server)) == 1
+
+    simulate(main)
+
+
+# --- many ---
+
+
+def test_a_fifth_of_the_creates_is_lost():
+    """200 runs, a fifth of whose creates are cut off after the server accepted them: 200 predictions and outputs."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            for seed, kind in enumerate(["reset", "stall", "html"]):
+                server.faults.add(operation=CREATES, probability=0.07, seed=seed, kind=kind, after=True)
+            runs = [
+                client.run(f"owner/name:{VERSION}", input={"text": str(number), "seconds": 0.5})
+                for number in range(200)
+            ]
+            assert await asyncio.gather(*runs) == [f"hello {number}" for number in range(200)]
+            assert len(server.predictions) == 200
+            assert Counter(call.fault is None for call in server.requests)[False] > 20
+
+    simulate(main)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    cut=st.floats(0, 0.3),
+    lost=st.floats(0, 0.3),
+    refused=st.floats(0, 0.1),
+    given_up=st.dictionaries(st.integers(0, 24), st.floats(0, 15), max_size=8),
+)
+def test_whatever_goes_wrong_nothing_is_lost_and_nothing_made_twice(seed, cut, lost, refused, given_up):
+    """Of runs among which some are cut off, lost, refused and cancelled, each gets its output, or is canceled.
+
+    There is one prediction for each that went to its end, and what was given up doesn't go on.
+    """
+
+    async def main(sim: Simulation) -> None:
+        limits = {"creates": 1200, "create_burst": 30}
+        async with serving(sim, limits=limits) as server, client_of(server) as client:
+            for number, (kind, after, probability) in enumerate(
+                [("reset", True, cut), ("html", True, cut), ("stall", True, cut), ("reset", False, lost)]
+            ):
+                server.faults.add(
+                    operation=CREATES, probability=probability, seed=seed + number, kind=kind, after=after, times=10
+                )
+            server.faults.add(probability=refused, seed=seed, kind="rate_limit", retry_after=1, times=20)
+
+            def start(number: int) -> asyncio.Task[Any]:
+                pair = number // 2  # each has a twin
+                inputs = {"text": str(pair), "seconds": 3600 if pair in given_up else pair % 7}
+                return asyncio.create_task(client.run(f"owner/name:{VERSION}", input=inputs, max_retries=8))
+
+            tasks = [start(number) for number in range(50)]
+            for pair, seconds in given_up.items():
+                for twin in (2 * pair, 2 * pair + 1):
+                    asyncio.get_running_loop().call_later(seconds, tasks[twin].cancel)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await sim.sleep(10)
+            for number, result in enumerate(results):
+                if number // 2 in given_up:
+                    assert isinstance(result, asyncio.CancelledError)
+                else:
+                    assert result == f"hello {number // 2}"
+            statuses = Counter(job.status for job in server.predictions.values())
+            assert statuses["succeeded"] == 50 - 2 * len(given_up)
+            assert statuses["processing"] == statuses["starting"] == 0
+            assert len(server.predictions) <= 50
+
+    simulate(main)
