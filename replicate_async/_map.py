@@ -11,9 +11,9 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import anyio
 import msgspec
 
+from replicate_async._jobs import whatever_happens
 from replicate_async._run import run
 from replicate_async.errors import ReplicateError
 
@@ -125,10 +125,11 @@ class Outcomes:
         self.stop()
         for task in self._running:
             task.cancel()
-        # Each gives its prediction up, which takes a bounded time.
-        with anyio.CancelScope(shield=True):
-            while self._running or not (self._feeder is None or self._feeder.done()):
-                await asyncio.wait([task for task in (self._feeder, *self._running) if task is not None])
+        await whatever_happens(self._end())
+
+    async def _end(self) -> None:
+        while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
+            await asyncio.wait(tasks)
 
     async def _feed(self) -> None:
         try:
@@ -191,7 +192,7 @@ async def _each(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, Non
         async for one in inputs:
             yield one
     elif isinstance(inputs, Sequence):
-        for one in cast("Sequence[T]", inputs):
+        for one in inputs:
             yield one
     else:
         # It may read a file or a database, for which the event loop, in the blocking client shared by all, can't wait.
