@@ -478,6 +478,7 @@ class AsyncReplicate:
             )
 
         outputs = map_(
+            self._transport.pool,
             inputs,
             job_of,
             concurrency=concurrency,

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import anyio
-import anyio.to_thread
 import msgspec
 
+from replicate_async._jobs import whatever_happens
 from replicate_async._run import run
+from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
+    from replicate_async._connections import Pool
     from replicate_async._run import Job
     from replicate_async.types import Prediction
+
+T = TypeVar("T")
 
 _AHEAD = 4  # times the concurrency: how many results may wait for a slow one before them, or for whoever reads them
 _END: Any = object()
@@ -52,20 +58,26 @@ class Outcome(msgspec.Struct):
 class Outcomes:
     """What comes of running a model on each of the inputs.
 
-    When an input can't be had, or with ``stop_at_failure`` a run fails, no more are started; those under way are
-    carried through.
+    When an input can't be had, ``on_update`` raises, or with ``stop_at_failure`` a run fails, no more are started;
+    those under way are carried through.
+
+    Attributes:
+        failure: What the inputs, or ``on_update``, have raised.
     """
 
     def __init__(
         self,
-        inputs: Inputs,
-        job_of: Callable[[int, Mapping[str, Any]], Job],
+        pool: Pool,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        job_of: Callable[[int, Any], Job],
         *,
         concurrency: int,
         use_file_output: bool = True,
         stop_at_failure: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
     ) -> None:
+        self.failure: BaseException | None = None
+        self._pool = pool
         self._inputs = inputs
         self._job_of = job_of
         self._use_file_output = use_file_output
@@ -77,12 +89,15 @@ class Outcomes:
         self._news = asyncio.Event()
         self._places = asyncio.Semaphore(concurrency)
         self._results = asyncio.Semaphore(_AHEAD * concurrency)
-        self._feeder: asyncio.Future[None] | None = None
+        self._feeder: asyncio.Task[None] | None = None
 
     async def read(self, *, ordered: bool) -> AsyncGenerator[Outcome, None]:
         """Start, and yield the outcomes; leaving early gives up what is running."""
+        connections = self._pool.here() or await self._pool.open()
         feeder = self._feeder = asyncio.ensure_future(self._feed())
         feeder.add_done_callback(lambda _: self._news.set())
+        # An exception in the reader's loop may close the client before this generator.
+        connections.left.add(self._give_up)
         yielded = 0
         try:
             while not feeder.done() or yielded < self._started:
@@ -91,35 +106,59 @@ class Outcomes:
                     yielded += 1
                     self._results.release()
                     yield self._ended.pop(index)
+                elif feeder.done() and not self._running:
+                    raise ReplicateError("this client was closed before all of its map was read")
                 else:
                     self._news.clear()
                     await self._news.wait()
-            if not feeder.cancelled():
-                feeder.result()  # raises what ended the inputs early
         finally:
-            for task in (feeder, *self._running):
-                task.cancel()
-            # Each gives its prediction up, which takes a bounded time.
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([feeder, *self._running])
+            connections.left.discard(self._give_up)
+            await self._give_up()
+
+    def stop(self) -> None:
+        """Start no more."""
+        if self._feeder is not None:
+            self._feeder.cancel()
+
+    async def _give_up(self) -> None:
+        """Cancel what is running."""
+        self.stop()
+        for task in self._running:
+            task.cancel()
+        await whatever_happens(self._end())
+
+    async def _end(self) -> None:
+        while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
+            await asyncio.wait(tasks)
 
     async def _feed(self) -> None:
-        async with aclosing(_each(self._inputs)) as each:
-            while True:
-                # First the place, then the input: no more of them are taken than are run.
-                await self._places.acquire()
-                await self._results.acquire()
-                try:
-                    one = await anext(each)
-                except StopAsyncIteration:
-                    return
-                outcome = Outcome(self._started, self._job_of(self._started, one))
-                if self._on_update is not None:
-                    outcome.job.on_update = partial(self._tell_on_the_way, outcome)
-                self._started += 1
-                task = asyncio.ensure_future(self._carry_out(outcome))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+        try:
+            async with aclosing(_each(self._inputs)) as each:
+                while True:
+                    # First the place, then the input: no more of them are taken than are run.
+                    await self._places.acquire()
+                    await self._results.acquire()
+                    try:
+                        one = await anext(each)
+                    except StopAsyncIteration:
+                        return
+                    self._start(one)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whoever reads is told
+            self.failure = self.failure or error
+
+    def _start(self, one: Any) -> None:
+        outcome = Outcome(self._started, self._job_of(self._started, one))
+        if self._on_update is not None:
+            outcome.job.on_update = partial(self._tell_on_the_way, outcome)
+        self._started += 1
+        task = asyncio.ensure_future(self._carry_out(outcome))
+        self._running.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._places.release()
+        self._news.set()
 
     async def _carry_out(self, outcome: Outcome) -> None:
         try:
@@ -128,29 +167,27 @@ class Outcomes:
         except Exception as error:  # noqa: BLE001 - whoever reads the outcomes is told
             outcome.error = error
             self._failed += 1
-        try:
-            self._tell(outcome, outcome.job.prediction)
-        except Exception as error:  # noqa: BLE001 - likewise
-            outcome.error = outcome.error or error
-        if outcome.error is not None and self._stop_at_failure and self._feeder is not None:
-            self._feeder.cancel()
+            if self._stop_at_failure:
+                self.stop()
+        self._tell(outcome, outcome.job.prediction)
         self._ended[outcome.index] = outcome
-        self._places.release()
-        self._news.set()
 
     def _tell_on_the_way(self, outcome: Outcome, prediction: Prediction) -> None:
         if not prediction.done:  # its end is told when it has been counted
             self._tell(outcome, prediction)
 
     def _tell(self, outcome: Outcome, prediction: Prediction | None) -> None:
-        if self._on_update is not None and prediction is not None:
+        if self._on_update is None or prediction is None:
+            return
+        try:
             self._on_update(MapProgress(outcome.index, prediction, self._started, self._succeeded, self._failed))
+        except Exception as error:  # noqa: BLE001 - it must not cost an output: whoever reads is told in the end
+            self.failure = self.failure or error
+            self._on_update = None
+            self.stop()
 
 
-async def _each(inputs: Inputs) -> AsyncGenerator[Mapping[str, Any], None]:
-    anything = cast("object", inputs)
-    if isinstance(anything, (str, bytes, Mapping)) or not isinstance(anything, (Iterable, AsyncIterable)):
-        raise TypeError(f"inputs must be an iterable of mappings, not {type(inputs).__name__}")
+async def _each(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
     if isinstance(inputs, AsyncIterable):
         async for one in inputs:
             yield one
@@ -159,16 +196,52 @@ async def _each(inputs: Inputs) -> AsyncGenerator[Mapping[str, Any], None]:
             yield one
     else:
         # It may read a file or a database, for which the event loop, in the blocking client shared by all, can't wait.
-        iterator = iter(inputs)
+        async with aclosing(_in_a_thread(inputs)) as each:
+            async for one in each:
+                yield one
 
-        def take() -> Any:
-            return next(iterator, _END)
 
-        while (one := await anyio.to_thread.run_sync(take, abandon_on_cancel=True)) is not _END:
+async def _in_a_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
+    """Read in a thread of its own: a daemon, because what blocks for ever must not keep a program from ending."""
+    loop = asyncio.get_running_loop()
+    asked: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
+
+    def read() -> None:
+        iterator: Iterator[T] | None = None
+        while (wanted := asked.get()) is not None:
+            error: BaseException | None = None
+            one: Any = _END
+            try:
+                iterator = iter(inputs) if iterator is None else iterator
+                one = next(iterator, _END)
+            except BaseException as raised:  # noqa: BLE001 - it is raised to whoever asked
+                error = raised
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(_settle, wanted, one, error)
+
+    Thread(target=contextvars.copy_context().run, args=(read,), name="replicate_async inputs", daemon=True).start()
+    try:
+        while True:
+            wanted: asyncio.Future[T] = loop.create_future()
+            asked.put(wanted)
+            if (one := await wanted) is _END:
+                return
             yield one
+    finally:
+        asked.put(None)
+
+
+def _settle(wanted: asyncio.Future[T], one: T, error: BaseException | None) -> None:
+    if wanted.done():
+        return  # nobody waits any more
+    if error is None:
+        wanted.set_result(one)
+    else:
+        wanted.set_exception(error)
 
 
 async def map_(
+    pool: Pool,
     inputs: Inputs,
     job_of: Callable[[int, Mapping[str, Any]], Job],
     *,
@@ -183,8 +256,12 @@ async def map_(
         raise TypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
     if concurrency < 1:
         raise ValueError(f"concurrency={concurrency} must be at least 1")
+    anything = cast("object", inputs)
+    if isinstance(anything, (str, bytes, Mapping)) or not isinstance(anything, (Iterable, AsyncIterable)):
+        raise TypeError(f"inputs must be an iterable of mappings, not {type(inputs).__name__}")
     failures: list[Outcome] = []
     every = Outcomes(
+        pool,
         inputs,
         job_of,
         concurrency=concurrency,
@@ -200,16 +277,18 @@ async def map_(
                 yield outcome.error
             else:
                 failures.append(outcome)
-    if failures:
-        first, *others = failures
-        assert first.error is not None  # noqa: S101
-        for other in others:
-            add_note(first.error, f"input {other.index} failed as well: {other.error!r}")
-        add_note(first.error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
-        raise first.error
+    error = every.failure
+    if error is None and failures:
+        first = failures.pop(0)
+        error = first.error
+        add_note(error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
+    if error is not None:
+        for other in failures:
+            add_note(error, f"input {other.index} failed as well: {other.error!r}")
+        raise error
 
 
-def add_note(error: Exception, note: str) -> None:
+def add_note(error: BaseException | None, note: str) -> None:
     """Add a note to an error; before Python 3.11 it isn't shown in tracebacks."""
-    notes = error.__dict__.setdefault("__notes__", [])
-    notes.append(note)
+    if error is not None:
+        error.__dict__.setdefault("__notes__", []).append(note)

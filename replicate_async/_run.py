@@ -143,6 +143,7 @@ class Job(msgspec.Struct):
     async def abandon(self) -> None:
         """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
         if self.cancel_on_abort and (self.prediction is not None or self.request is not None):
+            self.cancel_on_abort = False  # once is enough
             await whatever_happens(self._give_up())
 
     async def _give_up(self) -> None:
@@ -186,6 +187,8 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
 async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
     """Yield a job's output as it is made; leaving early gives the prediction up."""
     ended = False
+    connections = job.transport.pool.here() or await job.transport.pool.open()
+    connections.left.add(job.abandon)  # an exception in the reader's loop may close the client before this generator
     try:
         prediction = job.prediction or await job.create()
         async with aclosing(follow(job.transport, prediction, job.options)) as events:
@@ -198,6 +201,8 @@ async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
         if not ended:
             await job.abandon()
         raise
+    finally:
+        connections.left.discard(job.abandon)
 
 
 def as_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
