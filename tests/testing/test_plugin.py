@@ -130,11 +130,11 @@ def test_the_network(pytester: pytest.Pytester) -> None:
     """Whatever tries to reach another host is refused by an error with the host and the fixture in it."""
     code = """
     import asyncio
+    import http.client
     import socket
     import urllib.request
     import aiohttp
     import httpx
-    import requests
 
     pytestmark = pytest.mark.usefixtures("replicate_server")
 
@@ -149,7 +149,7 @@ def test_the_network(pytester: pytest.Pytester) -> None:
         lambda: socket.getaddrinfo("example.com", 80),
         lambda: socket.gethostbyname("example.com"),
         lambda: socket.create_connection(("example.com", 80)),
-        lambda: requests.get("https://example.com/"),
+        lambda: http.client.HTTPSConnection("example.com").connect(),
         lambda: httpx.get("https://example.com/"),
         lambda: urllib.request.urlopen("http://example.com/"),
         lambda: blocking("https://example.com/v1"),
