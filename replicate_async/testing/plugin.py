@@ -215,8 +215,12 @@ def _close(client: AsyncReplicate) -> None:
 
     pool = client._transport.pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     by_loop = pool._by_loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    for loop in [loop for loop in by_loop if not (loop.is_running() or loop.is_closed())]:
-        loop.run_until_complete(by_loop.pop(loop).close())
+    for loop in [loop for loop in by_loop if not loop.is_running()]:
+        connections = by_loop.pop(loop)
+        if loop.is_closed():
+            connections.drop()
+        else:
+            loop.run_until_complete(connections.close())
     if by_loop:
         _bridge.run(client.close())
     pool.closed = True
