@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -106,7 +107,7 @@ class VirtualClock(Clock):
         self._requests: set[_Token] = set()  # what clients have under way
         self._served = 0  # how many requests the server has, and has not answered
         self._turns: set[_Token] = set()  # what happened in other loops, until its consequences have shown
-        self._others: clients.Clock | None = None  # what clients went by before
+        self.replaced: clients.Clock | None = None  # what clients went by before
         self._step: asyncio.Handle | None = None
 
     def now(self) -> datetime:
@@ -188,7 +189,7 @@ class VirtualClock(Clock):
                     "a server with another virtual clock runs in this process, and clients can go by one clock only: "
                     "run one server after the other, or both in one event loop with the same clock"
                 )
-            self._others, clients.current = clients.current, self
+            self.replaced, clients.current = clients.current, self
         self._loop = loop
         self._servers += 1
 
@@ -198,8 +199,8 @@ class VirtualClock(Clock):
         if not self._servers:
             self._cancel_step()
             here, self._loop = self._loop, None
-            if self._others is not None:
-                clients.current, self._others = self._others, None
+            if self.replaced is not None:
+                clients.current, self.replaced = self.replaced, None
             with self._lock:
                 targets = [timer for _, last, _, timer in self._timers if last]
                 loops = [timer.loop for *_, timer in self._timers if timer.callback is not None]
@@ -365,6 +366,16 @@ class _Worker:
 
 
 _worker: ContextVar[_Worker | None] = ContextVar("replicate_async.testing.worker", default=None)
+
+
+def _after_fork() -> None:
+    """Have the clients of a forked child go by the real time: the server that moves the virtual one isn't there."""
+    if isinstance(clients.current, VirtualClock) and clients.current.replaced is not None:
+        clients.current = clients.current.replaced
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _VirtualTimer:

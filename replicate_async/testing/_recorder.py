@@ -156,7 +156,10 @@ class _Server:
         return await self.respond(request, self._real + request.raw_path)
 
     async def _respond_as_another(self, request: web.Request) -> web.StreamResponse:
-        return await self.respond(request, self.real(self._others + request.raw_path))
+        url = self.real(self._others + request.raw_path)
+        if url.startswith(self._others):
+            return _problem(404, "Not found", f"{request.path} is no URL of another host")
+        return await self.respond(request, url)
 
     def real(self, text: str) -> str:
         """Return a text with our URLs replaced by the real ones."""

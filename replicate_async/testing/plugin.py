@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +27,7 @@ _MARKERS = {
     "replicate_faults": ("replicate_faults(*sources, **fault)", "what Faults.load takes, or the fields of one fault"),
     "replicate_recording": ('replicate_recording("file.json")', "the path of a recording, from the test's folder"),
 }
+_recorded = pytest.StashKey["set[Path]"]()
 _FIXTURES = dict.fromkeys(_MARKERS, "replicate_server") | {"replicate_recording": "replicate_recording"}
 _LATE = (
     "the test uses the fixture {fixture}, which keeps it off the network. "
@@ -82,9 +84,13 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
         mark = request.node.get_closest_marker("replicate_recording")
         if mark is None or mark.kwargs or len(mark.args) != 1:
             raise ValueError("it takes the path of the recording")
-        path = request.path.parent / mark.args[0]
+        path = request.path.parent / str(mark.args[0]).replace("{test}", re.sub(r"[^\w.-]+", "-", request.node.name))
         if not record and not path.exists():
             raise ValueError(f"there is no {path}: run this test once with --replicate-record")
+        recorded = request.config.stash.setdefault(_recorded, set())
+        if record and path in recorded:
+            raise ValueError(f"{path} has just been recorded by another test: with {{test}} in its name, each has one")
+        recorded.add(path)
         recording = Recording(path, record=record)
     failed = request.session.testsfailed
     with nullcontext() if record else _offline(request, "replicate_recording"), recording, _environment(recording):
@@ -215,8 +221,12 @@ def _close(client: AsyncReplicate) -> None:
 
     pool = client._transport.pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     by_loop = pool._by_loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    for loop in [loop for loop in by_loop if not (loop.is_running() or loop.is_closed())]:
-        loop.run_until_complete(by_loop.pop(loop).close())
+    for loop in [loop for loop in by_loop if not loop.is_running()]:
+        connections = by_loop.pop(loop)
+        if loop.is_closed():
+            connections.drop()
+        else:
+            loop.run_until_complete(connections.close())
     if by_loop:
         _bridge.run(client.close())
     pool.closed = True

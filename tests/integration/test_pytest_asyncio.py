@@ -19,7 +19,7 @@ TESTS = """
     import pytest
     import pytest_asyncio
     import replicate_async
-    from replicate_async import AsyncReplicate
+    from replicate_async import AsyncReplicate, _connections
     from replicate_async.testing import VirtualClock
 
     def shout(text: str) -> str:
@@ -59,6 +59,9 @@ TESTS = """
     def test_blocking(replicate_client):
         assert replicate_client.run("me/shout", input={"text": "hi"}) == "HI"
         gc.collect()  # what was left open would complain now
+
+    def test_nothing_is_left_open():
+        assert not _connections._open
 """
 
 
@@ -69,4 +72,4 @@ def test_modes_and_loops(pytester: pytest.Pytester, mode: str, scope: str) -> No
     pytester.makeini(f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = {scope}\n")
     pytester.makepyfile(TESTS.replace("SCOPE", scope))
     result = pytester.runpytest_subprocess(*OPTIONS)
-    result.assert_outcomes(passed=6)
+    result.assert_outcomes(passed=7)

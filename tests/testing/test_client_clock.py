@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -291,3 +295,26 @@ async def test_a_server_that_stops(both: tuple[LocalServer, Caller]) -> None:
     await (anyio.to_thread.run_sync(server.__exit__, None, None, None) if server._thread else server.__aexit__())
     with pytest.raises((ReplicateError, RateLimitError)):
         await waiting
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child() -> None:
+    """A forked child, which the server's clock doesn't reach, goes by the real time, instead of waiting for ever."""
+    program = """
+    import asyncio, os
+    from replicate_async import _clock
+    from replicate_async.testing import LocalServer, VirtualClock
+    real = _clock.current
+    with LocalServer(clock=VirtualClock()):
+        child = os.fork()
+        if not child:
+            asyncio.run(_clock.current.sleep(0.001))
+            os._exit(0 if _clock.current is real else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert _clock.current is not real
+    """
+    ignored = ("-W", "ignore::DeprecationWarning")  # of forking a process with threads
+    done = subprocess.run(
+        [sys.executable, *ignored, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

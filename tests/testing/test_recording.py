@@ -389,6 +389,9 @@ def test_an_api_that_is_gone(api: Api) -> None:
     with Recording(api.path, record=True, base_url="http://127.0.0.1:9/v1", token=TOKEN) as recording:
         assert "http://127.0.0.1:9/v1/account" in action(recording)
     assert api.tape["exchanges"] == []
+    with Recording(api.path) as recording:
+        missing = httpx.get(f"{recording._server._others}/favicon.ico", trust_env=False)
+        assert missing.status_code == 404
     with pytest.raises(RecordingError, match="which is empty"), Recording(api.path) as recording:
         httpx.get(recording.base_url + "/account", trust_env=False)
 
@@ -485,6 +488,31 @@ def test_with_pytest(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.Mo
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=3)
     assert len(list((pytester.path / "tapes").iterdir())) == 3
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=3)
+
+
+def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests can't overwrite each other's recordings; with their names in the path, each has its own."""
+    test = """
+    import pytest
+    import replicate_async
+
+    @pytest.mark.replicate_recording("PATH")
+    @pytest.mark.parametrize("text", ["a/b", "c"])
+    def test_hello(text):
+        assert replicate_async.run("me/hello", input={"text": text}) == f"hello {text}"
+    """
+    with api.process() as server, monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_BASE_URL", server.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", TOKEN)
+        pytester.makepyfile(test.replace("PATH", "it.json"))
+        result = pytester.runpytest_subprocess(*OPTIONS, "--replicate-record")
+        result.assert_outcomes(passed=1, errors=1)
+        result.stdout.fnmatch_lines(["*recorded by another test: with {test} in its name, each has one"])
+        pytester.makepyfile(test.replace("PATH", "tapes/{test}.json"))
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
+    names = sorted(path.name for path in (pytester.path / "tapes").iterdir())
+    assert names == ["test_hello-a-b-.json", "test_hello-c-.json"]
 
 
 def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
