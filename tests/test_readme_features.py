@@ -81,7 +81,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_transport.py::test_one_client_in_two_threads_at_once",
         ],
         "Blocking calls from all threads share one background loop.": [
-            "test_blocking.py::test_sixteen_threads",
+            "test_blocking.py::test_sixty_four_threads",
             "test_blocking.py::test_clients_share_one_background_loop",
         ],
     },

@@ -26,6 +26,10 @@ _SLICES = 10  # of the patience: when the whole process was held up, only one of
 _NOTHING = nullcontext()
 
 
+def _nothing() -> None:
+    """Take note of nothing: real time goes on by itself."""
+
+
 class Timer(Protocol):
     """A pending callback."""
 
@@ -67,6 +71,10 @@ class Clock:
     def serving(self) -> AbstractContextManager[None]:
         """Return a context manager around what the server does with a request: its client has nothing to do then."""
         return _NOTHING
+
+    def busy(self) -> Callable[[], None]:
+        """Take note that a client does something, and return what it calls when that is done."""
+        return _nothing
 
     def stir(self) -> None:
         """Take note that something happens."""
