@@ -57,6 +57,7 @@ class Recording:
 
     Raises:
         ValueError: There is no token to record with, or the file isn't a recording.
+        OSError: The file can't be read.
         RecordingError: Leaving: something was asked for that isn't in the recording. ``unmatched`` has all of it.
     """
 

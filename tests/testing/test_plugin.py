@@ -302,7 +302,9 @@ def test_a_client_made_at_import(pytester: pytest.Pytester) -> None:
 
 def test_markers(pytester: pytest.Pytester) -> None:
     """Markers give the server's options, models and faults; near ones add to far ones, and bring the fixture along."""
-    (pytester.path / "faults.toml").write_text('[[faults]]\nkind = "status"\nstatus = 503\ntimes = 1\n')
+    (pytester.path / "faults.toml").write_text(
+        '[[faults]]\nkind = "status"\nstatus = 503\ntimes = 1\n', encoding="utf-8"
+    )
     code = """
     pytestmark = [
         pytest.mark.replicate_server(username="alice", page_size=7),
