@@ -224,7 +224,7 @@ def _close(client: AsyncReplicate) -> None:
     for loop in [loop for loop in by_loop if not loop.is_running()]:
         connections = by_loop.pop(loop)
         if loop.is_closed():
-            connections.drop()
+            connections.drop(loop)
         else:
             loop.run_until_complete(connections.close())
     if by_loop:
