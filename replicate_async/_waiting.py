@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from contextvars import Context
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
@@ -101,7 +102,7 @@ _SEEN = msgspec.json.Decoder(_Seen)
 class _Watched(Generic[Job]):
     """A job that somebody waits for."""
 
-    __slots__ = ("created_at", "due", "id", "listeners", "since", "state")
+    __slots__ = ("created_at", "due", "failing_since", "id", "listeners", "since", "state")
 
     def __init__(self, job: Job, now: float) -> None:
         self.id: str = job.id
@@ -109,6 +110,7 @@ class _Watched(Generic[Job]):
         self.created_at: datetime | None = job.created_at
         self.since: float = now
         self.due: float = now + pause(0)
+        self.failing_since: float | None = None
         self.listeners: dict[asyncio.Future[Job], Callable[[Job], None] | None] = {}
 
     def is_due(self, now: float) -> bool:
@@ -133,8 +135,7 @@ class Waiter(Generic[Job]):
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._sweeps = True
-        self._rests_until = 0.0
-        self._failing_since: float | None = None
+        self._rests_until = self._wakes_at = -inf
 
     async def wait(self, job: Job, on_update: Callable[[Job], None] | None = None) -> Job:
         """Wait until a job has ended; it is looked at for the first time after a pause."""
@@ -147,7 +148,8 @@ class Waiter(Generic[Job]):
         if self._task is None:
             # It works for all: nothing of who came first, such as a trace's span, shall stick to it.
             self._task = Context().run(loop.create_task, self._work())
-        self._woken.set()
+        if max(watched.due, self._rests_until) < self._wakes_at:
+            self._woken.set()
         try:
             return await ended
         finally:
@@ -172,7 +174,7 @@ class Waiter(Generic[Job]):
                     self._rests_until = now + await self._look_at(due) / _A_SECOND
                 else:
                     soonest = min(one.due for one in self._watched.values())
-                    await self._rest(max(soonest, self._rests_until) - now)
+                    await self._rest(now, max(soonest, self._rests_until))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to know
             self._fail(list(self._watched.values()), error)
         finally:
@@ -181,13 +183,15 @@ class Waiter(Generic[Job]):
                 for ended in [ended for one in self._watched.values() for ended in one.listeners]:
                     ended.cancel()
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait until something is due, or somebody else comes."""
+    async def _rest(self, now: float, until: float) -> None:
+        """Wait until something is due, or somebody comes for something that is due before."""
         self._woken.clear()
-        timer = _clock.current.call_later(seconds, self._woken.set)
+        self._wakes_at = until
+        timer = _clock.current.call_later(until - now, self._woken.set)
         try:
             await self._woken.wait()
         finally:
+            self._wakes_at = -inf
             timer.cancel()
 
     async def _look_at(self, due: list[_Watched[Job]]) -> int:
@@ -226,8 +230,9 @@ class Waiter(Generic[Job]):
             job = await look(self._transport, one.id, self._kind, self._options)
         except APIError as error:
             self._failed([one], error)
+        except Exception as error:  # noqa: BLE001 - such as that the client was closed
+            self._fail([one], error)
         else:
-            self._failing_since = None
             self._tell(one, job)
 
     async def _sweep(self, due: list[_Watched[Job]]) -> tuple[list[_Watched[Job]], int]:
@@ -249,14 +254,12 @@ class Waiter(Generic[Job]):
             request = Request[PageData[Raw]]("GET", at, PageData[Raw], self._options, query=query)
             page = await self._transport.plain.call(request)
             pages += 1
-            self._failing_since = None
             seen = [(one, raw) for raw in page.results if (one := _seen(raw)) is not None]
             ours = [(watched, one, raw) for one, raw in seen if (watched := self._watched.get(one.id)) is not None]
             met.update(one.id for _, one, _ in ours)
             left += [watched for watched, one, raw in ours if not self._take_note(watched, one, raw)]
-            # Whatever is newer than the last one of the page has been passed: it isn't on the next one.
-            passed = seen[-1][0].created_at if seen else None
-            while rest and (rest[0].id in met or (passed is not None and _created_at(rest[0]) > passed)):
+            oldest = min((one.created_at for one, _ in seen if one.created_at), default=None)
+            while rest and (rest[0].id in met or (oldest and _created_at(rest[0]) > oldest)):
                 if rest[0].id not in met:
                     left.append(rest[0])
                 rest.popleft()
@@ -274,19 +277,23 @@ class Waiter(Generic[Job]):
     def _take_note(self, watched: _Watched[Job], seen: _Seen, raw: Raw) -> bool:
         """Tell those who wait what a list says; False: it says too little."""
         if not seen.done and seen.status == watched.state[0] and not any(watched.listeners.values()):
+            watched.failing_since = None
             return True
         try:
             job = msgspec.json.decode(raw, type=self._kind)
         except msgspec.MsgspecError:
             return False
-        if job.status == "succeeded" and job.output is None:
+        if job.status in {"succeeded", "failed"} and job.output is None and job.error is None:
             return False
         self._tell(watched, job)
         return True
 
     def _tell(self, watched: _Watched[Job], job: Job) -> None:
         """Tell those who wait for a job how it is now."""
+        watched.failing_since = None
         state = job.status, job.logs
+        if not job.done and _is_older(state, watched.state):
+            return  # lists may lag behind
         changed, watched.state = state != watched.state, state
         for ended, on_update in list(watched.listeners.items()):
             if ended.done():
@@ -306,13 +313,17 @@ class Waiter(Generic[Job]):
 
     def _failed(self, those: list[_Watched[Job]], error: APIError) -> None:
         """Tell those who wait that looking failed, unless it may go better soon: what they wait for has been paid."""
-        now = _clock.current.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if self._is_transient(error) and now - self._failing_since < _PATIENCE:
-            logger.info("looking at %d that are waited for failed, and is tried again: %s", len(those), error)
-        else:
+        if not self._is_transient(error):
             self._fail(those, error)
+            return
+        logger.info("looking at %d that are waited for failed, and is tried again: %s", len(those), error)
+        now = _clock.current.monotonic()
+        given_up: list[_Watched[Job]] = []
+        for one in those:
+            since = one.failing_since = now if one.failing_since is None else one.failing_since
+            if now - since >= _PATIENCE:
+                given_up.append(one)
+        self._fail(given_up, error)
 
     def _fail(self, those: list[_Watched[Job]], error: Exception) -> None:
         for watched in those:
@@ -323,6 +334,10 @@ class Waiter(Generic[Job]):
                     if isinstance(mine, APIError):
                         mine.prediction_id = watched.id
                     ended.set_exception(mine)
+
+
+def _is_older(state: tuple[str, str | None], known: tuple[str, str | None]) -> bool:
+    return (state[0] == "starting" != known[0]) or len(state[1] or "") < len(known[1] or "")
 
 
 def _created_at(one: _Watched[Any]) -> datetime:
