@@ -107,12 +107,13 @@ class Journal:
             # Whole after a kill at any moment, without waiting for the disk each time.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS job (what TEXT UNIQUE)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS job (what TEXT)")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS line"
                 " (number INTEGER PRIMARY KEY, digest BLOB, sent_at REAL, id TEXT, failed INTEGER, size INTEGER)"
             )
-            if self._one("SELECT count(*) FROM job") == 0:
+            if not len(self):
+                self._db.execute("DELETE FROM job")
                 self._db.execute("INSERT INTO job VALUES (?)", (job,))
             begun = self._one("SELECT what FROM job")
         except sqlite3.Error as error:
@@ -214,9 +215,12 @@ class Output:
             if data.endswith(b"\n"):
                 made.size += len(data)
                 try:
-                    journal.ended(msgspec.json.decode(data, type=Result), made.size)
+                    result = msgspec.json.decode(data, type=Result)
                 except msgspec.MsgspecError as error:
                     raise ValueError(f"{file.name} has been changed since the job was interrupted: {error}") from None
+                if journal[result.index] is None:
+                    raise ValueError(f"{file.name} has results that its journal doesn't know: move both away")
+                journal.ended(result, made.size)
         file.seek(made.size)
         file.truncate()
         return made
@@ -229,6 +233,7 @@ class Batch:
         self.transport = transport
         self.journal = journal
         self.creates = asyncio.Semaphore(_CREATES)
+        self.failure: BaseException | None = None
         self._model = model
         self._ahead = 0.0
 
@@ -255,20 +260,18 @@ class Batch:
             concurrency=concurrency,
             use_file_output=False,
         )
-        failure: BaseException | None = None
         async with aclosing(outcomes.read(ordered=False)) as each:
             async for outcome in each:
                 result = result_of(outcome)
                 if result is None:
                     outcomes.stop()
-                    failure = failure or outcome.error
+                    self.failure = self.failure or outcome.error
                     continue
                 output.write(result)
                 if self.journal is not None:
                     self.journal.ended(result, output.size)
                 tell(result)
-        failure = failure or outcomes.failure
-        if failure is not None:
+        if failure := self.failure or outcomes.failure:
             raise failure
 
     async def _look_at_the_clock(self) -> None:
@@ -350,6 +353,8 @@ class LineJob(Job, kw_only=True):
         if journal is None:
             return await super().create()
         async with self.batch.creates:
+            if self.batch.failure is not None:
+                raise ReplicateError("not begun, because others failed")
             journal.begin(self.line, self.batch.server_time())
             try:
                 prediction = await super().create()

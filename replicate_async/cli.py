@@ -278,11 +278,14 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
         name = "standard input" if standard else str(inputs)
 
         def read() -> IO[bytes]:
-            # Not sys.stdin, on which an interpreter that ends waits while a thread reads there.
-            return opened.enter_context(open(0 if standard else inputs, "rb", closefd=not standard))
+            # Not sys.stdin, and never closed: that would wait for a thread that reads there, perhaps for ever.
+            return open(0 if standard else inputs, "rb", closefd=not standard)
 
         # What can be read twice is checked before anything is sent.
-        total = sum(1 for _ in read_lines(read(), name)) if inputs.is_file() else None
+        total = None
+        if inputs.is_file():
+            with read() as file:
+                total = sum(1 for _ in read_lines(file, name))
         journal, results = _open_results(opened, model, output, local=local)
         done, failed = journal.ended_so_far() if journal else (0, 0)
         bar = _Bar(total, done, failed)
@@ -297,7 +300,9 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
             asyncio.run(run())
         except BaseException as error:
             bar.end()
-            if journal is not None:
+            if journal is not None and not len(journal):
+                journal.remove()  # nothing was begun
+            elif journal is not None and not isinstance(error, ValueError):
                 _complain(f"{bar.done} done; the same command goes on from here")
             if isinstance(error, sqlite3.Error):
                 raise OSError(f"the journal of {output} can't be written: {error}") from error
@@ -322,7 +327,8 @@ def _open_results(opened: ExitStack, model: ModelRef, output: Path, *, local: bo
     journal = None
     if not local:
         where = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-        journal = Journal(kept, f"{'/'.join(filter(None, (model.owner, model.name)))}:{model.version} at {where}")
+        ref = ":".join(filter(None, (f"{model.owner}/{model.name}" if model.owner else None, model.version)))
+        journal = Journal(kept, f"{ref} at {where}")
         opened.callback(journal.close)
     file = opened.enter_context(output.open("a+b", buffering=0))
     return journal, Output(file) if journal is None else Output.resume(file, journal)
