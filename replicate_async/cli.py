@@ -1,4 +1,4 @@
-"""The command ``replicate-async``: run a model, or serve a Replicate on this machine.
+"""The command ``replicate-async``: run a model, once or on many inputs, or serve a Replicate on this machine.
 
 It needs the extra ``cli``; ``python -m replicate_async.cli`` is the same command.
 """
@@ -9,16 +9,17 @@ import asyncio
 import os
 import re
 import sys
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 from msgspec import UNSET
 
 from replicate_async import _schema
 from replicate_async._arguments import ModelRef
-from replicate_async._client import AsyncReplicate
+from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL, AsyncReplicate
 from replicate_async._outputs import AsyncFileOutput
 from replicate_async._transport import TOKEN_VARIABLE
 from replicate_async._version import __version__
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
 
     import click
 
+    from replicate_async._batch import Journal, Output, Result
     from replicate_async._use import AsyncRun
     from replicate_async.testing import LocalServer
     from replicate_async.types import Prediction
 
 _NAME = "replicate-async"
 _SERVE_PORT = 8000
+_BAR = 40  # characters
+_REDRAW = 0.1  # seconds
 
 _RUN_HELP = """Run the model REF and print its output.
 
@@ -73,6 +77,22 @@ models for demonstrations.
 
 \b
   replicate-async serve my_models:register --port 8000
+"""
+
+_MAP_HELP = """Run the model REF on each line of INPUTS, and write each result as a line of OUTPUTS.
+
+A line of INPUTS is a JSON object with the model's inputs by name; empty lines are skipped. A line of OUTPUTS has the
+input's index (counted from 0), the prediction's id, status and metrics, and its output or its error. They come as they
+are ready; files are URLs, which are good for an hour.
+
+Interrupted or killed, the same command goes on where it was: what runs is left running and awaited then, and nothing
+is paid for twice. Until all is done, OUTPUTS.journal keeps what that takes. With --local, or when OUTPUTS is not a file
+but - or a pipe, there is nothing to go on with: Ctrl-C cancels what runs.
+
+The exit status is 1 if any of the predictions failed.
+
+\b
+  replicate-async map black-forest-labs/flux-schnell prompts.jsonl -o pictures.jsonl
 """
 
 
@@ -153,18 +173,42 @@ def _commands() -> click.Group:
         output: Path | None,
     ) -> None:
         local = local or local_before
-        if not local and not os.environ.get(TOKEN_VARIABLE, "").strip():
-            raise click.UsageError(
-                f"no API token: set the environment variable {TOKEN_VARIABLE}, or use --local to run models for"
-                " demonstrations on this machine"
-            )
-        if output is not None and not output.parent.is_dir():
-            raise click.UsageError(f"-o {output}: there is no folder {output.parent}")
+        _check(local=local, output=output)
         try:
             ModelRef.parse(ref)  # before anything is started
             values = [_Value.parse(argument) for argument in inputs]
             asyncio.run(_run(ref, values, local=local, as_json=as_json, wait=not no_wait, output=output))
         except (TypeError, ValueError) as error:  # what the SDK refuses to send
+            raise click.UsageError(str(error)) from error
+
+    @commands.command("map", help=_MAP_HELP, short_help="Run a model on many inputs.")
+    @click.argument("ref")
+    @click.argument("inputs", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+    @local_option
+    @click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+        metavar="OUTPUTS",
+        default="-",
+        help="Where the results go; otherwise to standard output.",
+    )
+    @click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        default=100,
+        show_default=True,
+        help="How many predictions are under way at once.",
+    )
+    @click.pass_obj
+    def map_command(
+        local_before: bool, /, *, ref: str, inputs: Path, local: bool, output: Path, concurrency: int
+    ) -> int:
+        local = local or local_before
+        _check(local=local, output=output)
+        try:
+            return _map(ModelRef.parse(ref), inputs, output, local=local, concurrency=concurrency)
+        except (TypeError, ValueError) as error:
             raise click.UsageError(str(error)) from error
 
     @commands.command("serve", help=_SERVE_HELP, short_help="Serve a Replicate on this machine.")
@@ -195,6 +239,19 @@ def _commands() -> click.Group:
             return  # as it is meant to end
 
     return commands
+
+
+def _check(*, local: bool, output: Path | None) -> None:
+    """Refuse what can't work, before anything is started."""
+    import click
+
+    if not local and not os.environ.get(TOKEN_VARIABLE, "").strip():
+        raise click.UsageError(
+            f"no API token: set the environment variable {TOKEN_VARIABLE}, or use --local to run models for"
+            " demonstrations on this machine"
+        )
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"-o {output}: there is no folder {output.parent}")
 
 
 async def _run(ref: str, values: list[_Value], *, local: bool, as_json: bool, wait: bool, output: Path | None) -> None:
@@ -238,6 +295,105 @@ async def _result(run: AsyncRun) -> Any:
         else:
             _complain(f"prediction {run.prediction.id} canceled")
         raise
+
+
+def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrency: int) -> int:
+    """Run a model on the lines of a file; return the exit status."""
+    import sqlite3
+
+    from replicate_async._batch import Batch, read_lines
+
+    with ExitStack() as opened:
+        standard = str(inputs) == "-"
+        name = "standard input" if standard else str(inputs)
+
+        def read() -> IO[bytes]:
+            # Not sys.stdin, and never closed: that would wait for a thread that reads there, perhaps for ever.
+            return open(0 if standard else inputs, "rb", closefd=not standard)
+
+        # What can be read twice is checked before anything is sent.
+        total = None
+        if inputs.is_file():
+            with read() as file:
+                total = sum(1 for _ in read_lines(file, name))
+        journal, results = _open_results(opened, model, output, local=local)
+        done, failed = journal.ended_so_far() if journal else (0, 0)
+        bar = _Bar(total, done, failed)
+
+        async def run() -> None:
+            async with _client(local=local) as client:
+                transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                lines = read_lines(read(), name)
+                await Batch(transport, model, journal).run(lines, results, concurrency=concurrency, tell=bar.tell)
+
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            bar.end()
+            if journal is not None and not len(journal):
+                journal.remove()  # nothing was begun
+            elif journal is not None and not isinstance(error, ValueError):
+                _complain(f"{bar.done} done; the same command goes on from here")
+            if isinstance(error, sqlite3.Error):
+                raise OSError(f"the journal of {output} can't be written: {error}") from error
+            raise
+        bar.end()
+        if journal is not None:
+            journal.remove()
+        return _complain(f"{bar.failed} of {bar.done} failed: their lines tell why") if bar.failed else 0
+
+
+def _open_results(opened: ExitStack, model: ModelRef, output: Path, *, local: bool) -> tuple[Journal | None, Output]:
+    """Open the output, and its journal where there can be one."""
+    from replicate_async._batch import Journal, Output
+
+    if str(output) == "-":
+        return None, Output(sys.stdout.buffer)
+    if output.exists() and not output.is_file():
+        return None, Output(opened.enter_context(output.open("wb", buffering=0)))
+    kept = output.with_name(f"{output.name}.journal")
+    if output.exists() and output.stat().st_size and (local or not kept.exists()):
+        raise ValueError(f"{output} exists: move it away, or choose another name")
+    journal = None
+    if not local:
+        where = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+        ref = ":".join(filter(None, (f"{model.owner}/{model.name}" if model.owner else None, model.version)))
+        journal = Journal(kept, f"{ref} at {where}")
+        opened.callback(journal.close)
+    file = opened.enter_context(output.open("a+b", buffering=0))
+    return journal, Output(file) if journal is None else Output.resume(file, journal)
+
+
+class _Bar:
+    """How far it is, drawn on standard error if that is a terminal."""
+
+    def __init__(self, total: int | None, done: int, failed: int) -> None:
+        self.done = done
+        self.failed = failed
+        self._total = total
+        self._shows = sys.stderr.isatty()
+        self._drawn = 0.0
+        self._draw()
+
+    def tell(self, result: Result) -> None:
+        self.done += 1
+        self.failed += result.error is not None
+        if monotonic() - self._drawn > _REDRAW:
+            self._draw()
+
+    def end(self) -> None:
+        self._draw("\n")
+
+    def _draw(self, end: str = "") -> None:
+        if not self._shows:
+            return
+        self._drawn = monotonic()
+        text = f"{self.done}" if self._total is None else f"{self.done} of {self._total}"
+        if self._total:
+            full = _BAR * self.done // self._total
+            text = f"[{'#' * full}{'.' * (_BAR - full)}] {text}"
+        sys.stderr.write(f"\r{text} done, {self.failed} failed{end}")
+        sys.stderr.flush()
 
 
 class _Value(NamedTuple):

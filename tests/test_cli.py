@@ -50,13 +50,16 @@ def server() -> Iterator[LocalServer]:
         yield server
 
 
-def start(*arguments: str, server: LocalServer | None = None, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, server: LocalServer | None = None, stdin: int | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Start the command, with a server's URL and token in its environment or with nothing there."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
     if server is not None:
         environment |= {"REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
     return subprocess.Popen(
         [sys.executable, "-m", "replicate_async.cli", *arguments],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -96,9 +96,11 @@ def test_an_application(server: LocalServer) -> None:
 
 
 def test_many_at_once(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example with gather prints all results in their order."""
+    """The examples with gather and map print all results in their order."""
     execute(block_with('("Alice", "Bob", "Carol")'))
-    assert capsys.readouterr().out == "['hello Alice', 'hello Bob', 'hello Carol']\n"
+    gathered, *mapped = capsys.readouterr().out.splitlines()
+    assert gathered == "['hello Alice', 'hello Bob', 'hello Carol']"
+    assert mapped == [f"hello number {n}" for n in range(1_000)]
 
 
 def test_a_script(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:

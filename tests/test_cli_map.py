@@ -1,0 +1,567 @@
+"""The command ``replicate-async map``, in processes of its own: killed at any moment, it bills each input once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_async.testing import LocalServer, OutputFile
+
+from .test_cli import command, start
+
+if sys.platform != "win32":
+    import pty
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process can't be sent signals there")
+
+
+class Gate:
+    """What lets the slow model's predictions go on."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def server(gate: Gate) -> Iterator[LocalServer]:
+    server = LocalServer()
+
+    @server.model("me/shout", official=True)
+    async def shout(text: str, fail: bool = False) -> str:
+        if fail:
+            raise ValueError(f"no luck with {text}")
+        return text.upper()
+
+    @server.model("me/slow", official=True)
+    async def slow(text: str) -> str:
+        while not gate.open.is_set():  # noqa: ASYNC110 - it is set in another thread
+            await asyncio.sleep(0.01)
+        return text.upper()
+
+    @server.model("me/community")
+    def community(text: str) -> str:
+        return text.upper()
+
+    @server.model("me/file", official=True)
+    def file(text: str) -> OutputFile:
+        return OutputFile(text.encode(), "text/plain", "out.txt")
+
+    with server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def given(texts: list[str], name: str = "in.jsonl", **more: Any) -> Path:
+    path = Path(name)
+    path.write_text("".join(json.dumps({"text": text, **more}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def results(name: str = "out.jsonl") -> list[dict[str, Any]]:
+    """Return the results, in the order of their inputs; each there is once."""
+    found = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+    found.sort(key=lambda result: result["index"])
+    assert [result["index"] for result in found] == sorted({result["index"] for result in found})
+    return found
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
+    """Let time pass until something is so."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.001)
+
+
+def statuses(server: LocalServer) -> list[str]:
+    return [made.status for made in list(server.predictions.values())]
+
+
+def answered(server: LocalServer) -> int:
+    """Return how many creates have been answered."""
+    return sum(call.operation == "models.predictions.create" and bool(call.status) for call in list(server.requests))
+
+
+TEXTS = [f"text {number}" for number in range(30)]
+MAP = ("map", "me/shout", "in.jsonl", "-o", "out.jsonl")
+
+
+# --- from inputs to outputs ---
+
+
+def test_results(server, folder):
+    """Each line of the inputs has one of the output, with all that matters; nothing else is printed or left behind."""
+    given(TEXTS)
+    assert command(*MAP, server=server) == (0, "", "")
+    found = results()
+    assert [result["output"] for result in found] == [text.upper() for text in TEXTS]
+    assert {result["id"] for result in found} == set(server.predictions)
+    assert all(result["status"] == "succeeded" and result["error"] is None for result in found)
+    assert all(result["metrics"]["predict_time"] >= 0 for result in found)
+    assert {path.name for path in folder.iterdir()} == {"in.jsonl", "out.jsonl"}
+    assert server.token not in Path("out.jsonl").read_text(encoding="utf-8")
+
+
+def test_to_standard_output(server):
+    """Without ``-o``, results are all that is printed; inputs may come from a pipe."""
+    given(["a", "b"])
+    lines = Path("in.jsonl").read_text(encoding="utf-8")
+    for arguments in (["in.jsonl"], ["-"], ["-", "-o", "-"], ["/dev/stdin", "-o", "/dev/stdout"]):
+        with start("map", "me/shout", *arguments, server=server, stdin=subprocess.PIPE) as process:
+            output, errors = process.communicate(lines, timeout=30)
+        assert (process.returncode, errors) == (0, "")
+        assert sorted(json.loads(line)["output"] for line in output.splitlines()) == ["A", "B"]
+
+
+def test_lines(server):
+    """Empty lines are skipped, and what editors put at the beginning or the ends of lines doesn't matter."""
+    Path("in.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n  \n\n {"text": "\xc3\xab"} \r\n{"text": "c"}')
+    assert command(*MAP, server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == ["A", "Ë", "C"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_no_inputs(server, content):
+    """Of no inputs, there are no results, and nothing fails."""
+    Path("in.jsonl").write_bytes(content)
+    assert command(*MAP, server=server) == (0, "", "")
+    assert results() == []
+    assert len(server.predictions) == 0
+
+
+def test_files_are_urls(server):
+    """Output files are told by their URLs."""
+    given(["a"])
+    assert command("map", "me/file", "in.jsonl", "-o", "out.jsonl", server=server)[0] == 0
+    assert results()[0]["output"].startswith("http")
+
+
+@pytest.mark.parametrize("ref", ["me/community", "version", "both"])
+def test_every_kind_of_reference(server, ref):
+    """Community models run by their name, and versions with or without it."""
+    given(TEXTS[:5])
+    version = "c" * 64
+    server.model("me/versioned", version=version)(lambda text: text.upper())
+    ref = {"version": version, "both": f"me/versioned:{version}"}.get(ref, ref)
+    assert command("map", ref, "in.jsonl", "-o", "out.jsonl", server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == [text.upper() for text in TEXTS[:5]]
+
+
+def test_local():
+    """``--local`` runs models of the command's own; what can't be resumed has no journal."""
+    given(["Alice"])
+    assert command("--local", "map", "replicate/hello-world", "in.jsonl", "-o", "out.jsonl") == (0, "", "")
+    assert [result["output"] for result in results()] == ["hello Alice"]
+    status, output, _ = command("map", "--local", "replicate/hello-world", "in.jsonl")
+    assert (status, json.loads(output)["output"]) == (0, "hello Alice")
+
+
+def test_concurrency(server, gate):
+    """No more than allowed are under way at once."""
+    given(TEXTS)
+    with start("map", "me/slow", "in.jsonl", "-o", "out.jsonl", "--concurrency", "3", server=server) as process:
+        until(lambda: len(server.predictions) == 3, process)
+        time.sleep(0.2)
+        assert len(server.predictions) == 3
+        gate.open.set()
+        assert process.communicate(timeout=30) == ("", "")
+    assert len(results()) == 30
+
+
+def test_a_bar_on_a_terminal(server):
+    """On a terminal, standard error shows how far it is; standard output has nothing but results."""
+    given(TEXTS)
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    run = [sys.executable, "-m", "replicate_async.cli", "map", "me/shout", "in.jsonl"]
+    output = subprocess.run(run, stdout=subprocess.PIPE, stderr=theirs, env=environment, check=True, timeout=30).stdout
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert len(output.splitlines()) == 30
+    assert shown.endswith(f"\r[{'#' * 40}] 30 of 30 done, 0 failed\r\n")
+
+
+# --- failures ---
+
+
+def test_failures_are_results(server):
+    """A failed prediction, and an input that the model refuses, have an error in their lines; the status is 1."""
+    inputs: list[dict[str, Any]] = [{"text": "a"}, {"text": "b", "fail": True}, {"text": 3}, {"text": "d"}]
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, inputs)), encoding="utf-8")
+    assert command(*MAP, server=server) == (1, "", "replicate-async: 2 of 4 failed: their lines tell why\n")
+    first, failed, refused, last = results()
+    assert (first["output"], last["output"]) == ("A", "D")
+    assert (failed["status"], failed["output"]) == ("failed", None)
+    assert "no luck with b" in failed["error"]
+    assert (refused["id"], refused["status"]) == (None, None)
+    assert "input.text" in refused["error"]
+    assert not Path("out.jsonl.journal").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"text": "a"}\n\n{"text": \n', "in.jsonl, line 3: not JSON"),
+        ('{"text": "a"}\n[1]\n', "in.jsonl, line 2: not a JSON object"),
+        ('{"text": "a"}\nnull\n', "in.jsonl, line 2: not a JSON object"),
+        ('{"text": "a"}\n{"text": NaN}\n', "in.jsonl, line 2: not JSON"),
+    ],
+)
+def test_a_bad_line(server, content, says):
+    """A line that is no input is told by its number, before anything is sent."""
+    Path("in.jsonl").write_text(content, encoding="utf-8")
+    status, output, errors = command(*MAP, server=server)
+    assert (status, output) == (2, "")
+    assert says in errors
+    assert server.requests == []
+
+
+def test_a_bad_line_in_a_pipe(server):
+    """What comes through a pipe is told when it is reached; what was begun is carried through."""
+    with start("map", "me/shout", "-", server=server, stdin=subprocess.PIPE) as process:
+        output, errors = process.communicate('{"text": "a"}\n{', timeout=30)
+    assert (process.returncode, json.loads(output)["output"]) == (2, "A")
+    assert "standard input, line 2: not JSON" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["map", "nonsense", "in.jsonl"], "'nonsense' is not a model"),
+        (["map", "me/shout", "nothing.jsonl"], "nothing.jsonl"),
+        (["map", "me/shout", "in.jsonl", "-o", "no/folder/out"], "no folder no/folder"),
+        (["map", "me/shout", "in.jsonl", "-o", "."], "directory"),
+        (["map", "me/shout", "in.jsonl", "--concurrency", "0"], "concurrency"),
+        (["map", "me/shout"], "INPUTS"),
+        (["map", "me/shout", "in.jsonl", "-o", "in.jsonl"], "in.jsonl exists"),
+    ],
+    ids=lambda one: "" if isinstance(one, str) else " ".join(one[1:]),
+)
+def test_wrong_usage(server, arguments, says):
+    """What can't be meant is told before anything is sent, with status 2; no file is overwritten."""
+    content = given(["a"]).read_bytes()
+    status, output, errors = command(*arguments, server=server)
+    assert (status, output) == (2, "")
+    assert says in errors
+    assert server.requests == []
+    assert Path("in.jsonl").read_bytes() == content
+
+
+def test_no_such_model(server):
+    """A wrong name is told once, and nothing is written; it is no result."""
+    given(TEXTS)
+    status, output, errors = command("map", "me/nothing", "in.jsonl", "-o", "out.jsonl", server=server)
+    assert (status, output, len(server.requests)) == (1, "", 1)
+    assert errors.startswith("replicate-async: 404")
+    assert "no model me/nothing" in errors
+    assert results() == []
+    assert command(*MAP, server=server) == (0, "", ""), "and can be corrected"
+
+
+def test_what_is_done_is_not_done_again(server):
+    """The output of a job that is done is not overwritten, and not paid for again."""
+    given(TEXTS)
+    command(*MAP, server=server)
+    status, _, errors = command(*MAP, server=server)
+    assert status == 2
+    assert "out.jsonl exists" in errors
+    assert len(server.predictions) == 30
+
+
+def test_an_outage(server):
+    """When the API fails, what is under way is carried through; nothing is written for others, which can go on."""
+    given(TEXTS)
+    fault = server.faults.add(kind="status", operation="models.predictions.create", status=402, skip=10)
+    status, output, errors = command(*MAP, server=server)
+    assert (status, output) == (1, "")
+    assert answered(server) < 30, "those that had not been begun were not tried"
+    assert "10 done; the same command goes on from here" in errors
+    assert "402" in errors
+    assert len(results()) == 10
+    server.faults.remove(fault)
+    assert command(*MAP, server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == [text.upper() for text in TEXTS]
+    assert len(server.predictions) == 30
+
+
+def test_the_readme(server):
+    """The README's example runs as it stands."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\$ (replicate-async map .*)$", readme, re.MULTILINE)
+    server.model("replicate/hello-world")(lambda text: f"hello {text}")
+    given(["Alice", "Bob"], "names.jsonl")
+    _, *arguments = shlex.split(line, comments=True)
+    assert command(*arguments, server=server) == (0, "", "")
+    assert [result["output"] for result in results("hellos.jsonl")] == ["hello Alice", "hello Bob"]
+
+
+# --- interrupted, and gone on with ---
+
+
+def killed(server: LocalServer, *arguments: str, when: Callable[[], Any], how: signal.Signals = signal.SIGKILL) -> str:
+    """Run the command until something is so, then end it, if it hasn't ended by itself; return its errors."""
+    with start(*arguments, server=server) as process:
+        while process.poll() is None and not when():
+            time.sleep(0.0005)
+        process.send_signal(how)
+        return process.communicate(timeout=20)[1]
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["different", "identical"])
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_any_moment(server, seed, same):
+    """However often and whenever it is killed, in the end each input has its result and was billed once."""
+    texts = ["same"] * 30 if same else TEXTS
+    given(texts)
+    chance = random.Random(seed)
+    # Answers of creates take their time, so that there are moments in which the server knows more than the journal.
+    server.faults.add(kind="delay", operation="models.predictions.create", seconds=0.03, after=seed % 2 == 0)
+    for _ in range(3):
+        enough = len(server.requests) + chance.randrange(2, 25)
+        how = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+        killed(server, *MAP, "--concurrency", "10", when=lambda enough=enough: len(server.requests) >= enough, how=how)
+    status, output, errors = command(*MAP, server=server)
+    if "exists" not in errors:  # the job was done before its last kill
+        assert (status, output, errors) == (0, "", "")
+    assert [result["output"] for result in results()] == [text.upper() for text in texts]
+    assert Counter(made.input["text"] for made in server.predictions.values()) == Counter(texts)
+    assert {result["id"] for result in results()} == set(server.predictions)
+
+
+def test_what_ran_meanwhile_is_awaited(server, gate):
+    """Predictions that were running when the command was killed are adopted by their ids: nothing is created."""
+    given(TEXTS)
+    slow = ("map", "me/slow", "in.jsonl", "-o", "out.jsonl")
+    killed(server, *slow, when=lambda: answered(server) == 30)
+    assert len(server.predictions) == 30
+    server.requests.clear()
+    gate.open.set()
+    assert command(*slow, server=server) == (0, "", "")
+    assert "models.predictions.create" not in [request.operation for request in server.requests]
+    assert [result["output"] for result in results()] == [text.upper() for text in TEXTS]
+
+
+def test_creates_that_were_cut_off(server):
+    """With answers lost on the way, and a kill in the midst, each input is billed once all the same."""
+    given(TEXTS)
+    server.faults.add(kind="reset", operation="models.predictions.create", after=True, probability=0.2, seed=1)
+    server.faults.add(kind="html", operation="models.predictions.create", after=True, probability=0.1, seed=2)
+    killed(server, *MAP, "--concurrency", "6", when=lambda: len(server.predictions) >= 12)
+    assert command(*MAP, server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == [text.upper() for text in TEXTS]
+    assert len(server.predictions) == 30
+
+
+def test_a_create_that_was_never_answered(server, gate):
+    """A prediction whose id never arrived is looked for when the job goes on, and adopted."""
+    given(["only"])
+    server.faults.add(kind="stall", operation="models.predictions.create", after=True, times=1)
+    killed(server, *MAP, when=lambda: len(server.predictions) == 1)
+    assert command(*MAP, server=server) == (0, "", "")
+    assert [result["id"] for result in results()] == list(server.predictions)
+
+
+def test_a_create_that_cannot_be_told_from_others(server):
+    """If somebody else made the same, the line says that it can't be told which is whose; nothing is paid twice."""
+    given(["only", "other"])
+    server.faults.add(kind="stall", operation="models.predictions.create", after=True, times=1)
+    killed(server, *MAP, "--concurrency", "1", when=lambda: len(server.predictions) == 1)
+    assert command("run", "me/shout", "text=only", server=server)[0] == 0
+    status, _, errors = command(*MAP, server=server)
+    assert (status, errors) == (1, "replicate-async: 1 of 2 failed: their lines tell why\n")
+    unknown, other = results()
+    assert "can't be told" in unknown["error"]
+    assert other["output"] == "OTHER"
+    assert len(server.predictions) == 3
+
+
+def test_ctrl_c_leaves_the_predictions_running(server, gate):
+    """Ctrl-C says how to go on, and what runs is not lost; the status is 130."""
+    given(TEXTS)
+    slow = ("map", "me/slow", "in.jsonl", "-o", "out.jsonl")
+    with start(*slow, server=server) as process:
+        until(lambda: answered(server) == 30, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert errors.strip() == "replicate-async: 0 done; the same command goes on from here"
+    assert set(statuses(server)) == {"processing"}
+    gate.open.set()
+    assert command(*slow, server=server) == (0, "", "")
+    assert len(server.predictions) == len(results()) == 30
+
+
+def test_ctrl_c_without_a_journal(server):
+    """What can't be gone on with is canceled."""
+    given(TEXTS)
+    with start("map", "me/slow", "in.jsonl", "--concurrency", "5", server=server) as process:
+        until(lambda: statuses(server) == ["processing"] * 5, process)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors.strip()) == (130, "", "")
+    assert statuses(server) == ["canceled"] * 5
+
+
+def test_ctrl_c_while_a_pipe_is_silent(server):
+    """A pipe that nothing comes through doesn't keep the command from ending."""
+    with start("map", "me/shout", "-", server=server, stdin=subprocess.PIPE) as process:
+        until(lambda: server.requests, process)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+        assert process.stderr is not None
+        assert (process.returncode, process.stderr.read().strip()) == (130, "")
+
+
+@pytest.fixture
+def interrupted(server: LocalServer) -> LocalServer:
+    """A job of which ten results have been written, and the rest never begun."""
+    given(TEXTS)
+    server.faults.add(kind="status", operation="models.predictions.create", status=402, skip=10)
+    assert command(*MAP, "--concurrency", "4", server=server)[0] == 1
+    assert len(results()) == 10
+    server.faults.clear()
+    return server
+
+
+def test_a_torn_line(interrupted):
+    """Half a line at the end of the output, which a full disk may leave, is written anew."""
+    with Path("out.jsonl").open("ab") as file:
+        file.write(b'{"index":')
+    assert command(*MAP, server=interrupted) == (0, "", "")
+    assert [result["output"] for result in results()] == [text.upper() for text in TEXTS]
+    assert len(interrupted.predictions) == 30
+
+
+def test_a_line_that_the_journal_does_not_know(interrupted):
+    """A result that was written in the last moment counts: its prediction isn't asked for again."""
+    *_, before, last = Path("out.jsonl").read_bytes().splitlines(keepends=True)
+    journal = sqlite3.connect("out.jsonl.journal")
+    with journal:
+        journal.execute("UPDATE line SET failed = NULL, size = NULL WHERE number = ?", (json.loads(last)["index"],))
+    journal.close()
+    interrupted.requests.clear()
+    assert command(*MAP, server=interrupted) == (0, "", "")
+    assert len(results()) == len(interrupted.predictions) == 30
+    paths = [request.path for request in interrupted.requests]
+    assert not any(json.loads(last)["id"] in path for path in paths)
+    assert before in Path("out.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("change", ["edited", "shorter", "swapped"])
+def test_inputs_that_have_changed(interrupted, change):
+    """A job goes on with the inputs that it began with: others are refused, before anything is created."""
+    texts = {"edited": ["new", *TEXTS[1:]], "shorter": TEXTS[:5], "swapped": [TEXTS[1], TEXTS[0], *TEXTS[2:]]}[change]
+    given(texts)
+    status, _, errors = command(*MAP, server=interrupted)
+    assert (status, len(errors.splitlines())) == (2, 1)
+    assert ("changed" if change != "shorter" else "begun with more") in errors
+    assert len(interrupted.predictions) == 10
+    given(TEXTS)
+    assert command(*MAP, server=interrupted)[0] == 0
+
+
+def test_more_inputs(interrupted):
+    """Lines may have been appended: they are inputs like the others."""
+    given([*TEXTS, "more"])
+    assert command(*MAP, server=interrupted)[0] == 0
+    assert results()[-1]["output"] == "MORE"
+
+
+def test_another_model(interrupted):
+    """A job that was begun with one model isn't gone on with another, nor elsewhere."""
+    status, _, errors = command("map", "me/slow", *MAP[2:], server=interrupted)
+    assert status == 2
+    assert "another job: me/shout" in errors
+    with LocalServer() as other:
+        assert command(*MAP, server=other)[0] == 2
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("out.jsonl", "x", "has been changed"),
+        ("out.jsonl.journal", "x" * 1000, "is not a journal that can be read"),
+        ("out.jsonl.journal", "", "has results that its journal doesn't know"),
+    ],
+    ids=["output", "journal", "empty journal"],
+)
+def test_files_that_have_changed(interrupted, name, content, says):
+    """An output that has become shorter, and a journal that is none or another's, are told; nothing is created."""
+    Path(name).write_text(content, encoding="utf-8")
+    results_before = Path("out.jsonl").read_bytes()
+    status, _, errors = command(*MAP, server=interrupted)
+    assert status == 2
+    assert says in errors
+    assert Path("out.jsonl").read_bytes() == results_before
+    assert len(interrupted.predictions) == 10
+
+
+def test_two_at_once(server, gate):
+    """While one process works on an output, another is refused; when it was killed, nothing has to be cleaned up."""
+    given(TEXTS)
+    slow = ("map", "me/slow", "in.jsonl", "-o", "out.jsonl")
+    with start(*slow, server=server) as process:
+        until(lambda: len(server.predictions) > 3, process)
+        status, _, errors = command(*slow, server=server)
+        assert status == 2
+        assert "another process works on this output" in errors
+        process.kill()
+        process.wait()
+    gate.open.set()
+    assert command(*slow, server=server) == (0, "", "")
+    assert len(server.predictions) == len(results()) == 30
+
+
+def test_failures_of_before_count(server):
+    """A job that is gone on with ends with status 1 if anything failed before."""
+    inputs: list[dict[str, Any]] = [{"text": "a", "fail": True}, {"text": "b"}]
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, inputs)), encoding="utf-8")
+    server.faults.add(kind="status", operation="models.predictions.create", status=402, skip=1)
+    assert command(*MAP, "--concurrency", "1", server=server)[0] == 1
+    server.faults.clear()
+    assert command(*MAP, server=server) == (1, "", "replicate-async: 1 of 2 failed: their lines tell why\n")
+
+
+def test_an_output_that_the_api_has_removed(server, gate):
+    """Who comes back after more than an hour is told that the API has removed what there was."""
+    given(["a"])
+    slow = ("map", "me/slow", "in.jsonl", "-o", "out.jsonl")
+    killed(server, *slow, when=lambda: any(request.operation == "predictions.get" for request in server.requests))
+    gate.open.set()
+    until(lambda: statuses(server) == ["succeeded"])
+    (made,) = server.predictions.values()
+    made.output, made.data_removed = None, True
+    status, _, _ = command(*slow, server=server)
+    assert status == 1
+    assert "removed" in results()[0]["error"]
