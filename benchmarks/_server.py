@@ -83,6 +83,23 @@ _MODEL = {
     },
 }
 
+_SETTING = {
+    "type": "number",
+    "title": "Guidance Scale",
+    "default": 7.5,
+    "minimum": 1,
+    "maximum": 20,
+    "description": "How closely the picture follows the prompt: lower values give it more freedom, higher ones less",
+}
+
+
+def _with_settings(model: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return a model with so many inputs more, as image models have: each is another 200 bytes of its document."""
+    model = json.loads(json.dumps(model))
+    properties = model["latest_version"]["openapi_schema"]["components"]["schemas"]["Input"]["properties"]
+    properties.update({f"setting_{number}": {**_SETTING, "x-order": number} for number in range(1, count + 1)})
+    return model
+
 
 def _answer(value: Any, status: str = "200 OK") -> bytes:
     body = json.dumps(value).encode()
@@ -98,7 +115,11 @@ def _page(thing: Any) -> bytes:
 
 
 _CREATED = _answer(_PREDICTION, "201 Created")
-_PAGES = {b"/v1/predictions": _page(_PREDICTION), b"/v1/models": _page(_MODEL)}
+_PAGES = {
+    b"/v1/predictions": _page(_PREDICTION),
+    b"/v1/models": _page(_MODEL),
+    b"/v1/large/models": _page(_with_settings(_MODEL, 25)),  # below another base URL
+}
 _FOUND = _answer(_PREDICTION)
 
 

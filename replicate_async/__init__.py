@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from replicate_async._client import AsyncReplicate as AsyncClient
     from replicate_async._default import use
     from replicate_async._limits import RateLimit
+    from replicate_async._map import MapProgress
     from replicate_async._outputs import AsyncFileOutput
     from replicate_async._pages import AsyncPage, AsyncPaginator
     from replicate_async._responses import AsyncStreamedResponse
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         default_client,
         delete,
         get,
+        map,  # noqa: A004 - as the clients' method
         patch,
         post,
         put,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         run,
         search,
         stream,
+        submit,
     )
     from replicate_async._sync import Replicate as Client
     from replicate_async._use import AsyncModelFunction, AsyncOutputStream, AsyncRun, AsyncStreamingFunction
@@ -112,6 +115,7 @@ __all__ = [
     "CreateOutcomeUnknown",
     "FileOutput",
     "InternalServerError",
+    "MapProgress",
     "ModelError",
     "ModelFunction",
     "NotFoundError",
@@ -140,6 +144,7 @@ __all__ = [
     "files",
     "get",
     "hardware",
+    "map",
     "models",
     "patch",
     "post",
@@ -149,6 +154,7 @@ __all__ = [
     "run",
     "search",
     "stream",
+    "submit",
     "trainings",
     "types",
     "use",
@@ -161,6 +167,7 @@ _HOMES = {
     "_client": ("AsyncReplicate",),
     "_default": ("use",),
     "_limits": ("RateLimit",),
+    "_map": ("MapProgress",),
     "_outputs": ("AsyncFileOutput",),
     "_streaming": ("StreamEvent",),
     "_use": ("AsyncModelFunction", "AsyncOutputStream", "AsyncRun", "AsyncStreamingFunction"),
@@ -168,7 +175,7 @@ _HOMES = {
     "_sync": (
         *("Page", "Replicate", "StreamedResponse", "default_client"),
         *("FileOutput", "ModelFunction", "OutputStream", "Run", "StreamingFunction"),
-        *("delete", "get", "patch", "post", "put", "request", "run", "search", "stream"),
+        *("delete", "get", "map", "patch", "post", "put", "request", "run", "search", "stream", "submit"),
     ),
     "_responses": ("AsyncStreamedResponse",),
     "_webhooks": ("verify_webhook",),

@@ -13,22 +13,26 @@ import os
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from replicate_async._connections import never_finalize
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 T = TypeVar("T")
 
-_CLEANUP_SECONDS = 1.5  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
+_CLEANUP_SECONDS = 1.2  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
+
+_POLL_SECONDS = 0.1  # between two looks, where a wait for a lock isn't interrupted
 
 _AHEAD = 64  # items of an iterator that may wait for their reader
 
 _starting = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
+_under_way: set[_Call] = set()
 _exiting = False
 
 
@@ -38,22 +42,17 @@ def run(awaitable: Awaitable[T]) -> T:
     Raises:
         RuntimeError: called from the background loop itself, which would wait for itself for ever.
     """
-    loop = _loop_for(awaitable)
-    call = _Call(awaitable, loop)
-    # The coroutine sees the caller's context variables.
-    loop.call_soon_threadsafe(call.start, context=contextvars.copy_context())
+    call = _Call(awaitable, _loop_for(awaitable))
     try:
+        # The coroutine sees the caller's context variables.
+        _tell(call.loop, call.start, contextvars.copy_context())
         _wait(call.done)
     except BaseException:
         # Ctrl-C, or what a signal handler raised: stop the coroutine and leave it some time for its cleanup.
-        loop.call_soon_threadsafe(call.cancel)
-        call.done.acquire(timeout=_CLEANUP_SECONDS)
+        call.abort()
         raise
     if call.failure is not None:
-        try:
-            raise call.failure
-        finally:
-            del call  # an exception that refers to its own frame would live until the next collection
+        raise call.failed()
     return cast("T", call.value)
 
 
@@ -83,21 +82,25 @@ class Documentation:
 class _Call:
     """An awaitable on its way to the loop, and its result on the way back."""
 
-    __slots__ = ("awaitable", "done", "failure", "loop", "task", "value")
+    __slots__ = ("awaitable", "done", "ended", "failure", "loop", "name", "task", "value")
 
-    def __init__(self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop, of: object = None) -> None:
         self.awaitable = awaitable
+        # What the loop's debug mode calls it when it holds up the others.
+        self.name: str = getattr(of or awaitable, "__qualname__", type(awaitable).__qualname__)
         self.loop = loop
         self.task: asyncio.Task[None] | None = None
         self.value: Any = None
         self.failure: BaseException | None = None
+        self.ended = False
         self.done = threading.Lock()
         self.done.acquire()
 
     def start(self) -> None:
-        self.task = self.loop.create_task(self.drive())
+        self.task = self.loop.create_task(self.drive(), name=self.name)
         # Not at the end of drive(): a task that is cancelled before its first step never gets there.
         self.task.add_done_callback(self.finish)
+        _under_way.add(self)
 
     async def drive(self) -> None:
         try:
@@ -106,62 +109,88 @@ class _Call:
             self.failure = error
 
     def finish(self, task: asyncio.Task[None]) -> None:
+        _under_way.discard(self)
         if task.cancelled():
             self.failure = asyncio.CancelledError()
+            _forget(self.awaitable)
+        self.ended = True
         # At exit only daemon threads can still be waiting: awake, they would print tracebacks.
         if not _exiting:
             self.done.release()
 
+    def failed(self) -> BaseException:
+        """Give up the error, with only the end of its way: the line that failed, or what it called of others' code."""
+        # Who raises it is in its traceback: if that kept it too, it would live until the next garbage collection.
+        error, self.failure = cast("BaseException", self.failure), None
+        end = entry = error.__traceback__
+        while entry is not None:
+            if entry.tb_frame.f_globals.get("__name__", "").startswith("replicate_async."):
+                end = entry.tb_next or entry
+            entry = entry.tb_next
+        return error.with_traceback(end)
+
+    def abort(self) -> None:
+        """Cancel it, from any thread but the loop's, and leave it some time for its cleanup."""
+        _tell(self.loop, self.cancel)
+        # A result that came together with Ctrl-C has been taken, and doesn't come again.
+        if not self.ended:
+            self.done.acquire(timeout=_CLEANUP_SECONDS)
+
     def cancel(self) -> None:
+        if self.task is None:  # Ctrl-C came before it was handed over
+            self.start()
         if self.task is not None:
             self.task.cancel()
 
 
-def iterate(source: AsyncIterator[T]) -> Generator[T, None, None]:
-    """Iterate an async iterator of the background loop.
+def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """Iterate an async generator of the background loop.
 
     One task drives it from its first to its last item, so that timeouts and cancel scopes inside, which belong to
     tasks, keep working. It runs ahead by some items, which then cost no further hand-over.
     """
-    loop = _loop_for(source)
-    pump = _Pump(source, loop)
-    loop.call_soon_threadsafe(pump.start, context=contextvars.copy_context())
+    pump = _Pump(source, _loop_for(source))
     try:
+        _tell(pump.loop, pump.start, contextvars.copy_context())
         while True:
             while pump.ready:
                 yield cast("T", pump.ready.popleft())
                 if pump.room is not None and len(pump.ready) <= _AHEAD // 2:
-                    loop.call_soon_threadsafe(pump.resume)
+                    _tell(pump.loop, pump.resume)
             if pump.ended and not pump.ready:
                 break
+            # After a fork the loop that would bring more is in the other process.
+            if pump.pid != os.getpid():
+                raise RuntimeError("this iterator belongs to the process that this one was forked from: begin another")
             _wait(pump.arrived)
         if pump.failure is not None:
-            raise pump.failure
+            raise pump.failed()
     finally:
         # Left early or interrupted: the source is closed on its loop before this returns.
-        if not pump.ended and not _exiting:
-            loop.call_soon_threadsafe(pump.cancel)
-            if threading.current_thread() is not _thread:  # a collected iterator is closed in any thread
-                pump.done.acquire(timeout=_CLEANUP_SECONDS)
+        if not pump.ended and not _exiting and pump.pid == os.getpid():
+            if threading.current_thread() is _thread:  # a collected iterator is closed in any thread
+                pump.cancel()
+            else:
+                pump.abort()
 
 
 class _Pump(_Call):
-    """An async iterator, and the items that it is ahead of its reader."""
+    """An async generator, and the items that it is ahead of its reader."""
 
-    __slots__ = ("arrived", "ended", "ready", "room", "source")
+    __slots__ = ("arrived", "pid", "ready", "room", "source")
 
-    def __init__(self, source: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(self.pump(), loop)
+    def __init__(self, source: AsyncGenerator[Any, None], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(self.pump(), loop, source)
         self.source = source
+        self.pid = os.getpid()
         self.ready: deque[Any] = deque()
         self.room: asyncio.Future[None] | None = None
-        self.ended = False
         # Held while there is nothing new to look at.
         self.arrived = threading.Lock()
         self.arrived.acquire()
 
     async def pump(self) -> None:
-        try:
+        async with aclosing(self.source):  # when it is cancelled here, it is not in the source
             async for item in self.source:
                 self.ready.append(item)
                 self.signal()
@@ -171,14 +200,9 @@ class _Pump(_Call):
                     if len(self.ready) >= _AHEAD:
                         await self.room
                     self.room = None
-        finally:
-            close = getattr(self.source, "aclose", None)  # async generators have one, other iterators may
-            if close is not None:
-                await close()
 
     def finish(self, task: asyncio.Task[None]) -> None:
         super().finish(task)
-        self.ended = True
         if not _exiting:
             self.signal()
 
@@ -192,17 +216,17 @@ class _Pump(_Call):
             self.room.set_result(None)
 
 
-if sys.platform == "win32":
-
-    def _wait(lock: threading.Lock) -> None:
-        # There, Ctrl-C does not interrupt a thread that waits for a lock.
-        while not lock.acquire(timeout=0.1):
-            pass
-
-else:
-
-    def _wait(lock: threading.Lock) -> None:
-        lock.acquire()
+def _wait(lock: threading.Lock) -> None:
+    """Wait for a lock as long as it takes, or until Ctrl-C."""
+    # asyncio.run() takes Ctrl-C for itself and cancels its task (from Python 3.11 on), which can't notice while it
+    # waits here; on Windows, Ctrl-C doesn't interrupt a thread that waits for a lock.
+    task = asyncio.current_task() if asyncio._get_running_loop() else None  # noqa: SLF001
+    timeout = _POLL_SECONDS if task is not None or sys.platform == "win32" else -1
+    cancelling: Callable[[], int] = getattr(task, "cancelling", int)
+    before = cancelling()
+    while not lock.acquire(timeout=timeout):
+        if cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
@@ -215,38 +239,63 @@ def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
                 "use AsyncReplicate there"
             )
     except RuntimeError:
-        if asyncio.iscoroutine(awaitable):
-            awaitable.close()  # it will never be awaited, and needn't warn of that
+        _forget(awaitable)
         raise
     return loop
 
 
+def _forget(awaitable: object) -> None:
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()  # it will never be awaited, and needn't warn of that
+
+
 def _start() -> asyncio.AbstractEventLoop:
     global _loop, _thread
+    if _exiting:
+        _refuse()
     with _starting:
         if _loop is None:
-            if _exiting:
-                raise RuntimeError("the program is ending: no more calls can be made")
             loop = asyncio.new_event_loop()
+            # The threads that its coroutines start to read files are daemons too, then: none of them is waited for.
             _thread = threading.Thread(target=_serve, args=(loop,), name="replicate_async", daemon=True)
             _thread.start()
             _loop = loop
         return _loop
 
 
+def _refuse() -> NoReturn:
+    if threading.current_thread().daemon:
+        # Python will stop it wherever it is: an error would be printed by a program that has come to its end.
+        threading.Event().wait()
+    raise RuntimeError("the program is ending: no more calls can be made")
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, callback: Callable[[], None], context: contextvars.Context | None = None
+) -> None:
+    """Call something on the loop, soon."""
+    try:
+        loop.call_soon_threadsafe(callback, context=context)
+    except RuntimeError:  # it has just been closed
+        _refuse()
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        # As asyncio.run() ends: what is under way is cancelled, then the clients' connections close.
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_SECONDS / 2))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+    while not _exiting:
+        # A task that a coroutine has started may raise SystemExit, but this is the loop of all others too.
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
+    # As asyncio.run() ends: what is under way is cancelled, then the clients' connections close.
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_SECONDS / 2))
+    # What has not ended by then can't be closed any more, and nobody is there who could do anything about it.
+    loop.set_exception_handler(lambda _loop, _context: None)
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
 
 
 @atexit.register
@@ -262,11 +311,12 @@ def _stop() -> None:
 
 def _after_fork() -> None:
     """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
-    global _starting, _loop, _thread
-    if _loop is not None:
-        never_finalize(_loop)
-    _starting = threading.Lock()
+    global _starting, _loop, _thread, _under_way
+    # Finalized, the loop would close what the parent uses, and tasks that are under way would make noise.
+    never_finalize((_loop, _under_way))
+    _starting = threading.Lock()  # whoever held it isn't here either
     _loop = _thread = None
+    _under_way = set()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -26,10 +26,12 @@ from replicate_async._arguments import (
 from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
 from replicate_async._inputs import FileEncodingStrategy
 from replicate_async._limits import RateLimit
-from replicate_async._run import Job, as_model_ref, run, stream
+from replicate_async._map import MapProgress, map_
+from replicate_async._outputs import with_files
+from replicate_async._run import Job, as_model_ref, created, run, stream
 from replicate_async._streaming import StreamEvent
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
-from replicate_async._use import AsyncModelFunction, AsyncStreamingFunction
+from replicate_async._use import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async._wire import APIResponse, Request, low_level_request
 from replicate_async.resources.account import AsyncAccounts
@@ -350,6 +352,144 @@ class AsyncReplicate:
         async with aclosing(stream(job)) as events:
             async for event in events:
                 yield event
+
+    async def submit(
+        self,
+        ref: str | Model | ModelVersion,
+        input: Mapping[str, Any] | UnsetType = UNSET,
+        *,
+        use_file_output: bool = True,
+        on_update: Callable[[Prediction], None] | None = None,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncRun:
+        """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            input: The model's inputs by name, with files as for ``run``.
+            use_file_output: Whether URLs in the output become file outputs.
+            on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
+            file_encoding_strategy: How files in the input are sent, as for ``run``.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
+            goes on whether or not anybody waits for it.
+
+        Raises:
+            CreateOutcomeUnknown: the create's answer was lost, and whether there is a prediction can't be told.
+            APIError: the call failed.
+            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        job = Job(
+            self._transport,
+            as_model_ref(ref),
+            {} if input is UNSET else input,
+            options,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            cancel_after=cancel_after,
+            file_encoding_strategy=file_encoding_strategy,
+            on_update=on_update,
+        )
+        return AsyncRun(await created(job), partial(with_files, self._transport) if use_file_output else None)
+
+    async def map(
+        self,
+        ref: str | Model | ModelVersion,
+        inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 100,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        on_update: Callable[[MapProgress], None] | None = None,
+        cancel_on_abort: bool = True,
+        use_file_output: bool = True,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncGenerator[Any, None]:
+        """Run a model on many inputs and yield the outputs.
+
+        Inputs are taken as there is room for them, so there may be any number. When one fails, no further ones are
+        started, but those under way are carried through and their outputs yielded, for they are paid for; then the
+        error is raised, with notes of what else failed.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            inputs: The model's inputs by name, for each run: anything that can be iterated, also asynchronously. What
+                is neither a sequence nor asynchronous is read in a thread, as it may block.
+            concurrency: How many predictions are under way at once.
+            ordered: Whether outputs come in the order of their inputs, or as they are ready. Of a slow one, at most
+                four times the concurrency of later ones are kept.
+            return_exceptions: Whether to yield an error in the place of its output and go on.
+            on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
+                blocking client on the background loop's thread.
+            cancel_on_abort: Whether to cancel what is running when the iteration is left early.
+            use_file_output: Whether URLs in the outputs become file outputs.
+            file_encoding_strategy: How files in the inputs are sent, as for ``run``.
+            webhook: The URL that is told of the predictions' progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
+                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The outputs, and with ``return_exceptions`` the errors.
+
+        Raises:
+            ModelError: a prediction failed.
+            PredictionCanceledError: a prediction was canceled, or aborted before it ran.
+            APIError: a call failed.
+            TypeError: an input is not a mapping, or holds what can't be sent.
+            ValueError: ``ref`` is not a model, or another argument can't be.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        model = as_model_ref(ref)
+
+        def job_of(_index: int, input: Mapping[str, Any]) -> Job:
+            return Job(
+                self._transport,
+                model,
+                input,
+                options,
+                wait=True,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+                cancel_after=cancel_after,
+                file_encoding_strategy=file_encoding_strategy,
+                cancel_on_abort=cancel_on_abort,
+            )
+
+        outputs = map_(
+            self._transport.pool,
+            inputs,
+            job_of,
+            concurrency=concurrency,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            use_file_output=use_file_output,
+            on_update=on_update,
+        )
+        async with aclosing(outputs):
+            async for output in outputs:
+                yield output
 
     @overload
     def use(

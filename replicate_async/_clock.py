@@ -34,6 +34,13 @@ class Clock(Protocol):
         """Call back on the running loop when the time has passed."""
         ...
 
+    def busy(self) -> Callable[[], None]:
+        """Take note that a client does something, such as a request, and return what it calls when that is done.
+
+        Until then a virtual clock doesn't jump, unless it is the server that waits.
+        """
+        ...
+
 
 class _RealClock:
     def monotonic(self) -> float:
@@ -45,8 +52,25 @@ class _RealClock:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
+    def busy(self) -> Callable[[], None]:
+        return _nothing
+
+
+def _nothing() -> None:
+    """Take note of nothing: real time goes on by itself."""
+
 
 current: Clock = _RealClock()
+
+
+@contextmanager
+def busy() -> Generator[None]:
+    """Take note that a client does something in the block; see ``Clock.busy``."""
+    done = current.busy()
+    try:
+        yield
+    finally:
+        done()
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from replicate_async._limits import Budget, CreateLine, Gate, Line
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import aiohttp
 
+    from replicate_async._arguments import ModelRef
     from replicate_async.types import Prediction
 
 DEFAULT_MAX_CONNECTIONS = 100
@@ -52,7 +53,7 @@ if hasattr(os, "register_at_fork"):
 class Connections:
     """An aiohttp session and the number of requests that may use it at once, on one event loop."""
 
-    __slots__ = ("_gates", "_lifetime", "creates", "held", "held_at_most", "line", "pid", "session", "waiters")
+    __slots__ = ("_gates", "_lifetime", "creates", "held", "held_at_most", "left", "line", "pid", "session", "waiters")
 
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
         self.session: aiohttp.ClientSession = session
@@ -62,6 +63,8 @@ class Connections:
         self.held: int = 0  # creates whose answers the API keeps back until they are done
         self.held_at_most: int = max(1, min(_HELD_AT_MOST, limit // 4))
         self.waiters: WeakValueDictionary[object, Any] = WeakValueDictionary()
+        # Gives up what iterations have under way that are left, but not closed.
+        self.left: set[Callable[[], Awaitable[None]]] = set()
         self._gates: dict[Budget, Gate] = {}
         self._lifetime: AsyncGenerator[None, None] | None = None
 
@@ -111,7 +114,8 @@ class Pool:
         self.closed: bool = False
         self.uploads: Uploads = Uploads()
         self.schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
-        self.schema_turns: Turns = Turns()
+        self.latest: dict[tuple[object, ...], tuple[ModelRef, float]] = {}
+        self.turns: Turns = Turns()
         self._by_loop: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 
@@ -148,8 +152,10 @@ class Pool:
 
     async def close(self) -> None:
         """Close the connections of all loops; those of other running loops are closed there, soon."""
-        self.closed = True
         here = asyncio.get_running_loop()
+        if here in self._by_loop:
+            await asyncio.gather(*[give_up() for give_up in self._by_loop[here].left])
+        self.closed = True
         while self._by_loop:
             loop, connections = self._by_loop.popitem()
             if connections.pid != os.getpid():

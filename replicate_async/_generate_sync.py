@@ -285,7 +285,7 @@ class Generator(Writer):
         if private or names & module.imports.keys():
             value = f"_bridge.iterate({call(f'self._async.{item.name}', item)})"
             if "Any" in _names(item.returns or item):
-                return f"for one in {value}:\n    yield _twin(one)\n"
+                return layout(f"for one in {value}:", WIDTH - 8) + "\n    yield _twin(one)\n"
             return layout(f"return {value}", WIDTH - 8) + "\n"
         for node in [below for statement in item.body for below in ast.walk(statement)]:
             nested = isinstance(node, (ast.AsyncWith, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))

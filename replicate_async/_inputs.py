@@ -15,6 +15,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async import _clock
 from replicate_async._arguments import check_choice, check_input
 from replicate_async._fileio import Upload, open_upload, upload_request
 from replicate_async._wire import encode_json
@@ -45,7 +46,8 @@ async def encode_input(
         if _is_plain(check_input(value)):
             return value
         pending: list[_Pending] = []
-        encoded = cast("dict[str, Any]", await _encode(value, "input", pending))
+        with _clock.busy():  # files are looked at in threads
+            encoded = cast("dict[str, Any]", await _encode(value, "input", pending))
     except RecursionError:
         raise ValueError("input is nested too deeply, or contains itself") from None
     failures: list[Exception] = []
@@ -157,11 +159,13 @@ async def _encode_object(value: Any, place: str) -> Any:
 
 
 async def _url_of(transport: Transport, upload: Upload, strategy: FileEncodingStrategy | UnsetType) -> str:
-    if strategy == "base64" or (strategy is UNSET and upload.size <= _INLINE_MAX):
-        content = b"".join([piece async for piece in upload.pieces()])
-        return f"data:{upload.type};base64,{(await anyio.to_thread.run_sync(base64.b64encode, content)).decode()}"
+    with _clock.busy():
+        if strategy == "base64" or (strategy is UNSET and upload.size <= _INLINE_MAX):
+            content = b"".join([piece async for piece in upload.pieces()])
+            return f"data:{upload.type};base64,{(await anyio.to_thread.run_sync(base64.b64encode, content)).decode()}"
+        identity = await _identity(upload)
     account = transport.settings.base_url, transport.settings.token
-    return await transport.pool.uploads.url((*account, *await _identity(upload)), lambda: _upload(transport, upload))
+    return await transport.pool.uploads.url((*account, *identity), lambda: _upload(transport, upload))
 
 
 async def _identity(upload: Upload) -> tuple[object, ...]:

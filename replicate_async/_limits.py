@@ -206,8 +206,9 @@ class CreateLine(Line):
 
     __slots__ = ("_answers", "_fastest", "_places")
 
-    least, most = 4, 32
-    step = 50  # quick answers to one more place: the API allows about as many creates in a burst
+    least: int = 4
+    most: int = 32
+    step: int = 50  # quick answers to one more place: the API allows about as many creates in a burst
 
     def __init__(self) -> None:
         super().__init__(self.least)

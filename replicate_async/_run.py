@@ -16,8 +16,9 @@ from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._jobs import cancel, look, output_of, whatever_happens
 from replicate_async._outputs import with_files
 from replicate_async._streaming import follow
+from replicate_async._transport import shortened
 from replicate_async._waiting import until_done
-from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError
+from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import prediction_request
 from replicate_async.types import Model, ModelVersion, Prediction
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from replicate_async._transport import Transport
     from replicate_async._wire import Request
     from replicate_async.types import WebhookEvent
+
+
+_LATEST_FOR = 60.0  # seconds for which a model's latest version is taken to be that
 
 
 class Job(msgspec.Struct):
@@ -75,6 +79,8 @@ class Job(msgspec.Struct):
         if self.wait is True and (self.on_update is not None or connections.held >= connections.held_at_most):
             prefer = UNSET
         connections.held += prefer is not UNSET
+        if not self.model.version:
+            self.model = self._known_latest() or self.model
         try:
             self.request = self.describe(prefer)
             await encode_files(self.transport, self.request, self.file_encoding_strategy)
@@ -85,15 +91,32 @@ class Job(msgspec.Struct):
                 if self.model.version:
                     raise
                 # Only official models run by their name alone; of others, the latest version is meant.
-                model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
-                if model.latest_version is None:
+                latest = await self._latest()
+                if latest is None:
                     raise
-                self.model = ModelRef(version=model.latest_version.id)
+                self.model = latest
                 self.request = self.describe(prefer)
                 self.prediction = await self.transport.call(self.request)
         finally:
             connections.held -= prefer is not UNSET
         return self.prediction
+
+    def _known_latest(self) -> ModelRef | None:
+        known, until = self.transport.pool.latest.get((self.transport.manner, self.model), (None, 0.0))
+        return known if _clock.current.monotonic() < until else None
+
+    async def _latest(self) -> ModelRef | None:
+        """Ask for a model's latest version: once for all that need it at the same time, and for a minute after."""
+        pool = self.transport.pool
+        key = self.transport.manner, self.model
+        async with pool.turns.of("latest", *key):
+            latest = self._known_latest()
+            if latest is None:
+                model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
+                if model.latest_version is not None:
+                    latest = ModelRef(version=model.latest_version.id)
+                    pool.latest[key] = latest, _clock.current.monotonic() + _LATEST_FOR
+        return latest
 
     async def finish(self) -> Prediction:
         """Wait until the prediction has ended."""
@@ -119,7 +142,8 @@ class Job(msgspec.Struct):
 
     async def abandon(self) -> None:
         """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
-        if self.cancel_on_abort:
+        if self.cancel_on_abort and (self.prediction is not None or self.request is not None):
+            self.cancel_on_abort = False  # once is enough
             await whatever_happens(self._give_up())
 
     async def _give_up(self) -> None:
@@ -149,7 +173,9 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
         try:
             output = output_of(await job.finish())
             return with_files(job.transport, output) if use_file_output else output
-        except anyio.get_cancelled_exc_class():
+        except ReplicateError:
+            raise  # tells which prediction it is about, which may be waited for again
+        except BaseException:  # a cancelled task, or the caller's own on_update
             await job.abandon()
             raise
     raise APITimeoutError(
@@ -161,16 +187,22 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
 async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
     """Yield a job's output as it is made; leaving early gives the prediction up."""
     ended = False
+    connections = job.transport.pool.here() or await job.transport.pool.open()
+    connections.left.add(job.abandon)  # an exception in the reader's loop may close the client before this generator
     try:
         prediction = job.prediction or await job.create()
         async with aclosing(follow(job.transport, prediction, job.options)) as events:
             async for event in events:
                 ended = event.event == "done"
                 yield event
+    except ReplicateError as error:
+        raise shortened(error) from error.__cause__
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         if not ended:
             await job.abandon()
         raise
+    finally:
+        connections.left.discard(job.abandon)
 
 
 def as_model_ref(ref: str | Model | ModelVersion) -> ModelRef:

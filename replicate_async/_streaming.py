@@ -12,9 +12,10 @@ from replicate_async import _clock
 from replicate_async._jobs import look, output_of
 from replicate_async._responses import AsyncStreamedResponse
 from replicate_async._sse import EventParser, RawEvent
+from replicate_async._transport import shortened
 from replicate_async._waiting import pause, until_done
 from replicate_async._wire import Request
-from replicate_async.errors import APIConnectionError, APIError, APIStatusError
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
 from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
@@ -133,9 +134,10 @@ async def follow(
         async with aclosing(_follow(transport, prediction, options)) as events:
             async for event in events:
                 yield event
-    except APIError as error:
-        error.prediction_id = prediction.id
-        raise
+    except ReplicateError as error:
+        if isinstance(error, APIError):
+            error.prediction_id = prediction.id
+        raise shortened(error) from error.__cause__
 
 
 async def _follow(

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     import builtins
     import inspect
     import os
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
     from types import TracebackType
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from replicate_async._fileio import FileInput
     from replicate_async._inputs import FileEncodingStrategy
     from replicate_async._limits import RateLimit
+    from replicate_async._map import MapProgress
     from replicate_async._streaming import StreamEvent
     from replicate_async._wire import APIResponse
     from replicate_async.types import (
@@ -1974,7 +1975,7 @@ class OutputStream:
 
 
 class Run:
-    """A prediction that a model function has started."""
+    """A prediction that has been started: a handle to wait for its output, or to look at it."""
 
     def __init__(self, twin: AsyncRun) -> None:
         self._async = twin
@@ -1984,11 +1985,27 @@ class Run:
         """The prediction, as it was when it was last looked at."""
         return self._async.prediction
 
+    @property
+    def id(self) -> str:
+        """The prediction's id."""
+        return self._async.id
+
+    def wait(self) -> Prediction:
+        """Wait until the prediction has ended, however it ends.
+
+        Returns:
+            The prediction in its final status, with output, logs and metrics.
+
+        Raises:
+            APIError: a call failed.
+        """
+        return _bridge.run(self._async.wait())
+
     def output(self) -> Any:
         """Wait for the output, and return it.
 
         Returns:
-            The output: text in one piece, files as file outputs.
+            The output, as ``run`` or the model's function returns it.
 
         Raises:
             ModelError: the prediction failed.
@@ -3454,6 +3471,136 @@ class Replicate:
             )
         )
 
+    def submit(
+        self,
+        ref: str | Model | ModelVersion,
+        input: Mapping[str, Any] | UnsetType = UNSET,
+        *,
+        use_file_output: bool = True,
+        on_update: Callable[[Prediction], None] | None = None,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Run:
+        """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            input: The model's inputs by name, with files as for ``run``.
+            use_file_output: Whether URLs in the output become file outputs.
+            on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
+            file_encoding_strategy: How files in the input are sent, as for ``run``.
+            webhook: The URL that is told of the prediction's progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
+            goes on whether or not anybody waits for it.
+
+        Raises:
+            CreateOutcomeUnknown: the create's answer was lost, and whether there is a prediction can't be told.
+            APIError: the call failed.
+            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        return Run(
+            _bridge.run(
+                self._async.submit(
+                    ref,
+                    input,
+                    use_file_output=use_file_output,
+                    on_update=on_update,
+                    file_encoding_strategy=file_encoding_strategy,
+                    webhook=webhook,
+                    webhook_events_filter=webhook_events_filter,
+                    cancel_after=cancel_after,
+                    **options,
+                )
+            )
+        )
+
+    def map(
+        self,
+        ref: str | Model | ModelVersion,
+        inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 100,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        on_update: Callable[[MapProgress], None] | None = None,
+        cancel_on_abort: bool = True,
+        use_file_output: bool = True,
+        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+        webhook: str | UnsetType = UNSET,
+        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> Generator[Any, None, None]:
+        """Run a model on many inputs and yield the outputs.
+
+        Inputs are taken as there is room for them, so there may be any number. When one fails, no further ones are
+        started, but those under way are carried through and their outputs yielded, for they are paid for; then the
+        error is raised, with notes of what else failed.
+
+        Args:
+            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+                ``models.versions.get`` returned.
+            inputs: The model's inputs by name, for each run: anything that can be iterated, also asynchronously. What
+                is neither a sequence nor asynchronous is read in a thread, as it may block.
+            concurrency: How many predictions are under way at once.
+            ordered: Whether outputs come in the order of their inputs, or as they are ready. Of a slow one, at most
+                four times the concurrency of later ones are kept.
+            return_exceptions: Whether to yield an error in the place of its output and go on.
+            on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
+                blocking client on the background loop's thread.
+            cancel_on_abort: Whether to cancel what is running when the iteration is left early.
+            use_file_output: Whether URLs in the outputs become file outputs.
+            file_encoding_strategy: How files in the inputs are sent, as for ``run``.
+            webhook: The URL that is told of the predictions' progress.
+            webhook_events_filter: Which events the webhook gets; all, unless given.
+            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
+                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+            **options: Options of each request.
+
+        Returns:
+            The outputs, and with ``return_exceptions`` the errors.
+
+        Raises:
+            ModelError: a prediction failed.
+            PredictionCanceledError: a prediction was canceled, or aborted before it ran.
+            APIError: a call failed.
+            TypeError: an input is not a mapping, or holds what can't be sent.
+            ValueError: ``ref`` is not a model, or another argument can't be.
+
+        Source: https://replicate.com/docs/reference/http#predictions.create
+        """
+        for one in _bridge.iterate(
+            self._async.map(
+                ref,
+                inputs,
+                concurrency=concurrency,
+                ordered=ordered,
+                return_exceptions=return_exceptions,
+                on_update=on_update,
+                cancel_on_abort=cancel_on_abort,
+                use_file_output=use_file_output,
+                file_encoding_strategy=file_encoding_strategy,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+                cancel_after=cancel_after,
+                **options,
+            )
+        ):
+            yield _twin(one)
+
     @overload
     def use(
         self,
@@ -3804,6 +3951,129 @@ def stream(
         ref,
         input,
         cancel_on_abort=cancel_on_abort,
+        file_encoding_strategy=file_encoding_strategy,
+        webhook=webhook,
+        webhook_events_filter=webhook_events_filter,
+        cancel_after=cancel_after,
+        **options,
+    )
+
+
+def submit(
+    ref: str | Model | ModelVersion,
+    input: Mapping[str, Any] | UnsetType = UNSET,
+    *,
+    use_file_output: bool = True,
+    on_update: Callable[[Prediction], None] | None = None,
+    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+    webhook: str | UnsetType = UNSET,
+    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+    cancel_after: str | int | UnsetType = UNSET,
+    **options: Unpack[RequestOptions],
+) -> Run:
+    """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
+
+    Args:
+        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+            ``models.versions.get`` returned.
+        input: The model's inputs by name, with files as for ``run``.
+        use_file_output: Whether URLs in the output become file outputs.
+        on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
+        file_encoding_strategy: How files in the input are sent, as for ``run``.
+        webhook: The URL that is told of the prediction's progress.
+        webhook_events_filter: Which events the webhook gets; all, unless given.
+        cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
+            ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+        **options: Options of each request.
+
+    Returns:
+        The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
+        goes on whether or not anybody waits for it.
+
+    Raises:
+        CreateOutcomeUnknown: the create's answer was lost, and whether there is a prediction can't be told.
+        APIError: the call failed.
+        TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
+        ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+
+    Source: https://replicate.com/docs/reference/http#predictions.create
+    """
+    return default_client().submit(
+        ref,
+        input,
+        use_file_output=use_file_output,
+        on_update=on_update,
+        file_encoding_strategy=file_encoding_strategy,
+        webhook=webhook,
+        webhook_events_filter=webhook_events_filter,
+        cancel_after=cancel_after,
+        **options,
+    )
+
+
+def map(
+    ref: str | Model | ModelVersion,
+    inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+    *,
+    concurrency: int = 100,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+    on_update: Callable[[MapProgress], None] | None = None,
+    cancel_on_abort: bool = True,
+    use_file_output: bool = True,
+    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
+    webhook: str | UnsetType = UNSET,
+    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+    cancel_after: str | int | UnsetType = UNSET,
+    **options: Unpack[RequestOptions],
+) -> Generator[Any, None, None]:
+    """Run a model on many inputs and yield the outputs.
+
+    Inputs are taken as there is room for them, so there may be any number. When one fails, no further ones are
+    started, but those under way are carried through and their outputs yielded, for they are paid for; then the
+    error is raised, with notes of what else failed.
+
+    Args:
+        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+            ``models.versions.get`` returned.
+        inputs: The model's inputs by name, for each run: anything that can be iterated, also asynchronously. What
+            is neither a sequence nor asynchronous is read in a thread, as it may block.
+        concurrency: How many predictions are under way at once.
+        ordered: Whether outputs come in the order of their inputs, or as they are ready. Of a slow one, at most
+            four times the concurrency of later ones are kept.
+        return_exceptions: Whether to yield an error in the place of its output and go on.
+        on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
+            blocking client on the background loop's thread.
+        cancel_on_abort: Whether to cancel what is running when the iteration is left early.
+        use_file_output: Whether URLs in the outputs become file outputs.
+        file_encoding_strategy: How files in the inputs are sent, as for ``run``.
+        webhook: The URL that is told of the predictions' progress.
+        webhook_events_filter: Which events the webhook gets; all, unless given.
+        cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
+            as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+        **options: Options of each request.
+
+    Returns:
+        The outputs, and with ``return_exceptions`` the errors.
+
+    Raises:
+        ModelError: a prediction failed.
+        PredictionCanceledError: a prediction was canceled, or aborted before it ran.
+        APIError: a call failed.
+        TypeError: an input is not a mapping, or holds what can't be sent.
+        ValueError: ``ref`` is not a model, or another argument can't be.
+
+    Source: https://replicate.com/docs/reference/http#predictions.create
+    """
+    return default_client().map(
+        ref,
+        inputs,
+        concurrency=concurrency,
+        ordered=ordered,
+        return_exceptions=return_exceptions,
+        on_update=on_update,
+        cancel_on_abort=cancel_on_abort,
+        use_file_output=use_file_output,
         file_encoding_strategy=file_encoding_strategy,
         webhook=webhook,
         webhook_events_filter=webhook_events_filter,

@@ -111,8 +111,15 @@ class Transport:
         return self
 
     async def call(self, request: Request[T]) -> T:
-        """Send a request and return what its answer decodes to."""
-        return (await self.send(request)).parse()
+        """Send a request and return what its answer decodes to; repeat it where that is safe.
+
+        Raises:
+            APIError: no answer came, or it was an error status, or can't be decoded.
+        """
+        try:
+            return (await self._send(request)).parse()
+        except APIError as error:
+            raise shortened(error) from error.__cause__
 
     async def send(self, request: Request[T]) -> APIResponse[T]:
         """Send a request and return its answer; repeat it where that is safe.
@@ -120,6 +127,12 @@ class Transport:
         Raises:
             APIError: no answer came, or it was an error status.
         """
+        try:
+            return await self._send(request)
+        except APIError as error:
+            raise shortened(error) from error.__cause__
+
+    async def _send(self, request: Request[T]) -> APIResponse[T]:
         attempt = self._prepare(request)
         once = self._create if request.creates else self._whole
         try:
@@ -312,6 +325,7 @@ class Transport:
         import yarl
 
         started = perf_counter()
+        done = _clock.current.busy()
         request.sent = True
         try:
             body = attempt.body() if callable(attempt.body) else attempt.body
@@ -342,6 +356,8 @@ class Transport:
             if not connections.session.closed:
                 raise
             raise ReplicateError("this client, or its session, is closed") from error
+        finally:
+            done()
         elapsed = perf_counter() - started
         logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
         if status >= 300:
@@ -392,6 +408,14 @@ class Opened(Generic[T]):
         made = Opened(self.request.mapped(function), self.url, self.answer, self.elapsed)
         made.retries_taken = self.retries_taken
         return made
+
+
+def shortened(error: ReplicateError) -> ReplicateError:
+    """Return an error with only the end of its way: the line that failed, which is what users look for."""
+    end = error.__traceback__
+    while end is not None and end.tb_next is not None:
+        end = end.tb_next
+    return error.with_traceback(end)
 
 
 def _foreign_headers(content_type: str | None) -> CIMultiDict[str]:

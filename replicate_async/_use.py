@@ -17,7 +17,7 @@ from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from replicate_async._arguments import ModelRef, RequestOptions
     from replicate_async._transport import Transport
@@ -79,7 +79,7 @@ class AsyncModelReference:
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         await self._check(inputs)
-        return AsyncRun(await created(self._job(inputs)), self)
+        return AsyncRun(await created(self._job(inputs)), self._shaped)
 
     async def openapi_schema(self) -> dict[str, Any]:
         """Return the OpenAPI document of the model's inputs and outputs, fetched once for each client.
@@ -135,7 +135,7 @@ class AsyncModelReference:
         """Return schema and example."""
         pool, settings = self._transport.pool, self._transport.settings
         key = (settings.base_url, settings.token, self._model)
-        async with pool.schema_turns.of(*key):
+        async with pool.turns.of("schema", *key):
             if key not in pool.schemas:
                 pool.schemas[key] = await self._describe()
         return pool.schemas[key]
@@ -267,11 +267,11 @@ class AsyncOutputStream:
 
 
 class AsyncRun:
-    """A prediction that a model function has started."""
+    """A prediction that has been started: a handle to wait for its output, or to look at it."""
 
-    def __init__(self, job: Job, model: AsyncModelReference) -> None:
+    def __init__(self, job: Job, shape: Callable[[Any], Any] | None) -> None:
         self._job = job
-        self._model = model
+        self._shape = shape  # what the output becomes; may have to be awaited
 
     @property
     def prediction(self) -> Prediction:
@@ -280,18 +280,37 @@ class AsyncRun:
             raise RuntimeError("the prediction hasn't been created")
         return self._job.prediction
 
+    @property
+    def id(self) -> str:
+        """The prediction's id."""
+        return self.prediction.id
+
+    async def wait(self) -> Prediction:
+        """Wait until the prediction has ended, however it ends.
+
+        Returns:
+            The prediction in its final status, with output, logs and metrics.
+
+        Raises:
+            APIError: a call failed.
+        """
+        return await self._job.finish()
+
     async def output(self) -> Any:
         """Wait for the output, and return it.
 
         Returns:
-            The output: text in one piece, files as file outputs.
+            The output, as ``run`` or the model's function returns it.
 
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
-        return await self._model._shaped(output_of(await self._job.finish()))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        output = output_of(await self._job.finish())
+        if self._shape is not None:
+            output = self._shape(output)
+        return await output if inspect.isawaitable(output) else output
 
     async def logs(self) -> str:
         """Return the prediction's logs so far.
@@ -302,8 +321,7 @@ class AsyncRun:
         Raises:
             APIError: the call failed.
         """
-        self._job.prediction = await self._job.look()
-        return self._job.prediction.logs or ""
+        return (await self._job.look()).logs or ""
 
     async def cancel(self) -> Prediction:
         """Cancel the prediction.

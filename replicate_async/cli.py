@@ -56,6 +56,25 @@ prediction.
   replicate-async run black-forest-labs/flux-schnell prompt="a cat" -o cat.webp
 """
 
+_SERVE_HELP = """Serve Replicate's API on this machine until Ctrl-C.
+
+It needs neither an account nor a network. Programs use it through the two environment variables that it prints, and
+people through a page in the browser.
+
+TARGET is module:function; the function is called with the server and registers models on it. Without it there are
+models for demonstrations.
+
+\b
+  # my_models.py
+  def register(server):
+      @server.model("acme/shout")
+      def shout(text: str) -> str:
+          return text.upper()
+
+\b
+  replicate-async serve my_models:register --port 8000
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 after a failure, 2 for a wrong usage, 130 after Ctrl-C."""
@@ -148,19 +167,30 @@ def _commands() -> click.Group:
         except (TypeError, ValueError) as error:  # what the SDK refuses to send
             raise click.UsageError(str(error)) from error
 
-    @commands.command("serve", short_help="Serve a Replicate on this machine.")
+    @commands.command("serve", help=_SERVE_HELP, short_help="Serve a Replicate on this machine.")
+    @click.argument("target", required=False)
     @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
     @click.option(
         "--port", type=click.IntRange(0, 65535), default=_SERVE_PORT, show_default=True, help="The port; 0: a free one."
     )
-    def serve_command(*, host: str, port: int) -> None:
-        """Serve Replicate's API on this machine, with models for demonstrations, until Ctrl-C.
-
-        It needs neither an account nor a network. Programs use it through the two environment variables that it
-        prints. The models are replicate/hello-world, replicate-local/stream-text and replicate-local/gradient.
-        """
+    @click.option(
+        "--faults",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="What goes wrong: a TOML file with tables [[faults]].",
+    )
+    def serve_command(*, target: str | None, host: str, port: int, faults: Path | None) -> None:
+        sys.path.insert(0, "")  # the target is looked for here
         try:
-            asyncio.run(_serve(host, port))
+            server = _server(target, host=host, port=port, faults=faults)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        if not server.models:
+            raise click.UsageError(
+                f"{target} registered no models: it is called with the server, for server.model(...)"
+            )
+        try:
+            asyncio.run(_serve(server))
         except KeyboardInterrupt:
             return  # as it is meant to end
 
@@ -307,17 +337,18 @@ async def _client(*, local: bool) -> AsyncGenerator[AsyncReplicate, None]:
         yield client
 
 
-def _server(**options: Any) -> LocalServer:
-    from replicate_async.testing import LocalServer, models
+def _server(target: str | None = None, **options: Any) -> LocalServer:
+    from replicate_async.testing import LocalServer, _targets
 
     server = LocalServer(**options)
-    models.register(server)
+    _targets.register(target or _targets.DEFAULT, server)
     return server
 
 
-async def _serve(host: str, port: int) -> None:
-    async with _server(host=host, port=port) as server:
+async def _serve(server: LocalServer) -> None:
+    async with server:
         _say(f"REPLICATE_BASE_URL={server.base_url}\n{TOKEN_VARIABLE}={server.token}")
+        _say(f"Listening on {server.url}, which is also a page to run and to watch {', '.join(server.models)}.")
         await asyncio.Event().wait()
 
 

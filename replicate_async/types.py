@@ -209,8 +209,11 @@ class Prediction(_Job, kw_only=True):
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.data_removed = bool(self.data_removed)
+        # Runs for each prediction of a page, where the call of the base class would be an eighth of decoding it.
+        if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
+            super().__post_init__()
+        if self.data_removed is None:  # pyright: ignore[reportUnnecessaryComparison]
+            self.data_removed = False
 
     @property
     def progress(self) -> Progress | None:

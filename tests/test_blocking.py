@@ -61,6 +61,12 @@ def server(go_on: threading.Event) -> Iterator[LocalServer]:
                 await asyncio.sleep(0.005)
             return f"slow {text}"
 
+        @server.model("owner/endless")
+        async def endless() -> AsyncIterator[str]:
+            yield "once "
+            yield "upon"
+            await asyncio.sleep(3600)
+
         yield server
         go_on.set()
 
@@ -217,16 +223,16 @@ def test_the_module_is_a_client(server, monkeypatch):
 # --- threads and loops ---
 
 
-def test_sixteen_threads(server, client):
+def test_sixty_four_threads(server, client):
     """Many threads share one client, one background thread and its connections; each gets its own output."""
 
     def work(thread: int) -> list[str]:
-        return [client.run("owner/echo", input={"text": f"{thread} {number}"}) for number in range(5)]
+        return [client.run("owner/echo", input={"text": f"{thread} {number}"}) for number in range(3)]
 
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        outputs = list(pool.map(work, range(16)))
-    assert outputs == [[f"hello {thread} {number}" for number in range(5)] for thread in range(16)]
-    assert len(server.predictions) == 80
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        outputs = list(pool.map(work, range(64)))
+    assert outputs == [[f"hello {thread} {number}" for number in range(3)] for thread in range(64)]
+    assert len(server.predictions) == 192
     assert [thread.name for thread in threading.enumerate()].count("replicate_async") == 1
 
 
@@ -399,10 +405,14 @@ def test_results_of_every_kind():
 # --- Ctrl-C ---
 
 INTERRUPTED = """
-import signal, sys, time
+import asyncio
 import replicate_async as replicate
 
 client = replicate.Replicate()
+
+async def blocking_there():
+    client.run("owner/slow")
+
 print(client.run("owner/echo", input={{"text": "before"}}), flush=True)
 try:
     {call}
@@ -418,11 +428,17 @@ print(client.run("owner/echo", input={{"text": "after"}}), flush=True)
         'client.run("owner/slow")',
         'client.run("owner/slow", wait=False)',
         'replicate.run("owner/slow")',
+        "asyncio.run(blocking_there())",
+        'list(client.stream("owner/endless"))',
+        'list(client.stream("owner/slow"))',
     ],
-    ids=["held", "polled", "module"],
+    ids=["held", "polled", "module", "in a loop", "stream", "no stream"],
 )
 def test_ctrl_c_cancels_the_prediction(server, call):
-    """Ctrl-C during a run is raised at once, the prediction is cancelled, and the client goes on working."""
+    """Ctrl-C in a call or an iteration is raised soon, the prediction is cancelled, and the client goes on working.
+
+    Also under ``asyncio.run()``, which from Python 3.11 on makes a cancellation of Ctrl-C.
+    """
     with programs.start(INTERRUPTED.format(call=call), **environment(server)) as process:
         until(lambda: statuses(server) == ["succeeded", "processing"])
         time.sleep(0.05)
@@ -591,7 +607,8 @@ def test_calls_at_the_very_end():
 # --- fork ---
 
 FORK = """
-import os, sys, warnings
+import gc, os, sys, warnings
+warnings.filterwarnings("ignore", category=ResourceWarning)  # of the client that a child drops
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # forking with threads is what this is about
 import replicate_async as replicate
 
@@ -612,7 +629,9 @@ client.close()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize(
-    "child", ["client.close(); sys.exit()", "sys.exit()", "os._exit(0)"], ids=["closed", "exit", "_exit"]
+    "child",
+    ["client.close(); sys.exit()", "del client; gc.collect(); sys.exit()", "sys.exit()", "os._exit(0)"],
+    ids=["closed", "dropped", "exit", "_exit"],
 )
 def test_after_fork_parent_and_child_work(server, child):
     """A client that was used before a fork works in the child and, undisturbed, in the parent; both end silently."""

@@ -16,8 +16,10 @@ import pytest
 from replicate_async import _sync
 from replicate_async.testing import LocalServer, OutputFile, models
 
+PAGES = Path(__file__).parent.parent / "docs"
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCKS = PYTHON.findall(README)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -143,3 +145,18 @@ def models_version() -> str:
     version = _sync.default_client().models.get("replicate/hello-world").latest_version
     assert version is not None
     return version.id
+
+
+# --- the page on many predictions ---
+
+
+def test_many_predictions(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The examples of the page on many predictions do what it says of them."""
+    gathered, limited, mapped, submitted = PYTHON.findall((PAGES / "fan-out.md").read_text(encoding="utf-8"))
+    execute(gathered.replace("range(1000)", "range(100)"))
+    assert capsys.readouterr().out == "100\n"
+    assert execute(limited)["replicate"] is not None
+    execute(mapped)
+    assert capsys.readouterr().out.splitlines() == [f"hello number {number}" for number in range(300)]
+    execute(submitted)
+    assert capsys.readouterr().out.partition(" ")[2].startswith("hello Alice PredictionMetrics(")

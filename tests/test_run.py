@@ -29,7 +29,7 @@ from replicate_async import (
     _waiting,
 )
 from replicate_async.testing import LocalServer
-from replicate_async.types import Model
+from replicate_async.types import Model, Prediction
 
 from .rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
 
@@ -732,3 +732,34 @@ async def test_errors_of_the_create_are_the_apis():
             with suppress(APIConnectionError), pytest.raises(APIStatusError, match="add a card"):
                 await client.run("owner/name")
         assert len(server.requests) == 1
+
+
+# --- progress ---
+
+
+async def test_on_update(server, client, hosted):
+    """Whoever wants to see how a prediction comes along is called with each change, from its beginning to its end."""
+    record_pauses()
+    seen: list[str] = []
+
+    def on_update(prediction: Prediction) -> None:
+        seen.append(prediction.status)
+        if prediction.status == "processing":
+            hosted.go_on.set()
+
+    assert await client.run("owner/slow", input={"text": "x"}, on_update=on_update) == "slow x"
+    assert seen[0] in {"starting", "processing"}
+    assert seen[-1] == "succeeded"
+    assert len(seen) == len(set(seen)), "no state is told twice"
+    assert "Prefer" not in server.requests[0].headers, "an answer that is held would keep what happens back"
+
+
+async def test_an_error_in_on_update(server, client, hosted):
+    """What the caller's own function raises ends the run, and cancels a prediction that nobody waits for any more."""
+
+    def on_update(_: Prediction) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.run("owner/slow", on_update=on_update)
+    assert statuses(server) == ["canceled"]

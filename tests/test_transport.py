@@ -868,3 +868,25 @@ def test_every_transport_of_a_client_is_one_class_away():
     views = (client.account.with_raw_response, client.account.with_streaming_response)
     assert all(isinstance(view._calls._transport, Transport) for view in views)
     assert all(view._calls._transport.pool is client._transport.pool for view in views)
+
+
+@pytest.mark.parametrize(
+    "then",
+    ["asyncio.run(client.account.get()); asyncio.run(client.close())", "asyncio.run(client.close())", "del client"],
+)
+def test_loops_that_are_closed_by_hand(local, then):
+    """A loop that was closed without its generators being shut down leaves nothing open, and makes no noise."""
+    program = f"""
+    import asyncio, gc, os
+    from replicate_async import AsyncReplicate
+
+    client = AsyncReplicate()
+    loop = asyncio.new_event_loop()
+    before = len(os.listdir("/dev/fd"))
+    loop.run_until_complete(client.account.get())
+    loop.close()
+    {then}
+    gc.collect()
+    print(len(os.listdir("/dev/fd")) <= before)
+    """
+    assert programs.run(program, "-W", "ignore::ResourceWarning", **environment(local)) == "True\n"

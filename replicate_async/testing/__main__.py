@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import json
 import sys
 import threading
 from typing import TextIO
 
-from replicate_async.testing import LocalServer
+from replicate_async.testing import LocalServer, _targets
 
 
 async def _serve(server: LocalServer, hello: TextIO, *, until_eof: bool) -> None:
@@ -35,18 +34,15 @@ async def _serve(server: LocalServer, hello: TextIO, *, until_eof: bool) -> None
 def main() -> None:
     """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="python -m replicate_async.testing", description=__doc__)
-    parser.add_argument("target", nargs="?", default="replicate_async.testing.models:register")
+    parser.add_argument("target", nargs="?", default=_targets.DEFAULT)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--options", type=json.loads, default={}, help="arguments of LocalServer, as JSON")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
     arguments = parser.parse_args()
-    module, colon, name = arguments.target.partition(":")
-    if not colon:
-        parser.error(f"expected module:function, got {arguments.target!r}")
     # Whoever reads standard output wants that line, not what models print while they are imported.
     hello, sys.stdout = sys.stdout, sys.stderr
     server = LocalServer(**{"port": arguments.port, **arguments.options})
-    getattr(importlib.import_module(module), name)(server)
+    _targets.register(arguments.target, server)
     try:
         asyncio.run(_serve(server, hello, until_eof=arguments.until_eof))
     except KeyboardInterrupt:

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from replicate_async.types import Deployment, DeploymentConfiguration, DeploymentRelease, WebhookSecret
 
 from ._calls import Answer, Call, Problem, empty_answer, json_answer
-from ._catalog import check_hardware
+from ._catalog import Sku, check_hardware
 from ._pages import page
 from ._store import Store
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 
+Count = Annotated[int, Meta(ge=0)]
+
 
 class CreateDeployment(msgspec.Struct):
     """The body of ``deployments.create``."""
 
-    hardware: str
-    max_instances: int
-    min_instances: int
+    hardware: Sku
+    max_instances: Count
+    min_instances: Count
     model: str
-    name: str
+    name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{_NAME.pattern}$"})]
     version: str
 
 
 class UpdateDeployment(msgspec.Struct):
     """The body of ``deployments.update``."""
 
-    hardware: str | None = None
-    max_instances: int | None = None
-    min_instances: int | None = None
+    hardware: Sku | None = None
+    max_instances: Count | None = None
+    min_instances: Count | None = None
     version: str | None = None
 
 
@@ -112,8 +116,8 @@ def _release(
     if version not in store.models[model].versions:
         raise Problem(422, f"version: the model {model} has no version {version}")
     check_hardware(store, configuration.hardware or "")
-    if not 0 <= (configuration.min_instances or 0) <= (configuration.max_instances or 0):
-        raise Problem(422, "min_instances and max_instances: expected 0 <= min_instances <= max_instances")
+    if (configuration.min_instances or 0) > (configuration.max_instances or 0):
+        raise Problem(422, "min_instances and max_instances: expected min_instances <= max_instances")
     return DeploymentRelease(
         number=number,
         model=model,

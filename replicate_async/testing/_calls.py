@@ -78,6 +78,11 @@ class Answer:
     rate: float | None = None
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that a text is, None if it is none or a very long one, which Python refuses to read."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
+
+
 def json_answer(thing: object, status: int = 200) -> Answer:
     """Return a struct, list or dict as an answer."""
     return Answer(_encode(thing), status)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import SearchCollection, SearchModel, SearchModelMetadata, SearchPage, SearchResults
 
-from ._calls import Answer, Call, Problem, empty_answer, json_answer
+from ._calls import Answer, Call, Problem, empty_answer, json_answer, whole_number
 from ._pages import page
-from ._store import HostedModel, Store
+from ._store import HARDWARE, NAME, HostedModel, Store
 
 _PAGES = [
     SearchPage(name="HTTP API reference", href="/docs/reference/http"),
@@ -19,14 +20,16 @@ _PAGES = [
     SearchPage(name="Webhooks", href="/docs/topics/webhooks"),
 ]
 
+Sku = Annotated[str, Meta(extra_json_schema={"enum": [hardware.sku for hardware in HARDWARE]})]
+
 
 class CreateModel(msgspec.Struct):
     """The body of ``models.create``."""
 
     owner: str
-    name: str
-    visibility: str
-    hardware: str
+    name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$"})]
+    visibility: Literal["public", "private"]
+    hardware: Sku
     description: str | None = None
     github_url: str | None = None
     paper_url: str | None = None
@@ -65,8 +68,6 @@ async def list_(store: Store, call: Call) -> Answer:
 async def create(store: Store, call: Call) -> Answer:
     """Create a model without versions."""
     body = call.decode(CreateModel)
-    if body.visibility not in {"public", "private"}:
-        raise Problem(422, f"visibility: expected public or private, got {body.visibility!r}")
     check_hardware(store, body.hardware)
     if body.owner != store.account.username:
         raise Problem(403, f"owner: the token belongs to {store.account.username}, not to {body.owner}")
@@ -171,10 +172,10 @@ async def search(store: Store, call: Call) -> Answer:
     query = call.query.get("query")
     if query is None:
         raise Problem(422, "query: required")
-    limit = call.query.get("limit", "20")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 50:
-        raise Problem(422, f"limit: expected 1 to 50, got {limit!r}")
-    found = [model for _, model in store.models.newest_first() if _matches(query, model)][: int(limit)]
+    limit = whole_number(call.query.get("limit", "20"))
+    if limit is None or not 1 <= limit <= 50:
+        raise Problem(422, f"limit: expected 1 to 50, got {call.query['limit']!r}")
+    found = [model for _, model in store.models.newest_first() if _matches(query, model)][:limit]
     return json_answer(
         SearchResults(
             query=query,

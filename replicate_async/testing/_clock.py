@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -18,8 +19,15 @@ from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
-_HOPS = 10  # turns of the loop without a stir after which nobody is about to do anything
+import replicate_async._clock as clients
+
+_HOPS = 10  # turns of a loop without a stir after which nobody is about to do anything
+_SLICES = 10  # of the patience: when the whole process was held up, only one of them is lost
 _NOTHING = nullcontext()
+
+
+def _nothing() -> None:
+    """Take note of nothing: real time goes on by itself."""
 
 
 class Timer(Protocol):
@@ -60,6 +68,14 @@ class Clock:
         """Return a context manager for what the server does, and is done with only when it sleeps or leaves."""
         return _NOTHING
 
+    def serving(self) -> AbstractContextManager[None]:
+        """Return a context manager around what the server does with a request: its client has nothing to do then."""
+        return _NOTHING
+
+    def busy(self) -> Callable[[], None]:
+        """Take note that a client does something, and return what it calls when that is done."""
+        return _nothing
+
     def stir(self) -> None:
         """Take note that something happens."""
 
@@ -70,6 +86,9 @@ class VirtualClock(Clock):
     By itself it goes on to the next moment at which something is due as soon as all that the server runs sleeps on
     this clock: ten minutes take milliseconds. With ``auto=False`` it stands still until ``advance`` is called. Models
     sleep on it with ``await server.clock.sleep(seconds)``; ``startup`` and ``output_delay`` go by it anyway.
+
+    While a server with this clock runs, all clients in this process go by it, too: the pauses of their retries and
+    polls, and their time limits. It doesn't go on while a request or an answer is on its way.
 
     What waits for something else, such as a thread that computes or a real ``asyncio.sleep``, is given ``patience``
     first, in real seconds; then the clock goes on without it.
@@ -93,6 +112,10 @@ class VirtualClock(Clock):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._servers = 0
         self._awake = 0  # how many of those that work don't sleep
+        self._requests: set[_Token] = set()  # what clients have under way
+        self._served = 0  # how many requests the server has, and has not answered
+        self._turns: set[_Token] = set()  # what happened in other loops, until its consequences have shown
+        self.replaced: clients.Clock | None = None  # what clients went by before
         self._step: asyncio.Handle | None = None
 
     def now(self) -> datetime:
@@ -127,7 +150,16 @@ class VirtualClock(Clock):
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back on the running loop when the clock has gone on by so much."""
-        return self._add(seconds, callback, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._settle(self._noted(self._turns))
+        return self._add(seconds, callback, loop)
+
+    def busy(self) -> Callable[[], None]:
+        """Take note that a client does something; return what it calls when that is done."""
+        request = self._noted(self._requests)
+        self.stir()
+        return lambda: self._settle(request)  # what comes of it may take some turns
 
     def advance(self, seconds: float) -> Awaitable[None]:
         """Let time pass: everything that is due meanwhile happens, in order and at its own moment.
@@ -159,6 +191,13 @@ class VirtualClock(Clock):
         loop = asyncio.get_running_loop()
         if self._servers and self._loop is not loop:
             raise RuntimeError("this clock belongs to a server that runs in another loop")
+        if not self._servers:
+            if isinstance(clients.current, VirtualClock):
+                raise RuntimeError(
+                    "a server with another virtual clock runs in this process, and clients can go by one clock only: "
+                    "run one server after the other, or both in one event loop with the same clock"
+                )
+            self.replaced, clients.current = clients.current, self
         self._loop = loop
         self._servers += 1
 
@@ -167,11 +206,17 @@ class VirtualClock(Clock):
         self._servers -= 1
         if not self._servers:
             self._cancel_step()
-            self._loop = None
+            here, self._loop = self._loop, None
+            if self.replaced is not None:
+                clients.current, self.replaced = self.replaced, None
             with self._lock:
                 targets = [timer for _, last, _, timer in self._timers if last]
+                loops = [timer.loop for *_, timer in self._timers if timer.callback is not None]
             for timer in targets:  # somebody may be blocked in advance()
                 timer.fire()
+            for loop in sorted(loops, key=lambda loop: loop is here)[:1]:  # whoever sleeps still keeps time there
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._arm, loop)
 
     @contextmanager
     def _working(self) -> Generator[None]:
@@ -193,6 +238,20 @@ class VirtualClock(Clock):
         """Return a context manager for what the server does, and is done with only when it sleeps or leaves."""
         return self._working()
 
+    @contextmanager
+    def _serving(self) -> Generator[None]:
+        self._served += 1
+        self.stir()
+        try:
+            yield
+        finally:
+            self._served -= 1
+            self.stir()
+
+    def serving(self) -> AbstractContextManager[None]:
+        """Return a context manager around what the server does with a request: its client has nothing to do then."""
+        return self._serving()
+
     def stir(self) -> None:
         """Start over waiting for the moment when nobody has anything to do."""
         if self._loop is None:
@@ -202,6 +261,22 @@ class VirtualClock(Clock):
         else:
             with suppress(RuntimeError):  # that loop is gone, and its server with it
                 self._loop.call_soon_threadsafe(self._arm, self._loop)
+
+    def _noted(self, pending: set[_Token]) -> _Token:
+        """Return a token for something that the clock waits for."""
+        token = _Token(pending)
+        with self._lock:
+            pending.add(token)
+        return token
+
+    def _settle(self, token: _Token, left: int = _HOPS) -> None:
+        """Give the running loop its turns, then wait for the token's thing no longer."""
+        if left:
+            asyncio.get_running_loop().call_soon(self._settle, token, left - 1)
+        else:
+            with self._lock:
+                token.pending.discard(token)
+            self.stir()
 
     def _change(self, worker: _Worker | None, sleeping: int) -> None:
         """Take note that a worker's task fell asleep, or woke up."""
@@ -229,13 +304,22 @@ class VirtualClock(Clock):
     def _head_for(self, seconds: float, arrived: Future[None]) -> None:
         self._add(seconds, lambda: _arrive(arrived), asyncio.get_running_loop(), last=True)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, *, patiently: bool = False) -> None:
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         self._cancel_step()
         if self._timers and self._timers[0][0] <= self._limit:
-            if self._awake or patiently:
-                self._step = loop.call_later(self._patience, self._move, loop)
+            if self._awake or self._turns or len(self._requests) > self._served:
+                self._be_patient(loop, _SLICES)
             else:
                 self._step = loop.call_soon(self._hop, loop, _HOPS)
+
+    def _be_patient(self, loop: asyncio.AbstractEventLoop, left: int) -> None:
+        if left:
+            self._step = loop.call_later(self._patience / _SLICES, self._be_patient, loop, left - 1)
+        else:
+            with self._lock:  # that was enough, and once is enough
+                self._requests.clear()
+                self._turns.clear()
+            self._move(loop)
 
     def _cancel_step(self) -> None:
         if self._step is not None:
@@ -258,13 +342,27 @@ class VirtualClock(Clock):
                     timer = None
                 else:
                     self._seconds = max(self._seconds, due)
-        elsewhere = timer is not None and timer.loop is not loop
-        if timer is not None and elsewhere:
-            with suppress(RuntimeError):  # whoever slept in that loop is gone with it
-                timer.loop.call_soon_threadsafe(timer.fire)
-        elif timer is not None:
+        if timer is not None and timer.loop is loop:
             timer.fire()
-        self._arm(loop, patiently=elsewhere)  # what is done there can't be seen from here
+        elif timer is not None:
+            turns = self._noted(self._turns)
+            try:
+                timer.loop.call_soon_threadsafe(self._fire, timer, turns)
+            except RuntimeError:  # whoever slept in that loop is gone with it
+                self._turns.discard(turns)
+        self._arm(loop)
+
+    def _fire(self, timer: _VirtualTimer, turns: _Token) -> None:
+        """Fire a timer in its loop, and let it have its consequences there."""
+        timer.fire()
+        self._settle(turns)
+
+
+class _Token:
+    """Something that the clock waits for, in one of its sets."""
+
+    def __init__(self, pending: set[_Token]) -> None:
+        self.pending = pending
 
 
 class _Worker:
@@ -276,6 +374,16 @@ class _Worker:
 
 
 _worker: ContextVar[_Worker | None] = ContextVar("replicate_async.testing.worker", default=None)
+
+
+def _after_fork() -> None:
+    """Have the clients of a forked child go by the real time: the server that moves the virtual one isn't there."""
+    if isinstance(clients.current, VirtualClock) and clients.current.replaced is not None:
+        clients.current = clients.current.replaced
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _VirtualTimer:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import mimetypes
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from email.policy import HTTP
@@ -115,7 +116,11 @@ def _parse_part(piece: bytes) -> Part:
         raise ValueError("a part has no blank line after its headers")
     # Names come in UTF-8 straight (browsers, httpx) or percent-encoded (RFC 2231); this policy reads both.
     headers = BytesHeaderParser(policy=HTTP).parsebytes(head.lstrip(b"\r\n").replace(b"\r\n", b"\n") + b"\n\n")
-    name = headers.get_param("name", header="content-disposition")
-    if not isinstance(name, str):
-        raise ValueError("a part has no name")  # noqa: TRY004  (it is the form that is wrong)
-    return Part(name, headers.get_filename(), headers["content-type"] and headers.get_content_type(), content)
+    disposition = headers["content-disposition"]
+    # Not get_filename(), which takes < and > around a name for quotes.
+    parameters: Mapping[str, str] = disposition.params if disposition else {}
+    if "name" not in parameters:
+        raise ValueError("a part has no name")
+    return Part(
+        parameters["name"], parameters.get("filename"), headers["content-type"] and headers.get_content_type(), content
+    )

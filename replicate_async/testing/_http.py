@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from ._calls import Answer, Call, Problem
 from ._faults import Faults, act
 from ._routes import DELIVERY, OPERATIONS, Operation
 from ._sending import Sender, is_simple
+from ._site import Site
 from ._store import Store
 
 _log = logging.getLogger("replicate_async.testing")
@@ -39,6 +40,7 @@ class Application:
         self.api = web.Application(client_max_size=_BODY_LIMIT)
         for operation in OPERATIONS:
             self.api.router.add_route(operation.method, _PREFIX + operation.path, self._responder(operation))
+        self.api.router.add_routes(Site(store, token).routes())
         self.api.router.add_route("*", "/{path:.*}", self._refuse)
         self.delivery = web.Application()
         for operation in DELIVERY:
@@ -58,7 +60,8 @@ class Application:
                 call.disconnected = True
             if is_simple(answer):
                 return self._sender.simple(call, answer)
-            with self._lasting():
+            # The client of an event stream has all that it waits for with the headers.
+            with self._lasting(), nullcontext() if answer.chunks is not None else self._store.clock.serving():
                 return await self._sender.send(request, call, answer)
 
         return respond
@@ -72,10 +75,11 @@ class Application:
             if operation.name not in _OPEN:
                 self._store.limiter.count(operation.name)
             fault = self._faults.choose(call)
-            if fault is None:
-                return await operation.handler(self._store, call)
-            with self._lasting():
-                return await act(fault, lambda: self._work(call, operation), self._store.clock)
+            with self._store.clock.serving():
+                if fault is None:
+                    return await operation.handler(self._store, call)
+                with self._lasting():
+                    return await act(fault, lambda: self._work(call, operation), self._store.clock)
         except Problem as problem:
             return problem.answer()
         except web.HTTPRequestEntityTooLarge:

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from replicate_async.types import Prediction, WebhookEvent
 
-from ._calls import Answer, Call, Problem, json_answer
+from ._calls import Answer, Call, Problem, json_answer, whole_number
 from ._pages import around, page
 from ._store import HostedModel, Store, Version
 
-_CANCEL_AFTER = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+_CANCEL_AFTER = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
+_LONGEST = 365 * 24 * 3600
+
+WebhookUrl = Annotated[str, Meta(extra_json_schema={"pattern": "^https?://[^/]"})]
 
 
-class CreateOnModel(msgspec.Struct):
+class PredictionInput(msgspec.Struct):
     """The body of ``models.predictions.create`` and ``deployments.predictions.create``."""
 
     input: dict[str, Any]
     stream: bool | None = None
-    webhook: str | None = None
+    webhook: WebhookUrl | None = None
     webhook_events_filter: list[WebhookEvent] | None = None
 
 
-class Create(CreateOnModel, kw_only=True):
+class CreatePrediction(PredictionInput, kw_only=True):
     """The body of ``predictions.create``."""
 
     version: str
@@ -35,7 +39,7 @@ class Create(CreateOnModel, kw_only=True):
 
 async def create(store: Store, call: Call) -> Answer:
     """Run a version of a model."""
-    body = call.decode(Create)
+    body = call.decode(CreatePrediction)
     model, version = _resolve(store, body.version)
     return await _create(store, call, body, model, version)
 
@@ -45,14 +49,14 @@ async def create_on_model(store: Store, call: Call) -> Answer:
 
     The real API offers this for official models; here it works for all, with the latest version.
     """
-    body = call.decode(CreateOnModel)
+    body = call.decode(PredictionInput)
     model, version = store.runnable(call.path_arguments["model_owner"], call.path_arguments["model_name"])
     return await _create(store, call, body, model, version)
 
 
 async def create_on_deployment(store: Store, call: Call) -> Answer:
     """Run what a deployment deploys."""
-    body = call.decode(CreateOnModel)
+    body = call.decode(PredictionInput)
     deployment, release, _ = store.deployment(call)
     model, version = store.versions[release.version or ""]
     return await _create(store, call, body, model, version, f"{deployment.owner}/{deployment.name}")
@@ -89,7 +93,7 @@ async def cancel(store: Store, call: Call) -> Answer:
 
 
 async def _create(
-    store: Store, call: Call, body: CreateOnModel, model: HostedModel, version: Version, deployment: str | None = None
+    store: Store, call: Call, body: PredictionInput, model: HostedModel, version: Version, deployment: str | None = None
 ) -> Answer:
     hold = _hold(call)
     cancel_after = _cancel_after(call)
@@ -142,10 +146,10 @@ def _hold(call: Call) -> float | None:
     for preference in call.headers.get("Prefer", "").split(","):
         name, equals, value = preference.strip().partition("=")
         if name.strip().lower() == "wait":
-            value = value.strip() if equals else "60"
-            if not value.isdecimal() or not 1 <= int(value) <= 60:
-                raise Problem(422, f"Prefer: wait takes 1 to 60 seconds, got {value!r}")
-            return int(value)
+            seconds = whole_number(value.strip()) if equals else 60
+            if seconds is None or not 1 <= seconds <= 60:
+                raise Problem(422, f"Prefer: wait takes 1 to 60 seconds, got {value.strip()!r}")
+            return seconds
     return None
 
 
@@ -160,15 +164,22 @@ def _cancel_after(call: Call) -> float | None:
     total = hours * 3600 + minutes * 60 + seconds
     if total < 5:
         raise Problem(422, f"Cancel-After: the shortest duration is 5 seconds, got {text!r}")
+    if total > _LONGEST:
+        raise Problem(422, f"Cancel-After: the longest duration is a year, got {text!r}")
     return total
 
 
 def check_webhook(url: str | None) -> None:
     """Raise the API's 422 unless the URL is one that could be called."""
-    if url is not None:
+    if url is None:
+        return
+    try:
         parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return
+    except ValueError:
+        pass
+    raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
 
 
 def _moment(call: Call, name: str) -> datetime | None:

@@ -7,16 +7,16 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiohttp import web
 
-from replicate_async.types import Prediction
+from replicate_async.types import Model, Prediction
 
-from . import _printing
+from . import _printing, _targets
 from ._calls import Call
 from ._clock import Clock
 from ._faults import Faults
@@ -99,11 +99,11 @@ class LocalServer:
         )
         self._application: Application | None = None
         self._runners: list[web.AppRunner] = []
-        self._thread: _Thread | None = None
+        self._thread: ServerThread | None = None
 
     @property
     def url(self) -> str:
-        """The server's origin, such as ``http://127.0.0.1:40404``."""
+        """The server's origin, such as ``http://127.0.0.1:40404``; in a browser, a page to run and watch models."""
         if not self._store.url:
             raise RuntimeError("the server has not been started: use it in a with or async with statement")
         return self._store.url
@@ -137,8 +137,13 @@ class LocalServer:
         """All predictions by id, oldest first: what exists here would have been billed. They change as they run."""
         return self._store.predictions
 
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """All models by name, in the order in which they came."""
+        return {name: model.record for name, model in self._store.models.items()}
+
     @staticmethod
-    def process(target: str = "replicate_async.testing.models:register", **options: Any) -> ServerProcess:
+    def process(target: str = _targets.DEFAULT, **options: Any) -> ServerProcess:
         """Return a server to run in its own process, as a context manager with ``url``, ``base_url`` and ``token``.
 
         Args:
@@ -229,7 +234,7 @@ class LocalServer:
         await self._stop()
 
     def __enter__(self) -> Self:
-        self._thread = _Thread(self)
+        self._thread = ServerThread(self)
         return self
 
     def __exit__(
@@ -285,10 +290,10 @@ class LocalServer:
         self._store.clock.detach()
 
 
-class _Thread:
+class ServerThread:
     """A server's own thread, with a loop of its own."""
 
-    def __init__(self, server: LocalServer) -> None:
+    def __init__(self, server: AbstractAsyncContextManager[Any]) -> None:
         self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -321,4 +326,4 @@ class _Thread:
         finally:
             ready.set()
         await self._stopping.wait()
-        await self._server.__aexit__()
+        await self._server.__aexit__(None, None, None)

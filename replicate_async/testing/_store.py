@@ -50,7 +50,7 @@ HARDWARE = [
 ]
 FILE_LIFETIME = timedelta(hours=24)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[0-9a-f]{64}")
 
 
@@ -161,7 +161,7 @@ class Store:
     def add_model(self, name: str, **about: Any) -> HostedModel:
         """Add a model without versions; ``about`` are fields of the API's model."""
         owner, slash, short = name.partition("/")
-        if not slash or not _NAME.fullmatch(owner) or not _NAME.fullmatch(short):
+        if not slash or not NAME.fullmatch(owner) or not NAME.fullmatch(short):
             raise ValueError(f"a model's name is owner/name, of letters, digits and - _ . : got {name!r}")
         url = f"https://replicate.com/{name}"
         record = Model(owner=owner, name=short, url=url, run_count=0, is_official=False, **about)
@@ -336,7 +336,7 @@ class Store:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="replicate-local-")
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        path = folder / name
+        path = folder / (name if name != ".." else "input")
         path.write_bytes(content)
         return path
 

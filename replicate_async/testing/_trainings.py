@@ -14,7 +14,7 @@ from ._catalog import find_version
 from ._functions import to_output
 from ._jobs import Job
 from ._pages import page
-from ._predictions import check_webhook
+from ._predictions import WebhookUrl, check_webhook
 from ._store import HostedModel, Store, Version
 
 
@@ -23,7 +23,7 @@ class CreateTraining(msgspec.Struct):
 
     destination: str
     input: dict[str, Any]
-    webhook: str | None = None
+    webhook: WebhookUrl | None = None
     webhook_events_filter: list[WebhookEvent] | None = None
 
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import File, FileChecksums, FileUrls
 
-from ._calls import Answer, Call, Problem, empty_answer, json_answer
+from ._calls import Answer, Call, Problem, empty_answer, json_answer, whole_number
 from ._files import OutputFile, Part, parse_multipart
 from ._pages import page
 from ._store import FILE_LIFETIME, Store, StoredFile
 
 _LARGEST = 100 * 2**20
 _LONGEST_NAME = 255
+
+
+class Form(msgspec.Struct):
+    """The body of ``files.create``, a form; only described here."""
+
+    content: Annotated[Any, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
+    filename: Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    type: str | UnsetType = UNSET
 
 
 async def list_(store: Store, call: Call) -> Answer:
@@ -72,14 +82,14 @@ async def download(store: Store, call: Call) -> Answer:
     """Send a file's content to whoever has a signed URL."""
     if missing := [name for name in ("owner", "expiry", "signature") if name not in call.query]:
         raise Problem(422, f"{missing[0]}: required")
-    file_id, expiry = call.path_arguments["file_id"], call.query["expiry"]
-    if not expiry.isdecimal():
-        raise Problem(422, f"expiry: expected a Unix time, got {expiry!r}")
-    signature = store.sign_download(file_id, int(expiry))
+    file_id, expiry = call.path_arguments["file_id"], whole_number(call.query["expiry"])
+    if expiry is None:
+        raise Problem(422, f"expiry: expected a Unix time, got {call.query['expiry']!r}")
+    signature = store.sign_download(file_id, expiry)
     genuine = hmac.compare_digest(signature.encode(), call.query["signature"].encode())
     if call.query["owner"] != store.account.username or not genuine:
         raise Problem(403, "signature: not valid for this owner, file and expiry")
-    if int(expiry) <= store.clock.now().timestamp():
+    if expiry <= store.clock.now().timestamp():
         raise Problem(403, "expiry: this URL has expired")
     file = _find(store, call)
     disposition = f"attachment; filename*=UTF-8''{quote(file.record.name or 'file', safe='')}"

@@ -18,6 +18,7 @@ from replicate_async.types import WebhookEvent
 
 from ._calls import Call
 from ._clock import Clock, Timer
+from ._offline import NetworkRefusedError
 
 if TYPE_CHECKING:
     from ._faults import Fault, Faults
@@ -73,7 +74,7 @@ class Webhooks:
         try:
             async with self._session.post(url, data=call.body, headers=call.headers, allow_redirects=False) as response:
                 call.status = response.status
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, NetworkRefusedError):
             return 0
         return call.status
 

@@ -36,7 +36,7 @@ class _Memory:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["a.txt", "a b.txt", "é ü.txt", "猫.png", 'q"uote.txt'])
+@pytest.mark.parametrize("name", ["a.txt", "a b.txt", "é ü.txt", "猫.png", 'q"uote.txt', "<>"])
 async def test_forms_of_aiohttp(name: str) -> None:
     """The form that aiohttp writes is read with the name that was given, whichever way that is encoded."""
     form = aiohttp.FormData(quote_fields=False)

@@ -96,7 +96,9 @@ async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
     assert (await slow_call.get(answers[1].data))["output"] == "done"
 
 
-@pytest.mark.parametrize("prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5"])
+@pytest.mark.parametrize(
+    "prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5", "wait=" + "1" * 5000]
+)
 async def test_bad_waits(call: Caller, prefer: str) -> None:
     """A wait out of 1 to 60 seconds is a 422, and nothing is created."""
     models.register(call.server)
@@ -151,9 +153,9 @@ async def test_deadline_after_the_end(slow_call: Caller, clock: VirtualClock) ->
     assert (await slow_call.get(prediction))["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30"])
+@pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30", "9999h", "9" * 30])
 async def test_bad_deadlines(call: Caller, text: str) -> None:
-    """A Cancel-After that is too short or no duration is a 422."""
+    """A Cancel-After that is too short, too long or no duration is a 422."""
     models.register(call.server)
     body = {"input": {"text": "a"}}
     answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Cancel-After": text})

@@ -80,6 +80,7 @@ async def test_malformed_bodies(call: Caller, body: bytes) -> None:
         (b'{"input": {}, "version": 3}', "$.version"),
         (b'{"input": {}, "version": "x", "webhook": 3}', "$.webhook"),
         (b'{"input": {}, "version": "%s", "webhook": "ftp://x"}' % (b"ab" * 32), "webhook: expected an HTTPS URL"),
+        (b'{"input": {}, "version": "%s", "webhook": "http://["}' % (b"ab" * 32), "webhook: expected an HTTPS URL"),
         (b'{"input": {}, "version": "x", "webhook_events_filter": ["end"]}', "Invalid enum value 'end'"),
     ],
 )

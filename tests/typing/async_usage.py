@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -65,6 +65,30 @@ async def running(client: AsyncReplicate, version: types.ModelVersion, model: ty
         max_retries=0,
     )
     assert_type(await asyncio.gather(client.run("a/b"), client.account.get()), tuple[Any, types.Account])
+
+
+def tell(progress: replicate.MapProgress) -> None:
+    assert_type(progress.succeeded, int)
+    assert_type(progress.prediction, types.Prediction)
+
+
+async def many(client: AsyncReplicate, rows: AsyncIterator[dict[str, str]]) -> None:
+    async for output in client.map("owner/name", [{"prompt": "hi"}, {"seed": 1}]):
+        assert_type(output, Any)
+    outputs = client.map("owner/name", ({"n": n} for n in range(9)), concurrency=2, ordered=False, on_update=tell)
+    assert_type(await anext(outputs), Any)
+    await outputs.aclose()
+    client.map("owner/name", rows, return_exceptions=True, cancel_on_abort=False, use_file_output=False, timeout=5)
+
+
+async def a_handle(client: AsyncReplicate) -> None:
+    run = await client.submit("owner/name", {"prompt": "hi"}, cancel_after="5m")
+    assert_type(run.id, str)
+    assert_type(run.prediction, types.Prediction)
+    assert_type(await run.logs(), str)
+    assert_type(await run.wait(), types.Prediction)
+    assert_type(await run.cancel(), types.Prediction)
+    assert_type(await run.output(), Any)
 
 
 async def streaming(client: AsyncReplicate) -> None:

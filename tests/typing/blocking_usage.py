@@ -62,6 +62,30 @@ def running(client: Replicate, version: types.ModelVersion, model: types.Model) 
     )
 
 
+def tell(progress: replicate.MapProgress) -> None:
+    assert_type(progress.failed, int)
+    assert_type(progress.prediction, types.Prediction)
+
+
+def many(client: Replicate) -> None:
+    for output in client.map("owner/name", [{"prompt": "hi"}, {"seed": 1}]):
+        assert_type(output, Any)
+    outputs = client.map("owner/name", ({"n": n} for n in range(9)), concurrency=2, ordered=False, on_update=tell)
+    assert_type(next(outputs), Any)
+    outputs.close()
+    assert_type(list(replicate.map("owner/name", [], return_exceptions=True)), list[Any])
+
+
+def a_handle(client: Replicate) -> None:
+    run = client.submit("owner/name", {"prompt": "hi"}, cancel_after="5m")
+    assert_type(run.id, str)
+    assert_type(run.prediction, types.Prediction)
+    assert_type(run.logs(), str)
+    assert_type(run.wait(), types.Prediction)
+    assert_type(run.cancel(), types.Prediction)
+    assert_type(run.output(), Any)
+
+
 def streaming(client: Replicate) -> None:
     for event in client.stream("owner/name", input={"prompt": "hi"}):
         assert_type(event.event, str)

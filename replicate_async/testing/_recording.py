@@ -1,0 +1,258 @@
+"""What was asked and answered, as a file for people to read: its shape, its secrets, and what fits a request."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import email
+import email.policy
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+_SCRUBBED = "SCRUBBED"
+_SIGNED_QUERY = re.compile(
+    r"([?&](?:x-(?:goog|amz)-(?:signature|credential|security-token)|signature|sig|token|googleaccessid|policy"
+    r"|key-pair-id)=)[^&#\s\"'<>]+",
+    re.IGNORECASE,
+)
+_API_TOKEN = re.compile(r"\br8_\w{8,}")
+_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+_SCRUBBED_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"scrubbed").decode()
+_SECRET_NAME = re.compile(r"(?:api_?key|token|secret|password)$", re.IGNORECASE)
+_LEAST_SECRET = 8  # characters: anything shorter could be part of anything
+# Headers that say what a request asks for, and those of answers that a client may go by.
+_ASKING = ("Prefer", "Cancel-After")
+_TELLING = ("Cache-Control", "Content-Disposition", "Content-Type", "Date", "Location", "Retry-After")
+_AGAIN = re.compile(r"(GET|HEAD|QUERY) .*|POST .*/(cancel|files)")  # looking, canceling, uploading
+
+T = TypeVar("T")
+
+
+class Part(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A part of a form."""
+
+    name: str
+    body: Body
+    filename: str | None = None
+
+
+class Body(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A body, in the most readable of these ways; of what is sent and isn't text, only what tells it from others."""
+
+    json: Any = UNSET
+    lines: list[str] | None = None
+    form: list[Part] | None = None
+    base64: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return an answer's body."""
+        if self.json is not UNSET:
+            return msgspec.json.encode(self.json)
+        return "\n".join(self.lines).encode() if self.lines is not None else base64.b64decode(self.base64 or "")
+
+
+class Request(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What was asked."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    body: Body | None = None
+
+
+class Answer(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What was answered."""
+
+    status: int
+    headers: dict[str, str] = {}
+    body: Body | None = None
+
+
+class Exchange(msgspec.Struct, forbid_unknown_fields=True):
+    """Both."""
+
+    request: Request
+    answer: Answer
+
+
+class Tape(msgspec.Struct, forbid_unknown_fields=True):
+    """The file."""
+
+    base_url: str
+    recorded_at: datetime
+    exchanges: list[Exchange]
+
+
+def read_request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Request:
+    """Return a request as it is recorded, but for its secrets."""
+    kept = {name: headers[name] for name in _ASKING if name in headers}
+    return Request(method, url, kept, _sent(body, headers.get("Content-Type", "")) if body else None)
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Return an answer as it is recorded, but for its secrets."""
+    kept = {name: headers[name] for name in _TELLING if name in headers}
+    read = _text_of(body, headers.get("Content-Type", "")) or Body(base64=base64.b64encode(body).decode())
+    return Answer(status, kept, read if body else None)
+
+
+def _text_of(body: bytes, content_type: str) -> Body | None:
+    try:
+        if "json" in content_type:
+            return Body(json=msgspec.json.decode(body))
+        if content_type.startswith("text/"):
+            return Body(lines=body.decode().split("\n"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    return None
+
+
+def _sent(body: bytes, content_type: str) -> Body:
+    if content_type.startswith("multipart/form-data"):
+        head = f"Content-Type: {content_type}\r\n\r\n".encode()
+        form = email.message_from_bytes(head + body, policy=email.policy.HTTP)
+        return Body(form=[_part(part) for part in form.iter_parts()])
+    text = _text_of(body, content_type)
+    return text or Body(sha256=hashlib.sha256(body).hexdigest(), size=len(body))
+
+
+def _part(part: Any) -> Part:
+    name = str(part.get_param("name", "", header="content-disposition"))
+    content: bytes = part.get_payload(decode=True) or b""
+    if part.get_filename() is None:
+        return Part(name, _text_of(content, part.get_content_type()) or _sent(content, ""))
+    return Part(name, Body(sha256=hashlib.sha256(content).hexdigest(), size=len(content)), part.get_filename())
+
+
+def map_texts(value: T, change: Callable[[str, tuple[str, ...]], str], where: tuple[str, ...] = ()) -> T:
+    """Return a copy of a JSON value with each text changed; the change is told the text's keys."""
+    made: Any = value
+    if isinstance(value, str):
+        made = change(value, where)
+    elif isinstance(value, list):
+        made = [map_texts(item, change, where) for item in cast("list[Any]", value)]
+    elif isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        made = {key: map_texts(item, change, (*where, key)) for key, item in items}
+    return cast("T", made)
+
+
+class Scrubber:
+    """Takes the secrets out of what is recorded. What is known to be one is taken out wherever it occurs."""
+
+    def __init__(self, *secrets: str) -> None:
+        self._known = {secret: _SCRUBBED for secret in secrets if len(secret) >= _LEAST_SECRET}
+        self._streams = 0
+
+    def learn(self, value: object) -> None:
+        """Look for secrets in a JSON value."""
+        map_texts(msgspec.to_builtins(value), self._look_at)
+
+    def _look_at(self, text: str, where: tuple[str, ...]) -> str:
+        secret = urlsplit(text).path.rpartition("/")[2] if where[-2:] == ("urls", "stream") else text
+        if len(secret) >= _LEAST_SECRET and secret not in self._known:
+            if secret is not text:  # whoever knows a stream's URL may read it; streams stay apart
+                self._streams += 1
+                self._known[secret] = f"stream-{self._streams}"
+            elif _is_secret(where):
+                self._known[secret] = _SCRUBBED
+        return text
+
+    def scrub(self, value: T) -> T:
+        """Return a struct without secrets."""
+        plain = map_texts(msgspec.to_builtins(value), self._clean)
+        return msgspec.convert(plain, type(value))
+
+    def _clean(self, text: str, where: tuple[str, ...]) -> str:
+        if _is_secret(where):
+            return _SCRUBBED
+        for secret, substitute in self._known.items():
+            text = text.replace(secret, substitute)
+        text = _API_TOKEN.sub(_SCRUBBED, text)
+        text = _WEBHOOK_SECRET.sub(_SCRUBBED_WEBHOOK_SECRET, text)
+        return _SIGNED_QUERY.sub(rf"\1{_SCRUBBED}", text)
+
+
+def _is_secret(where: tuple[str, ...]) -> bool:
+    """Whether a text is a secret by its name: models are given keys of other services in their inputs."""
+    return "input" in where and _SECRET_NAME.search(where[-1]) is not None
+
+
+class Player:
+    """Answers requests from a tape: equal ones in their order, and what changes nothing once more at the end."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._exchanges = tape.exchanges
+        self._scrubber = Scrubber()
+        self._left: dict[bytes, list[Answer]] = {}
+        for exchange in tape.exchanges:
+            self._left.setdefault(_key(exchange.request), []).append(exchange.answer)
+
+    def answer(self, request: Request) -> Answer:
+        """Return what was answered to a request; ``LookupError`` tells what there is instead."""
+        request = self._scrubber.scrub(request)
+        answers = self._left.get(_key(request), [])
+        what = f"{request.method} {request.url}"
+        if len(answers) > 1 or (answers and not _AGAIN.fullmatch(what)):
+            return answers.pop(0)
+        if answers:
+            return answers[0]
+        raise LookupError(f"{what} {self._instead(request)}")
+
+    def _instead(self, request: Request) -> str:
+        if _key(request) in self._left:
+            times = sum(_key(exchange.request) == _key(request) for exchange in self._exchanges)
+            return f"was recorded {times} time{'s' if times > 1 else ''}, and is asked for once more."
+        if not self._exchanges:
+            return "is not in the recording, which is empty."
+        shown = _shown(request)
+
+        def nearness(exchange: Exchange) -> tuple[bool, float]:
+            other = exchange.request
+            same = (other.method, urlsplit(other.url).path) == (request.method, urlsplit(request.url).path)
+            return same, difflib.SequenceMatcher(None, _shown(other), shown).quick_ratio()
+
+        number, nearest = max(enumerate(self._exchanges, 1), key=lambda numbered: nearness(numbered[1]))
+        differences = _differences(msgspec.to_builtins(nearest.request), msgspec.to_builtins(request))
+        return f"is not in the recording. The nearest that is, number {number}, differs:\n  " + "\n  ".join(differences)
+
+
+def _key(request: Request) -> bytes:
+    return msgspec.json.encode(request, order="deterministic")
+
+
+def _shown(request: Request) -> str:
+    return _key(request).decode()[:5000]
+
+
+def _differences(recorded: Any, sent: Any, where: str = "") -> list[str]:
+    """Name what differs between two JSON values, a line each."""
+    if isinstance(recorded, dict) and isinstance(sent, dict):
+        mine, theirs = cast("dict[str, Any]", recorded), cast("dict[str, Any]", sent)
+        place = f"{where}." if where else ""
+        found: list[str] = []
+        for key in {**mine, **theirs}:
+            found += _differences(mine.get(key, UNSET), theirs.get(key, UNSET), place + key)
+        return found
+    if isinstance(recorded, list) and isinstance(sent, list):
+        one, other = cast("list[Any]", recorded), cast("list[Any]", sent)  # type: ignore[redundant-cast]
+        if len(one) == len(other):
+            pairs = enumerate(zip(one, other, strict=True))
+            return [line for number, pair in pairs for line in _differences(*pair, f"{where}[{number}]")]
+    return [] if recorded == sent else [f"{where}: recorded {_brief(recorded)}, sent {_brief(sent)}"]
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, UnsetType):
+        return "nothing"
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,984 @@
+"""From the first call to the last: signals, exits, forks, sharing, tracebacks, and what remains of many calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import gc
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import tenacity
+
+from replicate_async import (
+    APIConnectionError,
+    AsyncReplicate,
+    FileOutput,
+    ModelError,
+    NotFoundError,
+    Replicate,
+    ReplicateError,
+    _bridge,
+)
+from replicate_async.testing import LocalServer, OutputFile, models
+
+from . import programs
+from .rawserver import free_port
+
+HELLO = "replicate/hello-world"
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as server:
+        models.register(server)
+
+        @server.model("owner/broken")
+        async def broken() -> str:
+            raise ValueError("no luck today")
+
+        @server.model("owner/endless")
+        async def endless() -> AsyncIterator[str]:
+            for _ in range(200):  # more than is read ahead
+                yield "on and "
+            await asyncio.sleep(3600)
+
+        @server.model("owner/reader")
+        async def reader(file: Path) -> AsyncIterator[str]:
+            yield file.name
+            await asyncio.sleep(3600)
+
+        @server.model("owner/painter")
+        def painter() -> OutputFile:
+            return OutputFile(b"\x89PNG\r\n\x1a\n", "image/png", "out.png")
+
+        yield server
+
+
+@pytest.fixture
+def client(server: LocalServer) -> Iterator[Replicate]:
+    with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+def environment(server: LocalServer) -> dict[str, str]:
+    return {"REPLICATE_API_TOKEN": server.token, "REPLICATE_BASE_URL": server.base_url}
+
+
+def statuses(server: LocalServer) -> list[str]:
+    return [made.status for made in server.predictions.values()]
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Let time pass until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it didn't happen"
+        time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def running(code: str, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program, which has ended in the end, also where it shouldn't have to be made to."""
+    with programs.start(code, *options, **environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[str], within: float = 2) -> tuple[int, str, str]:
+    """Wait for a program that should be about to end, and return its status, output and errors."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    started = time.monotonic()
+    # Not communicate(), which overlooks what was read together with a line.
+    found = process.stdout.read(), process.stderr.read()
+    code = process.wait()
+    assert time.monotonic() - started < within
+    return code, *found
+
+
+# --- signals ---
+
+WAITING = """
+import asyncio, signal, sys
+import replicate_async as replicate
+{handler}
+print(replicate.run("owner/endless"))
+"""
+
+
+def test_sigterm_ends_a_program(server):
+    """Without a handler SIGTERM ends the process where it is, as it ends any other."""
+    with running(WAITING.format(handler=""), **environment(server)) as process:
+        until(lambda: statuses(server) == ["processing"])
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (-signal.SIGTERM, "", "")
+
+
+def test_a_sigterm_handler_that_exits(server):
+    """A handler's ``sys.exit()`` ends the call like Ctrl-C: the prediction is cancelled, and the status is its own."""
+    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))"
+    with running(WAITING.format(handler=handler), **environment(server)) as process:
+        until(lambda: statuses(server) == ["processing"])
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (3, "", "")
+    assert statuses(server) == ["canceled"]
+
+
+def test_a_sigterm_handler_that_takes_note():
+    """A handler that only sets a flag runs while the call waits, and the call goes on to its result."""
+    go_on = threading.Event()
+    program = """
+    import signal
+    import replicate_async as replicate
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: (told.append("told"), print("told", flush=True)))
+    print(replicate.run("owner/patient"), *told)
+    """
+    with LocalServer() as server:
+
+        @server.model("owner/patient")
+        def patient() -> str:
+            assert go_on.wait(20)
+            return "done"
+
+        with running(program, **environment(server)) as process:
+            until(lambda: statuses(server) == ["processing"])
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "told\n"  # before the call has ended
+            go_on.set()
+            assert ended(process) == (0, "done told\n", "")
+
+
+def test_a_handler_that_makes_calls(server):
+    """A handler may make blocking calls itself, also while it interrupts one: here it cancels what is waited for."""
+    handler = """
+def cancel(*_):
+    for prediction in replicate.predictions.list():
+        replicate.predictions.cancel(prediction.id)
+    print("told", flush=True)
+signal.signal(signal.SIGTERM, cancel)
+"""
+    with running(WAITING.format(handler=handler), **environment(server)) as process:
+        until(lambda: statuses(server) == ["processing"])
+        process.send_signal(signal.SIGTERM)
+        code, output, errors = ended(process)
+    assert (code, output) == (1, "told\n")
+    assert "PredictionCanceledError" in errors.splitlines()[-1]
+
+
+INTERRUPTED = """
+import asyncio, sys, time
+from replicate_async import _bridge
+{setting}
+async def work(seconds):
+    try:
+        print("begun", flush=True)
+        await asyncio.sleep(3600)
+    finally:
+        print("cleaning", flush=True)
+        await asyncio.sleep(seconds)
+        print("clean", flush=True)
+
+async def value():
+    return "still there"
+
+try:
+    _bridge.run(work({seconds}))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+print(_bridge.run(value()))
+"""
+
+
+def test_ctrl_c_runs_the_cleanup():
+    """The coroutine is cancelled where it waits, and what it does in the end is done before Ctrl-C is raised."""
+    with running(INTERRUPTED.format(setting="", seconds=0.1)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == (0, "cleaning\nclean\ninterrupted\nstill there\n", "")
+
+
+def test_ctrl_c_as_on_windows():
+    """There, Ctrl-C doesn't wake a thread that waits for a lock, as this kind of interrupt doesn't anywhere."""
+    setting = "import _thread, threading; sys.platform = 'win32'; threading.Timer(0.5, _thread.interrupt_main).start()"
+    with running(INTERRUPTED.format(setting=setting, seconds=0.1)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert ended(process, within=4) == (0, "cleaning\nclean\ninterrupted\nstill there\n", "")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_ctrl_c_does_not_wait_for_a_long_cleanup(again):
+    """A cleanup that takes its time is given some, and no more; Ctrl-C again, and it is given none."""
+    with running(INTERRUPTED.format(setting="", seconds=3600)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "cleaning\n"
+        started = time.monotonic()
+        if again:
+            process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert time.monotonic() - started < (1 if again else 2)
+        code, output, errors = ended(process)
+        assert (code, output, errors) == (0, "still there\n", "")
+
+
+def test_ctrl_c_before_the_call_is_handed_over():
+    """A call that is stopped before its loop has heard of it never begins, and nobody complains of that."""
+
+    async def work() -> None:
+        raise AssertionError("it began")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call = _bridge._Call(work(), _bridge._start())
+        call.abort()
+        assert call.ended
+        del call
+        gc.collect()
+
+
+def test_ctrl_c_as_the_result_comes():
+    """Who is interrupted with the result in hand doesn't wait for another one."""
+
+    async def work() -> str:
+        return "done"
+
+    call = _bridge._Call(work(), _bridge._start())
+    call.loop.call_soon_threadsafe(call.start)
+    _bridge._wait(call.done)
+    started = time.monotonic()
+    call.abort()
+    assert time.monotonic() - started < 1
+    assert call.value == "done"
+
+
+def test_cleaning_up_in_a_cancelled_task(client):
+    """Inside of a loop, a task that is being cancelled can still make blocking calls: only a new Ctrl-C ends them."""
+
+    async def cell() -> str:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return str(_bridge.run(asyncio.sleep(0.3, "cleaned")))
+        return "not cancelled"
+
+    async def main() -> str:
+        task = asyncio.ensure_future(cell())
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(main()) == "cleaned"
+
+
+# --- the end ---
+
+ENDS = {
+    "open": """
+        client = replicate.Replicate()
+        print(client.run("replicate/hello-world", input={"text": "x"}), flush=True)
+    """,
+    "half-read": """
+        stream = replicate.stream("owner/endless")
+        print(next(stream), flush=True)
+    """,
+    "half-read, of a file": """
+        from pathlib import Path
+        stream = replicate.stream("owner/reader", input={"file": Path(replicate.__file__)})
+        print(next(stream), flush=True)
+    """,
+    "half-read response": """
+        page = replicate.predictions.with_streaming_response.list()
+        print(page.__enter__().status_code, flush=True)
+    """,
+    "daemon in a call": """
+        import threading, time
+        threading.Thread(target=lambda: replicate.run("owner/endless"), daemon=True).start()
+        while not replicate.predictions.list().results:
+            time.sleep(0.01)
+        print("end", flush=True)
+    """,
+    "daemon with many calls": """
+        import threading
+        def work():
+            while True:
+                replicate.account.get()
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        for _ in range(20):
+            replicate.account.get()
+        print("end", flush=True)
+    """,
+    "daemon in a stream": """
+        import threading
+        begun = threading.Event()
+        def work():
+            for event in replicate.stream("owner/endless"):
+                begun.set()
+        threading.Thread(target=work, daemon=True).start()
+        begun.wait(10)
+        print("end", flush=True)
+    """,
+    "daemon that reads on": """
+        import atexit, threading, time
+        begun, ending = threading.Event(), threading.Event()
+        def work():
+            for event in replicate.stream("owner/endless"):
+                begun.set()
+                ending.wait()
+        atexit.register(lambda: (ending.set(), time.sleep(0.2)))  # runs last
+        threading.Thread(target=work, daemon=True).start()
+        begun.wait(10)
+        print("end", flush=True)
+    """,
+    "loop held up": """
+        import tenacity, threading, time
+        held = threading.Event()
+        policy = tenacity.AsyncRetrying(before_sleep=lambda _: (held.set(), time.sleep(3600)))
+        client = replicate.Replicate(base_url="http://127.0.0.1:9", retry=policy)
+        threading.Thread(target=client.account.get, daemon=True).start()
+        held.wait(10)
+        print("end", flush=True)
+    """,
+    "exit": """
+        print(replicate.run("replicate/hello-world", input={"text": "x"}), flush=True)
+        raise SystemExit(7)
+    """,
+    "exception": """
+        stream = replicate.stream("owner/endless")
+        print(next(stream), flush=True)
+        raise LookupError("on its way")
+    """,
+}
+
+
+@pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
+def test_the_end(server, program):
+    """Whatever is open, half read or running: the program ends within two seconds, with its own status and words."""
+    program = f"import replicate_async as replicate\n{dedent(program)}"
+    with running(program, "-W", "ignore::ResourceWarning", **environment(server)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        code, output, errors = ended(process)
+    assert output == ""
+    if "LookupError" not in program:
+        assert (code, errors) == (7 if "SystemExit(7)" in program else 0, "")
+        return
+    assert code == 1
+    lines = errors.splitlines()
+    assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "LookupError: on its way")
+    assert all(line.startswith(" ") for line in lines[1:-1])
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        'threading.Thread(target=lambda: replicate.run("owner/endless"), daemon=True).start()',
+        'stream = replicate.stream("owner/endless"); next(stream)',
+    ],
+    ids=["daemon", "half-read"],
+)
+def test_the_end_without_the_server(server, waits):
+    """A server that doesn't answer any more keeps no program from ending, which may be told of its prediction."""
+    program = f"""
+    import atexit, threading
+    atexit.register(lambda: print(loop.is_closed()))  # runs last
+    import replicate_async as replicate
+    from replicate_async import _bridge
+    {waits}
+    loop = _bridge._start()
+    print("waiting", flush=True)
+    input()
+    """
+    with running(program, **environment(server)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        until(lambda: statuses(server) == ["processing"])
+        server.faults.add(kind="stall")
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        code, output, errors = ended(process)
+    assert (code, output) == (0, "True\n")
+    assert errors == "" or re.fullmatch("a prediction that was given up could not be canceled: .*\n", errors)
+
+
+# --- fork ---
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("child", ["sys.exit()", "del client; gc.collect(); sys.exit()"], ids=["kept", "dropped"])
+def test_a_child_that_makes_no_call(server, child):
+    """A child that only inherits a client ends without touching, or complaining of, the parent's connections."""
+    program = f"""
+    import gc, os, sys, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    import replicate_async as replicate
+
+    client = replicate.Replicate(timeout=5, max_retries=0)
+    client.account.get()
+    child = os.fork()
+    if child == 0:
+        {child}
+    print(os.waitpid(child, 0)[1], client.account.get().username)
+    client.close()
+    """
+    assert programs.run(program, **environment(server)) == "0 local\n"
+
+
+FORKED = """
+import gc, os, sys, time, warnings
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+import replicate_async as replicate
+
+stream = replicate.stream("owner/endless")
+print(next(stream), flush=True)
+while stream.gi_frame.f_locals["pump"].room is None:
+    time.sleep(0.01)  # until it is ahead as far as it goes
+child = os.fork()
+if child == 0:
+    started = time.monotonic()
+    {child}
+    gc.collect()
+    assert time.monotonic() - started < 1  # it doesn't wait for what can't happen here
+    print(replicate.run("replicate/hello-world", input={{"text": "child"}}), flush=True)
+    sys.exit()
+_, status = os.waitpid(child, 0)
+print(status, next(stream), flush=True)
+stream.close()
+"""
+
+
+FROM_PARENT = "this iterator belongs to the process that this one was forked from"
+READ_ON = """
+    try:
+        while True:
+            next(stream)
+    except RuntimeError as error:
+        print(str(error).partition(":")[0], flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_fork_while_another_thread_starts_the_loop(server):
+    """A child that is forked in the moment of the first call, which another thread makes, can make calls."""
+    program = """
+    import os, threading, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    import replicate_async as replicate
+    from replicate_async import _bridge
+
+    client = replicate.Replicate()
+    held, forked = threading.Event(), threading.Event()
+
+    def start():
+        with _bridge._starting:
+            held.set()
+            forked.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        print(client.account.get().username, flush=True)
+        os._exit(0)
+    forked.set()
+    thread.join()
+    print(os.waitpid(child, 0)[1], client.account.get().username)
+    client.close()
+    """
+    assert programs.run(program, timeout=10, **environment(server)) == "local\n0 local\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize(
+    ("child", "told"),
+    [
+        ("pass", []),
+        ("del stream", []),
+        (READ_ON, ["this iterator belongs to the process that this one was forked from"]),
+    ],
+    ids=["kept", "dropped", "read on"],
+)
+def test_a_fork_amid_an_iteration(server, child, told):
+    """An iteration stays with the process that began it: the child is told, and its end leaves the parent alone."""
+    output = programs.run(FORKED.format(child=child), **environment(server)).splitlines()
+    assert output == ["on and ", *told, "hello child", "0 on and "]
+    assert statuses(server) == ["canceled", "succeeded"]  # by the parent, in the end
+
+
+# --- tracebacks ---
+
+
+def _package_frames_between(error: BaseException) -> tuple[str, list[str], str]:
+    """Return the user's line, the functions of this package that follow it, and the line that failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [number for number, frame in enumerate(frames) if frame.filename == __file__]
+    between = frames[max(number for number in mine if number < len(frames) - 1) + 1 : -1]
+    return frames[mine[0]].line or "", [frame.name for frame in between], frames[-1].line or ""
+
+
+def test_tracebacks_show_both_ends(client):
+    """A blocking call's traceback is the user's line, two frames of this package, and the line that failed."""
+    calls: list[tuple[Callable[[], Any], type[Exception], str]] = [
+        (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
+        (lambda: client.predictions.get("x"), NotFoundError, "raise _wire.status_error"),
+        (lambda: list(client.stream("owner/broken")), ModelError, "raise ModelError"),
+        (client.use("owner/broken"), ModelError, "raise ModelError"),
+        (lambda: list(client.models.list(sort_by="x")), ValueError, "raise ValueError"),  # type: ignore[arg-type]
+    ]
+    for call, kind, failing in calls:
+        with pytest.raises(kind) as caught:
+            call()
+        _, between, last = _package_frames_between(caught.value)
+        assert len(between) <= 2
+        assert last.startswith(failing)
+        assert "drive" not in between
+
+
+def test_asynchronous_tracebacks_show_both_ends(server):
+    """So is an awaited call's."""
+
+    async def every(events: Any) -> None:
+        async for _ in events:
+            pass
+
+    async def visit() -> None:
+        async with AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client:
+            calls: list[tuple[Callable[[], Awaitable[Any]], type[Exception], str]] = [
+                (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
+                (lambda: client.predictions.get("x"), NotFoundError, "raise _wire.status_error"),
+                (lambda: every(client.stream("owner/broken")), ModelError, "raise ModelError"),
+                (client.use("owner/broken"), ModelError, "raise ModelError"),
+            ]
+            for call, kind, failing in calls:
+                with pytest.raises(kind) as caught:
+                    await call()
+                _, between, last = _package_frames_between(caught.value)
+                assert len(between) <= 2, between
+                assert last.startswith(failing)
+
+    asyncio.run(visit())
+
+
+def test_tracebacks_show_the_users_own_code():
+    """What fails in a function that the user gave shows that function's lines, without the way there."""
+
+    def before_sleep(_: tenacity.RetryCallState) -> None:
+        fail()
+
+    def fail() -> None:
+        raise KeyError("mine")
+
+    retry = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(2), before_sleep=before_sleep)
+    with (
+        Replicate(bearer_token="x", base_url=f"http://127.0.0.1:{free_port()}", retry=retry) as client,
+        pytest.raises(KeyError) as caught,
+    ):
+        client.account.get()
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert [frame.name for frame in frames[:3]] == ["test_tracebacks_show_the_users_own_code", "get", "run"]
+    assert [frame.name for frame in frames[-2:]] == ["before_sleep", "fail"]
+    assert not [frame.name for frame in frames[3:] if "replicate_async" in frame.filename]
+
+
+def test_errors_keep_causes_and_notes():
+    """An error arrives as the object that was raised: with its cause, its notes, and its cause's own traceback."""
+    raised = LookupError("outer")
+    raised.__notes__ = ["while painting"]  # type: ignore[attr-defined, unused-ignore]
+
+    async def work() -> None:
+        try:
+            raise OSError("inner")
+        except OSError as error:
+            raise raised from error
+
+    with pytest.raises(LookupError) as caught:
+        _bridge.run(work())
+    assert caught.value is raised
+    assert caught.value.__notes__ == ["while painting"]
+    assert str(caught.value.__cause__) == "inner"
+    assert traceback.extract_tb(caught.value.__cause__.__traceback__)[-1].name == "work"
+
+
+def test_errors_leave_nothing_behind(client):
+    """An error that was caught and dropped is gone, with all that its traceback held, before any collection."""
+    gc.collect()
+    before = {id(thing) for thing in gc.get_objects()}  # of other tests
+    gc.disable()
+    try:
+        for _ in range(3):
+            with contextlib.suppress(ModelError):
+                client.run("owner/broken")
+            with contextlib.suppress(ModelError):
+                list(client.stream("owner/broken"))
+        left = [thing for thing in gc.get_objects() if isinstance(thing, (_bridge._Call, ModelError))]
+        assert not [thing for thing in left if id(thing) not in before]
+    finally:
+        gc.enable()
+
+
+# --- context variables ---
+
+place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
+
+
+def test_context_variables_are_visible_to_either_client():
+    """What the caller has set is seen by what runs for it: its retry policy's callbacks, and what it iterates."""
+    seen: list[str] = []
+    retry = tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(2), before_sleep=lambda _: seen.append(place.get()), wait=tenacity.wait_none()
+    )
+    nowhere: dict[str, Any] = {"bearer_token": "x", "base_url": f"http://127.0.0.1:{free_port()}", "retry": retry}
+
+    async def asynchronous() -> None:
+        place.set("async")
+        async with AsyncReplicate(**nowhere) as client:
+            with pytest.raises(APIConnectionError):
+                await client.account.get()
+
+    def blocking() -> None:
+        place.set("blocking")
+        with Replicate(**nowhere) as client, pytest.raises(APIConnectionError):
+            client.account.get()
+
+    async def places() -> AsyncIterator[str]:
+        yield place.get()
+
+    def iterating() -> None:
+        place.set("iterating")
+        seen.extend(_bridge.iterate(places()))
+
+    asyncio.run(asynchronous())
+    for what in (blocking, iterating):
+        contextvars.copy_context().run(what)
+    assert seen == ["async", "blocking", "iterating"]
+    assert place.get() == "nowhere"
+
+
+# --- leaving iterations ---
+
+
+def _by_break(client: Replicate) -> None:
+    for _ in client.stream("owner/endless"):
+        break
+
+
+def _by_return(client: Replicate) -> str:
+    for event in client.stream("owner/endless"):
+        return event
+    return ""
+
+
+def _by_exception(client: Replicate) -> None:
+    with contextlib.suppress(LookupError):
+        for _ in client.stream("owner/endless"):
+            raise LookupError
+
+
+def _by_close(client: Replicate) -> None:
+    events = client.stream("owner/endless")
+    next(events)
+    events.close()
+
+
+def _by_with(client: Replicate) -> None:
+    with contextlib.closing(client.stream("owner/endless")) as events:
+        next(events)
+
+
+def _of_a_function(client: Replicate) -> None:
+    for _ in client.use("owner/endless", streaming=True)():
+        break
+
+
+@pytest.mark.parametrize("leave", [_by_break, _by_return, _by_exception, _by_close, _by_with, _of_a_function])
+def test_leaving_a_stream(server, client, leave):
+    """However a loop is left, its stream has been closed and its prediction cancelled when the next line runs."""
+    leave(client)
+    assert statuses(server) == ["canceled"]
+
+
+def test_dropping_an_iterator_on_the_loop():
+    """An iterator that is dropped by what runs on the loop itself is closed there, without waiting for itself."""
+    log: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            for number in range(10**6):
+                yield number
+        finally:
+            log.append("closed")
+
+    held = [_bridge.iterate(numbers())]
+    next(held[0])
+
+    async def drop() -> float:
+        started = time.monotonic()
+        held.clear()
+        return time.monotonic() - started
+
+    assert _bridge.run(drop()) < 1
+    until(lambda: log)
+
+
+def test_a_reader_that_is_faster_than_the_source_sees():
+    """A source that has stopped for want of room goes on, although the reader made room before it could be told."""
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(2 * _bridge._AHEAD):
+            yield number
+
+    pump = _bridge._Pump(numbers(), _bridge._start())
+
+    class Meanwhile:
+        """The loop, on which the reader takes everything in the very moment before it is asked to."""
+
+        def create_future(self) -> asyncio.Future[None]:
+            pump.ready.clear()
+            return asyncio.get_running_loop().create_future()
+
+    pump.loop = Meanwhile()  # type: ignore[assignment]
+    _bridge.run(asyncio.wait_for(pump.awaitable, 5))
+
+
+# --- one loop for all ---
+
+
+def test_the_thread_is_started_by_the_first_call(server):
+    """Importing and making clients starts no thread; the first call starts the one that all share, and it is named."""
+    program = """
+    import threading
+    import replicate_async as replicate
+    clients = [replicate.Replicate() for _ in range(3)]
+    print([thread.name for thread in threading.enumerate()])
+    for client in clients:
+        client.account.get()
+        client.close()
+    print([thread.name for thread in threading.enumerate()])
+    """
+    output = programs.run(program, **environment(server)).splitlines()
+    assert output == ["['MainThread']", "['MainThread', 'replicate_async']"]
+
+
+def test_slow_files_hold_up_nobody(server, client):
+    """Reading one's input is another thread's work: meanwhile the calls of other clients are answered."""
+    reading, read = threading.Event(), threading.Event()
+    pieces = iter([b"piece"])
+
+    class Slow:
+        name = "slow.bin"
+
+        def read(self, size: int = -1) -> bytes:
+            reading.set()
+            assert read.wait(10)
+            return next(pieces, b"") if size else b""
+
+    with Replicate(bearer_token=server.token, base_url=server.base_url) as other:
+        upload = threading.Thread(target=lambda: client.files.create(Slow()))  # type: ignore[arg-type]
+        upload.start()
+        assert reading.wait(10)
+        assert other.account.get().username == "local"
+        assert not read.is_set()
+        read.set()
+        upload.join(10)
+    assert not upload.is_alive()
+
+
+def test_debug_mode_names_who_holds_up_the_loop():
+    """What a callback of one client costs all others, asyncio's debug mode tells, with the name of the call."""
+    program = f"""
+    import logging, sys, tenacity, time
+    import replicate_async as replicate
+
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    retry = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(2), before_sleep=lambda _: time.sleep(0.3))
+    client = replicate.Replicate(bearer_token="x", base_url="http://127.0.0.1:{free_port()}", retry=retry)
+    try:
+        client.account.get()
+    except replicate.APIConnectionError:
+        print("as expected")
+    """
+    output = programs.run(program, "-X", "dev", "-W", "ignore::ResourceWarning", PYTHONASYNCIODEBUG="1")
+    told = [line for line in output.splitlines() if line.startswith("Executing")]
+    assert [line for line in told if "AsyncAccounts.get" in line and " took 0.3" in line], told
+
+
+def test_the_loop_survives_a_task_that_exits():
+    """``sys.exit()`` in a task that a coroutine has started doesn't end the loop that all others use."""
+
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def start() -> str:
+        task = asyncio.ensure_future(leave())
+        with contextlib.suppress(SystemExit):
+            await task
+        return "went on"
+
+    assert _bridge.run(start()) == "went on"
+    assert _bridge.run(asyncio.sleep(0, "still there")) == "still there"
+
+
+# --- copies ---
+
+
+def test_everything_has_a_shallow_copy(server, client):
+    """Clients, pages and results are good after ``copy.copy``, too; of a client it is what ``client.copy()`` is."""
+    other = copy.copy(client)
+    assert other.run(HELLO, input={"text": "x"}) == "hello x"
+    page = copy.copy(client.predictions.list())
+    assert [made.output for made in page] == ["hello x"]
+    assert copy.copy(page.results[0]) == page.results[0]
+    other.close()
+    assert client.is_closed()
+
+
+def test_what_of_the_token_travels(server, monkeypatch):
+    """A token that was given to a client is in its pickle; one that it finds in the environment isn't."""
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
+    with Replicate(bearer_token=server.token) as given, Replicate() as finding:
+        for client, travels in ((given, True), (finding, False)):
+            client.account.get()
+            pickled = pickle.dumps(client)
+            assert (server.token.encode() in pickled) is travels
+            with pickle.loads(pickled) as other:
+                assert other.account.get().username == "local"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_file_outputs_can_be_read_elsewhere(client, copied):
+    """A file output's copy is read without the client that it came from."""
+    picture = client.run("owner/painter")
+    other = copied(picture)
+    client.close()
+    assert isinstance(other, FileOutput)
+    assert other.url == picture.url
+    assert other.read() == b"\x89PNG\r\n\x1a\n"
+
+
+# --- what remains ---
+
+COUNTED = """
+import asyncio, gc, json, os, resource, sys, threading
+from replicate_async import Replicate, _bridge
+
+def counted():
+    async def tasks():
+        return len(asyncio.all_tasks()) - 1
+    gc.collect()
+    return {
+        "descriptors": len(os.listdir("/dev/fd")),
+        "threads": threading.active_count(),
+        "tasks": _bridge.run(tasks()),
+        "blocks": sys.getallocatedblocks(),
+        "objects": len(gc.get_objects()),
+        "kB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+
+def work(times):
+    %s
+
+counted()
+work(%d)
+before = counted()
+work(%d)
+after = counted()
+print(json.dumps({name: after[name] - before[name] for name in before}))
+"""
+
+CALLS = """
+    for number in range(times):
+        client.account.get()
+        if number % 10 == 0:
+            for _ in client.models.list():
+                break
+client = Replicate()
+"""
+
+CLIENTS = """
+    for _ in range(times):
+        with Replicate() as client:
+            client.account.get()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="it looks into /dev/fd")
+@pytest.mark.parametrize(
+    ("what", "warm_up", "times"), [(CALLS, 2_000, 20_000), (CLIENTS, 1_000, 1_000)], ids=["calls", "clients"]
+)
+def test_nothing_remains(what, warm_up, times):
+    """After 20,000 calls, and after 1,000 clients, there is no more of anything than after the first few."""
+    with LocalServer.process() as server:
+        counted = programs.run(
+            COUNTED % (what.strip(), warm_up, times),
+            timeout=110,
+            REPLICATE_API_TOKEN=server.token,
+            REPLICATE_BASE_URL=server.base_url,
+        )
+    growth = json.loads(counted)
+    assert (growth["threads"], growth["tasks"]) == (0, 0)
+    assert abs(growth["descriptors"]) <= 2  # connections to the server may close meanwhile, and open again
+    # Less than one small object for each of a thousand; timers that were cancelled come and go.
+    assert growth["blocks"] < 800
+    assert growth["objects"] < 400
+    assert growth["kB"] < 4_000
+
+
+# --- loops that are gone ---
+
+
+def test_connections_of_loops_that_have_ended_are_released(server):
+    """Each of many loops in turn leaves no connection behind, with one client that is never closed meanwhile."""
+    client = AsyncReplicate(bearer_token=server.token, base_url=server.base_url)
+
+    async def use() -> None:
+        await asyncio.gather(*[client.account.get() for _ in range(5)])
+
+    def descriptors() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
+
+    asyncio.run(use())
+    before = descriptors()
+    for _ in range(10):
+        asyncio.run(use())
+    until(lambda: descriptors() <= before)  # the server, which is in this process as well, closes its ends
+    asyncio.run(client.close())
+
+
+def test_calls_after_close(client):
+    """Closing twice is closing once; each kind of call says afterwards that the client is closed."""
+    events = client.stream(HELLO, input={"text": "x"})
+    function = client.use(HELLO)
+    client.close()
+    client.close()
+    for call in (client.account.get, lambda: client.run(HELLO), lambda: list(events), lambda: function(text="x")):
+        with pytest.raises(ReplicateError, match="closed"):
+            call()

@@ -1,0 +1,787 @@
+"""Many inputs, each of them billed once: map and submit, with both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import itertools
+import os
+import signal
+import sys
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, suppress
+from typing import Any
+
+import anyio
+import pytest
+
+from replicate_async import (
+    AsyncFileOutput,
+    AsyncReplicate,
+    FileOutput,
+    MapProgress,
+    ModelError,
+    NotFoundError,
+    PredictionCanceledError,
+    Replicate,
+    ReplicateError,
+)
+from replicate_async.testing import LocalServer, OutputFile
+
+from . import programs
+from .callers import Caller, calling
+
+pytestmark = pytest.mark.anyio
+
+
+class Models:
+    """Models on a server: what they have begun, and how many of them at once."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.begun: list[int] = []
+        self.at_once = self.most_at_once = 0
+        self.go_on = threading.Event()
+
+        @server.model("owner/number", official=True)
+        async def number(n: int, wait: bool = False, fail: bool = False) -> int:
+            self.begun.append(n)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            try:
+                await asyncio.sleep(0.005)
+                while wait and not self.go_on.is_set():  # noqa: ASYNC110 - it is set in another thread
+                    await asyncio.sleep(0.005)
+            finally:
+                self.at_once -= 1
+            if fail:
+                raise ValueError(f"no luck with {n}")
+            return n
+
+        @server.model("owner/file", official=True)
+        def file(n: int) -> OutputFile:
+            print("painting")  # noqa: T201
+            return OutputFile(b"content %d" % n, "text/plain", "out.txt")
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    """A server in a thread of its own, so that blocking tests can call it as well."""
+    with LocalServer() as server:
+        yield server
+
+
+@pytest.fixture
+def models(server: LocalServer) -> Models:
+    return Models(server)
+
+
+@pytest.fixture(params=["async", "blocking"])
+async def call(request: pytest.FixtureRequest, server: LocalServer, models: Models) -> AsyncIterator[Caller]:
+    async with calling(request.param, server.base_url, server.token) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def client(server: LocalServer, models: Models) -> AsyncIterator[AsyncReplicate]:
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+@pytest.fixture
+def blocking(server: LocalServer, models: Models) -> Iterator[Replicate]:
+    with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"n": n, **more} for n in range(count)]
+
+
+def statuses(server: LocalServer) -> list[str]:
+    return [made.status for made in server.predictions.values()]
+
+
+async def until(condition: Any) -> None:
+    """Let time pass until something is so."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
+            await asyncio.sleep(0.002)
+
+
+async def collect(call: Caller, *arguments: Any, **options: Any) -> tuple[list[Any], BaseException | None]:
+    """Return what a map yields, and what it raises after that."""
+    outputs: list[Any] = []
+    made = call.client.map(*arguments, **options)
+    try:
+        if call.blocking:
+            await anyio.to_thread.run_sync(lambda: outputs.extend(note(made, outputs)))
+        else:
+            async for output in made:
+                outputs.append(output)  # noqa: PERF401 - what came before an error counts
+    except BaseException as error:  # noqa: BLE001 - it is looked at
+        return outputs, error
+    return outputs, None
+
+
+def note(made: Iterator[Any], outputs: list[Any]) -> Iterator[Any]:
+    """Append what an iterator yields to a list; there is nothing else to yield."""
+    for output in made:
+        outputs.append(output)  # noqa: PERF402 - what came before an error counts
+    yield from ()
+
+
+# --- inputs of all kinds ---
+
+
+async def generated(count: int) -> AsyncIterator[dict[str, Any]]:
+    for one in numbers(count):
+        await asyncio.sleep(0)
+        yield one
+
+
+class OldStyle:
+    """Something that can be iterated, and no more than that."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(numbers(10))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: numbers(10),
+        lambda: iter(numbers(10)),
+        lambda: (one for one in numbers(10)),
+        OldStyle,
+        lambda: tuple(numbers(10)),
+        lambda: generated(10),
+        lambda: dict(enumerate(numbers(10))).values(),
+    ],
+    ids=["list", "iterator", "generator", "iterable", "tuple", "async generator", "dict values"],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_every_kind_of_inputs(call, server, make, ordered):
+    """Whatever can be iterated are inputs, each of them run once; in order, the outputs come in theirs."""
+    outputs = await call.all(call.client.map("owner/number", make(), ordered=ordered, concurrency=3))
+    assert (outputs if ordered else sorted(outputs)) == list(range(10))
+    assert len(server.predictions) == 10
+
+
+async def test_no_inputs(call, server):
+    """Without inputs there are no outputs, and no requests."""
+    assert await call.all(call.client.map("owner/number", [])) == []
+    assert await call.all(call.client.map("owner/number", iter(()))) == []
+    assert server.requests == []
+
+
+async def test_infinite_inputs_are_taken_as_there_is_room(client, models):
+    """Of inputs without end, no more are taken than may run, and kept for who reads slowly."""
+    taken: list[int] = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        for n in itertools.count():
+            taken.append(n)
+            yield {"n": n, "wait": n == 0}
+
+    async with aclosing(client.map("owner/number", endless(), concurrency=5)) as outputs:
+        first = asyncio.ensure_future(anext(outputs))
+        await until(lambda: len(taken) == 20)  # the first holds up all others, of which so many are kept
+        await asyncio.sleep(0.05)
+        assert (len(taken), models.most_at_once <= 5) == (20, True)
+        models.go_on.set()
+        assert await first == 0
+        assert [await anext(outputs) for _ in range(30)] == list(range(1, 31))
+        await asyncio.sleep(0.05)
+        assert len(taken) == 31 + 20, "a reader who stops holds the inputs, too"
+
+
+async def test_no_more_at_once_than_allowed(call, models):
+    """The concurrency is what the model sees at most."""
+    models.go_on.set()
+    assert await call.all(call.client.map("owner/number", numbers(40), concurrency=4)) == list(range(40))
+    assert 1 < models.most_at_once <= 4
+
+
+async def test_memory_does_not_grow_with_the_inputs():
+    """After thousands of inputs no more is kept than after hundreds: not an input, a task or a result."""
+
+    async def run(client: AsyncReplicate, count: int, **options: Any) -> int:
+        inputs = ({"text": str(n)} for n in range(count))
+        version = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
+        outputs = 0
+        async for _ in client.map(version, inputs, concurrency=20, **options):
+            outputs += 1
+        assert outputs == count
+        gc.collect()
+        kept = tracemalloc.take_snapshot().filter_traces(
+            [tracemalloc.Filter(True, pattern) for pattern in ("*/replicate_async/_map.py", "*/asyncio/*", __file__)]
+        )
+        return sum(trace.size for trace in kept.traces)
+
+    with LocalServer.process() as server:
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+            tracemalloc.start()
+            try:
+                before = await run(client, 300)
+                assert await run(client, 5_000) - before < 50_000
+                assert await run(client, 1_000, ordered=False) - before < 50_000
+            finally:
+                tracemalloc.stop()
+
+
+async def test_inputs_may_block(client, models):
+    """A generator that blocks its thread keeps neither the loop nor the outputs of earlier inputs."""
+    goes_on = threading.Event()
+
+    def slow() -> Iterator[dict[str, Any]]:
+        yield from numbers(3)
+        goes_on.wait(10)
+        yield {"n": 3}
+
+    outputs = client.map("owner/number", slow())
+    assert [await anext(outputs) for _ in range(3)] == [0, 1, 2]
+    goes_on.set()
+    assert [output async for output in outputs] == [3]
+
+
+async def test_results_come_while_inputs_are_waited_for(client):
+    """An asynchronous source that has nothing to give for long doesn't hold up what is ready."""
+    queue: asyncio.Queue[int | None] = asyncio.Queue()
+
+    async def from_queue() -> AsyncIterator[dict[str, Any]]:
+        while (n := await queue.get()) is not None:
+            yield {"n": n}
+
+    outputs = client.map("owner/number", from_queue())
+    for n in range(3):
+        queue.put_nowait(n)
+        assert await anext(outputs) == n
+    queue.put_nowait(None)
+    assert [output async for output in outputs] == []
+
+
+async def test_context_variables_reach_the_inputs(call):
+    """What reads the inputs, in a thread as well, sees the caller's context."""
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+    variable.set(7)
+
+    def generator() -> Iterator[dict[str, Any]]:
+        yield {"n": variable.get()}
+
+    async def asynchronous() -> AsyncIterator[dict[str, Any]]:
+        yield {"n": variable.get()}
+
+    assert await call.all(call.client.map("owner/number", generator())) == [7]
+    assert await call.all(call.client.map("owner/number", asynchronous())) == [7]
+
+
+# --- the order of the outputs ---
+
+
+async def test_outputs_as_they_are_ready(call, models):
+    """Unordered, one that takes long holds up none; ordered, those after it are kept until it is done."""
+    inputs = [{"n": 0, "wait": True}, *numbers(5)[1:]]
+    for ordered in (False, True):
+        models.go_on.clear()
+        models.begun.clear()
+        reading = asyncio.ensure_future(collect(call, "owner/number", inputs, ordered=ordered))
+        await until(lambda: sorted(models.begun) == [0, 1, 2, 3, 4])
+        await until(lambda: models.at_once == 1)
+        await asyncio.sleep(0.6)  # longer than the others are looked at for the first time
+        models.go_on.set()
+        outputs, _ = await reading
+        assert sorted(outputs) == [0, 1, 2, 3, 4]
+        assert outputs.index(0) == (0 if ordered else 4)
+
+
+# --- failures ---
+
+
+async def test_a_failure_loses_no_sibling(call, server, models):
+    """When a prediction fails, those under way are carried through and yielded; then comes the error, and no more."""
+    inputs = [{"n": n, "wait": n != 2, "fail": n == 2} for n in range(6)]
+    reading = asyncio.ensure_future(collect(call, "owner/number", inputs + numbers(100), concurrency=6))
+    await until(lambda: "failed" in statuses(server))
+    await asyncio.sleep(0.3)
+    models.go_on.set()
+    outputs, error = await reading
+    assert outputs == [0, 1, 3, 4, 5]
+    assert isinstance(error, ModelError)
+    assert "no luck with 2" in str(error)
+    assert error.__notes__ == ["it was input 2 of a map; the other inputs' outputs have been yielded"]
+    assert len(server.predictions) == 6
+
+
+async def test_several_failures(call, server):
+    """Of several errors the first is raised, and tells of the others."""
+    outputs, error = await collect(call, "owner/number", [{"n": n, "fail": n > 1} for n in range(4)], concurrency=4)
+    assert outputs == [0, 1]
+    assert isinstance(error, ModelError)
+    assert [note.partition(":")[0] for note in error.__notes__] == [
+        "it was input 2 of a map; the other inputs' outputs have been yielded",
+        "input 3 failed as well",
+    ]
+
+
+async def test_errors_as_values(call, server):
+    """With ``return_exceptions`` errors stand in the places of their outputs, and all inputs are run."""
+    inputs = [{"n": n, "fail": n % 2 == 1} for n in range(9)]
+    outputs, error = await collect(call, "owner/number", inputs, concurrency=2, return_exceptions=True)
+    assert error is None
+    assert outputs[::2] == [0, 2, 4, 6, 8]
+    assert [str(output.prediction.error) for output in outputs[1::2]] == [f"no luck with {n}" for n in (1, 3, 5, 7)]
+
+
+BAD: dict[str, Any] = {
+    "None": None,
+    "int": 5,
+    "str": "text",
+    "object": {"n": sys},
+    "nan": {"n": float("nan")},
+    "pairs": [("n", 1)],
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_bad_input(call, server, bad):
+    """An input that can't be sent is an error at its place, before it costs anything; its siblings are run."""
+    inputs = [{"n": 0}, BAD[bad], {"n": 2}]
+    outputs, error = await collect(call, "owner/number", inputs, return_exceptions=True)
+    assert (outputs[0], outputs[2], error) == (0, 2, None)
+    assert isinstance(outputs[1], (TypeError, ValueError))
+    outputs, error = await collect(call, "owner/number", inputs, concurrency=1)
+    assert outputs == [0]
+    assert isinstance(error, (TypeError, ValueError))
+    assert "input 1 of a map" in error.__notes__[0]
+    assert len(server.predictions) == 3
+
+
+async def test_an_input_that_the_model_refuses(call, server):
+    """What only the API can tell to be wrong is its error."""
+    outputs, error = await collect(call, "owner/number", [{"n": "x"}, {"n": 1}], return_exceptions=True)
+    assert (outputs[1], error) == (1, None)
+    assert "input.n" in str(outputs[0])
+
+
+@pytest.mark.parametrize("kind", ["generator", "asynchronous", "iter"])
+@pytest.mark.parametrize("return_exceptions", [True, False])
+async def test_inputs_that_raise(call, server, models, kind, return_exceptions):
+    """An error of the inputs is raised when all that was begun has been yielded: it is no result."""
+
+    def generator() -> Iterator[dict[str, Any]]:
+        yield from numbers(3)
+        raise KeyError("no more")
+
+    async def asynchronous() -> AsyncIterator[dict[str, Any]]:
+        for one in numbers(3):
+            yield one
+        raise KeyError("no more")
+
+    class Broken:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            raise KeyError("no more")
+
+    inputs: Any = {"generator": generator, "asynchronous": asynchronous, "iter": Broken}[kind]()
+    outputs, error = await collect(call, "owner/number", inputs, return_exceptions=return_exceptions)
+    assert outputs == ([] if kind == "iter" else [0, 1, 2])
+    assert isinstance(error, KeyError)
+
+
+async def test_inputs_that_raise_and_a_failure(call, models, server):
+    """Of an error of the inputs and a failed prediction neither is lost."""
+
+    def generator() -> Iterator[dict[str, Any]]:
+        yield {"n": 0, "wait": True, "fail": True}
+        raise KeyError("no more")
+
+    reading = asyncio.ensure_future(collect(call, "owner/number", generator()))
+    await until(lambda: models.begun)
+    await asyncio.sleep(0.05)
+    models.go_on.set()
+    outputs, error = await reading
+    assert outputs == []
+    assert isinstance(error, KeyError)
+    assert "input 0 failed as well: ModelError" in error.__notes__[0]
+
+
+async def test_inputs_that_end_the_program(call):
+    """``sys.exit()`` in a generator is the caller's, and ends nothing else: the blocking client's loop goes on."""
+
+    def generator() -> Iterator[dict[str, Any]]:
+        yield {"n": 0}
+        sys.exit("no such file")
+
+    outputs, error = await collect(call, "owner/number", generator())
+    assert (outputs, type(error)) == ([0], SystemExit)
+    assert await call("run", "owner/number", {"n": 1}) == 1
+
+
+async def test_a_model_that_does_not_exist(call, server):
+    """A wrong name is told by the first error, and not asked for again and again."""
+    outputs, error = await collect(call, "owner/nothing", numbers(1000), concurrency=2)
+    assert (outputs, type(error)) == ([], NotFoundError)
+    assert len(server.requests) < 10
+    assert server.token not in str(error) + repr(getattr(error, "__notes__", ""))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("nonsense", []), ValueError),
+        (("owner/number", {"n": 1}), TypeError),
+        (("owner/number", "text"), TypeError),
+        (("owner/number", b"bytes"), TypeError),
+        (("owner/number", None), TypeError),
+        (("owner/number", 5), TypeError),
+    ],
+)
+async def test_bad_arguments(call, server, arguments, kind):
+    """What can't be meant is told before anything is sent."""
+    _, error = await collect(call, *arguments)
+    assert type(error) is kind
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"concurrency": 0}, ValueError),
+        ({"concurrency": -1}, ValueError),
+        ({"concurrency": True}, TypeError),
+        ({"concurrency": 2.0}, TypeError),
+        ({"prompt": "x"}, TypeError),
+        ({"timeout": 0}, ValueError),
+        ({"cancel_after": 1}, ValueError),
+        ({"webhook_events_filter": ["done"]}, ValueError),
+    ],
+    ids=str,
+)
+async def test_bad_options(call, server, options, kind):
+    """So are options, with the inputs left alone."""
+    _, error = await collect(call, "owner/number", numbers(1), **options)
+    assert type(error) is kind
+    assert server.requests == []
+
+
+async def test_arguments_are_sent(call, server):
+    """What a create takes can be given to map, for each of them."""
+    options: Any = {"webhook": "https://example.com/hook", "webhook_events_filter": ["completed"]}
+    options |= {"cancel_after": "5m", "extra_headers": {"X-Mine": "1"}}
+    await call.all(call.client.map("owner/number", numbers(2), **options))
+    for n, request in enumerate(sorted(server.requests, key=lambda request: request.body)):
+        assert request.json() == {"input": {"n": n}, **{k: options[k] for k in ("webhook", "webhook_events_filter")}}
+        assert (request.headers["Cancel-After"], request.headers["X-Mine"]) == ("5m", "1")
+
+
+async def test_files_are_file_outputs(call):
+    """URLs in outputs become the client's file outputs, or stay URLs."""
+    outputs = await call.all(call.client.map("owner/file", numbers(2)))
+    assert [type(output) for output in outputs] == [FileOutput if call.blocking else AsyncFileOutput] * 2
+    assert await call.of(outputs[1].read) == b"content 1"
+    (url,) = await call.all(call.client.map("owner/file", numbers(1), use_file_output=False))
+    assert url.startswith("http")
+
+
+# --- who leaves early ---
+
+
+class Left(Exception):  # noqa: N818
+    """Raised by a reader."""
+
+
+async def leave(way: str, outputs: Any) -> None:  # noqa: C901 - there are many ways
+    """Leave a map after its first output."""
+    if way == "break":
+        async for _ in outputs:
+            break
+    elif way == "exception":
+        async for _ in outputs:
+            raise Left
+    elif way == "aclose":
+        await anext(outputs)
+        await outputs.aclose()
+    elif way == "time limit":
+        with anyio.move_on_after(0.5):
+            async for _ in outputs:
+                pass
+    else:
+        read = asyncio.Event()
+
+        async def follow() -> None:
+            async for _ in outputs:
+                read.set()
+
+        task = asyncio.ensure_future(follow())
+        await read.wait()
+        task.cancel()
+        if way == "cancelled twice":
+            await asyncio.sleep(0)
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+FIRST_ONLY = [{"n": 0}, *({"n": n, "wait": True} for n in range(1, 50))]
+
+
+@pytest.mark.parametrize("way", ["break", "exception", "aclose", "time limit", "cancelled", "cancelled twice"])
+@pytest.mark.parametrize("concurrency", [5, 40], ids=["held", "polled"])
+async def test_leaving(server, models, way, concurrency):
+    """However a map is left, and its client right after it, all that runs is canceled, and no more is started."""
+    with suppress(Left):
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+            await leave(way, client.map("owner/number", FIRST_ONLY, concurrency=concurrency))
+    await until(lambda: set(statuses(server)) <= {"succeeded", "canceled", "aborted"})
+    made = len(server.predictions)
+    await asyncio.sleep(0.05)
+    assert statuses(server).count("succeeded") == 1
+    assert 2 <= made == len(server.predictions) <= concurrency + 1
+
+
+async def test_leaving_what_shall_go_on(server, models):
+    """With ``cancel_on_abort=False`` what runs is left running; no more is started."""
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        outputs = client.map("owner/number", FIRST_ONLY, concurrency=5, cancel_on_abort=False)
+        await anext(outputs)
+        await until(lambda: len(server.predictions) == 6)
+        await outputs.aclose()
+    models.go_on.set()
+    await until(lambda: set(statuses(server)) == {"succeeded"})
+    assert len(server.predictions) == 6
+    assert "predictions.cancel" not in [request.operation for request in server.requests]
+
+
+async def test_a_client_that_is_closed_meanwhile(server, models):
+    """Who closes the client under a map that is being read ends that with an error, not with silence."""
+    client = AsyncReplicate(bearer_token=server.token, base_url=server.base_url)
+    reading = asyncio.ensure_future(collect(Caller(client), "owner/number", numbers(20, wait=True), concurrency=5))
+    await until(lambda: len(models.begun) == 5)
+    await client.close()
+    with anyio.fail_after(10):
+        outputs, error = await reading
+    assert (outputs, type(error)) == ([], ReplicateError)
+    assert statuses(server) == ["canceled"] * 5
+
+
+async def test_a_map_that_is_never_read(client, server):
+    """A map begins with its first output: who never asks for one has nothing to pay, and no warning."""
+    outputs = client.map("owner/number", numbers(5))
+    del outputs
+    gc.collect()
+    await client.map("owner/number", numbers(5)).aclose()
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("way", ["break", "exception", "close"])
+def test_blocking_leaving(server, models, way):
+    """A blocking loop that is left cancels what runs, also when the client is closed on the way out."""
+    with suppress(Left), Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+        outputs = client.map("owner/number", FIRST_ONLY, concurrency=5)
+        for _ in outputs:
+            if way == "exception":
+                raise Left
+            break
+        if way == "close":
+            outputs.close()
+        else:
+            del outputs
+    assert set(statuses(server)) == {"succeeded", "canceled"}
+
+
+@pytest.mark.parametrize("inputs", ["numbers", "endless", "blocked"])
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+def test_ctrl_c(server, models, inputs):
+    """Ctrl-C in a blocking loop cancels what runs, whatever the inputs are doing, and the program ends."""
+    program = f"""
+        import itertools, queue
+        import replicate_async as replicate
+
+        inputs = {FIRST_ONLY!r}
+        if {inputs!r} == "endless":
+            inputs = itertools.chain(inputs, itertools.repeat({{"n": 1}}))
+        if {inputs!r} == "blocked":
+            inputs = itertools.chain(inputs[:3], iter(queue.SimpleQueue().get, None))
+        try:
+            for output in replicate.map("owner/number", inputs, concurrency=5):
+                print(output, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    environment = {"REPLICATE_API_TOKEN": server.token, "REPLICATE_BASE_URL": server.base_url}
+    with programs.start(program, **environment) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "0\n"
+            os.kill(process.pid, signal.SIGINT)
+            output, errors = process.communicate(timeout=10)
+        except BaseException:
+            process.kill()
+            raise
+    assert (process.returncode, output, errors) == (0, "interrupted\n", "")
+    assert set(statuses(server)) == {"succeeded", "canceled"}
+
+
+def test_a_program_that_forgets_a_map(server, models):
+    """A program may end in the midst of a map, with inputs that block: it ends, and nothing is left running."""
+    program = """
+        import itertools, queue
+        import replicate_async as replicate
+
+        inputs = itertools.chain([{"n": 0}, {"n": 1, "wait": True}], iter(queue.SimpleQueue().get, None))
+        outputs = replicate.map("owner/number", inputs)
+        print(next(outputs))
+    """
+    environment = {"REPLICATE_API_TOKEN": server.token, "REPLICATE_BASE_URL": server.base_url}
+    assert programs.run(program, **environment) == "0\n"
+    assert set(statuses(server)) <= {"succeeded", "canceled"}
+
+
+# --- progress ---
+
+
+async def test_progress(call, server, models):
+    """``on_update`` is told of each change, with counts that add up in the end."""
+    seen: list[MapProgress] = []
+    inputs = [{"n": n, "fail": n == 3} for n in range(6)]
+    outputs, error = await collect(
+        call, "owner/number", inputs, concurrency=2, return_exceptions=True, on_update=seen.append
+    )
+    assert (len(outputs), error) == (6, None)
+    assert {one.index for one in seen} == set(range(6))
+    assert [(one.succeeded, one.failed) for one in seen] == sorted((one.succeeded, one.failed) for one in seen)
+    assert all(0 <= one.started - one.succeeded - one.failed <= 2 for one in seen)
+    assert (seen[-1].started, seen[-1].succeeded, seen[-1].failed) == (6, 5, 1)
+    ends = {one.index: one.prediction for one in seen if one.prediction.done}
+    assert {index: made.status for index, made in ends.items()} == {
+        n: "failed" if n == 3 else "succeeded" for n in range(6)
+    }
+    assert len([one for one in seen if one.prediction.done]) == 6, "each end is told once"
+
+
+@pytest.mark.parametrize("at", ["created", "ended"])
+@pytest.mark.parametrize("return_exceptions", [True, False])
+async def test_a_callback_that_raises(call, server, models, at, return_exceptions):
+    """An error of ``on_update`` is the caller's, in the end: it costs no output, and is called no more."""
+    calls: list[MapProgress] = []
+
+    def update(progress: MapProgress) -> None:
+        if progress.prediction.done == (at == "ended"):
+            calls.append(progress)
+            raise KeyError("a bug")
+
+    outputs, error = await collect(
+        call,
+        "owner/number",
+        numbers(50),
+        concurrency=4,
+        on_update=update,
+        return_exceptions=return_exceptions,
+    )
+    assert isinstance(error, KeyError)
+    assert len(calls) == 1
+    assert outputs == list(range(len(server.predictions)))
+    assert 1 <= len(outputs) <= 8
+    assert set(statuses(server)) == {"succeeded"}
+
+
+# --- submit ---
+
+
+async def test_a_handle(call, server, models):
+    """A handle has the id and the prediction at once, looks at logs, and waits for the output."""
+    run = await call("submit", "owner/number", {"n": 7, "wait": True})
+    assert run.id == run.prediction.id == next(iter(server.predictions))
+    assert run.prediction.status in {"starting", "processing"}
+    assert run.id in repr(run)
+    assert await call.of(run.logs) == ""
+    models.go_on.set()
+    assert await call.of(run.output) == 7
+    assert await call.of(run.output) == 7, "as often as one likes"
+    assert run.prediction.status == "succeeded"
+    assert run.prediction.metrics is not None
+    assert (await call.of(run.wait)).output == 7
+    creates = [request for request in server.requests if request.operation == "models.predictions.create"]
+    assert len(creates) == 1
+    assert "Prefer" not in creates[0].headers
+
+
+async def test_a_handles_files(call):
+    """The output of a handle has file outputs as that of run has, unless that isn't wanted."""
+    run = await call("submit", "owner/file", {"n": 1})
+    output = await call.of(run.output)
+    assert type(output) is (FileOutput if call.blocking else AsyncFileOutput)
+    assert await call.of(output.read) == b"content 1"
+    assert "painting" in await call.of(run.logs)
+    plain = await call("submit", "owner/file", {"n": 1}, use_file_output=False)
+    assert (await call.of(plain.output)).startswith("http")
+
+
+async def test_a_handle_of_what_fails(call):
+    """A failed model is an error of ``output``, not of ``wait``."""
+    run = await call("submit", "owner/number", {"n": 1, "fail": True})
+    with pytest.raises(ModelError, match="no luck with 1"):
+        await call.of(run.output)
+    assert (await call.of(run.wait)).status == "failed"
+
+
+async def test_cancelling_by_the_handle(call, server):
+    """A handle cancels its prediction; its output is an error then."""
+    run = await call("submit", "owner/number", {"n": 1, "wait": True})
+    await call.of(run.cancel)
+    with pytest.raises(PredictionCanceledError):
+        await call.of(run.output)
+    assert statuses(server) == ["canceled"]
+
+
+async def test_two_who_wait_for_one_handle(client, server, models):
+    """Several tasks may wait for the output; one that gives up takes it from nobody."""
+    run = await client.submit("owner/number", {"n": 1, "wait": True})
+    waiting = [asyncio.ensure_future(run.output()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    waiting[0].cancel()
+    models.go_on.set()
+    assert await asyncio.gather(*waiting[1:]) == [1, 1]
+    assert statuses(server) == ["succeeded"]
+
+
+async def test_a_handle_whose_create_was_cut_off(call, server):
+    """What a create made whose answer was lost is found, and not made again."""
+    server.faults.add(kind="reset", operation="models.predictions.create", after=True, times=1)
+    run = await call("submit", "owner/number", {"n": 1})
+    assert await call.of(run.output) == 1
+    assert list(server.predictions) == [run.id]
+
+
+async def test_updates_of_a_handle(call, models):
+    """``on_update`` is told of the prediction as it is created, changes and ends."""
+    seen: list[str] = []
+    run = await call("submit", "owner/number", {"n": 1}, on_update=lambda prediction: seen.append(prediction.status))
+    await call.of(run.output)
+    assert seen[-1] == "succeeded"
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("owner/number", "text"), ("owner/number", {"n": sys}), ("owner/number", None)]
+)
+async def test_bad_arguments_of_submit(call, server, arguments):
+    """What is wrong is told before anything is billed."""
+    with pytest.raises((TypeError, ValueError)):
+        await call("submit", *arguments)
+    assert server.requests == []
+
+
+# --- without a loss ---
+
+
+async def test_creates_that_are_cut_off(call, server):
+    """With a fifth of the answers lost, each input is still run once, and each output is at its place."""
+    for kind in ("reset", "html"):
+        server.faults.add(kind=kind, operation="models.predictions.create", after=True, probability=0.1, seed=len(kind))
+    outputs, error = await collect(call, "owner/number", numbers(60), concurrency=20)
+    assert (outputs, error) == (list(range(60)), None)
+    assert len(server.predictions) == 60
+    assert "predictions.list" in [request.operation for request in server.requests], "some were looked for"

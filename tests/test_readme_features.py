@@ -1,0 +1,186 @@
+"""The README's list of features: which tests show that each of its claims is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("## What it does for you\n")[2].partition("\n```")[0]
+BULLETS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)\s*(?=^- |\Z)", SECTION, re.DOTALL | re.MULTILINE))
+
+# By feature, each claim in the README's own words, and what shows it: ``file::function``. Claims about types are shown
+# by what type checkers read, and those about speed by what is measured; neither is run by pytest.
+FEATURES: dict[str, dict[str, list[str]]] = {
+    "The whole API": {
+        "every operation, from both clients,": [
+            "test_reference_page.py::test_every_operation_is_on_the_page",
+            "test_reference_page.py::test_examples",
+            "test_reference_page.py::test_examples_awaited",
+            "test_wire_parity.py::test_every_operation_has_a_case",
+            "test_wire_parity.py::test_same_request",
+        ],
+        "with the same names and types;": [
+            "test_generator.py::test_every_class_has_a_complete_twin",
+            "test_generator.py::test_every_member_is_the_same_in_the_twin",
+            "test_generator.py::test_the_constructors_are_the_same",
+        ],
+        "pages are fetched as you iterate.": [
+            "test_run.py::test_all_pages_lazily",
+            "test_blocking.py::test_pages",
+            "test_blocking.py::test_stopping_early_fetches_no_more",
+        ],
+    },
+    "Repeats what is safe": {
+        "reads after any failure that may pass,": [
+            "test_retry.py::test_safe_calls_are_repeated",
+            "test_retry.py::test_what_was_refused_is_repeated",
+            "test_retry.py::test_what_was_answered_is_not_repeated",
+        ],
+        "creates only where they can't have started a prediction.": [
+            "test_retry.py::test_what_may_have_been_done_is_repeated_only_where_that_is_safe",
+            "test_retry.py::test_no_way_to_create_is_repeated",
+            "test_retry.py::test_what_never_left_is_repeated",
+            "test_retry.py::test_a_create_stops_where_it_may_have_been_billed",
+            "test_retry.py::test_a_policy_cannot_repeat_what_may_be_billed",
+            "test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
+        ],
+        "Waits as long as the server asks for,": ["test_retry.py::test_hints_are_obeyed"],
+        "up to five minutes.": ["test_retry.py::test_a_hint_beyond_reason_is_raised"],
+    },
+    "Cancels what nobody waits for": {
+        "when the task that waits in `run`, `stream` or a model's function is cancelled,": [
+            "test_run.py::test_a_cancelled_task_cancels_the_prediction",
+            "test_run.py::test_every_way_to_give_up",
+            "test_streaming.py::test_leaving",
+            "test_use.py::test_leaving_a_call",
+        ],
+        "its time limit passes,": [
+            "test_run.py::test_a_time_limit_cancels_the_prediction",
+            "test_blocking.py::test_a_time_limit_cancels_the_prediction",
+        ],
+        "or you press Ctrl-C.": [
+            "test_blocking.py::test_ctrl_c_cancels_the_prediction",
+            "test_blocking.py::test_ctrl_c_ends_a_program",
+            "test_streaming.py::test_ctrl_c",
+            "test_cli.py::test_ctrl_c_cancels_the_prediction",
+        ],
+    },
+    "Works under any event loop": {
+        "`AsyncReplicate` may be made at import time,": [
+            "test_transport.py::test_clients_cost_little",
+            "test_transport.py::test_loops_end_silently",
+        ],
+        "and used under several loops in turn or at once.": [
+            "test_transport.py::test_one_client_in_three_loops",
+            "test_transport.py::test_one_client_in_two_threads_at_once",
+        ],
+        "Blocking calls from all threads share one background loop.": [
+            "test_blocking.py::test_sixty_four_threads",
+            "test_blocking.py::test_clients_share_one_background_loop",
+        ],
+    },
+    "Keeps your token": {
+        "it goes to the API's host and nowhere else,": [
+            "test_transport.py::test_a_redirect_elsewhere_gets_no_token",
+            "test_transport.py::test_nothing_but_get_is_redirected",
+            "test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
+            "test_transport.py::test_urls_that_only_look_like_home",
+            "test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
+            "test_views.py::test_elsewhere_gets_no_token",
+            "test_outputs.py::test_the_token_stays_with_the_api",
+            "test_streaming.py::test_no_token_at_the_streams_origin",
+        ],
+        "and shows in no log, repr, error or traceback.": [
+            "test_transport.py::test_the_token_is_in_no_log",
+            "test_transport.py::test_the_token_is_in_no_repr",
+            "test_transport.py::test_the_token_is_in_no_error",
+            "test_transport.py::test_the_token_is_in_no_blocking_error",
+            "test_transport.py::test_a_token_of_the_environment_that_cannot_be_sent_is_in_no_traceback",
+        ],
+    },
+    "Typed": {
+        "mypy and pyright strict, down to `with_raw_response`;": [
+            "typing/async_usage.py::raw_access",
+            "typing/blocking_usage.py::raw_access",
+            "typing/functions.py::asynchronous",
+            "typing/misuse.py::asynchronous",
+        ],
+        "responses are plain structs that pickle, compare,": [
+            "test_types.py::test_every_documented_field_is_typed",
+            "test_types.py::test_things_compare_copy_and_pickle",
+        ],
+        "and work as FastAPI and pydantic types.": [
+            "test_pydantic.py::test_every_thing",
+            "test_pydantic.py::test_results",
+            "test_pydantic.py::test_bodies",
+            "test_pydantic.py::test_an_application",
+        ],
+    },
+    "Tells what went wrong": {
+        "bad arguments before anything is sent;": [
+            "test_run.py::test_bad_arguments_send_nothing",
+            "test_resources.py::test_bad_argument",
+            "test_resources.py::test_bad_path_argument",
+            "test_views.py::test_bad_arguments_are_refused_as_usual",
+            "test_use.py::test_all_problems_at_once",
+        ],
+        "errors of the API with its own words.": [
+            "test_wire.py::test_a_problem_document",
+            "test_run.py::test_inputs_that_the_model_refuses",
+            "test_run.py::test_a_failed_prediction",
+        ],
+    },
+    "Fast": {
+        "see [benchmarks](benchmarks/README.md).": ["../benchmarks/calls.py::benchmarks"],
+        "`import replicate_async` loads nothing that it doesn't need.": [
+            "test_transport.py::test_importing_costs_nothing",
+            "test_webhooks.py::test_nothing_else_is_needed",
+        ],
+    },
+    "Testable offline": {
+        "`replicate_async.testing.LocalServer` is a Replicate on your machine,": [
+            "testing/test_protocol.py::test_the_table",
+            "testing/test_official_sdk.py::test_every_operation_has_a_test_here",
+        ],
+        "with Python functions as models.": [
+            "testing/test_schema.py::test_inputs",
+            "testing/test_predictions.py::test_failures",
+            "test_readme.py::test_a_server_of_ones_own",
+        ],
+    },
+}
+
+
+@cache
+def functions(file: str) -> frozenset[str]:
+    """Return the names of a module's functions, which isn't imported for that."""
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def test_every_feature_is_here() -> None:
+    """The table above has the README's features, in its order, and no others."""
+    assert list(FEATURES) == list(BULLETS)
+    assert len(BULLETS) == SECTION.count("\n- ")
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_claim_is_here(feature: str) -> None:
+    """What the README says of a feature is all in the table, word by word, so that no claim comes or changes alone."""
+    assert " ".join(FEATURES[feature]) == " ".join(BULLETS[feature].split())
+
+
+@pytest.mark.parametrize(("feature", "claim"), [(name, claim) for name, claims in FEATURES.items() for claim in claims])
+def test_every_claim_is_shown(feature: str, claim: str) -> None:
+    """Something shows each claim, and each test that is named exists."""
+    assert FEATURES[feature][claim]
+    for place in FEATURES[feature][claim]:
+        file, _, function = place.partition("::")
+        assert function in functions(file), place
+        assert function.startswith("test_") or file.startswith(("typing/", "../benchmarks/")), place

@@ -1,0 +1,320 @@
+"""Clients go by a running server's virtual clock: what they wait for takes no time, and no time is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from operator import attrgetter
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+import pytest
+
+import replicate_async
+from replicate_async import APITimeoutError, AsyncReplicate, RateLimitError, Replicate, ReplicateError, _clock, _sync
+from replicate_async.testing import LocalServer, VirtualClock, models
+
+from .conftest import eventually
+
+pytestmark = pytest.mark.anyio
+
+
+class Caller:
+    """Calls a client's methods, whichever kind it is; a blocking one's in another thread."""
+
+    def __init__(self, client: AsyncReplicate | Replicate) -> None:
+        self.client: Any = client
+        self.blocking = isinstance(client, Replicate)
+
+    async def __call__(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return await self.of(attrgetter(method)(self.client), *arguments, **options)
+
+    async def of(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        if self.blocking:
+            return await anyio.to_thread.run_sync(partial(method, *arguments, **options))
+        return await method(*arguments, **options)
+
+
+@asynccontextmanager
+async def calling(kind: str, url: str, token: str) -> AsyncIterator[Caller]:
+    """Make a client, and close it in the end."""
+    call = Caller((AsyncReplicate if kind == "async" else Replicate)(base_url=url, bearer_token=token))
+    try:
+        yield call
+    finally:
+        await call("close")
+
+
+# The client's kind, and whether the server runs in a thread: in one loop with a blocking client there is no waiting.
+KINDS = [("async", False), ("async", True), ("blocking", True)]
+
+
+@asynccontextmanager
+async def pair(kind: str, threaded: bool, **options: Any) -> AsyncIterator[tuple[LocalServer, Caller]]:
+    """Run a server with a virtual clock, and a client of it."""
+    server = LocalServer(clock=VirtualClock(patience=5), **options)
+    if threaded:
+        with server:
+            async with calling(kind, server.base_url, server.token) as caller:
+                yield server, caller
+    else:
+        async with server, calling(kind, server.base_url, server.token) as caller:
+            yield server, caller
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: f"{kind[0]}-{'thread' if kind[1] else 'loop'}")
+async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[LocalServer, Caller]]:
+    """A server and a client of each kind."""
+    async with pair(*request.param) as (server, caller):
+        yield server, caller
+
+
+async def test_a_job_of_ten_minutes(both: tuple[LocalServer, Caller]) -> None:
+    """A client that polls for ten minutes is done at once, and looks as seldom as it would in real time."""
+    server, call = both
+    server.model("me/slow", output_delay=600)(models.hello_world)
+    assert await call("run", "me/slow", input={"text": "a"}, wait=False, time_limit=3600) == "hello a"
+    assert 600 <= server.clock.monotonic() < 611
+    polls = sum(request.operation == "predictions.get" for request in server.requests)
+    assert 60 <= polls <= 100
+
+
+async def test_a_held_create(both: tuple[LocalServer, Caller]) -> None:
+    """While the server holds a create, the clock goes on: a minute of holding is no wait either."""
+    server, call = both
+    server.model("me/slow", output_delay=90)(models.hello_world)
+    assert await call("run", "me/slow", input={"text": "a"}, wait=60, time_limit=3600) == "hello a"
+    assert 90 <= server.clock.monotonic() < 95
+
+
+async def test_retry_after(both: tuple[LocalServer, Caller]) -> None:
+    """Two minutes that the server asks for are waited for, and take no time."""
+    server, call = both
+    server.faults.add(kind="rate_limit", retry_after=120, times=2)
+    await call("account.get")
+    assert 240 <= server.clock.monotonic() < 241
+    assert [request.status for request in server.requests] == [429, 429, 200]
+
+
+async def test_a_time_limit_while_polling(both: tuple[LocalServer, Caller]) -> None:
+    """A time limit passes at its moment, neither before nor after, and the prediction is canceled then."""
+    server, call = both
+    server.model("me/slow", output_delay=3600)(models.hello_world)
+    with pytest.raises(APITimeoutError, match="600 s") as caught:
+        await call("run", "me/slow", input={"text": "a"}, wait=False, time_limit=600)
+    assert server.predictions[str(caught.value.prediction_id)].status == "canceled"
+    assert server.clock.monotonic() == 600
+
+
+async def test_a_time_limit_while_nobody_answers(both: tuple[LocalServer, Caller]) -> None:
+    """An answer that never comes is waited for as long as the limit, with nothing else due."""
+    server, call = both
+    server.faults.add(kind="stall", operation="predictions.get")
+    with pytest.raises(APITimeoutError, match="600 s"):
+        await call("predictions.wait", "some-id", time_limit=600)
+    assert server.clock.monotonic() == 600
+
+
+async def test_many_at_once(both: tuple[LocalServer, Caller]) -> None:
+    """Each of many that wait, more than there are connections, is done within its own limit."""
+    server, call = both
+    server.model("me/slow", output_delay=50)(models.hello_world)
+    outputs: list[str] = [""] * 120
+
+    async def one(number: int) -> None:
+        outputs[number] = await call("run", "me/slow", input={"text": str(number)}, wait=60, time_limit=3600)
+
+    async with anyio.create_task_group() as group:
+        for number in range(len(outputs)):
+            group.start_soon(one, number)
+    assert outputs == [f"hello {number}" for number in range(len(outputs))]
+    # A thread that hasn't come to its call yet is waited for by nobody.
+    assert call.blocking or server.clock.monotonic() < 200
+
+
+@asynccontextmanager
+async def slow_way(server: LocalServer) -> AsyncIterator[str]:
+    """Give a URL whose way to the server takes its time, real time, in both directions."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await asyncio.sleep(0.02)
+            writer.write(data)
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(urlsplit(server.url).hostname, urlsplit(server.url).port)
+        await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
+
+    relay = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{relay.sockets[0].getsockname()[1]}/v1"
+    finally:
+        relay.close()
+
+
+@pytest.mark.parametrize(("kind", "threaded"), KINDS)
+async def test_a_request_on_its_way(kind: str, threaded: bool) -> None:
+    """While a request, or its answer, is on its way, the clock stands still: no limit passes meanwhile."""
+    async with pair(kind, threaded) as (server, _), slow_way(server) as url:
+        models.register(server)
+        async with calling(kind, url, server.token) as call:
+            assert await call("run", "replicate/hello-world", input={"text": "a"}, time_limit=3600) == "hello a"
+        assert server.clock.monotonic() == 0
+
+
+class SlowFile(io.BytesIO):
+    """A file whose reading takes its time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(0.02)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_a_file_being_read(both: tuple[LocalServer, Caller], size: int) -> None:
+    """While files are read in threads, for the input itself or for an upload, the clock stands still."""
+    server, call = both
+
+    @server.model("me/length")
+    def length(file: str) -> int:
+        return len(file)
+
+    assert await call("run", "me/length", input={"file": SlowFile(bytes(size))}, time_limit=3600) > 10
+    assert server.clock.monotonic() == 0
+
+
+async def test_a_chain_of_models(both: tuple[LocalServer, Caller]) -> None:
+    """A model whose input is the output of another, slow one, waits for that one in virtual time."""
+    server, call = both
+    server.model("me/slow", output_delay=600)(models.hello_world)
+    slow = call.client.use("me/slow")
+    text = slow.create(text="a") if call.blocking else slow(text="a")
+    if call.blocking:
+        text = await call.of(text.output)
+    assert await call("run", "me/slow", input={"text": text}, time_limit=7200) == "hello hello a"
+    assert 1200 <= server.clock.monotonic() < 1222
+
+
+def test_clients_that_the_code_makes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Module-level functions, and clients made anywhere, before or after the server, go by the clock as well."""
+    early = Replicate(bearer_token="x", base_url="http://127.0.0.1:9")  # where nobody listens
+    with LocalServer(clock=VirtualClock(patience=5)) as server, _default_client(server, monkeypatch), early:
+        server.model("me/slow", output_delay=600)(models.hello_world)
+        assert replicate_async.run("me/slow", input={"text": "a"}, time_limit=3600) == "hello a"
+        assert 600 <= server.clock.monotonic() < 611
+        before = server.clock.monotonic()
+        with pytest.raises(ReplicateError, match="no connection"):
+            early.with_options(max_retries=9).account.get()
+        assert server.clock.monotonic() - before > 20
+
+        async def main() -> object:
+            async with AsyncReplicate() as client:
+                return await client.run("me/slow", input={"text": "b"}, time_limit=3600)
+
+        assert asyncio.run(main()) == "hello b"
+
+
+@contextmanager
+def _default_client(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
+    monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
+    _sync.default_client.cache_clear()
+    yield
+    _sync.default_client().close()
+    _sync.default_client.cache_clear()
+
+
+async def test_standing_still() -> None:
+    """With a clock that stands still until it is told to go on, a client waits for that, and no longer."""
+    clock = VirtualClock(auto=False)
+    async with (
+        LocalServer(clock=clock) as server,
+        AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client,
+    ):
+        server.faults.add(kind="rate_limit", retry_after=120, times=1)
+        call = asyncio.create_task(_await(client.account.get()))
+        await eventually(lambda: server.requests and server.requests[0].status == 429)
+        await clock.advance(119)
+        assert not call.done()
+        await clock.advance(1.25)  # clients add up to a quarter of a second, so as not to come all at once
+        assert (await call).username == "local"
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def test_whose_clock() -> None:
+    """Clients go by a virtual clock only while a server with it runs; servers with real time leave theirs alone."""
+    real = _clock.current
+    async with LocalServer():
+        assert _clock.current is real
+    clock = VirtualClock()
+    async with LocalServer(clock=clock):
+        async with LocalServer(clock=clock), LocalServer():
+            assert _clock.current is clock
+        assert _clock.current is clock
+    assert _clock.current is real
+    with LocalServer(clock=clock):
+        assert _clock.current is clock
+    assert _clock.current is real
+
+
+async def test_two_clocks() -> None:
+    """Two servers with virtual clocks of their own are refused, in words that help, and the first goes on."""
+    clock = VirtualClock()
+    async with LocalServer(clock=clock):
+        with pytest.raises(RuntimeError, match="one clock only"):
+            async with LocalServer(clock=VirtualClock()):
+                pass
+        with pytest.raises(RuntimeError, match="one clock only"), LocalServer(clock=VirtualClock()):
+            pass
+        assert _clock.current is clock
+
+
+async def test_a_server_that_stops(both: tuple[LocalServer, Caller]) -> None:
+    """Who waits on the clock when the server stops isn't left waiting for ever."""
+    server, call = both
+    server.faults.add(kind="rate_limit", retry_after=120)
+    clock = server.clock
+    assert isinstance(clock, VirtualClock)
+    clock._limit = 0.0  # stands still, so that the server stops while the client waits
+    waiting = asyncio.create_task(call.of(call.client.with_options(max_retries=1).account.get))
+    await eventually(lambda: any(timer.callback for *_, timer in clock._timers))
+    clock._limit = float("inf")
+    await (anyio.to_thread.run_sync(server.__exit__, None, None, None) if server._thread else server.__aexit__())
+    with pytest.raises((ReplicateError, RateLimitError)):
+        await waiting
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child() -> None:
+    """A forked child, which the server's clock doesn't reach, goes by the real time, instead of waiting for ever."""
+    program = """
+    import asyncio, os
+    from replicate_async import _clock
+    from replicate_async.testing import LocalServer, VirtualClock
+    real = _clock.current
+    with LocalServer(clock=VirtualClock()):
+        child = os.fork()
+        if not child:
+            asyncio.run(_clock.current.sleep(0.001))
+            os._exit(0 if _clock.current is real else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert _clock.current is not real
+    """
+    ignored = ("-W", "ignore::DeprecationWarning")  # of forking a process with threads
+    done = subprocess.run(
+        [sys.executable, *ignored, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,112 @@
+"""The examples of the page on testing, run as they stand: its tests in pytest, its programs as programs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from replicate_async.testing import LocalServer
+
+from .test_plugin import OPTIONS
+
+pytest_plugins = ["pytester"]
+
+PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+ELSEWHERE = {"Django"}  # whose packages are needed only in tests/integration
+
+
+def files_of(section: str) -> dict[str, str]:
+    """Return the examples of a section by the file names that they begin with."""
+    return dict(re.findall(r"^```python\n# (\S+)\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL))
+
+
+def write(section: str, folder: Path) -> None:
+    """Write the examples of a section into a folder."""
+    for name, text in files_of(section).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_every_example_has_a_name() -> None:
+    """All examples are among those that are run."""
+    assert PAGE.count("```python\n") == sum(len(files_of(section)) for section in SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("section", "passed"),
+    [("A first test", 1), ("Fixtures", 3), ("When things go wrong", 2), ("Time", 3), ("FastAPI", 3)],
+)
+def test_examples(pytester: pytest.Pytester, section: str, passed: int) -> None:
+    """The tests of a section pass, where there is nothing but its files."""
+    write(section, pytester.path)
+    starlette = "ignore:Using `httpx` with `starlette.testclient`"  # which wants its successor, from some version on
+    pytester.runpytest_subprocess(*OPTIONS, "-W", starlette).assert_outcomes(passed=passed)
+
+
+def test_no_section_is_forgotten() -> None:
+    """All sections with tests are run, here or in tests/integration."""
+    with_tests = {section for section in SECTIONS if any(name.startswith("test_") for name in files_of(section))}
+    run = {"A first test", "Fixtures", "When things go wrong", "Time", "FastAPI", "Recording the real API"}
+    assert with_tests == run | ELSEWHERE
+
+
+def test_faults_in_a_file(pytester: pytest.Pytester) -> None:
+    """The faults of the file are those of the markers."""
+    (toml,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (pytester.path / "bad_day.toml").write_text(toml, encoding="utf-8")
+    example = files_of("When things go wrong")["test_faults.py"]
+    marked = re.sub(r"(?m)^@pytest.mark.replicate_faults.*\n", "", example).replace(
+        "def test_what", '@pytest.mark.replicate_faults("bad_day.toml")\ndef test_what'
+    )
+    pytester.makepyfile(marked)
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
+
+
+def test_recording(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test with a recording is recorded once, and then needs no server; and so does the program."""
+    write("Recording the real API", pytester.path)
+    with LocalServer.process(token="t") as server, monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_BASE_URL", server.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", "t")
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=1)
+        assert program(pytester.path / "record.py") == "hello Alice\n"
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=1)
+    assert program(pytester.path / "record.py") == "hello Alice\n"
+    shown = re.search(
+        r"^```text\nrecordings/hello.json: POST (?:.*)\n(.*\n.*\n)```", SECTIONS["Recording the real API"], re.MULTILINE
+    )
+    assert shown is not None
+    other = files_of("Recording the real API")["test_recorded.py"].replace('"text": "Alice"', '"text": "Bob"')
+    pytester.makepyfile(test_recorded=other)
+    result = pytester.runpytest_subprocess(*OPTIONS)
+    result.assert_outcomes(failed=1)
+    for line in shown[1].splitlines():
+        result.stdout.fnmatch_lines([f"*{line.strip()}*"])
+
+
+def test_a_script(pytester: pytest.Pytester) -> None:
+    """The program without pytest does what it shows."""
+    write("Without pytest", pytester.path)
+    assert program(pytester.path / "script.py") == "HELLO\n"
+
+
+def program(path: Path) -> str:
+    """Run a program and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path], capture_output=True, encoding="utf-8", check=False, cwd=path.parent
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_tables() -> None:
+    """The tables name the fixtures and the markers that there are."""
+    from replicate_async.testing import plugin
+
+    listed = set(re.findall(r"^\| `(\w+)[`(]", SECTIONS["Fixtures"] + SECTIONS["Markers"], re.MULTILINE))
+    fixtures = set(re.findall(r"@pytest.fixture\ndef (\w+)", Path(plugin.__file__).read_text(encoding="utf-8")))
+    assert listed == fixtures | plugin._MARKERS.keys()

@@ -1,0 +1,548 @@
+"""Recordings: made with a server in another process for the API, replayed when that is gone, and free of secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import pytest
+import replicate as official
+
+from replicate_async import AsyncReplicate, BadRequestError, ModelError, Replicate, _clock, verify_webhook
+from replicate_async.testing import LocalServer, Recording, RecordingError, ServerProcess
+from replicate_async.testing._recording import Answer, Body, Exchange, Player, Request, Scrubber, Tape, read_request
+
+from .test_plugin import OPTIONS
+
+pytest_plugins = ["pytester"]
+
+TOKEN = "r8_TheAccountsOwnTokenOf37Characters0000"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+MODELS = """
+    from collections.abc import Iterator
+    from pathlib import Path
+    from replicate_async.testing import OutputFile
+
+    PNG = bytes([137]) + b"PNG" + bytes([13, 10, 26, 10]) + bytes(range(256))
+
+    def register(server):
+        @server.model("me/hello")
+        def hello(text: str, openai_api_key: str = "") -> str:
+            print("called with", openai_api_key)
+            return f"hello {text}"
+
+        server.model("me/slow", output_delay=0.6)(hello)
+
+        @server.model("me/story")
+        def story(prompt: str) -> Iterator[str]:
+            yield from (prompt, " and", " so on\\n", "\\u00e4\\u00f6\\u00fc")
+
+        @server.model("me/pictures")
+        def pictures() -> Iterator[OutputFile]:
+            yield OutputFile(PNG, "image/png", "one.png")
+            yield OutputFile(PNG[::-1], "image/png", "two.png")
+
+        @server.model("me/size")
+        def size(image: Path) -> int:
+            return len(image.read_bytes())
+
+        @server.model("me/failing")
+        def failing() -> None:
+            raise ValueError("no way")
+"""
+
+
+@dataclass
+class Api:
+    """What stands for the real API, as long as it runs, and the file that is made of it."""
+
+    folder: Path
+    path: Path
+
+    def process(self, **options: Any) -> ServerProcess:
+        """Return the server, to run in a process of its own."""
+        return LocalServer.process("recorded_models:register", **{"token": TOKEN, "username": "alice", **options})
+
+    def record(self, action: Callable[[Recording], Any], **options: Any) -> Any:
+        """Record what a function does, and return what it returns."""
+        with (
+            self.process(**options) as server,
+            Recording(self.path, record=True, base_url=server.base_url, token=TOKEN) as recording,
+        ):
+            return action(recording)
+
+    def replay(self, action: Callable[[Recording], Any]) -> Any:
+        """Have a function do the same without the server."""
+        with Recording(self.path) as recording:
+            return action(recording)
+
+    @property
+    def text(self) -> str:
+        """The file."""
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def tape(self) -> Any:
+        """What is in the file."""
+        return msgspec.json.decode(self.path.read_bytes())
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
+    (tmp_path / "recorded_models.py").write_text(textwrap.dedent(MODELS), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    return Api(tmp_path, tmp_path / "recordings" / "it.json")
+
+
+def client_of(recording: Recording) -> Replicate:
+    return Replicate(base_url=recording.base_url, bearer_token=recording.token)
+
+
+def hello(recording: Recording) -> Any:
+    with client_of(recording) as client:
+        return client.run("me/hello", input={"text": "Alice"})
+
+
+def test_there_and_back(api: Api) -> None:
+    """What was answered once is answered again, without the server, by requests as they are sent."""
+    assert api.record(hello) == "hello Alice"
+    assert api.replay(hello) == "hello Alice"
+    (create,) = [each for each in api.tape["exchanges"] if each["request"]["method"] == "POST"]
+    assert create["request"]["url"].endswith("/v1/models/me/hello/predictions")
+    assert create["request"]["headers"] == {"Prefer": "wait"}
+    assert create["request"]["body"]["json"] == {"input": {"text": "Alice"}}
+    assert create["answer"]["status"] == 201
+    assert create["answer"]["body"]["json"]["output"] == "hello Alice"
+
+
+def test_an_async_client(api: Api) -> None:
+    """The same with the async client, several at once."""
+
+    def action(recording: Recording) -> list[str]:
+        async def main() -> list[str]:
+            async with AsyncReplicate(base_url=recording.base_url, bearer_token=recording.token) as client:
+                return await asyncio.gather(*(client.run("me/hello", input={"text": str(n)}) for n in range(20)))
+
+        return asyncio.run(main())
+
+    assert api.record(action) == api.replay(action) == [f"hello {n}" for n in range(20)]
+
+
+def test_another_library(api: Api) -> None:
+    """Any client of the API can be recorded: the official SDK is."""
+
+    def action(recording: Recording) -> Any:
+        with official.Replicate(base_url=recording.base_url, bearer_token=recording.token) as client:
+            return client.run("me/hello", input={"text": "Alice"})
+
+    assert api.record(action) == api.replay(action) == "hello Alice"
+
+
+def test_polling(api: Api) -> None:
+    """Equal requests get their answers in order, and then the last one again."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            return client.run("me/slow", input={"text": "a"}, wait=False)
+
+    assert api.record(action) == "hello a"
+    *_, last = polls = [each for each in api.tape["exchanges"] if each["request"]["method"] == "GET"]
+    assert len({each["request"]["url"] for each in polls}) < len(polls)
+
+    def once_more(recording: Recording) -> Any:
+        output = action(recording)
+        with client_of(recording) as client:
+            again = [client.predictions.get(last["answer"]["body"]["json"]["id"]) for _ in range(3)]
+        return output, [prediction.status for prediction in again]
+
+    assert api.replay(once_more) == ("hello a", ["succeeded"] * 3)
+
+
+def test_time(api: Api) -> None:
+    """Replaying, clients wait in virtual time, from the moment of the recording on: two minutes are none."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            return client.account.get().username
+
+    faults = {"faults": [{"kind": "rate_limit", "retry_after": 1, "times": 1}]}
+    assert api.record(action, faults=faults) == "alice"
+    slower = re.sub(r'"(Retry-After|retry_after)": "?1"?', lambda match: f'"{match[1]}": "120"', api.text)
+    api.path.write_text(slower.replace('"retry_after": "120"', '"retry_after": 120'), encoding="utf-8")
+
+    def timed(recording: Recording) -> tuple[str, float]:
+        begin = _clock.current.monotonic()
+        return action(recording), _clock.current.monotonic() - begin
+
+    name, passed = api.replay(timed)
+    assert name == "alice"
+    assert passed >= 120
+
+
+def test_events(api: Api) -> None:
+    """An event stream, which comes from another host, is recorded with each event, and replayed from here."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            events = list(client.stream("me/story", input={"prompt": "once"}))
+            return [(event.event, event.data) for event in events]
+
+    recorded = api.record(action)
+    assert "".join(data for event, data in recorded if event == "output") == "once and so on\näöü"
+    assert api.replay(action) == recorded
+    (stream,) = [each for each in api.tape["exchanges"] if "/streams/" in each["request"]["url"]]
+    assert "data: once" in stream["answer"]["body"]["lines"]
+
+
+def test_files(api: Api) -> None:
+    """Output files, on another host as well, come from the recording, by answer and by event; names stay."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            first, second = client.run("me/pictures", input={})
+            saved = [first.save(api.folder), second.save(api.folder)]
+            contents = [path.read_bytes() for path in saved]
+            streamed = [str(event) for event in client.stream("me/pictures", input={}) if event]
+            inputs = client.predictions.create(
+                version=client.models.get("me", "size").latest_version.id, input={"image": second}, prefer="wait"
+            )
+            assert inputs.input["image"] == str(second)
+            contents.append(httpx.get(streamed[0], trust_env=False).content)
+            return [path.name for path in saved], contents, inputs.output
+
+    expected = (["one.png", "two.png"], [PNG, PNG[::-1], PNG], len(PNG))
+    assert api.record(action) == expected
+    assert api.replay(action) == expected
+
+
+def test_an_input_elsewhere(api: Api) -> None:
+    """URLs in an input that aren't from here go there, and come back, as they are."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            text = "https://example.com/a.png?x=1"
+            return client.models.predictions.create("me", "hello", input={"text": text}, prefer="wait").input
+
+    assert api.record(action) == api.replay(action) == {"text": "https://example.com/a.png?x=1"}
+
+
+def test_uploads(api: Api) -> None:
+    """A form is recorded part by part, its file as a digest; its boundary, another one each time, doesn't matter."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            file = client.files.create(content=("cat.png", PNG), metadata={"cat": True})
+            size = client.run("me/size", input={"image": PNG * 2000})  # too large to be sent inline
+            return file.name, file.metadata, file.size, size
+
+    expected = ("cat.png", {"cat": True}, len(PNG), len(PNG) * 2000)
+    assert api.record(action) == expected
+    assert api.replay(action) == expected
+    upload = next(each for each in api.tape["exchanges"] if each["request"]["url"].endswith("/files"))
+    content, *others = upload["request"]["body"]["form"]
+    assert (content["name"], content["filename"], content["body"]["size"]) == ("content", "cat.png", len(PNG))
+    assert others == [{"name": "metadata", "body": {"json": {"cat": True}}}]
+    assert "boundary" not in api.text
+
+
+def test_pages_search_and_downloads(api: Api) -> None:
+    """Pages lead on to the next, QUERY and text bodies work, signed downloads too, and so do empty answers."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            names = [model.name for model in client.models.list()]
+            found = [model.name for model in client.models.search("story")]
+            file = client.files.create(content=PNG)
+            client.files.delete(file.id)
+            return names, found, client.search("hello").query
+
+    recorded = api.record(action, page_size=2)
+    assert len(recorded[0]) == 6
+    assert api.replay(action) == recorded
+
+
+def test_failures(api: Api) -> None:
+    """Failed predictions and errors are replayed as such."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            with pytest.raises(ModelError) as failed:
+                client.run("me/failing", input={})
+            with pytest.raises(Exception, match=r"[Nn]o model") as missing:
+                client.models.get("me", "nothing")
+            return str(failed.value.prediction.error), type(missing.value).__name__
+
+    assert api.record(action) == api.replay(action) == ("no way", "NotFoundError")
+
+
+def test_secrets(api: Api) -> None:
+    """Neither the token nor signatures, webhook secrets, stream keys or secret inputs get into the file."""
+    seen: set[str] = set()
+
+    def action(recording: Recording) -> Any:
+        headers = {"Authorization": f"Bearer {recording.token}", "Cookie": "session=cookie-of-mine"}
+        with client_of(recording) as client:
+            client.run("me/hello", input={"text": f"my token is {TOKEN}", "openai_api_key": "sk-very-secret"})
+            seen.add(client.webhooks.default.secret.get().key)
+            streams = [client.models.predictions.create("me", "story", input={"prompt": p}) for p in "ab"]
+            seen.update(urlsplit(str(stream.urls.stream)).path.split("/")[-1] for stream in streams)
+            texts = [httpx.get(str(stream.urls.stream), trust_env=False).text for stream in streams]
+            file = client.files.create(content=PNG)
+            signed = {"owner": "alice", "expiry": "4102444800", "signature": "a+signature/of=mine"}
+            answer = httpx.get(
+                f"{recording.base_url}/files/{file.id}/download", params=signed, headers=headers, trust_env=False
+            )
+            return [text.split("\n")[2] for text in texts], answer.status_code
+
+    assert api.record(action) == api.replay(action) == (["data: a", "data: b"], 403)
+    secrets = {TOKEN, "sk-very-secret", "cookie-of-mine", "signature/of", "signature%2Fof", "local-token", *seen}
+    recorded = {secret for secret in secrets - {"stream-1", "stream-2"} if secret in api.text}
+    assert recorded == {"whsec_c2NydWJiZWQ="}  # which is what replaying has given out
+    assert len(seen) == 6
+    assert "Authorization" not in api.text
+    assert '"openai_api_key": "SCRUBBED"' in api.text
+    with pytest.raises(Exception, match="webhook-id"):
+        verify_webhook(b"", {}, "whsec_c2NydWJiZWQ=")  # a secret of the right form
+
+
+def test_the_token_stays(api: Api) -> None:
+    """The code under test never has the account's token, and other hosts aren't sent it."""
+    with LocalServer(token=TOKEN) as server:
+
+        @server.model("me/story")
+        def story() -> Any:
+            yield "once"
+
+        with Recording(api.path, record=True, base_url=server.base_url, token=TOKEN) as recording:
+            assert recording.token != TOKEN
+            with client_of(recording) as client:
+                assert list(client.stream("me/story", input={})) == ["once", ""]
+        assert {request.token for request in server.requests} == {f"Bearer {TOKEN}", None}
+        assert {request.operation for request in server.requests if request.token is None} == {"predictions.stream"}
+
+
+def test_an_unmatched_request(api: Api) -> None:
+    """What wasn't recorded is refused with the nearest that was, and what differs; leaving tells it once more."""
+    api.record(hello)
+
+    def other(recording: Recording) -> None:
+        with client_of(recording) as client, pytest.raises(BadRequestError) as caught:
+            client.run("me/hello", input={"text": "Bob"}, webhook="https://example.com/")
+        errors.append(str(caught.value))
+
+    errors: list[str] = []
+    with pytest.raises(RecordingError) as caught:
+        api.replay(other)
+    for text in (errors[0], str(caught.value)):
+        assert "/models/me/hello/predictions is not in the recording" in text
+        assert 'body.json.input.text: recorded "Alice", sent "Bob"' in text
+        assert 'body.json.webhook: recorded nothing, sent "https://example.com/"' in text
+        assert "it.json" in text
+
+
+def test_once_too_often(api: Api) -> None:
+    """A create that was recorded once isn't answered twice: that would be billed twice."""
+    api.record(hello)
+
+    def twice(recording: Recording) -> None:
+        hello(recording)
+        with pytest.raises(BadRequestError, match="was recorded 1 time, and is asked for once more"):
+            hello(recording)
+
+    with pytest.raises(RecordingError, match="once more"):
+        api.replay(twice)
+
+
+def test_what_fails_first(api: Api) -> None:
+    """An error of the code is not replaced by that of the recording, and leaves no file behind."""
+    with pytest.raises(ZeroDivisionError):
+        api.record(lambda recording: 1 / 0)
+    assert not api.path.exists()
+    api.record(hello)
+
+    def failing(recording: Recording) -> None:
+        with client_of(recording) as client, pytest.raises(BadRequestError):
+            client.account.get()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        api.replay(failing)
+
+
+def test_an_api_that_is_gone(api: Api) -> None:
+    """Recording an API that can't be reached says so to the client, and records nothing."""
+
+    def action(recording: Recording) -> str:
+        with client_of(recording) as client, pytest.raises(Exception, match="recorder got no answer") as caught:
+            client.account.get(max_retries=0)
+        return str(caught.value)
+
+    with Recording(api.path, record=True, base_url="http://127.0.0.1:9/v1", token=TOKEN) as recording:
+        assert "http://127.0.0.1:9/v1/account" in action(recording)
+    assert api.tape["exchanges"] == []
+    with Recording(api.path) as recording:
+        missing = httpx.get(f"{recording._server._others}/favicon.ico", trust_env=False)
+        assert missing.status_code == 404
+    with pytest.raises(RecordingError, match="which is empty"), Recording(api.path) as recording:
+        httpx.get(recording.base_url + "/account", trust_env=False)
+
+
+def test_what_makes_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a token nothing can be recorded, a file must be a recording, and there are no URLs before it begins."""
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+    with pytest.raises(ValueError, match="set REPLICATE_API_TOKEN"):
+        Recording(tmp_path / "it.json", record=True)
+    with pytest.raises(FileNotFoundError):
+        Recording(tmp_path / "it.json")
+    for text in ("", '{"exchanges": []}', '{"base_url": "", "recorded_at": "2025-01-01T00:00:00Z", "exchanges": [{}]}'):
+        (tmp_path / "it.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"it\.json is not a recording"):
+            Recording(tmp_path / "it.json")
+    with pytest.raises(RuntimeError, match="with statement"):
+        Recording(tmp_path / "it.json", record=True, token=TOKEN).base_url  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("url", "scrubbed"),
+    [
+        ("https://x.com/a?X-Goog-Signature=ab%2Fc&x=1", "https://x.com/a?X-Goog-Signature=SCRUBBED&x=1"),
+        ("https://x.com/a?x=1&X-Amz-Security-Token=abc#f", "https://x.com/a?x=1&X-Amz-Security-Token=SCRUBBED#f"),
+        (
+            "see https://x.com/?sig=abc, or <https://x.com/?token=ab>",
+            "see https://x.com/?sig=SCRUBBED or <https://x.com/?token=SCRUBBED>",
+        ),
+        ("https://x.com/?signatures=abc&design=1", "https://x.com/?signatures=abc&design=1"),
+        ("my r8_abcdefghijk, and r8_x", "my SCRUBBED, and r8_x"),
+    ],
+)
+def test_scrubbing(url: str, scrubbed: str) -> None:
+    """Signatures and tokens are found by their names and forms, in any text, and nothing else is."""
+    assert Scrubber().scrub(Request("GET", url)).url == scrubbed
+    body = Body(json={"deep": [{"text": url}]})
+    assert Scrubber("t").scrub(Answer(200, {}, body)).body == Body(json={"deep": [{"text": scrubbed}]})
+
+
+def test_the_nearest() -> None:
+    """The nearest request is one to the same place if there is any; lists and headers are compared as well."""
+
+    def exchange(method: str, url: str, body: object, **headers: str) -> Exchange:
+        return Exchange(Request(method, url, headers, Body(json=body)), Answer(200))
+
+    exchanges = [
+        exchange("POST", "https://x/b", {"input": {"texts": ["a", "b"]}}, Prefer="wait"),
+        exchange("POST", "https://x/a", {"wholly": "different"}),
+    ]
+    player = Player(Tape("https://x", datetime.now(timezone.utc), exchanges))
+    sent = b'{"input": {"texts": ["a", "c"]}, "stream": true}'
+    with pytest.raises(LookupError) as caught:
+        player.answer(read_request("POST", "https://x/b", {"Content-Type": "application/json"}, sent))
+    assert caught.value.args[0].split("\n  ")[1:] == [
+        'headers: recorded {"Prefer":"wait"}, sent nothing',
+        'body.json.input.texts[1]: recorded "b", sent "c"',
+        "body.json.stream: recorded nothing, sent true",
+    ]
+    with pytest.raises(LookupError, match="number 2, differs"):
+        player.answer(read_request("POST", "https://x/a", {}, b'{"input": {"texts": ["a", "b"]}}'))
+
+
+TESTS = """
+    import pytest
+    import replicate_async
+
+    pytestmark = pytest.mark.replicate_recording("tapes/hello.json")
+
+    def test_module(replicate_recording):
+        assert replicate_async.run("me/hello", input={"text": "Alice"}) == "hello Alice"
+
+    @pytest.mark.replicate_recording("tapes/async.json")
+    @pytest.mark.anyio
+    async def test_async(async_replicate, anyio_backend_name):
+        assert await async_replicate.run("me/hello", input={"text": "Bob"}) == "hello Bob"
+
+    @pytest.mark.replicate_recording("tapes/blocking.json")
+    def test_blocking(replicate_client):
+        assert replicate_client.account.get().username == "alice"
+"""
+
+
+def test_with_pytest(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The marker records with --replicate-record and the environment's account, and replays without either."""
+    pytester.makeconftest("import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n")
+    pytester.makepyfile(TESTS)
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(errors=3)
+    without = pytester.runpytest_subprocess(*OPTIONS, "--replicate-record")
+    without.assert_outcomes(errors=3)
+    without.stdout.fnmatch_lines(["*set REPLICATE_API_TOKEN*"])
+    with api.process() as server, monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_BASE_URL", server.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", TOKEN)
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=3)
+    assert len(list((pytester.path / "tapes").iterdir())) == 3
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=3)
+
+
+def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests can't overwrite each other's recordings; with their names in the path, each has its own."""
+    test = """
+    import pytest
+    import replicate_async
+
+    @pytest.mark.replicate_recording("PATH")
+    @pytest.mark.parametrize("text", ["a/b", "c"])
+    def test_hello(text):
+        assert replicate_async.run("me/hello", input={"text": text}) == f"hello {text}"
+    """
+    with api.process() as server, monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_BASE_URL", server.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", TOKEN)
+        pytester.makepyfile(test.replace("PATH", "it.json"))
+        result = pytester.runpytest_subprocess(*OPTIONS, "--replicate-record")
+        result.assert_outcomes(passed=1, errors=1)
+        result.stdout.fnmatch_lines(["*recorded by another test: with {test} in its name, each has one"])
+        pytester.makepyfile(test.replace("PATH", "tapes/{test}.json"))
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
+    names = sorted(path.name for path in (pytester.path / "tapes").iterdir())
+    assert names == ["test_hello-a-b-.json", "test_hello-c-.json"]
+
+
+def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing test makes no recording; an unmatched request fails a test that doesn't notice it, and only once."""
+    pytester.makepyfile(TESTS.split("@pytest", 1)[0])
+    with api.process() as server, monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_BASE_URL", server.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", TOKEN)
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=1)
+        kept = (pytester.path / "tapes" / "hello.json").read_bytes()
+        failing = TESTS.split("@pytest", 1)[0].replace('== "hello Alice"', '== "Alice"')
+        pytester.makepyfile(failing)
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(failed=1)
+    assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
+    other = """
+    import pytest
+    import replicate_async
+
+    pytestmark = pytest.mark.replicate_recording("tapes/hello.json")
+
+    def test_not_noticed():
+        try:
+            replicate_async.run("me/hello", input={"text": "Bob"})
+        except replicate_async.BadRequestError:
+            pass
+
+    def test_noticed():
+        replicate_async.run("me/hello", input={"text": "Bob"})
+    """
+    pytester.makepyfile(other)
+    result = pytester.runpytest_subprocess(*OPTIONS)
+    result.assert_outcomes(passed=1, errors=1, failed=1)
+    result.stdout.fnmatch_lines(['*body.json.input.text: recorded "Alice", sent "Bob"*'])

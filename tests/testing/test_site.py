@@ -1,0 +1,258 @@
+"""What the server has besides the API: the page's routes and the OpenAPI document."""
+
+# ruff: noqa: T201 (models may print)
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from replicate_async.testing import LocalServer, models
+from replicate_async.testing._routes import OPERATIONS
+
+from .conftest import Caller, form, serve
+
+pytestmark = pytest.mark.anyio
+
+METHODS = {"get", "post", "patch", "delete", "x-query"}
+
+
+async def document(call: Caller) -> Any:
+    answer = await call("GET", f"{call.server.url}/openapi.json", headers={"Authorization": ""})
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, "application/json")
+    return answer.data
+
+
+async def news(call: Caller, since: int = 0, **options: Any) -> Any:
+    return await call("GET", f"{call.server.url}/news?since={since}", **options)
+
+
+async def test_the_document_has_all_operations(call: Caller) -> None:
+    """The document, for which no token is asked, has each operation at its path, and QUERY in an extension."""
+    found = {
+        (operation["operationId"], method, path)
+        for path, methods in (await document(call))["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert len(found) == 37
+    for operation in OPERATIONS:
+        method = "x-query" if operation.name == "models.search" else operation.method.lower()
+        assert (operation.name, method, operation.path) in found
+
+
+async def test_the_document_is_complete(call: Caller) -> None:
+    """Each operation has a summary, the path's parameters, an answer and refusals; references lead somewhere."""
+    described = await document(call)
+    assert (described["openapi"], described["servers"]) == ("3.1.0", [{"url": "/v1"}])
+    for path, methods in described["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"].endswith(".")
+            in_path = [one["name"] for one in operation["parameters"] if one["in"] == "path"]
+            assert in_path == re.findall("{(.*?)}", path)
+            assert {"2", "4"} == {status[0] for status in operation["responses"]}
+
+    def references(part: Any) -> set[str]:
+        if isinstance(part, dict):
+            found = {part["$ref"]} if isinstance(part.get("$ref"), str) else set[str]()
+            return found.union(*map(references, part.values()))
+        return set[str]().union(*map(references, part)) if isinstance(part, list) else set()
+
+    for reference in references(described):
+        target = described
+        for key in reference.removeprefix("#/").split("/"):
+            target = target[key]
+
+
+async def test_what_the_document_tells(call: Caller) -> None:
+    """Who may call, what they send and what comes back is what the server does."""
+    described = await document(call)
+    components = described["components"]
+    assert (described["security"], components["securitySchemes"]["token"]["scheme"]) == ([{"token": []}], "bearer")
+    paths = described["paths"]
+    create = paths["/predictions"]["post"]
+    assert create["requestBody"]["required"] is True
+    assert {one["name"] for one in create["parameters"]} == {"Prefer", "Cancel-After"}
+    assert set(create["responses"]) == {"201", "202", "400", "401", "404", "413", "422", "429"}
+    assert create["responses"]["201"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Prediction"
+    }
+    assert list(components["responses"]["Problem"]["content"]) == ["application/problem+json"]
+    upload = paths["/files"]["post"]["requestBody"]
+    assert (list(upload["content"]), upload["required"]) == (["multipart/form-data"], True)
+    assert set(components["schemas"]["Form"]["properties"]) == {"content", "filename", "metadata", "type"}
+    download = paths["/files/{file_id}/download"]["get"]
+    assert (download["security"], list(download["responses"]["200"]["content"])) == ([], ["*/*"])
+    assert "401" not in download["responses"]
+    assert paths["/models/{model_owner}/{model_name}"]["patch"]["requestBody"]["required"] is False
+    limit = next(one for one in paths["/search"]["get"]["parameters"] if one["name"] == "limit")
+    assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 50)
+    assert list(paths["/models"]["x-query"]["requestBody"]["content"]) == ["text/plain"]
+    assert "content" not in paths["/files/{file_id}"]["delete"]["responses"]["204"]
+
+
+async def test_the_problem_is_as_described(call: Caller) -> None:
+    """What problems have beyond the usual is in the document, too."""
+    models.register(call.server)
+    body: dict[str, Any] = {"input": {}}
+    problem = (await call("POST", "/models/replicate/hello-world/predictions", body)).data
+    schema = (await document(call))["components"]["schemas"]["ProblemDocument"]
+    assert problem.keys() <= schema["properties"].keys()
+    assert set(schema["required"]) == {"title", "detail", "status"}
+
+
+async def test_the_page(call: Caller) -> None:
+    """The page is whole in itself, runs nothing but its own script, and can't be framed or read by other sites."""
+    answer = await call("GET", f"{call.server.url}/", headers={"Authorization": ""})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    text = answer.body.decode()
+    assert "{{" not in text
+    assert f'data-token="{call.server.token}"' in text
+    policy = answer.headers["Content-Security-Policy"]
+    nonces = {*re.findall(r'nonce="(.*?)"', text), *re.findall("'nonce-(.*?)'", policy)}
+    assert len(nonces) == 1
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not re.findall(r'(?:src|href)="(?!data:|/openapi.json")', text)
+    assert not [name for name in answer.headers if name.startswith("Access-Control")]
+    again = await call("GET", f"{call.server.url}/")
+    assert nonces.isdisjoint(re.findall(r'nonce="(.*?)"', again.body.decode()))
+
+
+async def test_a_token_with_special_characters() -> None:
+    """What the page has of the server's is escaped."""
+    async with serve(token='"><b>&') as (server, call):
+        text = (await call("GET", f"{server.url}/")).body.decode()
+        assert 'data-token="&quot;&gt;&lt;b&gt;&amp;"' in text
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "127.0.0.1.example.com", "192.0.2.1", "localhost.example.com:80", "", "[", "0.0.0.0:80"]
+)
+@pytest.mark.parametrize("path", ["/", "/news"])
+async def test_other_names(call: Caller, host: str, path: str) -> None:
+    """A web site whose name leads to this machine (DNS rebinding) gets neither the token nor anything else."""
+    answer = await call("GET", f"{call.server.url}{path}", headers={"Host": host})
+    assert answer.status in {400, 403}
+    assert call.server.token not in answer.body.decode()
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:1", "127.1.2.3", "[::1]:8000"])
+async def test_names_of_this_machine(call: Caller, host: str) -> None:
+    """By whatever name this machine calls itself, it gets the page."""
+    assert (await call("GET", f"{call.server.url}/", headers={"Host": host})).status == 200
+
+
+async def test_news_need_the_token(call: Caller) -> None:
+    """What runs is told to those who have the token only."""
+    for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
+        assert (await news(call, headers=headers)).status == 401
+
+
+async def test_news(call: Caller) -> None:
+    """News are what changed since the last ones: predictions while they run, and models."""
+    release = asyncio.Event()
+
+    @call.server.model("me/slow")
+    async def slow(text: str) -> str:
+        """Take its time."""
+        print("at it")
+        await release.wait()
+        return text
+
+    first = (await news(call)).data
+    assert [(model["name"], model["description"]) for model in first["models"]] == [("me/slow", "Take its time.")]
+    assert first["models"][0]["schemas"]["Input"]["required"] == ["text"]
+    assert (first["total"], first["running"], first["predictions"]) == (0, False, [])
+    prediction = await call.start("me/slow", text="a")
+    await call.until(prediction, "processing")
+    second = (await news(call, first["at"])).data
+    assert (second["models"], second["running"], second["order"]) == (None, True, [prediction["id"]])
+    assert second["predictions"] == [await call.get(prediction)]
+    third = (await news(call, second["at"])).data
+    assert (third["at"], third["predictions"], third["running"]) == (second["at"], [], True)
+    release.set()
+    await call.until(prediction, "succeeded")
+    call.server.model("me/other")(models.hello_world)
+    fourth = (await news(call, third["at"])).data
+    assert [one["output"] for one in fourth["predictions"]] == ["a"]
+    assert [model["name"] for model in fourth["models"]] == ["me/slow", "me/other"]
+
+
+async def test_news_of_what_streams(call: Caller) -> None:
+    """Each piece of output, and each line of the logs, is a change."""
+    more = asyncio.Event()
+
+    @call.server.model("me/pieces")
+    async def pieces() -> Any:
+        yield "a"
+        await more.wait()
+        more.clear()
+        print("b")
+        await more.wait()
+
+    prediction = await call.start("me/pieces")
+    at = 0
+    for output, logs in ((["a"], ""), (["a"], "b\n")):
+        shown: Any = {}
+        while (shown.get("output"), shown.get("logs")) != (output, logs):
+            told = (await news(call, at)).data
+            at = told["at"]
+            (shown,) = told["predictions"] or [{}]
+        more.set()
+    await call.until(prediction, "succeeded")
+
+
+async def test_news_after_a_restart(call: Caller) -> None:
+    """A number that this server never gave, or that is none, gets all there is."""
+    models.register(call.server)
+    await call.run("replicate/hello-world", text="a")
+    for since in ("999", "-1", "x", ""):
+        told = (await call("GET", f"{call.server.url}/news?since={since}")).data
+        assert (len(told["predictions"]), len(told["models"])) == (1, 3)
+
+
+async def test_the_newest_hundred(call: Caller) -> None:
+    """The page shows a hundred predictions, and how many there are; what was deleted is shown no longer."""
+    call.server.model("local/quick", version="ab" * 32, visibility="private", inline=True)(models.hello_world)
+    ids = [(await call.run("local/quick", text=str(number)))["id"] for number in range(102)]
+    told = (await news(call)).data
+    assert (told["total"], told["order"]) == (102, ids[:1:-1])
+    assert (await call("DELETE", f"/models/local/quick/versions/{'ab' * 32}")).status == 202
+    told = (await news(call, told["at"])).data
+    assert (told["total"], told["order"], told["models"]) == (0, [], [])
+
+
+async def test_watching_changes_nothing() -> None:
+    """The page's own requests are in no journal, count against no limit, and no fault acts on them."""
+    async with serve(limits={"others": 1, "other_burst": 1}) as (server, call):
+        server.faults.add(kind="status", status=500, times=1)
+        for path in ("/", "/news", "/openapi.json") * 3:
+            assert (await call("GET", f"{server.url}{path}")).status == 200
+        assert server.requests == []
+        assert (await call("GET", "/account")).status == 500
+        assert [request.path for request in server.requests] == ["/v1/account"]
+
+
+async def test_nothing_else_at_the_root(call: Caller) -> None:
+    """Other paths and methods are refused as before."""
+    assert (await call("GET", f"{call.server.url}/favicon.ico")).status == 404
+    refused = await call("POST", f"{call.server.url}/")
+    assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_uploads_as_described(call: Caller) -> None:
+    """The parts of the form that the document names are those that are read."""
+    answer = await call("POST", "/files", data=form(b"a", filename="b.bin", metadata='{"c": 1}', type="text/plain"))
+    assert (answer.status, answer.data["content_type"], answer.data["metadata"]) == (201, "text/plain", {"c": 1})
+
+
+def test_without_a_page() -> None:
+    """The page is read when it is asked for, not when the server is imported or started."""
+    from replicate_async.testing import _site
+
+    _site._template.cache_clear()
+    with LocalServer():
+        assert _site._template.cache_info().currsize == 0
