@@ -44,6 +44,32 @@ class Benchmark(NamedTuple):
     unit: str = "s"  # or MB, where it isn't time that counts
 
 
+class Figure(NamedTuple):
+    """Something that was found, and what it must not exceed."""
+
+    name: str
+    value: float
+    limit: float | None = None
+
+
+class Scenario(NamedTuple):
+    """Something that is done once, and what was found."""
+
+    title: str
+    run: Callable[[], Sequence[Figure]]
+
+
+def report(scenario: Scenario) -> bool:
+    """Run a scenario, print the rows of the table, return whether all limits are kept."""
+    print(f"\n{scenario.title}", flush=True)
+    figures = scenario.run()
+    for name, value, limit in figures:
+        required = "" if limit is None else f"<= {limit:,.4g}"
+        verdict = "" if limit is None else "ok" if value <= limit else "MISSED"
+        print(f"  {name:<32}{value:>12,.4g}  {'':<16}{required:<12}{verdict}".rstrip(), flush=True)
+    return all(limit is None or value <= limit for _, value, limit in figures)
+
+
 def measure(benchmark: Benchmark, rounds: int) -> bool:
     """Measure, print the rows of the table, return whether all bounds hold.
 

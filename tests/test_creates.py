@@ -515,50 +515,62 @@ def test_a_fifth_of_the_creates_is_lost():
     simulate(main)
 
 
+async def _go_through(
+    sim: Simulation, count: int, seed: int, chances: dict[str, float], given_up: dict[int, float]
+) -> None:
+    """Run pairs of twins of which some are cut off, lost, refused and given up, and check what became of each."""
+    limits = {"creates": 1200, "create_burst": 30}
+    async with serving(sim, limits=limits) as server, client_of(server) as client:
+        for kind, after, chance in [
+            ("reset", True, chances["cut"]),
+            ("html", True, chances["cut"]),
+            ("stall", True, chances["cut"]),
+            ("reset", False, chances["lost"]),
+        ]:
+            seed += 1
+            server.faults.add(
+                operation=CREATES, probability=chance, seed=seed, kind=kind, after=after, times=count // 5
+            )
+        server.faults.add(probability=chances["refused"], seed=seed, kind="rate_limit", retry_after=1, times=count // 2)
+
+        def start(number: int) -> asyncio.Task[Any]:
+            pair = number // 2
+            inputs = {"text": str(pair), "seconds": 3600 if pair in given_up else pair % 7}
+            return asyncio.create_task(client.run(f"owner/name:{VERSION}", input=inputs, max_retries=8))
+
+        tasks = [start(number) for number in range(count)]
+        for pair, seconds in given_up.items():
+            for twin in (2 * pair, 2 * pair + 1):
+                asyncio.get_running_loop().call_later(seconds, tasks[twin].cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await sim.sleep(10)
+        for number, result in enumerate(results):
+            if number // 2 in given_up:
+                assert isinstance(result, asyncio.CancelledError)
+            else:
+                assert result == f"hello {number // 2}"
+        statuses = Counter(job.status for job in server.predictions.values())
+        assert statuses["succeeded"] == count - 2 * len(given_up)
+        assert statuses["processing"] == statuses["starting"] == 0
+        assert len(server.predictions) <= count
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
-    cut=st.floats(0, 0.3),
-    lost=st.floats(0, 0.3),
-    refused=st.floats(0, 0.1),
+    chances=st.fixed_dictionaries({"cut": st.floats(0, 0.3), "lost": st.floats(0, 0.3), "refused": st.floats(0, 0.1)}),
     given_up=st.dictionaries(st.integers(0, 24), st.floats(0, 15), max_size=8),
 )
-def test_whatever_goes_wrong_nothing_is_lost_and_nothing_made_twice(seed, cut, lost, refused, given_up):
+def test_whatever_goes_wrong_nothing_is_lost_and_nothing_made_twice(seed, chances, given_up):
     """Of runs among which some are cut off, lost, refused and cancelled, each gets its output, or is canceled.
 
     There is one prediction for each that went to its end, and what was given up doesn't go on.
     """
+    simulate(lambda sim: _go_through(sim, 50, seed, chances, given_up))
 
-    async def main(sim: Simulation) -> None:
-        limits = {"creates": 1200, "create_burst": 30}
-        async with serving(sim, limits=limits) as server, client_of(server) as client:
-            for number, (kind, after, probability) in enumerate(
-                [("reset", True, cut), ("html", True, cut), ("stall", True, cut), ("reset", False, lost)]
-            ):
-                server.faults.add(
-                    operation=CREATES, probability=probability, seed=seed + number, kind=kind, after=after, times=10
-                )
-            server.faults.add(probability=refused, seed=seed, kind="rate_limit", retry_after=1, times=20)
 
-            def start(number: int) -> asyncio.Task[Any]:
-                pair = number // 2  # each has a twin
-                inputs = {"text": str(pair), "seconds": 3600 if pair in given_up else pair % 7}
-                return asyncio.create_task(client.run(f"owner/name:{VERSION}", input=inputs, max_retries=8))
-
-            tasks = [start(number) for number in range(50)]
-            for pair, seconds in given_up.items():
-                for twin in (2 * pair, 2 * pair + 1):
-                    asyncio.get_running_loop().call_later(seconds, tasks[twin].cancel)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            await sim.sleep(10)
-            for number, result in enumerate(results):
-                if number // 2 in given_up:
-                    assert isinstance(result, asyncio.CancelledError)
-                else:
-                    assert result == f"hello {number // 2}"
-            statuses = Counter(job.status for job in server.predictions.values())
-            assert statuses["succeeded"] == 50 - 2 * len(given_up)
-            assert statuses["processing"] == statuses["starting"] == 0
-            assert len(server.predictions) <= 50
-
-    simulate(main)
+def test_three_hundred_at_once():
+    """The same with many: limits, faults and cancellations together."""
+    chances = {"cut": 0.05, "lost": 0.05, "refused": 0.02}
+    given_up = {pair: pair / 5 for pair in range(0, 150, 5)}
+    simulate(lambda sim: _go_through(sim, 300, 7, chances, given_up))

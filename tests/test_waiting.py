@@ -707,6 +707,41 @@ def test_one_client_under_one_loop_after_the_other(server):
     assert len(server.predictions) == 15
 
 
+def test_trainings_and_predictions_on_small_pages():
+    """Both kinds are swept over however many pages it takes, each in its own list."""
+
+    async def main(sim: Simulation) -> None:
+        server = LocalServer(clock=sim, page_size=5)
+
+        async def train(text: str) -> None:
+            await sim.sleep(20)
+
+        @server.model("local/slow", version="a" * 64, train=train)
+        async def slow(text: str) -> str:
+            await sim.sleep(20)
+            return text
+
+        async with server, AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client:
+            trainings = [
+                await client.trainings.create("local", "slow", "a" * 64, destination="local/slow", input={"text": "x"})
+                for _ in range(12)
+            ]
+            predictions = [
+                await client.predictions.create(version="a" * 64, input={"text": str(number)}) for number in range(12)
+            ]
+            trained = await asyncio.gather(*[client.trainings.wait(one) for one in trainings])
+            assert [one.id for one in trained] == [one.id for one in trainings]
+            assert {one.status for one in trained} == {"succeeded"}
+            done = await asyncio.gather(*[client.predictions.wait(one.id) for one in predictions])
+            assert [one.output for one in done] == [str(number) for number in range(12)]
+            asked = Counter(call.operation for call in server.requests)
+            assert asked["trainings.list"] >= 3
+            assert asked["trainings.get"] < 60
+            assert asked["predictions.get"] == 12
+
+    simulate(main)
+
+
 def test_closing_the_client_ends_the_waits():
     """Who still waits when the client is closed is told so, whether there are few or many."""
 
