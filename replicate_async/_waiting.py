@@ -148,6 +148,7 @@ class Waiter(Generic[Job]):
         if self._task is None:
             # It works for all: nothing of who came first, such as a trace's span, shall stick to it.
             self._task = Context().run(loop.create_task, self._work())
+            self._task.add_done_callback(_hear_out)
         if max(watched.due, self._rests_until) < self._wakes_at:
             self._woken.set()
         try:
@@ -334,6 +335,12 @@ class Waiter(Generic[Job]):
                     if isinstance(mine, APIError):
                         mine.prediction_id = watched.id
                     ended.set_exception(mine)
+
+
+def _hear_out(task: asyncio.Task[None]) -> None:
+    """Take note of what ended a task, so that asyncio makes no noise: before Python 3.11, Ctrl-C may hit any of them."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_older(state: tuple[str, str | None], known: tuple[str, str | None]) -> bool:
