@@ -338,7 +338,7 @@ class Waiter(Generic[Job]):
 
 
 def _hear_out(task: asyncio.Task[None]) -> None:
-    """Take note of what ended a task, so that asyncio makes no noise: before Python 3.11, Ctrl-C may hit any of them."""
+    """Take note of what ended a task, so that asyncio makes no noise: before Python 3.11, Ctrl-C may hit any."""
     if not task.cancelled():
         task.exception()
 

@@ -194,6 +194,7 @@ async def test_infinite_inputs_are_taken_as_there_is_room(client, models):
         models.go_on.set()
         assert await first == 0
         assert [await anext(outputs) for _ in range(30)] == list(range(1, 31))
+        await until(lambda: len(taken) == 31 + 20)
         await asyncio.sleep(0.05)
         assert len(taken) == 31 + 20, "a reader who stops holds the inputs, too"
 
