@@ -336,6 +336,7 @@ def killed(server: LocalServer, *arguments: str, when: Callable[[], Any], how: s
         return process.communicate(timeout=20)[1]
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("same", [False, True], ids=["different", "identical"])
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment(server, seed, same):

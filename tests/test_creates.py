@@ -555,6 +555,7 @@ async def _go_through(
         assert len(server.predictions) <= count
 
 
+@pytest.mark.endurance
 @settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 2**20),

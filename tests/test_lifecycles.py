@@ -930,6 +930,7 @@ CLIENTS = """
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.skipif(os.name != "posix", reason="it looks into /dev/fd")
 @pytest.mark.parametrize(
     ("what", "warm_up", "times"), [(CALLS, 2_000, 20_000), (CLIENTS, 1_000, 1_000)], ids=["calls", "clients"]

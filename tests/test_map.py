@@ -206,6 +206,7 @@ async def test_no_more_at_once_than_allowed(call, models):
     assert 1 < models.most_at_once <= 4
 
 
+@pytest.mark.endurance
 async def test_memory_does_not_grow_with_the_inputs():
     """After thousands of inputs no more is kept than after hundreds: not an input, a task or a result."""
 

@@ -346,7 +346,7 @@ async def test_a_poll_that_fails_is_repeated():
 )
 async def test_a_poll_that_goes_on_failing_names_the_prediction(step, error):
     """When the prediction can't be followed any more, the error says which one it was: it may still be billed."""
-    timeout = 0.1 if step is stall else 30
+    timeout = 0.03 if step is stall else 30
     async with RawServer(answer(202, prediction(id="p123")), step) as server, server.client(timeout=timeout) as client:
         record_pauses()
         with pytest.raises(error, match="prediction p123") as caught:
@@ -474,8 +474,9 @@ async def test_being_cancelled_twice_cancels_the_prediction_all_the_same(server,
     assert statuses(server) == ["canceled"]
 
 
-async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted):
+async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted, monkeypatch):
     """Of two runs with the same input one is given up: the other gets its output, whichever way each waits."""
+    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.3)
     for first, second in ((True, True), (True, False), (False, True), (False, False)):
         before = len(server.predictions)
         given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
@@ -490,8 +491,9 @@ async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted):
         assert statuses(server)[before:].count("canceled") <= 1
 
 
-async def test_a_twin_of_another_client_is_left_alone(server, client, hosted):
+async def test_a_twin_of_another_client_is_left_alone(server, client, hosted, monkeypatch):
     """A client can't know what others have made: where two predictions could be the one, neither is canceled."""
+    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.3)
     async with client_of(server) as other:
         wanted = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
         await until(lambda: len(server.predictions) == 1)

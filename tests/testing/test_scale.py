@@ -26,6 +26,7 @@ async def statuses(call: Caller) -> dict[str, str]:
     return found
 
 
+@pytest.mark.endurance
 async def test_ten_thousand_pending() -> None:
     """Ten thousand predictions that take half a minute are all pending at once, are all listed, and all end."""
     clock = VirtualClock(auto=False)
