@@ -110,6 +110,7 @@ class VirtualClock(Clock):
         self._lock = threading.Lock()  # of the above, as callers may have loops of their own
         self._count = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.AbstractEventLoop | None = None  # a loop that keeps time no longer
         self._servers = 0
         self._awake = 0  # how many of those that work don't sleep
         self._requests: set[_Token] = set()  # what clients have under way
@@ -198,7 +199,7 @@ class VirtualClock(Clock):
                     "run one server after the other, or both in one event loop with the same clock"
                 )
             self.replaced, clients.current = clients.current, self
-        self._loop = loop
+        self._loop, self._ended = loop, None
         self._servers += 1
 
     def detach(self) -> None:
@@ -214,8 +215,10 @@ class VirtualClock(Clock):
                 loops = [timer.loop for *_, timer in self._timers if timer.callback is not None]
             for timer in targets:  # somebody may be blocked in advance()
                 timer.fire()
-            for loop in sorted(loops, key=lambda loop: loop is here)[:1]:  # whoever sleeps still keeps time there
-                with suppress(RuntimeError):
+            others = [loop for loop in loops if loop is not here and not loop.is_closed()]
+            self._ended = here if others else None
+            for loop in others[:1] or loops[:1]:  # whoever sleeps still keeps time there
+                with suppress(RuntimeError):  # unless it has just ended, too
                     loop.call_soon_threadsafe(self._arm, loop)
 
     @contextmanager
@@ -254,13 +257,14 @@ class VirtualClock(Clock):
 
     def stir(self) -> None:
         """Start over waiting for the moment when nobody has anything to do."""
-        if self._loop is None:
+        loop = self._loop  # which a server that stops takes away at any time
+        if loop is None:
             self._arm(asyncio.get_running_loop())
-        elif self._loop is _running_loop():
-            self._arm(self._loop)
+        elif loop is _running_loop():
+            self._arm(loop)
         else:
             with suppress(RuntimeError):  # that loop is gone, and its server with it
-                self._loop.call_soon_threadsafe(self._arm, self._loop)
+                loop.call_soon_threadsafe(self._arm, loop)
 
     def _noted(self, pending: set[_Token]) -> _Token:
         """Return a token for something that the clock waits for."""
@@ -305,6 +309,8 @@ class VirtualClock(Clock):
         self._add(seconds, lambda: _arrive(arrived), asyncio.get_running_loop(), last=True)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is self._ended:  # what stirred there when it still did
+            return
         self._cancel_step()
         if self._timers and self._timers[0][0] <= self._limit:
             if self._awake or self._turns or len(self._requests) > self._served:

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -99,6 +99,7 @@ class LocalServer:
         )
         self._application: Application | None = None
         self._runners: list[web.AppRunner] = []
+        self._listeners: list[socket.socket] = []
         self._thread: ServerThread | None = None
 
     @property
@@ -255,6 +256,7 @@ class LocalServer:
                 undo.enter_context(socket.create_server((self._host, port), backlog=4096)) for port in self._ports
             ]
             undo.pop_all()
+        self._listeners = listeners
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
         self._application = application = Application(self._store, self.token, self.requests, self.faults)
@@ -276,6 +278,13 @@ class LocalServer:
         runners, self._runners = self._runners, []
         if not runners or self._application is None:
             return
+        # Who has just come in is let become a connection, to be aborted below: until Python 3.12 the loop forgets those
+        # that it accepts while it closes, and they wait for ever.
+        for listener in self._listeners:
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_reader(listener)
+        for _ in range(3):
+            await asyncio.sleep(0)
         await self._store.stop()
         await self._application.stop()
         # Requests that are still held, or answers that nobody reads, must not hold up the end.
