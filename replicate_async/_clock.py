@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Protocol
-
-import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -22,6 +20,10 @@ class Timer(Protocol):
 
 class Clock(Protocol):
     """What waits."""
+
+    def now(self) -> datetime:
+        """Return the date and time, in UTC."""
+        ...
 
     def monotonic(self) -> float:
         """Return seconds from some fixed point."""
@@ -43,13 +45,20 @@ class Clock(Protocol):
 
 
 class _RealClock:
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
     def monotonic(self) -> float:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
+        import asyncio  # not for those who only want to know the time
+
         await asyncio.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        import asyncio
+
         return asyncio.get_running_loop().call_later(seconds, callback)
 
     def busy(self) -> Callable[[], None]:
@@ -76,6 +85,8 @@ def busy() -> Generator[None]:
 @contextmanager
 def time_limit(seconds: float | None) -> Generator[None]:
     """Leave the block, quietly, when the time has passed; None: never."""
+    import anyio
+
     with anyio.CancelScope() as scope:
         timer = None if seconds is None else current.call_later(seconds, scope.cancel)
         try:

@@ -12,7 +12,7 @@ import re
 import secrets
 import threading
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -22,6 +22,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async import _clock
 from replicate_async._wire import Request, encode_json
 from replicate_async.types import File
 
@@ -296,7 +297,7 @@ class Uploads:
             return self._known[identity][0]
 
     def _forget_expired(self) -> None:
-        soon = datetime.now(timezone.utc) + _EXPIRY_MARGIN
+        soon = _clock.current.now() + _EXPIRY_MARGIN
         for identity in [known for known, (_, expires_at) in self._known.items() if expires_at and expires_at < soon]:
             del self._known[identity]
 

@@ -7,11 +7,11 @@ import binascii
 import hashlib
 import hmac
 import math
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from replicate_async import _clock
 from replicate_async.errors import WebhookVerificationError
 from replicate_async.types import Prediction, PredictionUrls, Training, WebhookSecret
 
@@ -76,7 +76,7 @@ def _header(headers: Mapping[str, str], name: str) -> str:
 
 def _check_time(timestamp: str, tolerance: float) -> None:
     try:
-        age = time.time() - int(timestamp[:20])
+        age = _clock.current.now().timestamp() - int(timestamp[:20])
     except ValueError:
         raise WebhookVerificationError(f"webhook-timestamp: {timestamp[:20]!r} is not a time in seconds") from None
     if not math.fabs(age) <= tolerance:

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from replicate_async import AsyncReplicate, _clock
@@ -176,6 +177,10 @@ class JumpingClock:
         self.pauses: list[float] = []
         self._seconds = 0.0
         self._sleep = sleep
+
+    def now(self) -> datetime:
+        """Return the real date and time."""
+        return datetime.now(timezone.utc)
 
     def monotonic(self) -> float:
         """Return the seconds that were jumped over."""

@@ -20,7 +20,17 @@ import anyio.to_thread
 import pytest
 
 import replicate_async
-from replicate_async import APITimeoutError, AsyncReplicate, RateLimitError, Replicate, ReplicateError, _clock, _sync
+from replicate_async import (
+    APITimeoutError,
+    AsyncReplicate,
+    RateLimitError,
+    Replicate,
+    ReplicateError,
+    WebhookVerificationError,
+    _clock,
+    _sync,
+    verify_webhook,
+)
 from replicate_async.testing import LocalServer, VirtualClock, models
 
 from .conftest import eventually
@@ -318,3 +328,22 @@ def test_a_forked_child() -> None:
         [sys.executable, *ignored, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=30
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_webhook_of_a_ten_minute_job() -> None:
+    """A webhook that was sent in virtual time is verified in virtual time: it is neither late nor early."""
+    server = LocalServer(clock=VirtualClock())
+
+    @server.model("owner/slow", official=True, output_delay=600.0)
+    def slow() -> str:
+        return "done"
+
+    with server, Replicate(base_url=server.base_url, bearer_token=server.token) as client:
+        # Nobody listens there, but the journal has what was sent.
+        client.run("owner/slow", webhook=f"{server.url}/nobody", webhook_events_filter=["completed"])
+        call = server.webhooks[0]
+        told = verify_webhook(call.body, call.headers, client.webhooks.default.secret.get())
+        assert (told.status, told.output) == ("succeeded", "done")
+        client.run("owner/slow", webhook=f"{server.url}/nobody")
+        with pytest.raises(WebhookVerificationError, match="s old"):
+            verify_webhook(call.body, call.headers, client.webhooks.default.secret.get())
