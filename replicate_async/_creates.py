@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -13,7 +14,7 @@ import msgspec
 
 from replicate_async import _clock
 from replicate_async._arguments import path
-from replicate_async._jobs import looking_options
+from replicate_async._jobs import looking_manner, looking_options
 from replicate_async._wire import APIResponse, Request, full_body
 from replicate_async.errors import APIError, CreateOutcomeUnknown
 from replicate_async.types import PageData, Prediction, Training
@@ -21,6 +22,7 @@ from replicate_async.types import PageData, Prediction, Training
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
+    from replicate_async._arguments import RequestOptions
     from replicate_async._transport import Transport
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ class _Identified(msgspec.Struct):
 
 _ID = msgspec.json.Decoder(_Identified)
 
+_Made = Prediction | Training
 Key = tuple[str, bytes]  # path and body; creates with the same are twins: what one of them made is as good for another
 
 
@@ -164,6 +167,7 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
         CreateOutcomeUnknown: that can't be told.
     """
     ledger, key = transport.shared.ledger, key_of(request)
+    looks = await _looks(transport, request)
     candidates: list[str] = []
     with _counted(ledger.lost, key):
         while ledger.is_under_way(key):  # no new ones start: whatever these make will be known to be theirs
@@ -171,7 +175,7 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
         for pause in _PAUSES:
             await _clock.current.sleep(pause)
             try:
-                recent = await _since(transport, request)
+                recent = await looks.since(request.sent_at)
             except APIError as error:
                 raise _unknown(request, f"looking for it failed too: {error}", []) from failure
             found, candidates = ledger.match(request, recent, lost=ledger.lost[key])
@@ -211,26 +215,81 @@ def _listed_at(request: Request[Any]) -> str:
     return "/trainings" if request.path.endswith("/trainings") else "/predictions"
 
 
-async def _since(transport: Transport, request: Request[Any]) -> list[Prediction | Training]:
-    """Return what was made since a create was sent, newest first."""
-    at = _listed_at(request)
-    kind = PageData[Training] if at == "/trainings" else PageData[Prediction]
-    made: list[Prediction | Training] = []
-    since = None
-    options = looking_options(request.options)
-    for _ in range(_PAGES_MAX):
-        answer = await transport.send(Request[Any]("GET", at, kind, options, urgent=True))
-        if since is None:
-            # The server's clock decides, because it stamped what it made.
-            age = _clock.current.monotonic() - request.sent_at
-            since = _time_of(answer) - timedelta(seconds=age) - _CLOCK_SLACK
-        page = answer.parse()
-        recent = [one for one in page.results if one.created_at is None or one.created_at >= since]
-        made += recent
-        if not page.next or len(recent) < len(page.results):
-            return made
-        at = page.next
-    raise APIError(f"more was made since than there is on {_PAGES_MAX} pages")
+async def _looks(transport: Transport, request: Request[Any]) -> _Looks:
+    """Return what is shared by all who would look in the same way."""
+    connections = transport.pool.here() or await transport.pool.open()
+    at, options = _listed_at(request), looking_options(request.options)
+    key = at, *looking_manner(transport, options)
+    looks: _Looks | None = connections.waiters.get(key)
+    if looks is None:
+        looks = connections.waiters[key] = _Looks(transport, at, options)
+    return looks
+
+
+class _Looks:
+    """Reads the list of what was made: once for all who look at the same time, for one lost create rarely is alone."""
+
+    def __init__(self, transport: Transport, at: str, options: RequestOptions) -> None:
+        self._transport = transport
+        self._at = at
+        self._options = options
+        self._waiting: list[tuple[float, asyncio.Future[tuple[list[_Made], datetime]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def since(self, sent_at: float) -> list[_Made]:
+        """Return what was made since a create was sent, newest first, by a list that is read from now on."""
+        loop = asyncio.get_running_loop()
+        read: asyncio.Future[tuple[list[_Made], datetime]] = loop.create_future()
+        self._waiting.append((sent_at, read))
+        if self._task is None:
+            self._task = Context().run(loop.create_task, self._work())
+        made, origin = await read
+        return _later(made, origin + timedelta(seconds=sent_at))
+
+    async def _work(self) -> None:
+        waiting = self._waiting
+        try:
+            while waiting := [(sent_at, read) for sent_at, read in self._waiting if not read.done()]:
+                self._waiting = []
+                found = error = None
+                try:
+                    found = await self._read(min(sent_at for sent_at, _ in waiting))
+                except Exception as failure:  # noqa: BLE001 - whatever it is, those who wait have to know
+                    error = failure
+                for _, read in waiting:
+                    if read.done():
+                        continue
+                    if found is not None:
+                        read.set_result(found)
+                    elif error is not None:
+                        read.set_exception(error)
+        finally:
+            self._task = None
+            for _, read in [*waiting, *self._waiting]:  # if this was cancelled along with its loop
+                read.cancel()
+
+    async def _read(self, sent_at: float) -> tuple[list[_Made], datetime]:
+        """Return what was made since then, and when by the server's clock ours was at 0, less some slack."""
+        at = self._at
+        kind = PageData[Training] if at == "/trainings" else PageData[Prediction]
+        found: list[_Made] = []
+        origin = None
+        for _ in range(_PAGES_MAX):
+            answer = await self._transport.send(Request[Any]("GET", at, kind, self._options, urgent=True))
+            if origin is None:
+                # The server's clock decides, because it stamped what it made.
+                origin = _time_of(answer) - timedelta(seconds=_clock.current.monotonic()) - _CLOCK_SLACK
+            page = answer.parse()
+            recent = _later(page.results, origin + timedelta(seconds=sent_at))
+            found += recent
+            if not page.next or len(recent) < len(page.results):
+                return found, origin
+            at = page.next
+        raise APIError(f"more was made since than there is on {_PAGES_MAX} pages")
+
+
+def _later(things: list[_Made], since: datetime) -> list[_Made]:
+    return [one for one in things if one.created_at is None or one.created_at >= since]
 
 
 def _time_of(answer: APIResponse[Any]) -> datetime:

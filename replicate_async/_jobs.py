@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
+from msgspec import UNSET
 
 from replicate_async._arguments import RequestOptions, path
 from replicate_async._wire import Request
@@ -43,6 +44,12 @@ async def look(transport: Transport, job_id: str, kind: type[Job], options: Requ
 def looking_options(options: RequestOptions) -> RequestOptions:
     """Return what of a create's options holds for looking at what it made too."""
     return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
+
+
+def looking_manner(transport: Transport, options: RequestOptions) -> tuple[object, ...]:
+    """Return what tells these looks from others: one look serves all that would be like it."""
+    extra = options.get("extra_headers") or {}
+    return transport.manner, tuple(extra.items()), options.get("timeout", UNSET), options.get("max_retries")
 
 
 def cancel_request(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from replicate_async import _clock, _retry
-from replicate_async._jobs import Job, look, looking_options
+from replicate_async._jobs import Job, look, looking_manner, looking_options
 from replicate_async._wire import Request
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
@@ -75,8 +75,7 @@ async def _waiter(transport: Transport, kind: type[Job], options: RequestOptions
     """Return the waiter that is shared by all who would look in the same way."""
     connections = transport.pool.here() or await transport.pool.open()
     options = looking_options(options)
-    extra = options.get("extra_headers") or {}
-    key = kind, transport.manner, tuple(extra.items()), options.get("timeout", UNSET), options.get("max_retries")
+    key = kind, *looking_manner(transport, options)
     waiter: Waiter[Job] | None = connections.waiters.get(key)
     if waiter is None:
         waiter = connections.waiters[key] = Waiter(transport, kind, options)

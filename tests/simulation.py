@@ -73,17 +73,19 @@ def simulate(main: Callable[[Simulation], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function to its end, with time that jumps."""
     loop = _Loop()
     real, _clock.current = _clock.current, Simulation(loop)
-    asyncio.set_event_loop(loop)
     try:
-        try:
-            return loop.run_until_complete(main(_clock.current))
-        finally:
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
+        return loop.run_until_complete(_run(main, _clock.current))
     finally:
         _clock.current = real
-        asyncio.set_event_loop(None)
         loop.close()
+
+
+async def _run(main: Callable[[Simulation], Coroutine[Any, Any, T]], sim: Simulation) -> T:
+    try:
+        return await main(sim)
+    finally:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_asyncgens()

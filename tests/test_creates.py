@@ -515,6 +515,22 @@ def test_a_fifth_of_the_creates_is_lost():
     simulate(main)
 
 
+def test_when_all_creates_are_lost_the_list_is_not_stormed():
+    """In an outage hundreds are looked for at once: each reading of the list serves all of them, and all are made."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, kind="html", times=300)
+            server.faults.add(operation="predictions.list", kind="delay", seconds=0.1)
+            calls = [client.predictions.create(version=VERSION, input={"text": str(number)}) for number in range(300)]
+            made = await asyncio.gather(*calls)
+            assert {one.id for one in made} == set(server.predictions)
+            assert creates(server) == 600
+            assert sum(call.operation == "predictions.list" for call in server.requests) < 100
+
+    simulate(main)
+
+
 async def _go_through(
     sim: Simulation, count: int, seed: int, chances: dict[str, float], given_up: dict[int, float]
 ) -> None:
