@@ -527,6 +527,27 @@ def test_files_that_have_changed(interrupted, name, content, says):
     assert len(interrupted.predictions) == 10
 
 
+def test_a_full_disk(server):
+    """When no more can be written, the output has whole lines only, and the job goes on when there is room again."""
+
+    @server.model("me/big", official=True)
+    def big(text: str) -> str:
+        return text * 50_000
+
+    given(TEXTS)
+    run = ("map", "me/big", "in.jsonl", "-o", "out.jsonl")
+    environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    limited = ["bash", "-c", 'ulimit -f 6144; exec "$@"', "-", sys.executable, "-m", "replicate_async.cli", *run]
+    process = subprocess.run(limited, env=environment, capture_output=True, timeout=30, check=False)
+    assert process.returncode == 1
+    assert b"done; the same command goes on from here" in process.stderr
+    assert b"too large" in process.stderr
+    assert 0 < len(results()) < 30
+    assert command(*run, server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == [text * 50_000 for text in TEXTS]
+    assert len(server.predictions) == 30
+
+
 def test_two_at_once(server, gate):
     """While one process works on an output, another is refused; when it was killed, nothing has to be cleaned up."""
     given(TEXTS)
