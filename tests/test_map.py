@@ -541,6 +541,16 @@ async def test_leaving(server, models, way, concurrency):
     assert 2 <= made == len(server.predictions) <= concurrency + 1
 
 
+@pytest.mark.parametrize("concurrency", [5, 40], ids=["held", "polled"])
+async def test_leaving_equal_inputs(client, server, concurrency):
+    """Inputs that are the same are told apart well enough to cancel all that runs."""
+    inputs = [{"n": 0}, *[{"n": 1, "wait": True}] * 50]
+    outputs = client.map("owner/number", inputs, concurrency=concurrency)
+    await anext(outputs)
+    await outputs.aclose()
+    assert set(statuses(server)) == {"succeeded", "canceled"}
+
+
 async def test_leaving_what_shall_go_on(server, models):
     """With ``cancel_on_abort=False`` what runs is left running; no more is started."""
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
