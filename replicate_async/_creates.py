@@ -29,7 +29,7 @@ _KNOWN_MAX = 100_000
 _CLOCK_SLACK = timedelta(seconds=2)
 # How long to pause before each look. A create that didn't show up until the last one isn't coming any more.
 _PAUSES = (0.0, 0.5, 1.0, 2.0)
-_PAGES_MAX = 20
+_PAGES_MAX = 1000
 _TWIN_PAUSE = 0.05
 
 
@@ -205,9 +205,9 @@ async def _since(transport: Transport, request: Request[Any]) -> list[Prediction
         recent = [one for one in page.results if one.created_at is None or one.created_at >= since]
         made += recent
         if not page.next or len(recent) < len(page.results):
-            break
+            return made
         at = page.next
-    return made
+    raise APIError("too much was made since it was sent")
 
 
 def _unknown(request: Request[Any], why: str, candidates: list[str]) -> CreateOutcomeUnknown:

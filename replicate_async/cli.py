@@ -284,7 +284,7 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
 
         # What can be read twice is checked before anything is sent.
         total = None
-        if inputs.is_file():
+        if inputs.is_file() and not standard:
             with read() as file:
                 total = sum(1 for _ in read_lines(file, name))
         ref = ":".join(filter(None, (f"{model.owner}/{model.name}" if model.owner else None, model.version)))

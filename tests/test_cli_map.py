@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from replicate_async import Replicate
 from replicate_async.testing import LocalServer, OutputFile
 
 from .test_cli import command, start
@@ -381,13 +382,31 @@ def test_creates_that_were_cut_off(server):
     assert len(server.predictions) == 30
 
 
-def test_a_create_that_was_never_answered(server, gate):
+@pytest.mark.parametrize(
+    ("ref", "operation"), [("me/shout", "models.predictions.create"), ("me/community", "predictions.create")]
+)
+def test_a_create_that_was_never_answered(server, ref, operation):
     """A prediction whose id never arrived is looked for when the job goes on, and adopted."""
     given(["only"])
-    server.faults.add(kind="stall", operation="models.predictions.create", after=True, times=1)
-    killed(server, *MAP, when=lambda: len(server.predictions) == 1)
-    assert command(*MAP, server=server) == (0, "", "")
+    run = ("map", ref, "in.jsonl", "-o", "out.jsonl")
+    server.faults.add(kind="stall", operation=operation, after=True, times=1)
+    killed(server, *run, when=lambda: len(server.predictions) == 1)
+    assert command(*run, server=server) == (0, "", "")
     assert [result["id"] for result in results()] == list(server.predictions)
+
+
+def test_a_create_of_long_ago():
+    """Whatever else was made since, on however many pages: what a lost create made is found."""
+    with LocalServer(page_size=2) as server:
+        server.model("me/shout", official=True)(lambda text: text.upper())
+        given(["only"])
+        server.faults.add(kind="stall", operation="models.predictions.create", after=True, times=1)
+        killed(server, *MAP, when=lambda: len(server.predictions) == 1)
+        with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+            assert len(list(client.map("me/shout", ({"text": str(n)} for n in range(60))))) == 60
+        assert command(*MAP, server=server) == (0, "", "")
+        assert results()[0]["id"] == next(iter(server.predictions))
+        assert len(server.predictions) == 61
 
 
 def test_a_create_that_cannot_be_told_from_others(server):
