@@ -509,6 +509,18 @@ def test_inputs_that_have_changed(interrupted, change):
     assert command(*MAP, server=interrupted)[0] == 0
 
 
+def test_a_wrong_token(interrupted):
+    """Who goes on with a wrong token, or one of another account, is told, and loses nothing; it is shown nowhere."""
+    environment = {"REPLICATE_BASE_URL": interrupted.base_url, "REPLICATE_API_TOKEN": "r8_wrong"}
+    status, output, errors = command(*MAP, **environment)
+    assert (status, output) == (1, "")
+    assert "401" in errors
+    assert "r8_wrong" not in errors
+    assert len(results()) == 10
+    assert command(*MAP, server=interrupted) == (0, "", "")
+    assert len(results()) == len(interrupted.predictions) == 30
+
+
 def test_more_inputs(interrupted):
     """Lines may have been appended: they are inputs like the others."""
     given([*TEXTS, "more"])

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
@@ -196,6 +197,26 @@ async def test_infinite_inputs_are_taken_as_there_is_room(client, models):
         assert [await anext(outputs) for _ in range(30)] == list(range(1, 31))
         await asyncio.sleep(0.05)
         assert len(taken) == 31 + 20, "a reader who stops holds the inputs, too"
+
+
+def test_a_slow_blocking_reader(blocking):
+    """In the blocking client some more outputs wait for their reader, and no more than that."""
+    taken: list[int] = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        for n in itertools.count():
+            taken.append(n)
+            yield {"n": n}
+
+    outputs = blocking.map("owner/number", endless(), concurrency=5)
+    assert next(outputs) == 0
+    seen = -1
+    while len(taken) > seen:  # until no more are taken
+        seen = len(taken)
+        time.sleep(0.5)
+    assert seen <= 64 + 1 + 20
+    assert [next(outputs) for _ in range(200)] == list(range(1, 201))
+    outputs.close()
 
 
 async def test_no_more_at_once_than_allowed(call, models):
