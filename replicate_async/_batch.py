@@ -47,6 +47,7 @@ class Batch:
         self.creates = asyncio.Semaphore(_CREATES)
         self.failure: BaseException | None = None
         self._model = model
+        self._first: Job | None = None
         self._ahead = 0.0
 
     def server_time(self) -> float:
@@ -120,8 +121,7 @@ class Batch:
         """Return the id of what was created for an input, None if nothing was, or why that can't be told."""
         if entry is None or entry.id is not None or entry.sent_at is None:
             return entry.id if entry else None
-        job = self._job(line, None)
-        request = job.describe(UNSET)
+        request = Job(self.transport, self._model, line.input, {}).describe(UNSET)
         request.sent_at = _clock.current.monotonic() - (self.server_time() - entry.sent_at)
         try:
             found = await find(self.transport, request, ReplicateError("the job was interrupted"))
@@ -135,9 +135,9 @@ class Batch:
 
     def _job(self, line: Line, known: str | Exception | None) -> LineJob:
         # Not held: the sooner an id is known, the less has to be looked for.
-        return LineJob(
+        job = LineJob(
             self.transport,
-            self._model,
+            self._first.model if self._first else self._model,
             line.input,
             {},
             cancel_on_abort=self.journal is None,
@@ -145,6 +145,9 @@ class Batch:
             line=line,
             known=known,
         )
+        if known is None:
+            self._first = self._first or job  # which finds out a community model's version for all
+        return job
 
 
 class LineJob(Job, kw_only=True):

@@ -165,6 +165,14 @@ def test_files_are_urls(server):
     assert results()[0]["output"].startswith("http")
 
 
+def test_a_community_models_version_is_looked_up_once(server):
+    """Only official models run by their name: that another doesn't is found out by the first input, for all."""
+    given(TEXTS[:5])
+    server.faults.add(kind="status", operation="models.predictions.create", status=404)
+    assert command("map", "me/community", *MAP[2:], "--concurrency", "1", server=server) == (0, "", "")
+    assert [request.status for request in server.requests].count(404) == 1
+
+
 @pytest.mark.parametrize("ref", ["me/community", "version", "both"])
 def test_every_kind_of_reference(server, ref):
     """Community models run by their name, and versions with or without it."""
@@ -389,6 +397,8 @@ def test_a_create_that_was_never_answered(server, ref, operation):
     """A prediction whose id never arrived is looked for when the job goes on, and adopted."""
     given(["only"])
     run = ("map", ref, "in.jsonl", "-o", "out.jsonl")
+    if ref == "me/community":
+        server.faults.add(kind="status", operation="models.predictions.create", status=404)
     server.faults.add(kind="stall", operation=operation, after=True, times=1)
     killed(server, *run, when=lambda: len(server.predictions) == 1)
     assert command(*run, server=server) == (0, "", "")

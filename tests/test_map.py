@@ -718,6 +718,15 @@ async def test_a_callback_that_raises(call, server, models, at, return_exception
     assert set(statuses(server)) == {"succeeded"}
 
 
+async def test_a_community_models_version_is_looked_up_once(call, server):
+    """Only official models run by their name: that another doesn't is found out by the first input, for all."""
+    server.model("owner/community")(lambda n: n)
+    server.faults.add(kind="status", operation="models.predictions.create", status=404)
+    assert await call.all(call.client.map("owner/community", numbers(10), concurrency=1)) == list(range(10))
+    refused = [request for request in server.requests if request.status == 404]
+    assert (len(refused), len(server.requests)) == (1, 12)
+
+
 # --- submit ---
 
 
