@@ -439,7 +439,7 @@ class AsyncReplicate:
                 four times the concurrency of later ones are kept.
             return_exceptions: Whether to yield an error in the place of its output and go on.
             on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
-                blocking client on the background loop's thread.
+                blocking client on the background loop's thread. What it raises ends the map as a failure does.
             cancel_on_abort: Whether to cancel what is running when the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             file_encoding_strategy: How files in the inputs are sent, as for ``run``.
@@ -463,10 +463,14 @@ class AsyncReplicate:
         """
         model = as_model_ref(ref)
 
+        first: Job | None = None
+
         def job_of(_index: int, input: Mapping[str, Any]) -> Job:
-            return Job(
+            nonlocal first
+            job = Job(
                 self._transport,
-                model,
+                # Of a community model, the first has found out the version: others needn't be refused as well.
+                first.model if first else model,
                 input,
                 options,
                 wait=True,
@@ -476,6 +480,8 @@ class AsyncReplicate:
                 file_encoding_strategy=file_encoding_strategy,
                 cancel_on_abort=cancel_on_abort,
             )
+            first = first or job
+            return job
 
         outputs = map_(
             self._transport.pool,

@@ -32,7 +32,7 @@ _KNOWN_MAX = 100_000
 _CLOCK_SLACK = timedelta(seconds=2)
 # How long to pause before each look. A create that didn't show up until the last one isn't coming any more.
 _PAUSES = (0.0, 0.5, 1.0, 2.0)
-_PAGES_MAX = 20
+_PAGES_MAX = 1000
 _TWIN_PAUSE = 0.05
 
 

@@ -3560,7 +3560,7 @@ class Replicate:
                 four times the concurrency of later ones are kept.
             return_exceptions: Whether to yield an error in the place of its output and go on.
             on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
-                blocking client on the background loop's thread.
+                blocking client on the background loop's thread. What it raises ends the map as a failure does.
             cancel_on_abort: Whether to cancel what is running when the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             file_encoding_strategy: How files in the inputs are sent, as for ``run``.
@@ -4043,7 +4043,7 @@ def map(
             four times the concurrency of later ones are kept.
         return_exceptions: Whether to yield an error in the place of its output and go on.
         on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
-            blocking client on the background loop's thread.
+            blocking client on the background loop's thread. What it raises ends the map as a failure does.
         cancel_on_abort: Whether to cancel what is running when the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
         file_encoding_strategy: How files in the inputs are sent, as for ``run``.

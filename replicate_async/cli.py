@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from replicate_async._batch import Journal, Output, Result
+    from replicate_async._journal import Result
     from replicate_async._use import AsyncRun
     from replicate_async.testing import LocalServer
     from replicate_async.types import Prediction
@@ -301,7 +301,8 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
     """Run a model on the lines of a file; return the exit status."""
     import sqlite3
 
-    from replicate_async._batch import Batch, read_lines
+    from replicate_async._batch import Batch
+    from replicate_async._journal import open_results, read_lines
 
     with ExitStack() as opened:
         standard = str(inputs) == "-"
@@ -313,11 +314,13 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
 
         # What can be read twice is checked before anything is sent.
         total = None
-        if inputs.is_file():
+        if inputs.is_file() and not standard:
             with read() as file:
                 total = sum(1 for _ in read_lines(file, name))
-        journal, results = _open_results(opened, model, output, local=local)
-        done, failed = journal.ended_so_far() if journal else (0, 0)
+        ref = ":".join(filter(None, (f"{model.owner}/{model.name}" if model.owner else None, model.version)))
+        job = None if local else f"{ref} at {os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL}"
+        journal, results = open_results(opened, output, job)
+        done, failed = (0, 0) if journal is None else journal.ended_so_far()
         bar = _Bar(total, done, failed)
 
         async def run() -> None:
@@ -341,27 +344,6 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
         if journal is not None:
             journal.remove()
         return _complain(f"{bar.failed} of {bar.done} failed: their lines tell why") if bar.failed else 0
-
-
-def _open_results(opened: ExitStack, model: ModelRef, output: Path, *, local: bool) -> tuple[Journal | None, Output]:
-    """Open the output, and its journal where there can be one."""
-    from replicate_async._batch import Journal, Output
-
-    if str(output) == "-":
-        return None, Output(sys.stdout.buffer)
-    if output.exists() and not output.is_file():
-        return None, Output(opened.enter_context(output.open("wb", buffering=0)))
-    kept = output.with_name(f"{output.name}.journal")
-    if output.exists() and output.stat().st_size and (local or not kept.exists()):
-        raise ValueError(f"{output} exists: move it away, or choose another name")
-    journal = None
-    if not local:
-        where = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-        ref = ":".join(filter(None, (f"{model.owner}/{model.name}" if model.owner else None, model.version)))
-        journal = Journal(kept, f"{ref} at {where}")
-        opened.callback(journal.close)
-    file = opened.enter_context(output.open("a+b", buffering=0))
-    return journal, Output(file) if journal is None else Output.resume(file, journal)
 
 
 class _Bar:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from replicate_async import Replicate
 from replicate_async.testing import LocalServer, OutputFile
 
 from .test_cli import command, start
@@ -162,6 +163,14 @@ def test_files_are_urls(server):
     given(["a"])
     assert command("map", "me/file", "in.jsonl", "-o", "out.jsonl", server=server)[0] == 0
     assert results()[0]["output"].startswith("http")
+
+
+def test_a_community_models_version_is_looked_up_once(server):
+    """Only official models run by their name: that another doesn't is found out by the first input, for all."""
+    given(TEXTS[:5])
+    server.faults.add(kind="status", operation="models.predictions.create", status=404)
+    assert command("map", "me/community", *MAP[2:], "--concurrency", "1", server=server) == (0, "", "")
+    assert [request.status for request in server.requests].count(404) == 1
 
 
 @pytest.mark.parametrize("ref", ["me/community", "version", "both"])
@@ -382,13 +391,33 @@ def test_creates_that_were_cut_off(server):
     assert len(server.predictions) == 30
 
 
-def test_a_create_that_was_never_answered(server, gate):
+@pytest.mark.parametrize(
+    ("ref", "operation"), [("me/shout", "models.predictions.create"), ("me/community", "predictions.create")]
+)
+def test_a_create_that_was_never_answered(server, ref, operation):
     """A prediction whose id never arrived is looked for when the job goes on, and adopted."""
     given(["only"])
-    server.faults.add(kind="stall", operation="models.predictions.create", after=True, times=1)
-    killed(server, *MAP, when=lambda: len(server.predictions) == 1)
-    assert command(*MAP, server=server) == (0, "", "")
+    run = ("map", ref, "in.jsonl", "-o", "out.jsonl")
+    if ref == "me/community":
+        server.faults.add(kind="status", operation="models.predictions.create", status=404)
+    server.faults.add(kind="stall", operation=operation, after=True, times=1)
+    killed(server, *run, when=lambda: len(server.predictions) == 1)
+    assert command(*run, server=server) == (0, "", "")
     assert [result["id"] for result in results()] == list(server.predictions)
+
+
+def test_a_create_of_long_ago():
+    """Whatever else was made since, on however many pages: what a lost create made is found."""
+    with LocalServer(page_size=2) as server:
+        server.model("me/shout", official=True)(lambda text: text.upper())
+        given(["only"])
+        server.faults.add(kind="stall", operation="models.predictions.create", after=True, times=1)
+        killed(server, *MAP, when=lambda: len(server.predictions) == 1)
+        with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+            assert len(list(client.map("me/shout", ({"text": str(n)} for n in range(60))))) == 60
+        assert command(*MAP, server=server) == (0, "", "")
+        assert results()[0]["id"] == next(iter(server.predictions))
+        assert len(server.predictions) == 61
 
 
 def test_a_create_that_cannot_be_told_from_others(server):
@@ -491,6 +520,18 @@ def test_inputs_that_have_changed(interrupted, change):
     assert command(*MAP, server=interrupted)[0] == 0
 
 
+def test_a_wrong_token(interrupted):
+    """Who goes on with a wrong token, or one of another account, is told, and loses nothing; it is shown nowhere."""
+    environment = {"REPLICATE_BASE_URL": interrupted.base_url, "REPLICATE_API_TOKEN": "r8_wrong"}
+    status, output, errors = command(*MAP, **environment)
+    assert (status, output) == (1, "")
+    assert "401" in errors
+    assert "r8_wrong" not in errors
+    assert len(results()) == 10
+    assert command(*MAP, server=interrupted) == (0, "", "")
+    assert len(results()) == len(interrupted.predictions) == 30
+
+
 def test_more_inputs(interrupted):
     """Lines may have been appended: they are inputs like the others."""
     given([*TEXTS, "more"])
@@ -526,6 +567,27 @@ def test_files_that_have_changed(interrupted, name, content, says):
     assert says in errors
     assert Path("out.jsonl").read_bytes() == results_before
     assert len(interrupted.predictions) == 10
+
+
+def test_a_full_disk(server):
+    """When no more can be written, the output has whole lines only, and the job goes on when there is room again."""
+
+    @server.model("me/big", official=True)
+    def big(text: str) -> str:
+        return text * 50_000
+
+    given(TEXTS)
+    run = ("map", "me/big", "in.jsonl", "-o", "out.jsonl")
+    environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    limited = ["bash", "-c", 'ulimit -f 6144; exec "$@"', "-", sys.executable, "-m", "replicate_async.cli", *run]
+    process = subprocess.run(limited, env=environment, capture_output=True, timeout=30, check=False)
+    assert process.returncode == 1
+    assert b"done; the same command goes on from here" in process.stderr
+    assert b"too large" in process.stderr
+    assert 0 < len(results()) < 30
+    assert command(*run, server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == [text * 50_000 for text in TEXTS]
+    assert len(server.predictions) == 30
 
 
 def test_two_at_once(server, gate):

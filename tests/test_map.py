@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
@@ -197,6 +198,26 @@ async def test_infinite_inputs_are_taken_as_there_is_room(client, models):
         await until(lambda: len(taken) == 31 + 20)
         await asyncio.sleep(0.05)
         assert len(taken) == 31 + 20, "a reader who stops holds the inputs, too"
+
+
+def test_a_slow_blocking_reader(blocking):
+    """In the blocking client some more outputs wait for their reader, and no more than that."""
+    taken: list[int] = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        for n in itertools.count():
+            taken.append(n)
+            yield {"n": n}
+
+    outputs = blocking.map("owner/number", endless(), concurrency=5)
+    assert next(outputs) == 0
+    seen = -1
+    while len(taken) > seen:  # until no more are taken
+        seen = len(taken)
+        time.sleep(0.5)
+    assert seen <= 64 + 1 + 20
+    assert [next(outputs) for _ in range(200)] == list(range(1, 201))
+    outputs.close()
 
 
 async def test_no_more_at_once_than_allowed(call, models):
@@ -543,6 +564,16 @@ async def test_leaving(server, models, way, concurrency):
     assert 2 <= made == len(server.predictions) <= concurrency + 1
 
 
+@pytest.mark.parametrize("concurrency", [5, 40], ids=["held", "polled"])
+async def test_leaving_equal_inputs(client, server, concurrency):
+    """Inputs that are the same are told apart well enough to cancel all that runs."""
+    inputs = [{"n": 0}, *[{"n": 1, "wait": True}] * 50]
+    outputs = client.map("owner/number", inputs, concurrency=concurrency)
+    await anext(outputs)
+    await outputs.aclose()
+    assert set(statuses(server)) == {"succeeded", "canceled"}
+
+
 async def test_leaving_what_shall_go_on(server, models):
     """With ``cancel_on_abort=False`` what runs is left running; no more is started."""
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
@@ -687,6 +718,15 @@ async def test_a_callback_that_raises(call, server, models, at, return_exception
     assert outputs == list(range(len(server.predictions)))
     assert 1 <= len(outputs) <= 8
     assert set(statuses(server)) == {"succeeded"}
+
+
+async def test_a_community_models_version_is_looked_up_once(call, server):
+    """Only official models run by their name: that another doesn't is found out by the first input, for all."""
+    server.model("owner/community")(lambda n: n)
+    server.faults.add(kind="status", operation="models.predictions.create", status=404)
+    assert await call.all(call.client.map("owner/community", numbers(10), concurrency=1)) == list(range(10))
+    refused = [request for request in server.requests if request.status == 404]
+    assert (len(refused), len(server.requests)) == (1, 12)
 
 
 # --- submit ---

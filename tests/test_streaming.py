@@ -616,6 +616,23 @@ async def test_leaving(server, client, way):
     assert "predictions.cancel" not in operations(server)
 
 
+@pytest.mark.parametrize("way", ["break", "exception"])
+async def test_leaving_the_client_as_well(server, hosted, way, caplog):
+    """When the client is closed on the way out of the loop, the prediction is canceled before that, and once."""
+    with suppress(Left):
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+            async for event in client.stream("owner/endless"):
+                if event == "Once" and way == "exception":
+                    raise Left
+                if event == "Once":
+                    break
+    assert statuses(server) == ["canceled"]
+    gc.collect()
+    await until(lambda: connections(server)[0].disconnected)
+    assert operations(server).count("predictions.cancel") == 1
+    assert caplog.records == []
+
+
 async def test_leaving_a_model_that_does_not_stream(server, client):
     """Who stops waiting for a model that is only looked at gives it up, too."""
     with anyio.move_on_after(0.1):
