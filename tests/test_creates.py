@@ -355,7 +355,7 @@ def test_a_list_that_cannot_be_had():
 
 def test_more_made_since_than_can_be_looked_through(monkeypatch):
     """Where a create can't be found for all that came after it, it isn't taken for one that was never made."""
-    monkeypatch.setattr(_creates, "_PAGES_MAX", 20)
+    monkeypatch.setattr("replicate_async._creates._PAGES_MAX", 20)
 
     async def main(sim: Simulation) -> None:
         async with serving(sim, page_size=2) as server, client_of(server) as client:
