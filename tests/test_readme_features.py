@@ -36,13 +36,34 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_blocking.py::test_stopping_early_fetches_no_more",
         ],
     },
+    "Thousands at once": {
+        "`asyncio.gather` over any number of runs just works: all that is waited for is watched together,": [
+            "test_waiting.py::test_many_are_swept",
+            "test_waiting.py::test_whatever_happens_everyone_is_told",
+            "../benchmarks/fanout.py::benchmarks",
+        ],
+        "creates keep to limits that are learnt from the API,": [
+            "test_limits.py::test_creates_under_the_documented_limits",
+            "test_limits.py::test_a_budget_finds_what_the_api_allows",
+        ],
+        "and `map` takes inputs as there is room for them.": [
+            "test_map.py::test_infinite_inputs_are_taken_as_there_is_room",
+        ],
+        "See [many predictions](docs/fan-out.md),": ["test_readme.py::test_many_predictions"],
+        "and [many machines](docs/distributed.md) for Dask and Ray.": [
+            "integration/test_distributed.py::test_the_pages_example"
+        ],
+    },
     "Repeats what is safe": {
-        "reads after any failure that may pass,": [
+        "reads after any failure that may pass.": [
             "test_retry.py::test_safe_calls_are_repeated",
             "test_retry.py::test_what_was_refused_is_repeated",
             "test_retry.py::test_what_was_answered_is_not_repeated",
         ],
-        "creates only where they can't have started a prediction.": [
+        "A create whose answer is lost is looked for before it is made again, so that nothing is billed twice.": [
+            "test_creates.py::test_what_was_made_is_adopted",
+            "test_creates.py::test_what_was_not_made_is_made_again",
+            "test_creates.py::test_a_fifth_of_the_creates_is_lost",
             "test_retry.py::test_what_may_have_been_done_is_repeated_only_where_that_is_safe",
             "test_retry.py::test_no_way_to_create_is_repeated",
             "test_retry.py::test_what_never_left_is_repeated",
@@ -73,6 +94,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Works under any event loop": {
         "`AsyncReplicate` may be made at import time,": [
+            "integration/test_loops.py::test_uvloop",
             "test_transport.py::test_clients_cost_little",
             "test_transport.py::test_loops_end_silently",
         ],
@@ -148,11 +170,18 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "testing/test_protocol.py::test_the_table",
             "testing/test_official_sdk.py::test_every_operation_has_a_test_here",
         ],
-        "with Python functions as models.": [
+        "with Python functions as models;": [
             "testing/test_schema.py::test_inputs",
             "testing/test_predictions.py::test_failures",
             "test_readme.py::test_a_server_of_ones_own",
         ],
+        "there are pytest fixtures, faults, virtual time and recordings of the real API.": [
+            "testing/test_plugin.py::test_the_three_fixtures",
+            "testing/test_plugin.py::test_markers",
+            "testing/test_client_clock.py::test_ten_minutes_in_blocking_code",
+            "testing/test_recording.py::test_there_and_back",
+        ],
+        "See [testing your application](docs/testing.md).": ["testing/test_docs_testing.py::test_examples"],
     },
 }
 

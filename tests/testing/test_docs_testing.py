@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from replicate_async import Replicate
 from replicate_async.testing import LocalServer
 
 from .test_plugin import OPTIONS
@@ -110,3 +111,12 @@ def test_the_tables() -> None:
     listed = set(re.findall(r"^\| `(\w+)[`(]", SECTIONS["Fixtures"] + SECTIONS["Markers"], re.MULTILINE))
     fixtures = set(re.findall(r"@pytest.fixture\ndef (\w+)", Path(plugin.__file__).read_text(encoding="utf-8")))
     assert listed == fixtures | plugin._MARKERS.keys()
+
+
+def test_a_server_to_keep_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module with a function that registers models is one that ``serve`` takes."""
+    write("A server to keep open", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with LocalServer.process("my_models:register") as server:
+        with Replicate(base_url=server.base_url, bearer_token=server.token) as client:
+            assert client.run("acme/shout", input={"text": "hello"}) == "HELLO"
