@@ -26,10 +26,10 @@ from replicate_async.testing import LocalServer, OutputFile
 
 from .test_cli import command, start
 
-if sys.platform != "win32":
-    import pty
+if sys.platform == "win32":
+    pytest.skip("a process can't be sent signals there", allow_module_level=True)
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process can't be sent signals there")
+import pty
 
 
 class Gate:
