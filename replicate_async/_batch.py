@@ -47,7 +47,6 @@ class Batch:
         self.creates = asyncio.Semaphore(_CREATES)
         self.failure: BaseException | None = None
         self._model = model
-        self._first: Job | None = None
         self._ahead = 0.0
 
     def server_time(self) -> float:
@@ -135,9 +134,9 @@ class Batch:
 
     def _job(self, line: Line, known: str | Exception | None) -> LineJob:
         # Not held: the sooner an id is known, the less has to be looked for.
-        job = LineJob(
+        return LineJob(
             self.transport,
-            self._first.model if self._first else self._model,
+            self._model,
             line.input,
             {},
             cancel_on_abort=self.journal is None,
@@ -145,9 +144,6 @@ class Batch:
             line=line,
             known=known,
         )
-        if known is None:
-            self._first = self._first or job  # which finds out a community model's version for all
-        return job
 
 
 class LineJob(Job, kw_only=True):

@@ -463,14 +463,10 @@ class AsyncReplicate:
         """
         model = as_model_ref(ref)
 
-        first: Job | None = None
-
         def job_of(_index: int, input: Mapping[str, Any]) -> Job:
-            nonlocal first
-            job = Job(
+            return Job(
                 self._transport,
-                # Of a community model, the first has found out the version: others needn't be refused as well.
-                first.model if first else model,
+                model,
                 input,
                 options,
                 wait=True,
@@ -480,8 +476,6 @@ class AsyncReplicate:
                 file_encoding_strategy=file_encoding_strategy,
                 cancel_on_abort=cancel_on_abort,
             )
-            first = first or job
-            return job
 
         outputs = map_(
             self._transport.pool,

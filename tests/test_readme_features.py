@@ -178,7 +178,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         "there are pytest fixtures, faults, virtual time and recordings of the real API.": [
             "testing/test_plugin.py::test_the_three_fixtures",
             "testing/test_plugin.py::test_markers",
-            "testing/test_client_clock.py::test_ten_minutes_in_blocking_code",
+            "testing/test_client_clock.py::test_a_job_of_ten_minutes",
             "testing/test_recording.py::test_there_and_back",
         ],
         "See [testing your application](docs/testing.md).": ["testing/test_docs_testing.py::test_examples"],

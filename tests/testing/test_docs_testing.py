@@ -117,6 +117,8 @@ def test_a_server_to_keep_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The module with a function that registers models is one that ``serve`` takes."""
     write("A server to keep open", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with LocalServer.process("my_models:register") as server:
-        with Replicate(base_url=server.base_url, bearer_token=server.token) as client:
-            assert client.run("acme/shout", input={"text": "hello"}) == "HELLO"
+    with (
+        LocalServer.process("my_models:register") as server,
+        Replicate(base_url=server.base_url, bearer_token=server.token) as client,
+    ):
+        assert client.run("acme/shout", input={"text": "hello"}) == "HELLO"
