@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -20,7 +19,7 @@ from replicate_async.errors import APIError, CreateOutcomeUnknown
 from replicate_async.types import PageData, Prediction, Training
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
+    from collections.abc import Sequence
 
     from replicate_async._arguments import RequestOptions
     from replicate_async._transport import Transport
@@ -54,13 +53,11 @@ class Ledger:
         self._under_way: dict[Key, int] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    @asynccontextmanager
-    async def under_way(self, key: Key) -> AsyncGenerator[None, None]:
-        """Note a create that is sent and has no answer yet; none is sent while a twin of it is being looked for."""
+    async def under_way(self, key: Key) -> _Counted:
+        """Return a context for a create that is sent and has no answer; none is while a twin of it is looked for."""
         while key in self.lost:
             await _clock.current.sleep(_TWIN_PAUSE)
-        with _counted(self._under_way, key):
-            yield
+        return _Counted(self._under_way, key)
 
     def is_under_way(self, key: Key) -> bool:
         """Return whether such a create has no answer yet."""
@@ -93,15 +90,22 @@ class Ledger:
         return None, [one.id for one, likeness in unowned if likeness is not False]
 
 
-@contextmanager
-def _counted(counts: dict[Key, int], key: Key) -> Generator[None]:
-    counts[key] = counts.get(key, 0) + 1
-    try:
-        yield
-    finally:
-        left = counts.pop(key) - 1
+class _Counted:
+    """Counts those in its context."""
+
+    __slots__ = ("_counts", "_key")
+
+    def __init__(self, counts: dict[Key, int], key: Key) -> None:
+        self._counts = counts
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._counts[self._key] = self._counts.get(self._key, 0) + 1
+
+    def __exit__(self, *_error: object) -> None:
+        left = self._counts.pop(self._key) - 1
         if left:
-            counts[key] = left
+            self._counts[self._key] = left
 
 
 def _likeness(request: Request[Any], job: Prediction | Training) -> bool | None:
@@ -169,7 +173,7 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     ledger, key = transport.shared.ledger, key_of(request)
     looks = await _looks(transport, request)
     candidates: list[str] = []
-    with _counted(ledger.lost, key):
+    with _Counted(ledger.lost, key):
         while ledger.is_under_way(key):  # no new ones start: whatever these make will be known to be theirs
             await _clock.current.sleep(_TWIN_PAUSE)
         for pause in _PAUSES:

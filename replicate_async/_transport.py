@@ -150,8 +150,9 @@ class Transport:
         connections = self.pool.here() or await self.pool.open()
         try:
             # Those that the server holds take long: they are no measure for how many more it can take.
-            async with nullcontext() if request.hold else connections.creates.place(), ledger.under_way(key):
-                response = await self._exchange(request, attempt, whole=True)
+            async with nullcontext() if request.hold else connections.creates.place():
+                with await ledger.under_way(key):
+                    response = await self._exchange(request, attempt, whole=True)
             ledger.own(_creates.id_of(response))
         except APIError as error:
             if _retry.was_refused(error):
