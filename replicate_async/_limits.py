@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from replicate_async import _clock
 from replicate_async.errors import RateLimitError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 # What the API documents, in calls a minute: the first guess once a refusal shows that there is a limit.
 _CREATES, _OTHERS = 600.0, 3000.0
@@ -216,23 +211,15 @@ class CreateLine(Line):
         self._answers = 0
         self._fastest = inf
 
-    @asynccontextmanager
-    async def place(self) -> AsyncGenerator[None, None]:
-        """Take a place for one create, when it is one's turn."""
-        if not self.enter_now():
-            await self.enter()
-        started = _clock.current.monotonic()
-        try:
-            yield
-        except RateLimitError:
-            self._resize(self.least)
-            raise
-        else:
-            self._learn(_clock.current.monotonic() - started)
-        finally:
-            self.leave()
+    def place(self) -> _Place:
+        """Return a context for one create, entered when it is one's turn."""
+        return _Place(self)
 
-    def _learn(self, elapsed: float) -> None:
+    def refused(self) -> None:
+        """Begin again with few."""
+        self._resize(self.least)
+
+    def learn(self, elapsed: float) -> None:
         """As long as more at once doesn't make the answers slow, there may be more."""
         self._fastest = min(elapsed, 1.001 * self._fastest)  # forgotten with time: networks change
         if elapsed < 2 * self._fastest and self._line and self._places < self.most:
@@ -246,3 +233,25 @@ class CreateLine(Line):
         self._free += places - self._places
         self._places = places
         self._answers = 0
+
+
+class _Place:
+    """A place in the line of the creates; no generator, because each create goes through here."""
+
+    __slots__ = ("_line", "_started")
+
+    def __init__(self, line: CreateLine) -> None:
+        self._line = line
+        self._started = 0.0
+
+    async def __aenter__(self) -> None:
+        if not self._line.enter_now():
+            await self._line.enter()
+        self._started = _clock.current.monotonic()
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            self._line.learn(_clock.current.monotonic() - self._started)
+        elif isinstance(error, RateLimitError):
+            self._line.refused()
+        self._line.leave()

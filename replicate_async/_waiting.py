@@ -171,7 +171,8 @@ class Waiter(Generic[Job]):
                 now = _clock.current.monotonic()
                 due = [one for one in self._watched.values() if one.is_due(now)] if now >= self._rests_until else []
                 if due:
-                    self._rests_until = now + await self._look_at(due) / _A_SECOND
+                    # Many single looks are the budget's to pace: newcomers mustn't wait for them.
+                    self._rests_until = now + min(await self._look_at(due) / _A_SECOND, pause(inf))
                 else:
                     soonest = min(one.due for one in self._watched.values())
                     await self._rest(now, max(soonest, self._rests_until))
