@@ -31,6 +31,8 @@ if sys.platform == "win32":
 
 import pty
 
+pytestmark = pytest.mark.endurance
+
 
 class Gate:
     """What lets the slow model's predictions go on."""
@@ -345,7 +347,6 @@ def killed(server: LocalServer, *arguments: str, when: Callable[[], Any], how: s
         return process.communicate(timeout=20)[1]
 
 
-@pytest.mark.endurance
 @pytest.mark.parametrize("same", [False, True], ids=["different", "identical"])
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment(server, seed, same):

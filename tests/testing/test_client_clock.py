@@ -71,7 +71,7 @@ KINDS = [("async", False), ("async", True), ("blocking", True)]
 @asynccontextmanager
 async def pair(kind: str, threaded: bool, **options: Any) -> AsyncIterator[tuple[LocalServer, Caller]]:
     """Run a server with a virtual clock, and a client of it."""
-    server = LocalServer(clock=VirtualClock(patience=5), **options)
+    server = LocalServer(clock=VirtualClock(patience=30), **options)
     if threaded:
         with server:
             async with calling(kind, server.base_url, server.token) as caller:

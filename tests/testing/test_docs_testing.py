@@ -15,6 +15,7 @@ from replicate_async.testing import LocalServer
 from .test_plugin import OPTIONS
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.endurance
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))

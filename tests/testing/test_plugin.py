@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.endurance
 
 NAME = "replicate_async.testing.plugin"
 # Installed, it is found by its entry point, whose name is the module's; in a bare source tree it has to be named.

@@ -24,6 +24,7 @@ from replicate_async.testing._recording import Answer, Body, Exchange, Player, R
 from .test_plugin import OPTIONS
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.endurance
 
 TOKEN = "r8_TheAccountsOwnTokenOf37Characters0000"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
