@@ -1011,22 +1011,26 @@ class Models:
             )
         )
 
-    def search(self, query: str, **options: Unpack[RequestOptions]) -> Page[Model]:
+    def search(
+        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> Page[Model]:
         """Search public models. ``client.search`` searches collections and pages of the documentation too.
 
         Args:
             query: What to search for.
+            body: The same, under the name that it has in the official SDK.
             **options: Options of the request.
 
         Returns:
             The list: iterate it for all its models; its first page has ``results``.
 
         Raises:
+            TypeError: there is no query, or it is given twice, or is no str.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.search
         """
-        return Page(_bridge.run(self._async.search(query, **options)))
+        return Page(_bridge.run(self._async.search(query, body=body, **options)))
 
     def get(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> Model:
         """Fetch a model, with its latest version.
@@ -2468,9 +2472,11 @@ class ModelsRaw:
             )
         )
 
-    def search(self, query: str, **options: Unpack[RequestOptions]) -> APIResponse[Page[Model]]:
+    def search(
+        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> APIResponse[Page[Model]]:
         """As ``AsyncModels.search``, with the answer read to its end."""
-        return _bridge.run(self._async.search(query, **options)).mapped(Page)
+        return _bridge.run(self._async.search(query, body=body, **options)).mapped(Page)
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -2579,9 +2585,11 @@ class ModelsStreaming:
             )
         )
 
-    def search(self, query: str, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Model]]:
+    def search(
+        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[Page[Model]]:
         """As ``AsyncModels.search``, with the answer still to be read."""
-        return ResponseContext(self._async.search(query, **options).mapped(Page))
+        return ResponseContext(self._async.search(query, body=body, **options).mapped(Page))
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]

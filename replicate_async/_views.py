@@ -485,9 +485,11 @@ class AsyncModelsRaw:
             )
         )
 
-    async def search(self, query: str, **options: Unpack[RequestOptions]) -> APIResponse[AsyncPage[Model]]:
+    async def search(
+        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> APIResponse[AsyncPage[Model]]:
         """As ``AsyncModels.search``, with the answer read to its end."""
-        return await as_raw(self._calls.search(query, **options))
+        return await as_raw(self._calls.search(query, body=body, **options))
 
     async def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -596,9 +598,11 @@ class AsyncModelsStreaming:
             )
         )
 
-    def search(self, query: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[AsyncPage[Model]]:
+    def search(
+        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[AsyncPage[Model]]:
         """As ``AsyncModels.search``, with the answer still to be read."""
-        return as_streaming(self._calls.search(query, **options))
+        return as_streaming(self._calls.search(query, body=body, **options))
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]

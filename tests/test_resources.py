@@ -293,6 +293,15 @@ async def test_webhook_secret(server: LocalServer, client: AsyncReplicate, block
     assert blocking.webhooks.default.secret.get() == secret
 
 
+async def test_the_query_of_a_search_for_models(client: AsyncReplicate) -> None:
+    """It has two names, of which one is to be given: ours, or that of the official SDK."""
+    found, as_before = await client.models.search("alice"), await client.models.search(body="alice")
+    assert found.results == as_before.results
+    for wrong in ({}, {"query": "alice", "body": "alice"}):
+        with pytest.raises(TypeError, match="query"):
+            client.models.search(**wrong)
+
+
 async def test_search(server: LocalServer, client: AsyncReplicate, blocking: Replicate) -> None:
     """Search finds models, collections and pages; the limit is sent where given, and is for models."""
     found = await client.search("alice")

@@ -143,22 +143,29 @@ class AsyncModels(AsyncResource):
         )
         return await self._transport.call(Request("POST", "/models", Model, options, json=body))
 
-    def search(self, query: str, **options: Unpack[RequestOptions]) -> AsyncPaginator[Model]:
+    def search(
+        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> AsyncPaginator[Model]:
         """Search public models. ``client.search`` searches collections and pages of the documentation too.
 
         Args:
             query: What to search for.
+            body: The same, under the name that it has in the official SDK.
             **options: Options of the request.
 
         Returns:
             The list: iterate it for all its models; its first page has ``results``.
 
         Raises:
+            TypeError: there is no query, or it is given twice, or is no str.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.search
         """
-        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if (query is UNSET) is (body is UNSET):
+            raise TypeError("pass query, or body, which means the same")
+        query = body if query is UNSET else query
+        if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
         request = Request[Any]("QUERY", "/models", PageData[Model], options, headers={"Content-Type": "text/plain"})
         request.content = query.encode()
