@@ -300,7 +300,8 @@ class Transport:
         budget = attempt.budget
         # An open stream keeps no place: whoever reads one must not keep others from their calls.
         line = None if request.urgent else connections.line
-        await _turn(connections, budget, line)
+        if (budget and budget.paced) or (line and not line.enter_now()):
+            await _turn(connections, budget, line)
         # Time in those lines is not the request's: its timeout starts here.
         request.sent_at = _clock.current.monotonic()
         try:
