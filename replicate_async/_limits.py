@@ -108,9 +108,13 @@ class Limits:
     def __init__(self) -> None:
         self.creates: Budget = Budget(_CREATES)
         self.others: Budget = Budget(_OTHERS)
+        self._explicit: RateLimit | None = None
 
     def set(self, limit: RateLimit) -> None:
         """Set explicit limits, for all clients with this token."""
+        if limit == self._explicit:
+            return  # by a copy of the client: what has been used up stays so
+        self._explicit = limit
         now = _clock.current.monotonic()
         if limit.creates is not None:
             self.creates.limit(limit.creates, now)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_async import AsyncReplicate, RateLimit, RateLimitError, _clock
-from replicate_async._limits import Budget, CreateLine, Gate, Line
+from replicate_async._limits import Budget, CreateLine, Gate, Limits, Line
 from replicate_async.testing import LocalServer
 
 from .simulation import Simulation, simulate
@@ -665,3 +665,14 @@ def test_a_call_that_is_cancelled_while_it_waits_for_a_connection_returns_its_le
             assert sim.monotonic() - before < 0.5
 
     simulate(main)
+
+
+def test_copies_of_a_client_do_not_refill_an_explicit_limit():
+    """A client's copies have what is left of its explicit limit, and not a new one each."""
+    limits = Limits()
+    limits.set(RateLimit(creates=60))
+    assert limits.creates.take(_clock.current.monotonic()) == 0
+    limits.set(RateLimit(creates=60))
+    assert limits.creates.take(_clock.current.monotonic()) > 0
+    limits.set(RateLimit(creates=600))
+    assert limits.creates.take(_clock.current.monotonic()) == 0

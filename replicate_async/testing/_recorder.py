@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -112,7 +113,7 @@ class Recording:
             self.path.write_bytes(text + b"\n")
 
 
-class _Server:
+class _Server(ABC):
     """The two origins that stand in for the API's and for all others, and what URLs are there."""
 
     def __init__(self, tape: Tape) -> None:
@@ -129,9 +130,9 @@ class _Server:
             raise RuntimeError("the recording is not in use: use it in a with statement")
         return self._api + self._path
 
+    @abstractmethod
     async def respond(self, request: web.Request, url: str) -> web.StreamResponse:
         """Answer a request for a real URL."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         handlers: tuple[_Respond, ...] = (self._respond_as_api, self._respond_as_another)

@@ -281,7 +281,7 @@ class LocalServer:
         # Who has just come in is let become a connection, to be aborted below: until Python 3.12 the loop forgets those
         # that it accepts while it closes, and they wait for ever.
         for listener in self._listeners:
-            with suppress(NotImplementedError):
+            with suppress(NotImplementedError):  # Windows' loop has no readers, and doesn't forget any
                 asyncio.get_running_loop().remove_reader(listener)
         for _ in range(3):
             await asyncio.sleep(0)
