@@ -17,7 +17,7 @@ _CREATES, _OTHERS = 600.0, 3000.0
 _LEAST = 1.0  # a sixth of what it documents for accounts that are low on credit: an end of refusals is noticed
 
 _CALM, _CALM_CALLS = 15.0, 20  # seconds, and calls, without a refusal after which more is tried
-_GROWTH, _GROWTH_MOST = 0.02, 0.01  # of the rate, in a second and with a call
+_GROWTH, _GROWTH_MOST = 0.02, 0.01  # of the rate that was learnt, in a second and with a call
 _BURST = 0.1  # seconds' worth that a learnt pace allows at once: what comes late is made up for, but nothing piles up
 _HAIR = 1e-6  # rounding must not make anybody wait once more
 
@@ -52,7 +52,7 @@ class Budget:
     def __init__(self, typical: float) -> None:
         self.paced: bool = False
         self.accepted: int = 0  # since the rate was last learnt
-        self._rate = typical / 60
+        self._rate = self._base = typical / 60
         self._least = min(_LEAST, typical) / 60
         self._most = 100 * typical / 60
         self._burst = _BURST
@@ -73,7 +73,8 @@ class Budget:
         """Take the leave for one call: 0, or the seconds to wait before asking again."""
         passed, self._filled = max(0.0, now - self._filled), max(now, self._filled)
         if now - self._learnt > _CALM and self.accepted >= _CALM_CALLS:
-            self._rate = min(self._most, self._rate * (1 + min(_GROWTH * passed, _GROWTH_MOST)))
+            # Additive increase: always by the same part of the rate that was learnt.
+            self._rate = min(self._most, self._rate + self._base * min(_GROWTH * passed, _GROWTH_MOST))
         self._tokens = min(max(1.0, self._burst * self._rate), self._tokens + passed * self._rate)
         if now < self._shut_until:
             return self._shut_until - now
@@ -100,6 +101,7 @@ class Budget:
         self.accepted = 0
         self._tokens, self._filled, self._learnt = 0.0, now, now
         self._burst = _BURST
+        self._base = self._rate
 
 
 class Limits:
