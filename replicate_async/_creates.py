@@ -15,7 +15,7 @@ from replicate_async import _clock
 from replicate_async._arguments import path
 from replicate_async._jobs import looking_manner, looking_options
 from replicate_async._wire import APIResponse, Request, full_body
-from replicate_async.errors import APIError, CreateOutcomeUnknown
+from replicate_async.errors import APIError, APIResponseValidationError, CreateOutcomeUnknown
 from replicate_async.types import PageData, Prediction, Training
 
 if TYPE_CHECKING:
@@ -45,23 +45,30 @@ _Made = Prediction | Training
 Key = tuple[str, bytes]  # path and body; creates with the same are twins: what one of them made is as good for another
 
 
+class Counts(dict[Key, int]):
+    """How many there are of each."""
+
+    def add(self, key: Key) -> None:
+        self[key] = self.get(key, 0) + 1
+
+    def remove(self, key: Key) -> None:
+        left = self.pop(key) - 1
+        if left:
+            self[key] = left
+
+
 class Ledger:
     """The creates of a token's clients: those under way, those that are lost, and what the answered ones made."""
 
     def __init__(self) -> None:
-        self.lost: dict[Key, int] = {}
-        self._under_way: dict[Key, int] = {}
+        self.lost: Counts = Counts()  # as long as they are looked for
+        self.under_way: Counts = Counts()  # sent, and without an answer; none is while a twin of it is lost
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    async def under_way(self, key: Key) -> _Counted:
-        """Return a context for a create that is sent and has no answer; none is while a twin of it is looked for."""
+    async def until_found(self, key: Key) -> None:
+        """Wait while a twin of a create is looked for."""
         while key in self.lost:
             await _clock.current.sleep(_TWIN_PAUSE)
-        return _Counted(self._under_way, key)
-
-    def is_under_way(self, key: Key) -> bool:
-        """Return whether such a create has no answer yet."""
-        return key in self._under_way
 
     def own(self, job_id: str) -> None:
         """Note what a create has made."""
@@ -88,24 +95,6 @@ class Ledger:
         if 0 < len(same) <= lost:
             return same[-1], []
         return None, [one.id for one, likeness in unowned if likeness is not False]
-
-
-class _Counted:
-    """Counts those in its context."""
-
-    __slots__ = ("_counts", "_key")
-
-    def __init__(self, counts: dict[Key, int], key: Key) -> None:
-        self._counts = counts
-        self._key = key
-
-    def __enter__(self) -> None:
-        self._counts[self._key] = self._counts.get(self._key, 0) + 1
-
-    def __exit__(self, *_error: object) -> None:
-        left = self._counts.pop(self._key) - 1
-        if left:
-            self._counts[self._key] = left
 
 
 def _likeness(request: Request[Any], job: Prediction | Training) -> bool | None:
@@ -156,9 +145,12 @@ def id_of(answer: APIResponse[Any]) -> str:
         APIResponseValidationError: the answer can't be read.
     """
     try:
-        return _ID.decode(answer.read()).id
-    except msgspec.MsgspecError:
-        return str(answer.parse().id)  # says what is wrong with it
+        return str(answer.parse().id)
+    except APIResponseValidationError as error:
+        try:
+            return _ID.decode(answer.read()).id  # there is enough of it to know what was made
+        except msgspec.MsgspecError:
+            raise error from error.__cause__
 
 
 async def find(transport: Transport, request: Request[Any], failure: Exception) -> str | None:
@@ -173,8 +165,9 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     ledger, key = transport.shared.ledger, key_of(request)
     looks = await _looks(transport, request)
     candidates: list[str] = []
-    with _Counted(ledger.lost, key):
-        while ledger.is_under_way(key):  # no new ones start: whatever these make will be known to be theirs
+    ledger.lost.add(key)
+    try:
+        while key in ledger.under_way:  # no new ones start: whatever these make will be known to be theirs
             await _clock.current.sleep(_TWIN_PAUSE)
         for pause in _PAUSES:
             await _clock.current.sleep(pause)
@@ -186,6 +179,8 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
             if found is not None:
                 ledger.own(found)
                 return found
+    finally:
+        ledger.lost.remove(key)
     if candidates:
         raise _unknown(request, "what was made meanwhile may be it or somebody else's", candidates) from failure
     return None

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _clock
-from replicate_async._arguments import check_choice, check_input
+from replicate_async._arguments import check_choice
 from replicate_async._fileio import Upload, open_upload, upload_request
 from replicate_async._wire import encode_json
 
@@ -34,17 +34,18 @@ _AT_ONCE = 8
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
-async def encode_input(
-    transport: Transport, value: Mapping[str, Any], strategy: FileEncodingStrategy | UnsetType = UNSET
-) -> Mapping[str, Any]:
-    """Return an input that JSON can express. One that already is comes back as it is.
+async def encode_files(
+    transport: Transport, request: Request[Prediction], strategy: FileEncodingStrategy | UnsetType = UNSET
+) -> None:
+    """Make the input of a create, described and so checked before, what JSON can express. It may be that already.
 
     Every file is looked at before the first is sent, and if one can't be sent the others are stopped.
     """
     check_choice("file_encoding_strategy", strategy, ("base64", "url"))
+    value = request.json["input"]
     try:
-        if _is_plain(check_input(value)):
-            return value
+        if _is_plain(value):
+            return
         pending: list[_Pending] = []
         with _clock.busy():  # files are looked at in threads
             encoded = cast("dict[str, Any]", await _encode(value, "input", pending))
@@ -73,7 +74,7 @@ async def encode_input(
             group.start_soon(place, one)
     if failures:
         raise failures[0]
-    return encoded
+    request.json["input"] = encoded
 
 
 class _Awaited(msgspec.Struct):
@@ -89,13 +90,6 @@ class _Pending(msgspec.Struct):
     container: Any
     key: Any
     thing: Upload | _Awaited
-
-
-async def encode_files(
-    transport: Transport, request: Request[Prediction], strategy: FileEncodingStrategy | UnsetType
-) -> None:
-    """Encode the input of a create that has been described, and so checked, already."""
-    request.json["input"] = await encode_input(transport, request.json["input"], strategy)
 
 
 def _is_plain(value: Any) -> bool:

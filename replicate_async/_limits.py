@@ -9,7 +9,6 @@ from math import inf
 import msgspec
 
 from replicate_async import _clock
-from replicate_async.errors import RateLimitError
 
 # What the API documents, in calls a minute: the first guess once a refusal shows that there is a limit.
 _CREATES, _OTHERS = 600.0, 3000.0
@@ -208,8 +207,9 @@ class CreateLine(Line):
     __slots__ = ("_answers", "_fastest", "_places")
 
     least: int = 4
-    most: int = 32
-    step: int = 50  # quick answers to one more place: the API allows about as many creates in a burst
+    most: int = 16
+    step: int = 25  # quick answers to one more place: of a burst's worth, few are refused when it is used up
+    quick: float = 0.01  # seconds: what differs below that is the client's own work, and tells nothing of the API
 
     def __init__(self) -> None:
         super().__init__(self.least)
@@ -217,47 +217,22 @@ class CreateLine(Line):
         self._answers = 0
         self._fastest = inf
 
-    def place(self) -> _Place:
-        """Return a context for one create, entered when it is one's turn."""
-        return _Place(self)
-
     def refused(self) -> None:
-        """Begin again with few."""
+        """Take note of a refusal: begin again with few."""
         self._resize(self.least)
 
-    def learn(self, elapsed: float) -> None:
-        """As long as more at once doesn't make the answers slow, there may be more."""
-        self._fastest = min(elapsed, 1.001 * self._fastest)  # forgotten with time: networks change
-        if elapsed < 2 * self._fastest and self._line and self._places < self.most:
+    def learn(self, seconds: float) -> None:
+        """Take note of an answer. As long as more at once doesn't make them slow, there may be more."""
+        seconds = max(seconds, self.quick)
+        self._fastest = min(seconds, 1.001 * self._fastest)  # forgotten with time: networks change
+        if seconds < 2 * self._fastest and self._line and self._places < self.most:
             self._answers += 1
             if self._answers == self.step:
                 self._resize(self._places + 1)
-        elif elapsed > 4 * self._fastest and self._places > self.least:
+        elif seconds > 4 * self._fastest and self._places > self.least:
             self._resize(self._places - 1)
 
     def _resize(self, places: int) -> None:
         self._free += places - self._places
         self._places = places
         self._answers = 0
-
-
-class _Place:
-    """A place in the line of the creates; no generator, because each create goes through here."""
-
-    __slots__ = ("_line", "_started")
-
-    def __init__(self, line: CreateLine) -> None:
-        self._line = line
-        self._started = 0.0
-
-    async def __aenter__(self) -> None:
-        if not self._line.enter_now():
-            await self._line.enter()
-        self._started = _clock.current.monotonic()
-
-    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None:
-            self._line.learn(_clock.current.monotonic() - self._started)
-        elif isinstance(error, RateLimitError):
-            self._line.refused()
-        self._line.leave()

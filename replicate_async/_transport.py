@@ -7,8 +7,7 @@ import io
 import logging
 import os
 import re
-from contextlib import nullcontext
-from time import perf_counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import msgspec
@@ -21,7 +20,6 @@ from replicate_async._wire import APIResponse, Request
 from replicate_async.errors import (
     APIConnectionError,
     APIError,
-    APIStatusError,
     APITimeoutError,
     RateLimitError,
     ReplicateError,
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     import aiohttp
     import tenacity
+    import yarl
     from multidict import CIMultiDict
 
     from replicate_async._arguments import QueryValue
@@ -89,6 +88,11 @@ class _Attempt(msgspec.Struct):
     timeout: Any
     budget: Budget | None  # None: not limited
 
+    def payload(self) -> Any:
+        """Return the body as aiohttp shall have it, for one sending."""
+        body = self.body() if callable(self.body) else self.body
+        return io.BytesIO(body) if isinstance(body, bytes) and len(body) > _LARGE_BODY else body
+
 
 class Transport:
     """Sends requests with a client's settings."""
@@ -133,38 +137,60 @@ class Transport:
             raise shortened(error) from error.__cause__
 
     async def _send(self, request: Request[T]) -> APIResponse[T]:
-        attempt = self._prepare(request)
         once = self._create if request.creates else self._whole
         try:
             # The way that most calls go: nothing of the retry machinery is touched before something fails.
-            return await once(request, attempt)
+            return await once(request)
         except APIError as error:
-            return await self._again(request, error, lambda: once(request, attempt))
+            return await self._again(request, error, lambda: once(request))
 
-    async def _whole(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
-        return await self._exchange(request, attempt, whole=True)
+    async def _whole(self, request: Request[T]) -> APIResponse[T]:
+        return await self._exchange(request, self._prepare(request), whole=True)
 
-    async def _create(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+    async def _create(self, request: Request[T]) -> APIResponse[T]:
         """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
-        ledger, key = self.shared.ledger, (request.path, attempt.body)
+        ledger = self.shared.ledger
         connections = self.pool.here() or await self.pool.open()
+        # Those that the server holds take long: they are no measure for how many more it can take.
+        line = None if request.hold else connections.creates
+        if line and not line.enter_now():
+            await line.enter()
         try:
-            # Those that the server holds take long: they are no measure for how many more it can take.
-            async with nullcontext() if request.hold else connections.creates.place():
-                with await ledger.under_way(key):
+            try:
+                attempt = self._prepare(request)  # only now: thousands may be in line
+                key = request.path, attempt.body
+                if key in ledger.lost:
+                    await ledger.until_found(key)
+                ledger.under_way.add(key)
+                try:
                     response = await self._exchange(request, attempt, whole=True)
+                finally:
+                    ledger.under_way.remove(key)
+                if line:
+                    line.learn(_clock.current.monotonic() - request.sent_at)
+            except RateLimitError:
+                if line:
+                    line.refused()
+                raise
+            finally:
+                if line:
+                    line.leave()
             ledger.own(_creates.id_of(response))
         except APIError as error:
-            if _retry.was_refused(error):
-                request.sent = False
-            if not request.sent:
-                raise
-            found = await _creates.find(self, request, error)
-            if found is None:
-                request.sent = False
-                raise
-            return await _creates.fetch(self, request, found, error)
+            return await self._lost(request, error)
         return response
+
+    async def _lost(self, request: Request[T], error: APIError) -> APIResponse[T]:
+        """Return what a create has made that got no answer; raise its error again if that is nothing."""
+        if _retry.was_refused(error):
+            request.sent = False
+        if not request.sent:
+            raise error
+        found = await _creates.find(self, request, error)
+        if found is None:
+            request.sent = False
+            raise error
+        return await _creates.fetch(self, request, found, error)
 
     async def open(self, request: Request[T]) -> Opened[T]:
         """Send a request and return its answer as soon as its headers are there.
@@ -231,7 +257,8 @@ class Transport:
             headers.update(request.headers or {})
             headers.update(extra or {})
         asked = options.get("timeout", self.settings.timeout)
-        hold = max(request.hold, _wire.hold_of(headers.get("Prefer")))
+        prefer = headers.get("Prefer")
+        hold = max(request.hold, _wire.hold_of(prefer)) if prefer else request.hold
         timeout = self._timeouts.get((asked, hold))
         if timeout is None:
             timeout = self._timeouts[asked, hold] = _client_timeout(asked, hold)
@@ -296,6 +323,8 @@ class Transport:
 
     async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: bool) -> APIResponse[T] | Opened[T]:
         """Make one attempt when its turn has come; read its answer to the end, or only its headers unless it failed."""
+        import aiohttp
+
         connections = self.pool.here() or await self.pool.open()
         budget = attempt.budget
         # An open stream keeps no place: whoever reads one must not keep others from their calls.
@@ -304,66 +333,42 @@ class Transport:
             await _turn(connections, budget, line)
         # Time in those lines is not the request's: its timeout starts here.
         request.sent_at = _clock.current.monotonic()
-        try:
-            answer = await self._attempt(connections, request, attempt, whole=whole)
-        except APIStatusError as error:
-            if budget and not isinstance(error, RateLimitError):
-                budget.accepted += 1  # to the limit, every answer is as good as another
-            # Long pauses are told to whoever calls, instead of kept by everybody.
-            elif budget and (error.retry_after or 0) <= _retry.MAX_HINT:
-                budget.refused(request.sent_at, _clock.current.monotonic(), error.retry_after)
-            raise
-        finally:
-            if line:
-                line.leave()
-        if budget:
-            budget.accepted += 1
-        return answer
-
-    async def _attempt(
-        self, connections: Connections, request: Request[T], attempt: _Attempt, *, whole: bool
-    ) -> APIResponse[T] | Opened[T]:
-        import aiohttp
-        import yarl
-
-        started = perf_counter()
-        done = _clock.current.busy()
         request.sent = True
+        done = _clock.current.busy()
         try:
-            body = attempt.body() if callable(attempt.body) else attempt.body
-            if isinstance(body, bytes) and len(body) > _LARGE_BODY:
-                body = io.BytesIO(body)
             answer = await connections.session.request(
                 request.method,
-                # What is encoded already goes as it is: written another way, a signed URL may no longer be valid.
-                yarl.URL(attempt.url, encoded=True) if _ENCODED.fullmatch(attempt.url) else attempt.url,
-                data=body,
+                _target(attempt.url),
+                data=attempt.payload(),
                 headers=attempt.headers,
                 timeout=attempt.timeout,
                 # A redirected GET loses the token at another origin (aiohttp); anything else isn't sent elsewhere.
                 allow_redirects=request.method == "GET",
                 proxy=self.pool.proxy(attempt.url),
-                skip_auto_headers=_NO_TYPE if body is None else None,
+                skip_auto_headers=_NO_TYPE if attempt.body is None else None,
                 raise_for_status=False,
             )
             status = answer.status
             if status >= 300:
                 request.sent = status >= 500
             content = await answer.read() if whole or status >= 300 else b""
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            failure = connection_error(error, request.method, attempt.url)
-            request.sent = request.sent and failure.sent
-            raise failure from error
-        except (AttributeError, RuntimeError) as error:  # what aiohttp says of a session that was closed meanwhile
-            if not connections.session.closed:
-                raise
-            raise ReplicateError("this client, or its session, is closed") from error
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, AttributeError, RuntimeError) as error:
+            raise _failure(error, request, attempt.url, connections) from error
         finally:
             done()
-        elapsed = perf_counter() - started
-        logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
+            if line:
+                line.leave()
+        elapsed = _clock.current.monotonic() - request.sent_at
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
+        if budget and status != 429:
+            budget.accepted += 1  # to the limit, every answer is as good as another
         if status >= 300:
-            raise _wire.status_error(request.method, attempt.url, status, answer.headers, content)
+            problem = _wire.status_error(request.method, attempt.url, status, answer.headers, content)
+            # Long pauses are told to whoever calls, instead of kept by everybody.
+            if budget and status == 429 and (problem.retry_after or 0) <= _retry.MAX_HINT:
+                budget.refused(request.sent_at, request.sent_at + elapsed, problem.retry_after)
+            raise problem
         if whole:
             return APIResponse(request, attempt.url, status, answer.headers, content, elapsed)
         return Opened(request, attempt.url, answer, elapsed)
@@ -391,6 +396,14 @@ async def _turn(connections: Connections, budget: Budget | None, line: Line | No
 
 _ENCODED = re.compile(r"(?:[!#$&-;=?-Z\[\]_a-z~]|%[0-9A-Fa-f]{2})*")
 _NO_TYPE = ("Content-Type",)  # of a body that isn't there
+
+
+@lru_cache(maxsize=1024)
+def _target(url: str) -> str | yarl.URL:
+    """Return a URL as aiohttp takes it: what is encoded already goes as it is, or its signature may not be valid."""
+    import yarl
+
+    return yarl.URL(url, encoded=True) if _ENCODED.fullmatch(url) else url
 
 
 class Opened(Generic[T]):
@@ -428,6 +441,17 @@ def _foreign_headers(content_type: str | None) -> CIMultiDict[str]:
     if content_type is not None:
         headers["Content-Type"] = content_type
     return headers
+
+
+def _failure(error: Exception, request: Request[Any], url: str, connections: Connections) -> ReplicateError:
+    """Say what happened to a request, and note whether it can have reached the server."""
+    if isinstance(error, (AttributeError, RuntimeError)):  # what aiohttp says of a session that was closed meanwhile
+        if not connections.session.closed:
+            raise error
+        return ReplicateError("this client, or its session, is closed")
+    failure = connection_error(error, request.method, url)
+    request.sent = request.sent and failure.sent
+    return failure
 
 
 def connection_error(error: Exception, method: str, url: str) -> APIConnectionError:

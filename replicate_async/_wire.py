@@ -114,10 +114,12 @@ def origin(url: str) -> tuple[str, str, int]:
 def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, QueryValue] | None) -> str:
     """Return the absolute URL of a request; a path is relative to the base URL, an absolute URL stays."""
     target = request.path
-    if "://" in target.partition("?")[0]:
+    if target.startswith("/"):
+        target = base_url + target
+    elif "://" in target.partition("?")[0]:
         default_query = None  # of the API's paths; whole URLs, such as the next page's, have all they need
     else:
-        target = f"{base_url}{target}" if target.startswith("/") else f"{base_url}/{target}"
+        target = f"{base_url}/{target}"
     extra = request.options.get("extra_query")
     if not (request.query or extra or default_query):
         return target
@@ -227,7 +229,7 @@ def _find_nonfinite(value: Any, place: str) -> str | None:
 # --- answers ---
 
 
-class APIResponse(Generic[T]):
+class APIResponse(msgspec.Struct, Generic[T], eq=False):
     """An answer of the API, read to its end.
 
     ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
@@ -235,18 +237,14 @@ class APIResponse(Generic[T]):
     decoded to what the method usually returns, ``parse()``.
     """
 
-    __slots__ = ("_body", "_elapsed", "_request", "headers", "retries_taken", "status_code", "url")
-
-    def __init__(
-        self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
-    ) -> None:
-        self._request = request
-        self._body = body
-        self._elapsed = elapsed
-        self.url: str = url
-        self.status_code: int = status_code
-        self.headers: Mapping[str, str] = headers
-        self.retries_taken: int = 0
+    _request: Request[T]
+    url: str
+    status_code: int
+    headers: Mapping[str, str]
+    _body: bytes
+    _elapsed: float
+    retries_taken: int = 0
+    _value: Any = UNSET  # what parse() returns
 
     @property
     def method(self) -> str:
@@ -285,19 +283,21 @@ class APIResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body has another shape.
         """
-        value = self._decode(self._request.type)
-        return self._request.then(value) if self._request.then else cast("T", value)
+        if self._value is UNSET:
+            value = self._decode(self._request.type)
+            self._value = self._request.then(value) if self._request.then else value
+        return cast("T", self._value)
 
     def mapped(self, function: Callable[[T], U]) -> APIResponse[U]:
         """Return this answer with a function applied to what ``parse`` returns."""
         request = self._request.mapped(function)
-        made = APIResponse(request, self.url, self.status_code, self.headers, self._body, self._elapsed)
-        made.retries_taken = self.retries_taken
-        return made
+        return APIResponse(
+            request, self.url, self.status_code, self.headers, self._body, self._elapsed, self.retries_taken
+        )
 
     def _decode(self, as_type: Any) -> Any:
         try:
-            return decode(as_type, self._body)
+            return reader(as_type)(self._body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise errors.APIResponseValidationError(
                 f"the answer is not {_type_name(as_type)}: {error}; it begins {snippet(self._body)}",
@@ -323,19 +323,10 @@ def charset(headers: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _decoder(as_type: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(as_type)
-
-
-def decode(as_type: Any, body: bytes) -> Any:
-    """Decode a body: ``bytes``, ``str`` and ``None`` as they are, anything else from JSON."""
-    if as_type is bytes:
-        return body
-    if as_type is str:
-        return body.decode()
-    if as_type is None:
-        return None
-    return _decoder(as_type).decode(body)
+def reader(as_type: Any) -> Callable[[bytes], Any]:
+    """Return what decodes a body: to ``bytes``, ``str`` and ``None`` as they are, to anything else from JSON."""
+    plain: dict[Any, Callable[[bytes], Any]] = {bytes: bytes, str: bytes.decode, None: lambda _: None}
+    return plain.get(as_type) or msgspec.json.Decoder(as_type).decode
 
 
 def _type_name(as_type: Any) -> str:

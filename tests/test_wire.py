@@ -20,12 +20,12 @@ from replicate_async import errors
 from replicate_async._wire import (
     APIResponse,
     Request,
-    decode,
     encode_json,
     encode_query,
     full_body,
     full_url,
     origin,
+    reader,
     snippet,
     status_error,
 )
@@ -328,7 +328,7 @@ def test_timestamps_have_six_to_nine_digits(moment, digits, zone):
     """Fractions of a second may have up to nine digits, as the API's Go parts send them; times are aware."""
     sent = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0") + f".{moment.microsecond:06}".ljust(digits + 1, "0")
     body = json.dumps({"id": "v", "created_at": sent + zone}).encode()
-    decoded = decode(ModelVersion, body).created_at
+    decoded = reader(ModelVersion)(body).created_at
     assert decoded == moment.replace(tzinfo=timezone.utc)
     assert decoded.utcoffset() == timedelta(0)
 
