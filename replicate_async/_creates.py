@@ -45,29 +45,18 @@ _Made = Prediction | Training
 Key = tuple[str, bytes]  # path and body; creates with the same are twins: what one of them made is as good for another
 
 
-class Counts(dict[Key, int]):
-    """How many there are of each."""
-
-    def add(self, key: Key) -> None:
-        self[key] = self.get(key, 0) + 1
-
-    def remove(self, key: Key) -> None:
-        left = self.pop(key) - 1
-        if left:
-            self[key] = left
-
-
 class Ledger:
     """The creates of a token's clients: those under way, those that are lost, and what the answered ones made."""
 
     def __init__(self) -> None:
-        self.lost: Counts = Counts()  # as long as they are looked for
-        self.under_way: Counts = Counts()  # sent, and without an answer; none is while a twin of it is lost
+        # By the ids of their requests: clients in several threads note and forget theirs at the same time.
+        self.under_way: dict[int, Key] = {}  # sent, and without an answer; none starts while a twin of it is lost
+        self.lost: dict[int, Key] = {}  # as long as they are looked for
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def until_found(self, key: Key) -> None:
         """Wait while a twin of a create is looked for."""
-        while key in self.lost:
+        while key in self.lost.values():
             await _clock.current.sleep(_TWIN_PAUSE)
 
     def own(self, job_id: str) -> None:
@@ -149,7 +138,7 @@ def id_of(answer: APIResponse[Any]) -> str:
     except APIResponseValidationError as error:
         try:
             return _ID.decode(answer.read()).id  # there is enough of it to know what was made
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise error from error.__cause__
 
 
@@ -165,9 +154,9 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     ledger, key = transport.shared.ledger, key_of(request)
     looks = await _looks(transport, request)
     candidates: list[str] = []
-    ledger.lost.add(key)
+    ledger.lost[id(request)] = key
     try:
-        while key in ledger.under_way:  # no new ones start: whatever these make will be known to be theirs
+        while key in ledger.under_way.values():  # no new ones start: whatever these make will be known to be theirs
             await _clock.current.sleep(_TWIN_PAUSE)
         for pause in _PAUSES:
             await _clock.current.sleep(pause)
@@ -175,12 +164,12 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
                 recent = await looks.since(request.sent_at)
             except APIError as error:
                 raise _unknown(request, f"looking for it failed too: {error}", []) from failure
-            found, candidates = ledger.match(request, recent, lost=ledger.lost[key])
+            found, candidates = ledger.match(request, recent, lost=[*ledger.lost.values()].count(key))
             if found is not None:
                 ledger.own(found)
                 return found
     finally:
-        ledger.lost.remove(key)
+        del ledger.lost[id(request)]
     if candidates:
         raise _unknown(request, "what was made meanwhile may be it or somebody else's", candidates) from failure
     return None

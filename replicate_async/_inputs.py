@@ -35,7 +35,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 async def encode_files(
-    transport: Transport, request: Request[Prediction], strategy: FileEncodingStrategy | UnsetType = UNSET
+    transport: Transport, request: Request[Prediction], strategy: FileEncodingStrategy | UnsetType
 ) -> None:
     """Make the input of a create, described and so checked before, what JSON can express. It may be that already.
 

@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimit | None = None
 
 
-class _Attempt(msgspec.Struct):
+class _Attempt(msgspec.Struct, gc=False):
     """A request made ready to be sent, as often as it takes."""
 
     url: str
@@ -137,19 +137,20 @@ class Transport:
             raise shortened(error) from error.__cause__
 
     async def _send(self, request: Request[T]) -> APIResponse[T]:
+        attempt = self._prepare(request)
         once = self._create if request.creates else self._whole
         try:
             # The way that most calls go: nothing of the retry machinery is touched before something fails.
-            return await once(request)
+            return await once(request, attempt)
         except APIError as error:
-            return await self._again(request, error, lambda: once(request))
+            return await self._again(request, error, lambda: once(request, attempt))
 
-    async def _whole(self, request: Request[T]) -> APIResponse[T]:
-        return await self._exchange(request, self._prepare(request), whole=True)
+    async def _whole(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+        return await self._exchange(request, attempt, whole=True)
 
-    async def _create(self, request: Request[T]) -> APIResponse[T]:
+    async def _create(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
         """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
-        ledger = self.shared.ledger
+        ledger, key = self.shared.ledger, (request.path, attempt.body)
         connections = self.pool.here() or await self.pool.open()
         # Those that the server holds take long: they are no measure for how many more it can take.
         line = None if request.hold else connections.creates
@@ -157,15 +158,10 @@ class Transport:
             await line.enter()
         try:
             try:
-                attempt = self._prepare(request)  # only now: thousands may be in line
-                key = request.path, attempt.body
-                if key in ledger.lost:
+                if ledger.lost:
                     await ledger.until_found(key)
-                ledger.under_way.add(key)
-                try:
-                    response = await self._exchange(request, attempt, whole=True)
-                finally:
-                    ledger.under_way.remove(key)
+                ledger.under_way[id(request)] = key
+                response = await self._exchange(request, attempt, whole=True)
                 if line:
                     line.learn(_clock.current.monotonic() - request.sent_at)
             except RateLimitError:
@@ -173,6 +169,7 @@ class Transport:
                     line.refused()
                 raise
             finally:
+                ledger.under_way.pop(id(request), None)
                 if line:
                     line.leave()
             ledger.own(_creates.id_of(response))
@@ -332,7 +329,7 @@ class Transport:
         if (budget and budget.paced) or (line and not line.enter_now()):
             await _turn(connections, budget, line)
         # Time in those lines is not the request's: its timeout starts here.
-        request.sent_at = _clock.current.monotonic()
+        sent_at = request.sent_at = _clock.current.monotonic()
         request.sent = True
         done = _clock.current.busy()
         try:
@@ -355,10 +352,10 @@ class Transport:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, AttributeError, RuntimeError) as error:
             raise _failure(error, request, attempt.url, connections) from error
         finally:
-            done()
             if line:
                 line.leave()
-        elapsed = _clock.current.monotonic() - request.sent_at
+            done()
+        elapsed = _clock.current.monotonic() - sent_at
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
         if budget and status != 429:
@@ -367,7 +364,7 @@ class Transport:
             problem = _wire.status_error(request.method, attempt.url, status, answer.headers, content)
             # Long pauses are told to whoever calls, instead of kept by everybody.
             if budget and status == 429 and (problem.retry_after or 0) <= _retry.MAX_HINT:
-                budget.refused(request.sent_at, request.sent_at + elapsed, problem.retry_after)
+                budget.refused(sent_at, sent_at + elapsed, problem.retry_after)
             raise problem
         if whole:
             return APIResponse(request, attempt.url, status, answer.headers, content, elapsed)

@@ -54,6 +54,7 @@ class Request(msgspec.Struct, Generic[T]):
     sent_at: float = 0.0  # by the client's clock
     hold: float = 0.0  # seconds for which the server may keep the answer back
     then: Callable[[Any], T] | None = None
+    encoded: tuple[Any, str | None] | None = None  # the body, once it was asked for: all attempts send the same
 
     @property
     def safe(self) -> bool:
@@ -158,7 +159,13 @@ def hold_of(prefer: str | None) -> float:
 
 
 def full_body(request: Request[Any]) -> tuple[Any, str | None]:
-    """Return the body and its content type (None: whatever the body itself says)."""
+    """Return the body and its content type (None: whatever the body itself says); both stay as they are at first."""
+    if request.encoded is None:
+        request.encoded = _encode_body(request)
+    return request.encoded
+
+
+def _encode_body(request: Request[Any]) -> tuple[Any, str | None]:
     extra = request.options.get("extra_body")
     if request.json is UNSET and extra is None:
         return request.content, None
@@ -229,7 +236,7 @@ def _find_nonfinite(value: Any, place: str) -> str | None:
 # --- answers ---
 
 
-class APIResponse(msgspec.Struct, Generic[T], eq=False):
+class APIResponse(Generic[T]):
     """An answer of the API, read to its end.
 
     ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
@@ -237,14 +244,19 @@ class APIResponse(msgspec.Struct, Generic[T], eq=False):
     decoded to what the method usually returns, ``parse()``.
     """
 
-    _request: Request[T]
-    url: str
-    status_code: int
-    headers: Mapping[str, str]
-    _body: bytes
-    _elapsed: float
-    retries_taken: int = 0
-    _value: Any = UNSET  # what parse() returns
+    __slots__ = ("_body", "_elapsed", "_request", "_value", "headers", "retries_taken", "status_code", "url")
+
+    def __init__(
+        self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
+    ) -> None:
+        self._request = request
+        self._body = body
+        self._elapsed = elapsed
+        self._value: Any = UNSET
+        self.url: str = url
+        self.status_code: int = status_code
+        self.headers: Mapping[str, str] = headers
+        self.retries_taken: int = 0
 
     @property
     def method(self) -> str:
@@ -278,7 +290,7 @@ class APIResponse(msgspec.Struct, Generic[T], eq=False):
         return self._decode(Any)
 
     def parse(self) -> T:
-        """Return the body decoded to what the method returns without ``with_raw_response``.
+        """Return the body decoded to what the method returns without ``with_raw_response``; always the same object.
 
         Raises:
             APIResponseValidationError: the body has another shape.
@@ -291,9 +303,9 @@ class APIResponse(msgspec.Struct, Generic[T], eq=False):
     def mapped(self, function: Callable[[T], U]) -> APIResponse[U]:
         """Return this answer with a function applied to what ``parse`` returns."""
         request = self._request.mapped(function)
-        return APIResponse(
-            request, self.url, self.status_code, self.headers, self._body, self._elapsed, self.retries_taken
-        )
+        made = APIResponse(request, self.url, self.status_code, self.headers, self._body, self._elapsed)
+        made.retries_taken = self.retries_taken
+        return made
 
     def _decode(self, as_type: Any) -> Any:
         try:

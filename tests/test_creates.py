@@ -1,4 +1,4 @@
-"""Creates whose answers are lost: found and adopted, made again, or left to the caller; never billed in silence."""
+"""Creates in line, and those whose answers are lost: found and adopted, made again, or left to the caller."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 
 from replicate_async import (
     APIConnectionError,
+    APIResponseValidationError,
     APITimeoutError,
     AsyncReplicate,
     CreateOutcomeUnknown,
     InternalServerError,
+    RateLimitError,
+    UnprocessableEntityError,
 )
 from replicate_async._creates import Ledger
+from replicate_async._limits import CreateLine
 from replicate_async._wire import Request
 from replicate_async.testing import LocalServer
 from replicate_async.types import Prediction, PredictionUrls, Training
@@ -228,6 +232,185 @@ async def deploy(client: AsyncReplicate) -> None:
     await client.deployments.create(
         name="mine", model="owner/name", version=VERSION, hardware="cpu", min_instances=0, max_instances=1
     )
+
+
+# --- in line ---
+
+
+def line_of(client: AsyncReplicate) -> CreateLine:
+    connections = client._transport.pool.here()
+    assert connections is not None
+    return connections.creates
+
+
+def x(client: AsyncReplicate, **options: Any) -> Awaitable[Prediction]:
+    """Create a prediction."""
+    return client.predictions.create(**{"version": VERSION, "input": {"text": "x"}, **options})
+
+
+def test_whoever_waits_in_line_sends_what_was_passed():
+    """An input that its caller goes on to use for the next create is sent as it was when it was passed."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            shared: dict[str, str] = {}
+
+            async def one(text: str) -> str:
+                shared["text"] = text
+                return (await x(client, input=shared)).input["text"]
+
+            texts = [str(number) for number in range(40)]
+            assert await asyncio.gather(*map(one, texts)) == texts
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 503, "headers": {"Retry-After": "1"}},
+        {"kind": "html"},
+        {"kind": "stall", "after": True},
+    ],
+    ids=["refused", "not made", "lost"],
+)
+def test_a_repeated_create_sends_the_same(fault):
+    """What a caller does with an input meanwhile changes neither the next attempt nor what is looked for."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, **fault)
+            passed = {"text": "first"}
+            task = asyncio.ensure_future(x(client, input=passed))
+            await asyncio.sleep(0.1)
+            assert server.requests
+            passed["text"] = "second"
+            assert (await task).input == {"text": "first"}
+            assert len(jobs(server)) == 1
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"), [({"extra_body": {"x": float("nan")}}, ValueError), ({"timeout": "soon"}, TypeError)]
+)
+def test_bad_arguments_show_at_once(options, error):
+    """Whoever passes what can't be sent isn't made to wait in line to be told so."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=CreateLine.most, kind="delay", seconds=3)
+            waiting = [asyncio.ensure_future(x(client)) for _ in range(CreateLine.most)]
+            await asyncio.sleep(0.1)
+            assert not line_of(client).enter_now()
+            with pytest.raises(error):
+                await x(client, **options)
+            assert sim.monotonic() < 1
+            await asyncio.gather(*waiting)
+
+    simulate(main)
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "cancelled": {"kind": "delay", "seconds": 3},
+    "cancelled in line": {"kind": "delay", "seconds": 3},
+    "422": {"kind": "status", "status": 422},
+    "429": {"kind": "rate_limit", "retry_after": 0.01},
+    "502": {"kind": "html"},
+}
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_creates_leave_no_trace(how):
+    """However creates end, all their places are free afterwards, and none counts as under way or lost."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            server.faults.add(operation=CREATES, times=5, **FAULTS[how])
+            tasks = [asyncio.ensure_future(x(client, input={"text": str(number % 3)})) for number in range(12)]
+            await asyncio.sleep(0.1)
+            for task in {"cancelled": tasks[:6], "cancelled in line": tasks[4:]}.get(how, []):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            line, ledger = line_of(client), client._transport.shared.ledger
+            assert sum(line.enter_now() for _ in range(100)) == line._places
+            assert not ledger.under_way
+            assert not ledger.lost
+
+    simulate(main)
+
+
+def test_the_line_learns_from_the_answers():
+    """Answers in time give more places; a refusal takes them back, and an answer of another kind doesn't."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            await asyncio.gather(*[x(client) for _ in range(300)])
+            many = line_of(client)._places
+            assert many > CreateLine.least
+            server.faults.add(operation=CREATES, times=1, kind="status", status=422)
+            with pytest.raises(UnprocessableEntityError):
+                await x(client)
+            assert line_of(client)._places == many
+            server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=0)
+            with pytest.raises(RateLimitError):
+                await x(client)
+            assert line_of(client)._places == CreateLine.least
+
+    simulate(main)
+
+
+def test_a_pause_that_is_not_kept_teaches_nothing():
+    """A refusal that asks for longer than anybody waits counts neither as accepted nor as a lesson."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            await x(client)
+            budget = client._transport.shared.limits.creates
+            before = budget.accepted
+            server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=301)
+            with pytest.raises(RateLimitError):
+                await x(client)
+            assert (budget.accepted, budget.paced) == (before, False)
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"id":"p1","status":5}', '{"id":"p1"}', '{"id":"p1","status":"starting","input":[]}']
+)
+def test_an_unreadable_answer_that_has_an_id(body):
+    """It is known what was made: nothing is looked for or made again, and what is wrong is told."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
+            with pytest.raises(APIResponseValidationError, match="is not Prediction"):
+                await x(client)
+            assert [call.operation for call in server.requests] == ["predictions.create"]
+            assert "p1" in client._transport.shared.ledger._known
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"id":"p1","x":' + "[" * 100_000 + "]" * 100_000 + "}", '{"id":"p1","x":"', "<html>", '{"id":5}'],
+    ids=["deep", "cut off", "html", "a number"],
+)
+def test_an_unreadable_answer_without_an_id(body):
+    """Whatever makes it unreadable, what was made is looked for, and found."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
+            assert (await x(client)).id in server.predictions
+            assert creates(server) == 1
+
+    simulate(main)
+
+
+# --- lost ---
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

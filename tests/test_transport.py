@@ -29,7 +29,6 @@ from replicate_async import (
     Replicate,
     ReplicateError,
 )
-from replicate_async._limits import CreateLine
 from replicate_async._transport import Transport
 from replicate_async._wire import Request
 from replicate_async.testing import LocalServer, models
@@ -259,27 +258,6 @@ async def test_an_answer_of_another_shape_is_told_with_its_call():
             await client.account.get()
         error = pickle.loads(pickle.dumps(caught.value))
         assert (error.status_code, error.headers["content-type"]) == (200, "text/html")
-        assert len(server.requests) == 1
-
-
-async def test_a_create_whose_answer_only_has_its_id_is_neither_lost_nor_made_again():
-    """What was made is known by its id: that the rest can't be read is told, and nothing looked for or repeated."""
-    async with RawServer(answer(201, {"id": "p1", "status": 7})) as server, server.client() as client:
-        with pytest.raises(APIResponseValidationError, match=r"Prediction.*status"):
-            await client.predictions.create(version="owner/name", input={})
-        raw = await client.predictions.with_raw_response.create(version="owner/name", input={})
-        assert raw.json()["id"] == "p1"
-        assert [request.method for request in server.requests] == ["POST", "POST"]
-
-
-async def test_a_create_that_cannot_be_made_ready_keeps_no_place():
-    """One whose options turn out wrong when its turn has come leaves its place to the next."""
-    async with RawServer(answer(201, prediction())) as server, server.client() as client:
-        for _ in range(CreateLine.most + 1):
-            with pytest.raises(ValueError, match="timeout"):
-                await client.predictions.create(version="owner/name", input={}, timeout=-1)
-        made = client.predictions.create(version="owner/name", input={})
-        assert (await asyncio.wait_for(made, 5)).id == prediction()["id"]
         assert len(server.requests) == 1
 
 
