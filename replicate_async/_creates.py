@@ -15,7 +15,7 @@ from replicate_async import _clock
 from replicate_async._arguments import path
 from replicate_async._jobs import looking_manner, looking_options
 from replicate_async._wire import APIResponse, Request, full_body
-from replicate_async.errors import APIError, APIResponseValidationError, CreateOutcomeUnknown
+from replicate_async.errors import APIError, CreateOutcomeUnknown
 from replicate_async.types import PageData, Prediction, Training
 
 if TYPE_CHECKING:
@@ -134,12 +134,9 @@ def id_of(answer: APIResponse[Any]) -> str:
         APIResponseValidationError: the answer can't be read.
     """
     try:
-        return str(answer.parse().id)
-    except APIResponseValidationError as error:
-        try:
-            return _ID.decode(answer.read()).id  # there is enough of it to know what was made
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise error from error.__cause__
+        return _ID.decode(answer.read()).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return str(answer.parse().id)  # says what is wrong with it
 
 
 async def find(transport: Transport, request: Request[Any], failure: Exception) -> str | None:

@@ -244,7 +244,7 @@ class APIResponse(Generic[T]):
     decoded to what the method usually returns, ``parse()``.
     """
 
-    __slots__ = ("_body", "_elapsed", "_request", "_value", "headers", "retries_taken", "status_code", "url")
+    __slots__ = ("_body", "_elapsed", "_request", "headers", "retries_taken", "status_code", "url")
 
     def __init__(
         self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
@@ -252,7 +252,6 @@ class APIResponse(Generic[T]):
         self._request = request
         self._body = body
         self._elapsed = elapsed
-        self._value: Any = UNSET
         self.url: str = url
         self.status_code: int = status_code
         self.headers: Mapping[str, str] = headers
@@ -290,15 +289,13 @@ class APIResponse(Generic[T]):
         return self._decode(Any)
 
     def parse(self) -> T:
-        """Return the body decoded to what the method returns without ``with_raw_response``; always the same object.
+        """Return the body decoded to what the method returns without ``with_raw_response``.
 
         Raises:
             APIResponseValidationError: the body has another shape.
         """
-        if self._value is UNSET:
-            value = self._decode(self._request.type)
-            self._value = self._request.then(value) if self._request.then else value
-        return cast("T", self._value)
+        value = self._decode(self._request.type)
+        return self._request.then(value) if self._request.then else cast("T", value)
 
     def mapped(self, function: Callable[[T], U]) -> APIResponse[U]:
         """Return this answer with a function applied to what ``parse`` returns."""
