@@ -125,7 +125,7 @@ _PAGES = {
 _FOUND = _answer(_PREDICTION)
 
 
-_AWAKE = 0.1  # seconds after a request
+_AWAKE = 0.01  # seconds after a request; processes that are timed as a whole have the machine for themselves
 
 
 class _Connection(asyncio.Protocol):

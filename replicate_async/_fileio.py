@@ -9,7 +9,6 @@ import io
 import mimetypes
 import os
 import re
-import secrets
 import threading
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -304,6 +303,8 @@ class Uploads:
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:
     """Write a file as its pieces arrive. Until it is complete, it doesn't have its name."""
+    import secrets
+
     partial = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         # Opened here: a thread that is still opening it when the caller is cancelled would leave it behind.

@@ -7,7 +7,6 @@ import contextvars
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
-from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -203,6 +202,8 @@ async def _each(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, Non
 
 async def _in_a_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
     """Read in a thread of its own: a daemon, because what blocks for ever must not keep a program from ending."""
+    from queue import SimpleQueue
+
     loop = asyncio.get_running_loop()
     asked: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
 

@@ -6,7 +6,6 @@ import atexit
 import base64
 import binascii
 import hashlib
-import html
 import os
 import re
 import shutil
@@ -164,6 +163,8 @@ class AsyncFileOutput:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
         """Show pictures, sound and films in notebooks; the text is the repr, as for any object."""
+        import html
+
         bundle: dict[str, str] = {}
         kind, source = (self.content_type or "").partition("/")[0], html.escape(self.url, quote=True)
         if kind == "image":
