@@ -16,7 +16,7 @@ class Bound(NamedTuple):
 
     against: str
     faster: float | None = None  # at least so many times as fast
-    cost: float | None = None  # at most so many times the time; inf: only to be shown
+    cost: float | None = None  # at most so many times the time
     over: float | None = None  # at most so many seconds more; inf: only to be shown
 
     def check(self, ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, str, bool]:
@@ -28,7 +28,7 @@ class Bound(NamedTuple):
             return f"{found * factor:+.0f} {unit}", required, found <= self.over
         if self.cost is not None:
             found = median(a / b for a, b in zip(ours, theirs, strict=True))
-            return f"{found:.2f}x its time", "" if self.cost == inf else f"<= {self.cost:g}x", found <= self.cost
+            return f"{found:.2f}x its time", f"<= {self.cost:g}x", found <= self.cost
         found = median(b / a for a, b in zip(ours, theirs, strict=True))
         required = "" if self.faster is None else f">= {self.faster:g}x"
         return f"{found:.1f}x as fast", required, found >= (self.faster or 0)

@@ -150,7 +150,7 @@ class Transport:
 
     async def _create(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
         """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
-        ledger, key = self.shared.ledger, (request.path, attempt.body)
+        ledger, key = self.shared.ledger, _creates.key_of(request)
         connections = self.pool.here() or await self.pool.open()
         # Those that the server holds take long: they are no measure for how many more it can take.
         line = None if request.hold else connections.creates
