@@ -10,10 +10,12 @@ import os
 import re
 import sys
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
+import anyio
 import msgspec
 from msgspec import UNSET
 
@@ -39,6 +41,10 @@ _NAME = "replicate-async"
 _SERVE_PORT = 8000
 _BAR = 40  # characters
 _REDRAW = 0.1  # seconds
+
+# What Ctrl-C makes of anyio.run(): a cancellation of its task, which Python 3.10 doesn't turn back. (With asyncio.run()
+# there, KeyboardInterrupt comes wherever the program is; where that is a finalizer, Python prints it and goes on.)
+_INTERRUPTED = (KeyboardInterrupt, asyncio.CancelledError)
 
 _RUN_HELP = """Run the model REF and print its output.
 
@@ -107,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         return _commands().main(given, prog_name=_NAME, standalone_mode=False) or 0
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, *_INTERRUPTED):
         return 130
     except click.UsageError as error:
         _complain(f"{error.format_message()} ({_NAME} --help tells more)")
@@ -177,7 +183,7 @@ def _commands() -> click.Group:
         try:
             ModelRef.parse(ref)  # before anything is started
             values = [_Value.parse(argument) for argument in inputs]
-            asyncio.run(_run(ref, values, local=local, as_json=as_json, wait=not no_wait, output=output))
+            anyio.run(partial(_run, ref, values, local=local, as_json=as_json, wait=not no_wait, output=output))
         except (TypeError, ValueError) as error:  # what the SDK refuses to send
             raise click.UsageError(str(error)) from error
 
@@ -234,8 +240,8 @@ def _commands() -> click.Group:
                 f"{target} registered no models: it is called with the server, for server.model(...)"
             )
         try:
-            asyncio.run(_serve(server))
-        except KeyboardInterrupt:
+            anyio.run(_serve, server)
+        except _INTERRUPTED:
             return  # as it is meant to end
 
     return commands
@@ -330,7 +336,7 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
                 await Batch(transport, model, journal).run(lines, results, concurrency=concurrency, tell=bar.tell)
 
         try:
-            asyncio.run(run())
+            anyio.run(run)
         except BaseException as error:
             bar.end()
             if journal is not None and not len(journal):

@@ -302,6 +302,24 @@ def test_serving():
     assert (process.returncode, errors) == (0, "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+def test_ctrl_c_while_python_ignores_exceptions(tmp_path):
+    """A Ctrl-C that comes in a finalizer ends the command as any other; Python would drop a KeyboardInterrupt there."""
+    (tmp_path / "untimely.py").write_text(
+        "import signal\n"
+        "class Last:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        "async def interrupt() -> None: Last()\n"
+        "def register(server): server.model('me/interrupt')(interrupt)\n"
+    )
+    with start("serve", "untimely:register", "--port", "0", PYTHONPATH=str(tmp_path)) as process:
+        assert process.stdout is not None
+        environment = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+        command("run", "me/interrupt", "--no-wait", no_proxy="*", **environment)
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+
+
 def test_help():
     """Without arguments there is help, and ``run --help`` explains how inputs are written."""
     status, output, _ = command()

@@ -10,7 +10,10 @@ import asyncio
 import json
 import sys
 import threading
+from functools import partial
 from typing import TextIO
+
+import anyio
 
 from replicate_async.testing import LocalServer, _targets
 
@@ -44,8 +47,8 @@ def main() -> None:
     server = LocalServer(**{"port": arguments.port, **arguments.options})
     _targets.register(arguments.target, server)
     try:
-        asyncio.run(_serve(server, hello, until_eof=arguments.until_eof))
-    except KeyboardInterrupt:
+        anyio.run(partial(_serve, server, hello, until_eof=arguments.until_eof))
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C; the latter on Python 3.10
         return
 
 
