@@ -310,7 +310,8 @@ def test_ctrl_c_while_python_ignores_exceptions(tmp_path):
         "class Last:\n"
         "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
         "async def interrupt() -> None: Last()\n"
-        "def register(server): server.model('me/interrupt')(interrupt)\n"
+        "def register(server): server.model('me/interrupt')(interrupt)\n",
+        encoding="utf-8",
     )
     with start("serve", "untimely:register", "--port", "0", PYTHONPATH=str(tmp_path)) as process:
         assert process.stdout is not None

@@ -222,10 +222,22 @@ def test_ctrl_c_runs_the_cleanup():
 
 def test_ctrl_c_as_on_windows():
     """There, Ctrl-C doesn't wake a thread that waits for a lock, as this kind of interrupt doesn't anywhere."""
-    setting = "import _thread, threading; sys.platform = 'win32'; threading.Timer(0.5, _thread.interrupt_main).start()"
+    setting = """
+import _thread, threading
+_bridge.run(asyncio.sleep(0))  # a loop of this system
+sys.platform = "win32"
+def interrupt():
+    sys.stdin.readline()
+    _thread.interrupt_main()
+threading.Thread(target=interrupt, daemon=True).start()
+"""
     with running(INTERRUPTED.format(setting=setting, seconds=0.1)) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
+        time.sleep(0.05)
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert ended(process, within=4) == (0, "cleaning\nclean\ninterrupted\nstill there\n", "")
 
 
