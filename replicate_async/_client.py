@@ -711,7 +711,10 @@ class AsyncReplicate:
         return self._transport.pool.closed
 
     async def __aenter__(self) -> Self:
-        """Return the client."""
+        """Make ready for calls, and return the client."""
+        # Loading aiohttp holds up the event loop: where an application starts, rather than while it serves.
+        if self._transport.pool.here() is None:
+            await self._transport.pool.open()
         return self
 
     async def __aexit__(

@@ -3800,7 +3800,7 @@ class Replicate:
         return self._async.is_closed()
 
     def __enter__(self) -> Self:
-        """Return the client."""
+        """Make ready for calls, and return the client."""
         _bridge.run(self._async.__aenter__())
         return self
 

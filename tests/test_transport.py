@@ -862,6 +862,27 @@ def test_clients_cost_little():
     assert programs.run(program) == "False False 1\n"
 
 
+def test_entering_makes_ready():
+    """What takes long to load is loaded where a client is entered, so that no first request holds up the others."""
+    program = """
+    import asyncio, sys
+    from replicate_async import AsyncReplicate, ReplicateError
+
+    async def main():
+        client = AsyncReplicate()
+        async with client:
+            print("aiohttp" in sys.modules)
+        try:
+            async with client:
+                pass
+        except ReplicateError as error:
+            print(error)
+
+    asyncio.run(main())
+    """
+    assert programs.run(program) == "True\nthis client is closed: make a new one, or close it later\n"
+
+
 def test_every_transport_of_a_client_is_one_class_away():
     """Raw and streaming views use the same machinery: what is pinned here for plain calls holds for them."""
     client = AsyncReplicate(bearer_token=TOKEN)
