@@ -150,6 +150,15 @@ class Transport:
 
     async def _create(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
         """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
+        try:
+            response = await self._make(request, attempt)
+            self.shared.ledger.own(_creates.id_of(response))
+        except APIError as error:
+            return await self._lost(request, error)
+        return response
+
+    async def _make(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+        """Send a create when there is a place for it, and none is looked for that it could be mistaken for."""
         ledger, key = self.shared.ledger, _creates.key_of(request)
         connections = self.pool.here() or await self.pool.open()
         # Those that the server holds take long: they are no measure for how many more it can take.
@@ -157,24 +166,20 @@ class Transport:
         if line and not line.enter_now():
             await line.enter()
         try:
-            try:
-                if ledger.lost:
-                    await ledger.until_found(key)
-                ledger.under_way[id(request)] = key
-                response = await self._exchange(request, attempt, whole=True)
-                if line:
-                    line.learn(_clock.current.monotonic() - request.sent_at)
-            except RateLimitError:
-                if line:
-                    line.refused()
-                raise
-            finally:
-                ledger.under_way.pop(id(request), None)
-                if line:
-                    line.leave()
-            ledger.own(_creates.id_of(response))
-        except APIError as error:
-            return await self._lost(request, error)
+            if ledger.lost:
+                await ledger.until_found(key)
+            ledger.under_way[id(request)] = key
+            response = await self._exchange(request, attempt, whole=True)
+            if line:
+                line.learn(_clock.current.monotonic() - request.sent_at)
+        except RateLimitError:
+            if line:
+                line.refused()
+            raise
+        finally:
+            ledger.under_way.pop(id(request), None)
+            if line:
+                line.leave()
         return response
 
     async def _lost(self, request: Request[T], error: APIError) -> APIResponse[T]:
