@@ -53,7 +53,7 @@ def read_lines(file: Iterable[bytes], name: str) -> Generator[Line, None, None]:
             continue
         try:
             value = msgspec.json.decode(text)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise ValueError(f"{name}, line {number}: not JSON: {error}") from None
         if not isinstance(value, dict):
             raise ValueError(f"{name}, line {number}: not a JSON object with a model's inputs by name")  # noqa: TRY004
@@ -75,7 +75,10 @@ class Journal:
 
     def __init__(self, path: Path, job: str) -> None:
         self._path = path
-        self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise OSError(f"{path}, the journal, can't be made: {error}") from error
         try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             # Whole after a kill at any moment, without waiting for the disk each time.
@@ -156,9 +159,10 @@ class Journal:
 class Output:
     """Where the results go, each in one piece."""
 
-    def __init__(self, file: IO[bytes], size: int = 0) -> None:
+    def __init__(self, file: IO[bytes], size: int = 0, *, shared: bool = False) -> None:
         self.size = size
         self._file = file
+        self._shared = shared  # with others who write to it, before or meanwhile
 
     def write(self, result: Result) -> None:
         """Append a result."""
@@ -169,7 +173,7 @@ class Output:
                 written += self._file.write(data[written:]) or 0
             self._file.flush()
         except OSError:
-            if self._file.seekable():
+            if not self._shared:
                 self._file.truncate(self.size)  # the disk is full: half a line would spoil those after it
             raise
         self.size += len(data)
@@ -207,9 +211,11 @@ def open_results(opened: ExitStack, output: Path, job: str | None) -> tuple[Jour
         ValueError: there is something else already, or another process at work.
     """
     if str(output) == "-":
-        return None, Output(sys.stdout.buffer)
+        standard = sys.stdout.buffer
+        # Not what is buffered: that would be tried again at the end, after a write that failed.
+        return None, Output(getattr(standard, "raw", standard), shared=True)
     if output.exists() and not output.is_file():
-        return None, Output(opened.enter_context(output.open("wb", buffering=0)))
+        return None, Output(opened.enter_context(output.open("wb", buffering=0)), shared=True)
     kept = output.with_name(f"{output.name}.journal")
     if output.exists() and output.stat().st_size and (job is None or not kept.exists()):
         raise ValueError(f"{output} exists: move it away, or choose another name")

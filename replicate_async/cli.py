@@ -12,6 +12,7 @@ import sys
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -28,11 +29,11 @@ from replicate_async._version import __version__
 from replicate_async.errors import ModelError, NotFoundError, ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     import click
 
-    from replicate_async._journal import Result
+    from replicate_async._journal import Line, Result
     from replicate_async._use import AsyncRun
     from replicate_async.testing import LocalServer
     from replicate_async.types import Prediction
@@ -104,6 +105,9 @@ The exit status is 1 if any of the predictions failed.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 after a failure, 2 for a wrong usage, 130 after Ctrl-C."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # they are closed: what is written there goes nowhere, and not into other files
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     try:
         import click
     except ModuleNotFoundError:
@@ -164,7 +168,8 @@ def _commands() -> click.Group:
         "--output",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write the output to FILE. Several files are numbered, or keep their names if FILE is a folder.",
+        help="Write the output to FILE; -: to standard output. Several files are numbered, or keep their names if FILE"
+        " is a folder.",
     )
     @click.pass_obj
     def run_command(
@@ -179,7 +184,7 @@ def _commands() -> click.Group:
         output: Path | None,
     ) -> None:
         local = local or local_before
-        _check(local=local, output=output)
+        _check(local=local, output=output, wait=not no_wait)
         try:
             ModelRef.parse(ref)  # before anything is started
             values = [_Value.parse(argument) for argument in inputs]
@@ -247,7 +252,7 @@ def _commands() -> click.Group:
     return commands
 
 
-def _check(*, local: bool, output: Path | None) -> None:
+def _check(*, local: bool, output: Path | None, wait: bool = True) -> None:
     """Refuse what can't work, before anything is started."""
     import click
 
@@ -256,6 +261,8 @@ def _check(*, local: bool, output: Path | None) -> None:
             f"no API token: set the environment variable {TOKEN_VARIABLE}, or use --local to run models for"
             " demonstrations on this machine"
         )
+    if output is not None and not wait:
+        raise click.UsageError("-o has nothing to write with --no-wait")
     if output is not None and not output.parent.is_dir():
         raise click.UsageError(f"-o {output}: there is no folder {output.parent}")
 
@@ -284,7 +291,11 @@ async def _run(ref: str, values: list[_Value], *, local: bool, as_json: bool, wa
         if as_json:
             _say(_as_json(run.prediction))
         if output is not None:
-            await _save(result, output)
+            try:
+                await _save(result, output)
+            except BaseException:
+                _say(_shown(result, urls_last=not local))  # it is paid for
+                raise
         elif not as_json:
             _say(_shown(result, urls_last=not local))
 
@@ -327,16 +338,18 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
         job = None if local else f"{ref} at {os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL}"
         journal, results = open_results(opened, output, job)
         done, failed = (0, 0) if journal is None else journal.ended_so_far()
-        bar = _Bar(total, done, failed)
+        # Lines of results on the same terminal tell how far it is.
+        shows = sys.stderr.isatty() and not (str(output) == "-" and sys.stdout.isatty())
+        bar = _Bar(total, done, failed, shows=shows)
 
-        async def run() -> None:
+        async def run(lines: Iterator[Line]) -> None:
             async with _client(local=local) as client:
                 transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-                lines = read_lines(read(), name)
                 await Batch(transport, model, journal).run(lines, results, concurrency=concurrency, tell=bar.tell)
 
         try:
-            anyio.run(run)
+            # Opened where Ctrl-C ends it: a pipe may not have anybody yet who writes.
+            anyio.run(run, read_lines(read(), name))
         except BaseException as error:
             bar.end()
             if journal is not None and not len(journal):
@@ -353,13 +366,13 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
 
 
 class _Bar:
-    """How far it is, drawn on standard error if that is a terminal."""
+    """How far it is, drawn on standard error where that shows."""
 
-    def __init__(self, total: int | None, done: int, failed: int) -> None:
+    def __init__(self, total: int | None, done: int, failed: int, *, shows: bool) -> None:
         self.done = done
         self.failed = failed
         self._total = total
-        self._shows = sys.stderr.isatty()
+        self._shows = shows
         self._drawn = 0.0
         self._draw()
 
@@ -400,13 +413,13 @@ class _Value(NamedTuple):
         name, sign, text = match.groups()
         try:
             value = msgspec.json.decode(text)
-        except (msgspec.MsgspecError, UnicodeError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             value = UNSET
         if sign == "=":
             # A text in quotes is a text that has quotes.
             return cls(name, text, UNSET if isinstance(value, str) else value)
         if value is UNSET:
-            raise ValueError(f"{argument!r}: what follows := is not JSON")
+            raise ValueError(f"{argument!r}: what follows := is not JSON, or too deep")
         return cls(name, None, value)
 
     @property
@@ -452,17 +465,34 @@ async def _save(output: Any, path: Path) -> None:
     """Write an output to a file, or its several files to as many."""
     files = cast("list[Any]", output) if isinstance(output, list) else [output]  # type: ignore[redundant-cast]
     if not files or not all(isinstance(file, AsyncFileOutput) for file in files):
-        path.write_text(_shown(output, urls_last=True) + "\n", encoding="utf-8")  # noqa: ASYNC240 - nothing else runs
+        if path.is_dir():  # noqa: ASYNC240 - nothing else runs
+            path /= "output.txt" if isinstance(output, str) else "output.json"
+        _write(path, (_shown(output, urls_last=True) + "\n").encode())
         return
     # The SDK puts a finished file in the place of what was there, which must not happen to links such as /dev/stdout.
-    special = path.is_symlink() or (path.exists() and not path.is_file())  # noqa: ASYNC240
+    special = str(path) == "-" or path.is_symlink() or (path.exists() and not path.is_file())
+    saved: set[str] = set()
     for number, file in enumerate(cast("list[AsyncFileOutput]", files), 1):
-        if path.is_dir():  # noqa: ASYNC240
-            await file.save(path)
+        if path.is_dir():
+            with TemporaryDirectory(dir=path, prefix=".") as private:
+                kept = await file.save(private)
+                name = kept.name
+                while name in saved:  # several may have the same
+                    name = Path(name).with_stem(f"{Path(name).stem}-{number}").name
+                saved.add(name)
+                kept.replace(path / name)
         elif special:
-            path.write_bytes(await file.read())  # noqa: ASYNC240
+            _write(path, await file.read())
         else:
             await file.save(path if len(files) == 1 else path.with_stem(f"{path.stem}-{number}"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    if str(path) == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+    else:
+        path.write_bytes(content)
 
 
 # --- servers ---

@@ -184,6 +184,51 @@ def test_several_files_are_numbered(server, tmp_path):
     }
 
 
+def test_several_files_of_one_name(server, tmp_path):
+    """In a folder files keep their names; those of one name are numbered, for each has been paid for."""
+    assert command("run", "me/files", "count=3", "-o", str(tmp_path), server=server) == (0, "", "")
+    assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
+        "out.txt": "content 1",
+        "out-2.txt": "content 2",
+        "out-3.txt": "content 3",
+    }
+
+
+def test_other_outputs_in_a_folder(server, tmp_path):
+    """What isn't a file gets a name in a folder."""
+    assert command("run", HELLO, "text=Zoë", "-o", str(tmp_path), server=server) == (0, "", "")
+    assert command("run", "me/inputs", "number=1", "-o", str(tmp_path), server=server) == (0, "", "")
+    assert (tmp_path / "output.txt").read_text(encoding="utf-8") == "hello Zoë\n"
+    assert json.loads((tmp_path / "output.json").read_text(encoding="utf-8"))["number"] == 1
+
+
+def test_an_output_that_cannot_be_saved(server, tmp_path):
+    """It is printed instead: it has been paid for."""
+    target = tmp_path / f"{'x' * 300}.txt"
+    status, output, errors = command("run", HELLO, "text=Alice", "-o", str(target), server=server)
+    assert (status, output) == (1, "hello Alice\n")
+    assert "too long" in errors
+    status, output, _ = command("run", "me/files", "-o", str(target), server=server)
+    assert (status, output.endswith("/out.txt\n")) == (1, True)
+
+
+def test_to_standard_output(server):
+    """``-o -`` writes there what a file would have."""
+    assert command("run", "me/files", "-o", "-", server=server) == (0, "content 1", "")
+    assert command("run", HELLO, "text=Alice", "-o", "-", server=server) == (0, "hello Alice\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="shells can't close a stream there")
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream(server, tmp_path, closed):
+    """A stream that is closed is none to fail about."""
+    target = tmp_path / "out.txt"
+    environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    run = f'"$0" -m replicate_async.cli run {HELLO} text=Alice -o "$1" {closed}>&-'
+    assert subprocess.run(["sh", "-c", run, sys.executable, target], env=environment, check=False).returncode == 0
+    assert target.read_text(encoding="utf-8") == "hello Alice\n"
+
+
 def test_other_outputs_are_saved_as_they_are_printed(server, tmp_path):
     """``-o`` writes texts, too."""
     target = tmp_path / "hello.txt"
@@ -209,6 +254,7 @@ def test_a_file_into_a_pipe(server):
         (["--local", "run", HELLO, "Alice"], "'Alice' is not an input"),
         (["--local", "run", HELLO, "=Alice"], "'=Alice' is not an input"),
         (["--local", "run", HELLO, "text:=Alice"], "not JSON"),
+        (["--local", "run", HELLO, "-o", "a.txt", "--no-wait"], "--no-wait"),
         (["--local", "run", HELLO, "-o", "no/such/folder/file"], "no folder no/such/folder"),
         (["--local", "run"], "REF"),
         (["--local", "run", HELLO, "--frobnicate"], "--frobnicate"),

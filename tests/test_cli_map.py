@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,23 @@ def test_a_bar_on_a_terminal(server):
     assert shown.endswith(f"\r[{'#' * 40}] 30 of 30 done, 0 failed\r\n")
 
 
+def test_results_on_a_terminal(server):
+    """Results that go to the terminal are lines of their own: they show how far it is."""
+    given(TEXTS)
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    run = [sys.executable, "-m", "replicate_async.cli", "map", "me/shout", "in.jsonl"]
+    shown = b""
+    with subprocess.Popen(run, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        with suppress(OSError):  # at its end
+            while piece := os.read(ours, 100_000):
+                shown += piece
+    os.close(ours)
+    assert process.returncode == 0
+    assert len([json.loads(line) for line in shown.splitlines()]) == 30
+
+
 # --- failures ---
 
 
@@ -253,6 +271,25 @@ def test_a_bad_line(server, content, says):
     status, output, errors = command(*MAP, server=server)
     assert (status, output) == (2, "")
     assert says in errors
+    assert server.requests == []
+
+
+def test_a_line_too_deep(server):
+    """A line that nests deeper than Python's decoder can go, or the API takes, doesn't get into a traceback."""
+    deep = "[" * 100_000 + "]" * 100_000
+    Path("in.jsonl").write_text(f'{{"text": "a"}}\n{{"text": {deep}}}\n', encoding="utf-8")
+    status, _, errors = command(*MAP, server=server)
+    assert status in {1, 2}
+    assert errors.startswith("replicate-async: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_journal_that_cannot_be_made(server):
+    """Where there is no place for the journal, that is said, before anything is sent."""
+    given(TEXTS)
+    status, output, errors = command("map", "me/shout", "in.jsonl", "-o", "x" * 250, server=server)
+    assert (status, output, len(errors.splitlines())) == (1, "", 1)
+    assert "the journal, can't be made" in errors
     assert server.requests == []
 
 
@@ -462,6 +499,16 @@ def test_ctrl_c_without_a_journal(server):
     assert statuses(server) == ["canceled"] * 5
 
 
+def test_ctrl_c_while_a_pipe_has_no_writer(server):
+    """A named pipe that nobody has opened to write doesn't either."""
+    os.mkfifo("in.pipe")
+    with start("map", "me/shout", "in.pipe", "-o", "out.jsonl", server=server) as process:
+        until(lambda: Path("out.jsonl").exists(), process)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+
+
 def test_ctrl_c_while_a_pipe_is_silent(server):
     """A pipe that nothing comes through doesn't keep the command from ending."""
     with start("map", "me/shout", "-", server=server, stdin=subprocess.PIPE) as process:
@@ -568,6 +615,22 @@ def test_files_that_have_changed(interrupted, name, content, says):
     assert says in errors
     assert Path("out.jsonl").read_bytes() == results_before
     assert len(interrupted.predictions) == 10
+
+
+@pytest.mark.parametrize("output", [">> all.jsonl", "-o /dev/full"])
+def test_a_full_disk_under_what_is_not_ours(server, output):
+    """What a shared file had before stays there, and the reason is told."""
+    given([text * 500 for text in TEXTS])
+    Path("all.jsonl").write_text("before\n" * 100, encoding="utf-8")
+    environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    run = f'ulimit -f 10; exec "$0" -m replicate_async.cli map me/shout in.jsonl {output}'
+    process = subprocess.run(
+        ["bash", "-c", run, sys.executable], env=environment, capture_output=True, timeout=30, check=False
+    )
+    assert process.returncode == 1
+    assert re.search(rb"too large|No space left", process.stderr)
+    assert len(process.stderr.splitlines()) == 1
+    assert Path("all.jsonl").read_text(encoding="utf-8").startswith("before\n" * 100)
 
 
 def test_a_full_disk(server):
