@@ -98,6 +98,44 @@ class _Seen(msgspec.Struct):
 _SEEN = msgspec.json.Decoder(_Seen)
 
 
+class _Listener(Generic[Job]):
+    """Somebody who waits for a job, and takes up what is told in a task of their own."""
+
+    __slots__ = ("_failure", "_news", "_woken", "wants_updates")
+
+    def __init__(self, *, wants_updates: bool) -> None:
+        self.wants_updates = wants_updates
+        self._woken: asyncio.Future[None] | None = None
+        self._news: Job | None = None
+        self._failure: Exception | None = None
+
+    def tell(self, job: Job) -> None:
+        self._news = job
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        self._failure = error
+        self._wake()
+
+    def cancel(self) -> None:
+        if self._woken is not None:
+            self._woken.cancel()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def told(self) -> Job:
+        """Wait for news, and return the newest."""
+        while self._news is None:
+            if self._failure is not None:
+                raise self._failure
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+        news, self._news = self._news, None
+        return news
+
+
 class _Watched(Generic[Job]):
     """A job that somebody waits for."""
 
@@ -110,7 +148,7 @@ class _Watched(Generic[Job]):
         self.since: float = now
         self.due: float = now + pause(0)
         self.failing_since: float | None = None
-        self.listeners: dict[asyncio.Future[Job], Callable[[Job], None] | None] = {}
+        self.listeners: dict[_Listener[Job], None] = {}  # in the order in which they came
 
     def is_due(self, now: float) -> bool:
         return self.due <= now + _EARLY * pause(now - self.since)
@@ -138,22 +176,26 @@ class Waiter(Generic[Job]):
 
     async def wait(self, job: Job, on_update: Callable[[Job], None] | None = None) -> Job:
         """Wait until a job has ended; it is looked at for the first time after a pause."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[Job] = loop.create_future()
+        listener = _Listener[Job](wants_updates=on_update is not None)
         watched = self._watched.get(job.id)
         if watched is None:
             watched = self._watched[job.id] = _Watched(job, _clock.current.monotonic())
-        watched.listeners[ended] = on_update
+        watched.listeners[listener] = None
         if self._task is None:
             # It works for all: nothing of who came first, such as a trace's span, shall stick to it.
-            self._task = Context().run(loop.create_task, self._work())
+            self._task = Context().run(asyncio.get_running_loop().create_task, self._work())
             self._task.add_done_callback(_hear_out)
         if max(watched.due, self._rests_until) < self._wakes_at:
             self._woken.set()
         try:
-            return await ended
+            while True:
+                found = await listener.told()
+                if on_update is not None:
+                    on_update(found)
+                if found.done:
+                    return found
         finally:
-            watched.listeners.pop(ended, None)
+            watched.listeners.pop(listener, None)
             if not watched.listeners:
                 self._watched.pop(job.id, None)
             if not self._watched:
@@ -181,8 +223,8 @@ class Waiter(Generic[Job]):
         finally:
             if self._task is asyncio.current_task():  # not stopped, but cancelled along with its loop
                 self._task = None
-                for ended in [ended for one in self._watched.values() for ended in one.listeners]:
-                    ended.cancel()
+                for listener in [listener for one in self._watched.values() for listener in one.listeners]:
+                    listener.cancel()
 
     async def _rest(self, now: float, until: float) -> None:
         """Wait until something is due, or somebody comes for something that is due before."""
@@ -277,7 +319,8 @@ class Waiter(Generic[Job]):
 
     def _take_note(self, watched: _Watched[Job], seen: _Seen, raw: Raw) -> bool:
         """Tell those who wait what a list says; False: it says too little."""
-        if not seen.done and seen.status == watched.state[0] and not any(watched.listeners.values()):
+        updates = any(listener.wants_updates for listener in watched.listeners)
+        if not seen.done and seen.status == watched.state[0] and not updates:
             watched.failing_since = None
             return True
         try:
@@ -296,17 +339,9 @@ class Waiter(Generic[Job]):
         if not job.done and _is_older(state, watched.state):
             return  # lists may lag behind
         changed, watched.state = state != watched.state, state
-        for ended, on_update in list(watched.listeners.items()):
-            if ended.done():
-                continue
-            try:
-                if on_update is not None and changed:
-                    on_update(job)
-            except Exception as error:  # noqa: BLE001 - it is the caller's own
-                ended.set_exception(error)
-            else:
-                if job.done:
-                    ended.set_result(job)
+        for listener in watched.listeners:
+            if job.done or (changed and listener.wants_updates):
+                listener.tell(job)
 
     def _is_transient(self, error: APIError) -> bool:
         retries = self._options.get("max_retries", self._transport.settings.max_retries)
@@ -328,13 +363,12 @@ class Waiter(Generic[Job]):
 
     def _fail(self, those: list[_Watched[Job]], error: Exception) -> None:
         for watched in those:
-            for ended in watched.listeners:
-                if not ended.done():
-                    mine = copy.copy(error)
-                    mine.__cause__ = error.__cause__
-                    if isinstance(mine, APIError):
-                        mine.prediction_id = watched.id
-                    ended.set_exception(mine)
+            for listener in watched.listeners:
+                mine = copy.copy(error)
+                mine.__cause__ = error.__cause__
+                if isinstance(mine, APIError):
+                    mine.prediction_id = watched.id
+                listener.fail(mine)
 
 
 def _hear_out(task: asyncio.Task[None]) -> None:

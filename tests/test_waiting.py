@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -583,8 +584,17 @@ def test_a_time_limit_is_ones_own():
 
 
 @pytest.mark.parametrize("count", [0, 20])
-def test_what_a_callback_raises_reaches_its_caller_alone(count):
-    """A callback that fails ends that one wait; others, also those for the same, go on."""
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("mine"), KeyError),
+        (StopIteration(), RuntimeError),  # as of any coroutine
+        (SystemExit(3), SystemExit),
+        (asyncio.CancelledError(), asyncio.CancelledError),
+    ],
+)
+def test_what_a_callback_raises_reaches_its_caller_alone(count, error, told):
+    """A callback that fails, whatever it raises, ends that one wait; others, also those for the same, go on."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -596,12 +606,52 @@ def test_what_a_callback_raises_reaches_its_caller_alone(count):
         def fail(job: Prediction) -> None:
             calls.append(job.status)
             if job.status == "processing":
-                raise KeyError("mine")
+                raise error
 
-        with pytest.raises(KeyError, match="mine"):
+        with pytest.raises(told):
             await api.wait(thing, on_update=fail)
         assert calls == ["starting", "processing"]
         await asyncio.gather(*others)
+
+    simulate(main)
+
+
+def test_a_callback_is_called_where_its_caller_waits():
+    """It runs in the caller's task, with the caller's context variables, each time."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        place: ContextVar[str] = ContextVar("place", default="nowhere")
+        seen = set()
+
+        async def wait(name: str) -> None:
+            place.set(name)
+            await api.wait(thing, on_update=lambda _: seen.add((name, place.get(), asyncio.current_task())))
+
+        thing = api.add(0, 0, 20)
+        tasks = {name: asyncio.create_task(wait(name)) for name in ("here", "there")}
+        await asyncio.gather(*tasks.values())
+        assert seen == {(name, name, task) for name, task in tasks.items()}
+
+    simulate(main)
+
+
+def test_news_and_a_failure_at_once():
+    """What was told before looking failed is heard first; both are heard by a caller who was late."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim, max_retries=0)
+        thing = api.add(0, 0, 20)
+        seen = []
+        waiting = asyncio.create_task(api.wait(thing, on_update=lambda job: seen.append(job.status)))
+        await sim.sleep(0.01)
+        (waiter,) = api.waiters.values()
+        (watched,) = waiter._watched.values()
+        waiter._tell(watched, thing.prediction(10))
+        waiter._fail([watched], PermissionDeniedError("no more", status_code=403))
+        with pytest.raises(PermissionDeniedError):
+            await waiting
+        assert seen == ["starting", "processing"]
 
     simulate(main)
 
