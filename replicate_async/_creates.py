@@ -54,6 +54,10 @@ class Ledger:
         self.lost: dict[int, Key] = {}  # as long as they are looked for
         self._known: OrderedDict[str, None] = OrderedDict()
 
+    def has_twin(self, request: Request[Any]) -> bool:
+        """Return whether a create is like one that has no answer yet."""
+        return bool(self.under_way) and key_of(request) in self.under_way.values()
+
     async def until_found(self, key: Key) -> None:
         """Wait while a twin of a create is looked for."""
         while key in self.lost.values():

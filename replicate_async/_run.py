@@ -86,7 +86,7 @@ class Job(msgspec.Struct):
             await encode_files(self.transport, self.request, self.file_encoding_strategy)
             self.input = self.request.json["input"]
             try:
-                self.prediction = await self.transport.call(self.request)
+                self.prediction = await self._call()
             except NotFoundError:
                 if self.model.version:
                     raise
@@ -96,10 +96,18 @@ class Job(msgspec.Struct):
                     raise
                 self.model = latest
                 self.request = self.describe(prefer)
-                self.prediction = await self.transport.call(self.request)
+                self.prediction = await self._call()
         finally:
             connections.held -= prefer is not UNSET
         return self.prediction
+
+    async def _call(self) -> Prediction:
+        assert self.request is not None  # noqa: S101
+        if self.wait is True and self.request.hold and self.transport.shared.ledger.has_twin(self.request):
+            # As long as the answers are held, nobody knows which prediction is whose; the one that is given up has to
+            # be told from the one that isn't.
+            self.request = self.describe(UNSET)
+        return await self.transport.call(self.request)
 
     def _known_latest(self) -> ModelRef | None:
         known, until = self.transport.pool.latest.get((self.transport.manner, self.model), (None, 0.0))

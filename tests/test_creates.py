@@ -651,6 +651,27 @@ def test_twins_are_told_apart(after):
     simulate(main)
 
 
+@pytest.mark.parametrize("ref", [f"owner/name:{VERSION}", "owner/name"], ids=["version", "latest version"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_twin_that_is_given_up(ref, first):
+    """Of two runs with the same input one is cancelled: at once, and what the other waits for is left alone."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            run = {"input": {"text": "same", "seconds": 40}}
+            one, other = (asyncio.create_task(client.run(ref, **run)) for _ in range(2))
+            await sim.sleep(2)
+            given_up, kept = (one, other) if first else (other, one)
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            assert sim.monotonic() < 3
+            assert await kept == "hello same"
+            assert sorted(job.status for job in jobs(server)) == ["canceled", "succeeded"]
+
+    simulate(main)
+
+
 # --- giving up meanwhile ---
 
 
