@@ -80,6 +80,16 @@ def check_timeout(timeout: float | aiohttp.ClientTimeout | None) -> None:
         raise TypeError(f"timeout must be seconds, an aiohttp.ClientTimeout or None, not {type(timeout).__name__}")
 
 
+def check_time_limit(seconds: float | None) -> None:
+    """Refuse what is no time to wait for; NaN would even keep the event loop's timers from ever coming."""
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"time_limit is seconds, or None for no limit, not {seconds!r}")
+    if not seconds > 0:
+        raise ValueError(f"time_limit={seconds} is no time to wait for: pass more than 0 seconds, or None")
+
+
 def check_max_retries(max_retries: int) -> None:
     """Refuse a negative or fractional number of retries."""
     if isinstance(max_retries, bool) or not isinstance(max_retries, int):  # pyright: ignore[reportUnnecessaryIsInstance]

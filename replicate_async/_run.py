@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _clock
-from replicate_async._arguments import ModelRef, model_path, prefer_of
+from replicate_async._arguments import ModelRef, check_time_limit, model_path, prefer_of
 from replicate_async._creates import find
 from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._jobs import cancel, look, output_of, whatever_happens
@@ -177,6 +177,7 @@ async def created(job: Job) -> Job:
 
 async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
+    check_time_limit(time_limit)
     with _clock.time_limit(time_limit):
         try:
             output = output_of(await job.finish())

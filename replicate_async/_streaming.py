@@ -116,7 +116,9 @@ class _Reader:
             if items[: len(self.pieces)] == self.pieces:
                 return items[len(self.pieces) :]
             read, whole = "".join(self.pieces), "".join(items)
-            return [whole[len(read) :]] if whole.startswith(read) and whole != read else items[len(self.pieces) :]
+            if whole.startswith(read):  # it is cut differently
+                return [whole[len(read) :]] if whole != read else []
+            return items[len(self.pieces) :]
         # Anything else comes in one piece, at the end.
         whole, read = "" if output is None or not prediction.done else _text(output), "".join(self.pieces)
         return [whole[len(read) :]] if whole.startswith(read) and whole != read else []

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from replicate_async import _clock, _retry
+from replicate_async._arguments import check_time_limit
 from replicate_async._jobs import Job, look, looking_manner, looking_options
 from replicate_async._wire import Request
 from replicate_async.errors import APIError, APITimeoutError
@@ -58,6 +59,7 @@ async def until_done(
         APITimeoutError: the time limit has passed.
         APIError: looking failed. Both have the job's id.
     """
+    check_time_limit(time_limit)
     job_id = job if isinstance(job, str) else job.id
     with _clock.time_limit(time_limit):
         found = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -333,6 +335,19 @@ def test_timeouts_that_cannot_be(timeout):
         check_options({"timeout": timeout})
     with pytest.raises(ValueError, match="timeout="):
         AsyncReplicate(timeout=timeout)
+
+
+@pytest.mark.parametrize("time_limit", [0, -1, -0.5, float("nan"), True, "5"])
+@pytest.mark.parametrize("call", ["run", "predictions.wait", "trainings.wait"])
+def test_time_limits_that_cannot_be(call, time_limit):
+    """What is no time to wait for is refused before anything is sent; NaN would stop the event loop's timers."""
+
+    async def main() -> None:
+        async with AsyncReplicate(bearer_token="r8_x", base_url="http://127.0.0.1:9") as client:
+            with pytest.raises((TypeError, ValueError), match="time_limit"):
+                await attrgetter(call)(client)("owner/name", time_limit=time_limit)
+
+    asyncio.run(main())
 
 
 def test_timeouts_of_another_type():

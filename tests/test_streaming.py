@@ -437,6 +437,20 @@ async def test_polling_goes_on_where_the_stream_ended():
         assert [one.data for one in events if one.event == "output"] == ["Once", " upon"], output
 
 
+@pytest.mark.parametrize("pieces", [["Hel", "lo"], ["Hello"], ["H", "e", "l"], ["Hel"], ["He", "llo"]])
+@pytest.mark.parametrize("output", [list("Hello"), ["Hel", "lo"], ["Hello"]])
+async def test_an_output_that_is_cut_differently(pieces, output):
+    """However a stream that breaks has cut the text, and the prediction's output does: it comes whole, and once."""
+
+    def streams(number: int, request: RawRequest) -> bytes:
+        frames = "".join(frame("output", piece) for piece in pieces)
+        return streamed(frames.encode()) if number == 1 else answer(404, {}, CLOSE)
+
+    async with scripted(streams, prediction(output=output, **ENDED)) as (_, client):
+        events = [event async for event in client.stream("owner/name")]
+    assert "".join(events) == "Hello"
+
+
 async def test_other_events_are_left_out(so_far):
     """Unknown events, and those without a name, are not shown."""
     body = frame("ping", "1") + "data: x\n\n" + frame("output", "a", "1:0") + frame("metrics", "{}", "1:1") + DONE
