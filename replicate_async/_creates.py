@@ -63,6 +63,11 @@ class Ledger:
         while key in self.lost.values():
             await _clock.current.sleep(_TWIN_PAUSE)
 
+    def forget(self) -> None:
+        """Let go of what is under way and looked for, which in a forked process is the parent's."""
+        self.under_way.clear()
+        self.lost.clear()
+
     def own(self, job_id: str) -> None:
         """Note what a create has made."""
         self._known[job_id] = None
@@ -170,7 +175,7 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
                 ledger.own(found)
                 return found
     finally:
-        del ledger.lost[id(request)]
+        ledger.lost.pop(id(request), None)
     if candidates:
         raise _unknown(request, "what was made meanwhile may be it or somebody else's", candidates) from failure
     return None

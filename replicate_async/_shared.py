@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from replicate_async import _clock
 from replicate_async._creates import Ledger
 from replicate_async._limits import Limits
+
+if TYPE_CHECKING:
+    from replicate_async._limits import RateLimit
 
 
 class Shared:
@@ -16,9 +23,25 @@ class Shared:
         self.ledger: Ledger = Ledger()
 
 
-_all: WeakValueDictionary[tuple[str, str], Shared] = WeakValueDictionary()
+_all: WeakValueDictionary[tuple[str, str, _clock.Clock], Shared] = WeakValueDictionary()
+_lately: deque[Shared] = deque(maxlen=100)  # those with explicit limits, which hold for the next client too
 
 
-def shared(base_url: str, token: str) -> Shared:
-    """Return what a client shares with others like it."""
-    return _all.setdefault((base_url, token), Shared())
+def shared(base_url: str, token: str, rate_limit: RateLimit | None) -> Shared:
+    """Return what a client shares with others like it; an explicit limit holds for them as well."""
+    # By the clock, too: a limit that was kept by virtual time would never be used up in another.
+    found = _all.setdefault((base_url, token, _clock.current), Shared())
+    if rate_limit is not None:
+        found.limits.set(rate_limit)
+        if found not in _lately:
+            _lately.append(found)
+    return found
+
+
+def _after_fork() -> None:
+    for one in list(_all.values()):
+        one.ledger.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -296,9 +296,7 @@ class Transport:
     def shared(self) -> Shared:
         """What this client shares with others that have its token and base URL."""
         if self._shared is None:
-            self._shared = shared(self.settings.base_url, self.token)
-            if self.settings.rate_limit is not None:
-                self._shared.limits.set(self.settings.rate_limit)
+            self._shared = shared(self.settings.base_url, self.token, self.settings.rate_limit)
         return self._shared
 
     def is_home(self, url: str) -> bool:

@@ -529,6 +529,34 @@ def test_a_fork_while_another_thread_starts_the_loop(server):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_fork_while_a_create_is_looked_for(server):
+    """What the parent looks for is the parent's: a child may create the same, and doesn't wait for it."""
+    server.faults.add(kind="status", status=500, operation="models.predictions.create", times=1)
+    server.faults.add(kind="stall", operation="predictions.list", times=1)
+    program = """
+    import os, threading, time, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+    import replicate_async as replicate
+
+    client = replicate.Replicate()
+
+    def run():
+        return client.run("replicate-local/gradient", {"width": 8}, wait=False)
+
+    threading.Thread(target=run, daemon=True).start()
+    while not client._async._transport.shared.ledger.lost:
+        time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        print(run().content_type, flush=True)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+    os._exit(0)
+    """
+    assert programs.run(program, timeout=20, **environment(server)) == "image/png\n0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize(
     ("child", "told"),
     [

@@ -622,6 +622,19 @@ def test_an_explicit_limit_in_a_client():
     simulate(main)
 
 
+def test_an_explicit_limit_outlives_its_client():
+    """It is kept by all clients with its token, also where each call has a client of its own."""
+
+    async def main(sim: Simulation) -> None:
+        async with _serve(sim) as server:
+            for _ in range(10):
+                async with _client_of(server, rate_limit=RateLimit(others=60)) as client:
+                    await client.account.get()
+            assert sim.monotonic() >= 9
+
+    simulate(main)
+
+
 def test_clients_with_the_same_token_share_their_budgets():
     """A second client is held back by what the first was told, another token's isn't."""
 
