@@ -13,6 +13,7 @@ from replicate_async._fileio import Turns
 from replicate_async._jobs import looking_options, output_of
 from replicate_async._outputs import has_files, with_files
 from replicate_async._run import Job, as_model_ref, created, run, stream
+from replicate_async.errors import APIError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 
@@ -202,7 +203,11 @@ class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
         await self._check(inputs)
         job = self._job(inputs, wait=True)
         output = await run(job, time_limit=None, use_file_output=False)
-        return cast("T", await self._shaped(output))
+        try:
+            return cast("T", await self._shaped(output))
+        except APIError as error:  # the schema couldn't be had; the output can be, by its prediction
+            error.prediction_id = job.prediction.id if job.prediction else None
+            raise
 
 
 class AsyncStreamingFunction(AsyncModelReference, Generic[P]):

@@ -26,6 +26,7 @@ from replicate_async import (
     ModelError,
     ModelFunction,
     NotFoundError,
+    PermissionDeniedError,
     PredictionCanceledError,
     Replicate,
     Run,
@@ -316,6 +317,15 @@ async def test_shapes(call, server):
     assert [await call.of(use("owner/echo"), value=value) for value in (5, None, {"a": [1]}, "x")] == [
         *(5, None, {"a": [1]}, "x")
     ]
+
+
+async def test_a_schema_that_cannot_be_had(server, call):
+    """The error tells the prediction, whose output has been paid for."""
+    server.faults.add(kind="status", operation="models.get", status=403)
+    with pytest.raises(PermissionDeniedError) as caught:
+        await call.of(call.client.use("owner/words"), text="a b")
+    assert caught.value.prediction_id is not None
+    assert server.predictions[caught.value.prediction_id].output == ["a", " b"]
 
 
 async def test_an_empty_text_is_a_text(client):
