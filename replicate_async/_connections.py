@@ -63,7 +63,7 @@ class Connections:
         self.held: int = 0  # creates whose answers the API keeps back until they are done
         self.held_at_most: int = max(1, min(_HELD_AT_MOST, limit // 4))
         self.waiters: WeakValueDictionary[object, Any] = WeakValueDictionary()
-        # Gives up what iterations have under way that are left, but not closed.
+        # Gives up what is under way when the client is closed, such as by an exception in an iteration that is left.
         self.left: set[Callable[[], Awaitable[None]]] = set()
         self._gates: dict[Budget, Gate] = {}
         self._lifetime: AsyncGenerator[None, None] | None = None

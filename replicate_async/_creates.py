@@ -55,8 +55,9 @@ class Ledger:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def has_twin(self, request: Request[Any]) -> bool:
-        """Return whether a create is like one that has no answer yet."""
-        return bool(self.under_way) and key_of(request) in self.under_way.values()
+        """Return whether a create is like another one that has no answer yet."""
+        itself = id(request) in self.under_way
+        return len(self.under_way) > itself and [*self.under_way.values()].count(key_of(request)) > itself
 
     async def until_found(self, key: Key) -> None:
         """Wait while a twin of a create is looked for."""
@@ -162,7 +163,7 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     candidates: list[str] = []
     ledger.lost[id(request)] = key
     try:
-        while key in ledger.under_way.values():  # no new ones start: whatever these make will be known to be theirs
+        while ledger.has_twin(request):  # no new ones start: whatever these make will be known to be theirs
             await _clock.current.sleep(_TWIN_PAUSE)
         for pause in _PAUSES:
             await _clock.current.sleep(pause)

@@ -178,6 +178,8 @@ async def created(job: Job) -> Job:
 async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
     check_time_limit(time_limit)
+    connections = job.transport.pool.here() or await job.transport.pool.open()
+    connections.left.add(job.abandon)  # the client may be closed meanwhile
     with _clock.time_limit(time_limit):
         try:
             output = output_of(await job.finish())
@@ -187,6 +189,8 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
         except BaseException:  # a cancelled task, or the caller's own on_update
             await job.abandon()
             raise
+        finally:
+            connections.left.discard(job.abandon)
     raise APITimeoutError(
         f"not done after {time_limit} s, the time limit",
         prediction_id=job.prediction.id if job.prediction else job.prediction_id,

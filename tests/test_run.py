@@ -23,6 +23,7 @@ from replicate_async import (
     ModelError,
     NotFoundError,
     PredictionCanceledError,
+    ReplicateError,
     UnprocessableEntityError,
     _clock,
     _jobs,
@@ -765,3 +766,15 @@ async def test_an_error_in_on_update(server, client, hosted):
     with pytest.raises(ZeroDivisionError):
         await client.run("owner/slow", on_update=on_update)
     assert statuses(server) == ["canceled"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize(("cancel_on_abort", "status"), [(True, "canceled"), (False, "processing")])
+async def test_closing_the_client_gives_up(server, client, hosted, wait, cancel_on_abort, status):
+    """Who closes a client ends the runs that are under way, held or watched, and cancels what they would have made."""
+    run = asyncio.create_task(client.run("owner/slow", wait=wait, cancel_on_abort=cancel_on_abort))
+    await until(lambda: statuses(server) == ["processing"])
+    await client.close()
+    with pytest.raises(ReplicateError):
+        await run
+    assert statuses(server) == [status]
