@@ -109,9 +109,10 @@ class Writer:
         arguments = item.args
         if item.returns is None:
             raise NotUnderstoodError(module, item, f"{item.name} has no return annotation")
-        if arguments.posonlyargs:
+        receiver = [argument.arg for argument in arguments.posonlyargs]
+        if receiver not in ([], ["self"]):
             raise NotUnderstoodError(module, item, f"{item.name}: positional-only arguments")
-        parts: list[str] = []
+        parts: list[str] = ["self", "/"] if own and receiver else []
         positional = arguments.args
         defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
         for argument, default in zip(positional, defaults, strict=True):

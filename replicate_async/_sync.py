@@ -1756,7 +1756,7 @@ class ModelFunction(Generic[P, T]):
     def __init__(self, twin: AsyncModelFunction[P, T]) -> None:
         self._async = twin
 
-    def create(self, **inputs: Any) -> Run:
+    def create(self, /, **inputs: Any) -> Run:
         """Start a prediction and return a handle to it.
 
         Args:
@@ -1834,7 +1834,7 @@ class ModelFunction(Generic[P, T]):
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)
 
-    def __call__(self, *args: P.args, **inputs: P.kwargs) -> T:
+    def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> T:
         """Run the model.
 
         Args:
@@ -1859,7 +1859,7 @@ class StreamingFunction(Generic[P]):
     def __init__(self, twin: AsyncStreamingFunction[P]) -> None:
         self._async = twin
 
-    def create(self, **inputs: Any) -> Run:
+    def create(self, /, **inputs: Any) -> Run:
         """Start a prediction and return a handle to it.
 
         Args:
@@ -1937,7 +1937,7 @@ class StreamingFunction(Generic[P]):
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)
 
-    def __call__(self, *args: P.args, **inputs: P.kwargs) -> OutputStream:
+    def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> OutputStream:
         """Run the model.
 
         Args:

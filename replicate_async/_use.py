@@ -31,6 +31,8 @@ T = TypeVar("T")
 class AsyncModelReference:
     """A model, as it can be used."""
 
+    # Where inputs are keyword arguments, ``self`` is positional only: a model may have an input of that name.
+
     def __init__(
         self,
         transport: Transport,
@@ -64,7 +66,7 @@ class AsyncModelReference:
         if self._validate and (problems := _schema.problems(await self.openapi_schema(), inputs)):
             raise ValueError(f"the inputs don't fit {self}: " + "; ".join(problems))
 
-    async def create(self, **inputs: Any) -> AsyncRun:
+    async def create(self, /, **inputs: Any) -> AsyncRun:
         """Start a prediction and return a handle to it.
 
         Args:
@@ -183,7 +185,7 @@ class AsyncModelReference:
 class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
     """A model as a function: call it with its inputs, get its output."""
 
-    async def __call__(self, *args: P.args, **inputs: P.kwargs) -> T:
+    async def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> T:
         """Run the model.
 
         Args:
@@ -213,7 +215,7 @@ class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
 class AsyncStreamingFunction(AsyncModelReference, Generic[P]):
     """A model as a function whose output can be read while it is made."""
 
-    def __call__(self, *args: P.args, **inputs: P.kwargs) -> AsyncOutputStream:
+    def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> AsyncOutputStream:
         """Run the model.
 
         Args:

@@ -142,6 +142,10 @@ def test_imports_follow_from_what_is_used():
             "def delete(self) -> None:\n    _bridge.run(self._async.delete())",
         ),
         (
+            "async def create(self, /, **inputs: Any) -> int:\n    return 1",
+            "def create(self, /, **inputs: Any) -> int:\n    return _bridge.run(self._async.create(**inputs))",
+        ),
+        (
             "def is_closed(self) -> bool:\n    return True",
             "def is_closed(self) -> bool:\n    return self._async.is_closed()",
         ),
@@ -498,8 +502,8 @@ def test_the_command(copy):
         return done.returncode, done.stderr
 
     assert run("--check") == (0, "")
-    change(copy / "resources/account.py", "def get(self, **", "def get(self, /, **")
-    line = (copy / "resources/account.py").read_text(encoding="utf-8").partition("(self, /")[0].count("\n") + 1
+    change(copy / "resources/account.py", "def get(self, **", "def get(self, one: int, /, **")
+    line = (copy / "resources/account.py").read_text(encoding="utf-8").partition("(self, one")[0].count("\n") + 1
     for arguments in (["--check"], []):
         status, errors = run(*arguments)
         assert status == 2

@@ -572,8 +572,11 @@ async def test_awaited_streams(client):
 # --- using functions ---
 
 
-async def test_names_of_inputs(client, server):
-    """Inputs may have any name, those of options included: what is passed to the function is the model's."""
+async def test_names_of_inputs(call, server):
+    """Inputs may have any name, those of options and ``self`` included: what is passed to the function is the model's.
+
+    So it is for each of the three ways to pass them.
+    """
     given = {
         "input": 1,
         "stream": False,
@@ -583,12 +586,22 @@ async def test_names_of_inputs(client, server):
         "validate": 4,
         "prefer": 5,
         "args": 6,
+        "self": 7,
     }
-    function = client.use("owner/echo", extra_headers={"X-A": "b"}, cancel_after="5m")
-    assert await function(**given) == [None, given]
+    function = call.client.use("owner/echo", extra_headers={"X-A": "b"}, cancel_after="5m")
+    assert await call.of(function, **given) == [None, given]
     (request,) = server.requests
     assert request.json() == {"input": given}
     assert (request.headers["X-A"], request.headers["Cancel-After"], request.headers["Prefer"]) == ("b", "5m", "wait")
+    run = await call.of(function.create, **given)
+    assert await call.of(run.output) == [None, given]
+    words = call.client.use("owner/words", streaming=True)(text="a b", self=5)
+    assert await call.of(words.read) == "a b"
+    assert [each.json()["input"] for each in server.requests if each.method == "POST"] == [
+        given,
+        given,
+        {"text": "a b", "self": 5},
+    ]
 
 
 async def test_chaining(call, server):
