@@ -250,7 +250,7 @@ class AsyncReplicate:
                 files, bytes, and the file outputs of other runs.
             wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
                 or True: 60 seconds while few predictions are under way, not at all when they are many. The output
-                is awaited in any case.
+                is waited for in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
                 limit, a cancelled task, or Ctrl-C.

@@ -92,7 +92,20 @@ class Writer:
     def annotation(self, module: Module, node: ast.expr) -> str:
         """Return an annotation with the twins' names."""
         self.use(module, node, runtime=False)
-        return re.sub(r"\bAsync\w+", lambda match: self.renamed(match[0]), unparse(node))
+        return self.translated(unparse(node))
+
+    def translated(self, text: str) -> str:
+        """Return a text with the twins' names."""
+        return re.sub(r"\bAsync\w+", lambda match: self.renamed(match[0]), text)
+
+    def docstring(self, item: ast.ClassDef | Function) -> str:
+        """Return the source of a docstring with the twins' names, or nothing."""
+        return self.documented(ast.get_docstring(item) or "")
+
+    def documented(self, text: str) -> str:
+        """Return a text as a docstring with the twins' names, or nothing."""
+        text = self.translated(text.replace("\\", "\\\\"))
+        return f'"""{text}{chr(10) if chr(10) in text else ""}"""\n' if text else ""
 
     def signature(
         self,
@@ -165,12 +178,6 @@ def is_generator(item: ast.AST) -> bool:
             if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
                 below.append(node)
     return False
-
-
-def docstring(item: ast.ClassDef | Function) -> str:
-    """Return the source of a docstring, or nothing."""
-    text = (ast.get_docstring(item) or "").replace("\\", "\\\\") or None
-    return "" if text is None else f'"""{text}{chr(10) if chr(10) in text else ""}"""\n'
 
 
 def arguments(item: Function) -> list[str]:

@@ -14,6 +14,7 @@ import ast
 import re
 import sys
 from textwrap import indent
+from typing import TypeGuard
 
 from replicate_async._generate_source import (
     CLIENT,
@@ -24,7 +25,6 @@ from replicate_async._generate_source import (
     NotUnderstoodError,
     Writer,
     call,
-    docstring,
     is_generator,
     is_property,
     layout,
@@ -154,7 +154,7 @@ class Generator(Writer):
         # What a class inherits from another asynchronous one is put into its twin: there it has the right type.
         above = [one for one in module.classes() if one.name in {unparse(base) for base in node.bases}]
         members = [item for one in above for item in one.body if getattr(item, "name", "") != "__init__"] + node.body
-        parts = [docstring(node)]
+        parts = [self.docstring(node)]
         parameters = [base.removeprefix("Generic") for base in bases if base.startswith("Generic[")]
         target = "".join([node.name, *parameters])
         if node.name != CLIENT:
@@ -185,7 +185,7 @@ class Generator(Writer):
         if decorators:
             raise NotUnderstoodError(module, item, f"decorator {decorators[0]} of {item.name}")
         head = self.signature(module, item, name=SPECIAL.get(item.name, ""), result=self.hidden(owner.name, item))
-        found = [f"{head}\n{indent(docstring(item) + self.body(module, owner, item), '    ')}"]
+        found = [f"{head}\n{indent(self.docstring(item) + self.body(module, owner, item), '    ')}"]
         if item.name in PROTOCOLS:
             self.use(module, item.returns or item, runtime=False)
             found.append(PROTOCOLS[item.name])
@@ -194,15 +194,16 @@ class Generator(Writer):
     def constructor(self, module: Module, owner: ast.ClassDef, item: Function) -> list[str]:
         if owner.name == CLIENT:
             made = layout(call(f"self._async = {CLIENT}", item), WIDTH - 8)
-            return [f"{self.signature(module, item)}\n{indent(f'{docstring(item)}{made}', '    ')}\n"]
-        # Public attributes of the asynchronous object are read through.
+            return [f"{self.signature(module, item)}\n{indent(f'{self.docstring(item)}{made}', '    ')}\n"]
+        # Public attributes of the asynchronous object are read through; the text that follows one documents it.
         found: list[str] = []
-        for node in ast.walk(item):
+        for node, following in zip(item.body, [*item.body[1:], None], strict=True):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute):
                 name = node.target.attr
                 if not name.startswith("_"):
-                    kind = self.annotation(module, node.annotation)
-                    found.append(f"@property\ndef {name}(self) -> {kind}:\n    return self._async.{name}\n")
+                    head = f"@property\ndef {name}(self) -> {self.annotation(module, node.annotation)}:\n"
+                    text = ast.literal_eval(following.value) if _is_docstring(following) else ""
+                    found.append(head + indent(f"{self.documented(text)}return self._async.{name}\n", "    "))
         return found
 
     def attribute(self, module: Module, item: Function) -> str:
@@ -211,7 +212,7 @@ class Generator(Writer):
         if decorator == "cached_property":
             self.runtime.add(("functools", "cached_property"))
         head = f"@{decorator}\n{self.signature(module, item)}\n"
-        return head + indent(f"{docstring(item)}return {value}\n", "    ")
+        return head + indent(f"{self.docstring(item)}return {value}\n", "    ")
 
     # --- methods ---
 
@@ -314,7 +315,7 @@ class Generator(Writer):
             else:
                 head = self.signature(module, item, own=False, result=self.hidden(CLIENT, item))
                 value = layout(call(f"return default_client().{item.name}", item), WIDTH - 4)
-                found.append(f"{head}\n{indent(f'{docstring(item)}{value}', '    ')}\n")
+                found.append(f"{head}\n{indent(f'{self.docstring(item)}{value}', '    ')}\n")
         return found
 
 
@@ -322,7 +323,7 @@ def _names(node: ast.AST) -> set[str]:
     return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
 
 
-def _is_docstring(node: ast.stmt) -> bool:
+def _is_docstring(node: ast.stmt | None) -> TypeGuard[ast.Expr]:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 

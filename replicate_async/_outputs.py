@@ -34,12 +34,13 @@ _GONE = frozenset({403, 404, 410})
 class AsyncFileOutput:
     """A file that a model made. Reading it fetches it, an hour after the prediction at the latest.
 
-    ``url`` is where it is; passed to another model, it goes there by its URL. It can be pickled (the token stays
-    behind), and read after the client is closed.
+    Passed to another model, it goes there by its URL. It can be pickled (the token stays behind), and read after the
+    client is closed.
     """
 
     def __init__(self, url: str, transport: Transport | None = None) -> None:
         self.url: str = url
+        """Where it is: an address on the web, or a data URI with the content itself."""
         self._transport = transport
         self._content_type: str | None = None
         self._size: int | None = None

@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 class AsyncPage(Generic[T]):
-    """One page of a list; iterating it goes on through the pages that follow.
-
-    ``results`` are the page's things, ``next`` and ``previous`` the URLs of its neighbours, or None.
-    """
+    """One page of a list; iterating it goes on through the pages that follow."""
 
     def __init__(self, transport: Transport, request: Request[AsyncPage[T]], data: PageData[T]) -> None:
         self._transport = transport
         self._request = request
         self.results: list[T] = data.results
+        """The things on this page."""
         self.next: str | None = data.next
+        """The URL of the page that follows, or None."""
         self.previous: str | None = data.previous
+        """The URL of the page before, or None."""
 
     def has_next_page(self) -> bool:
         """Return whether another page follows."""

@@ -27,8 +27,7 @@ C = TypeVar("C")
 class AsyncStreamedResponse(Generic[T]):
     """An answer of the API whose body is read when it is asked for.
 
-    ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
-    ``retries_taken`` how many attempts failed before. It is closed once it is read to its end, or left.
+    It is closed once it is read to its end, or left.
     """
 
     def __init__(self, opened: Opened[T]) -> None:
@@ -37,10 +36,15 @@ class AsyncStreamedResponse(Generic[T]):
         self._body: bytes | None = None
         self._left = False
         self.status_code: int = opened.answer.status
+        """The HTTP status."""
         self.headers: Mapping[str, str] = opened.answer.headers
+        """The headers, whose names may be asked for in any case."""
         self.url: str = opened.url
+        """The URL that was asked for, with its query."""
         self.method: str = opened.request.method
+        """The HTTP method of the request."""
         self.retries_taken: int = opened.retries_taken
+        """How many attempts of the request failed before."""
 
     @property
     def elapsed(self) -> timedelta:
@@ -172,7 +176,7 @@ class AsyncStreamedResponse(Generic[T]):
 
 
 class AsyncResponseContext(Generic[T]):
-    """An answer that is about to come: ``async with`` opens and closes it."""
+    """An answer that is about to come, as a context manager: entering it opens the answer, leaving it closes it."""
 
     def __init__(self, opening: Awaitable[AsyncStreamedResponse[T]]) -> None:
         self._opening = opening

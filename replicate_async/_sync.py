@@ -115,8 +115,7 @@ U = TypeVar("U")
 class StreamedResponse(Generic[T]):
     """An answer of the API whose body is read when it is asked for.
 
-    ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
-    ``retries_taken`` how many attempts failed before. It is closed once it is read to its end, or left.
+    It is closed once it is read to its end, or left.
     """
 
     def __init__(self, twin: AsyncStreamedResponse[T]) -> None:
@@ -124,22 +123,27 @@ class StreamedResponse(Generic[T]):
 
     @property
     def status_code(self) -> int:
+        """The HTTP status."""
         return self._async.status_code
 
     @property
     def headers(self) -> Mapping[str, str]:
+        """The headers, whose names may be asked for in any case."""
         return self._async.headers
 
     @property
     def url(self) -> str:
+        """The URL that was asked for, with its query."""
         return self._async.url
 
     @property
     def method(self) -> str:
+        """The HTTP method of the request."""
         return self._async.method
 
     @property
     def retries_taken(self) -> int:
+        """How many attempts of the request failed before."""
         return self._async.retries_taken
 
     @property
@@ -245,7 +249,7 @@ class StreamedResponse(Generic[T]):
 
 
 class ResponseContext(Generic[T]):
-    """An answer that is about to come: ``async with`` opens and closes it."""
+    """An answer that is about to come, as a context manager: entering it opens the answer, leaving it closes it."""
 
     def __init__(self, twin: AsyncResponseContext[T]) -> None:
         self._async = twin
@@ -268,8 +272,8 @@ class ResponseContext(Generic[T]):
 class FileOutput:
     """A file that a model made. Reading it fetches it, an hour after the prediction at the latest.
 
-    ``url`` is where it is; passed to another model, it goes there by its URL. It can be pickled (the token stays
-    behind), and read after the client is closed.
+    Passed to another model, it goes there by its URL. It can be pickled (the token stays behind), and read after the
+    client is closed.
     """
 
     def __init__(self, twin: AsyncFileOutput) -> None:
@@ -277,6 +281,7 @@ class FileOutput:
 
     @property
     def url(self) -> str:
+        """Where it is: an address on the web, or a data URI with the content itself."""
         return self._async.url
 
     @property
@@ -366,24 +371,24 @@ class FileOutput:
 
 
 class Page(Generic[T]):
-    """One page of a list; iterating it goes on through the pages that follow.
-
-    ``results`` are the page's things, ``next`` and ``previous`` the URLs of its neighbours, or None.
-    """
+    """One page of a list; iterating it goes on through the pages that follow."""
 
     def __init__(self, twin: AsyncPage[T]) -> None:
         self._async = twin
 
     @property
     def results(self) -> list[T]:
+        """The things on this page."""
         return self._async.results
 
     @property
     def next(self) -> str | None:
+        """The URL of the page that follows, or None."""
         return self._async.next
 
     @property
     def previous(self) -> str | None:
+        """The URL of the page before, or None."""
         return self._async.previous
 
     def has_next_page(self) -> bool:
@@ -1951,7 +1956,7 @@ class StreamingFunction(Generic[P]):
 
 
 class OutputStream:
-    """An output that is being made: iterate it for its pieces; awaited, or as an input, it is the whole output.
+    """An output that is being made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
 
     Nothing happens before.
     """
@@ -2045,59 +2050,59 @@ class Run:
 
 
 class AccountsRaw:
-    """``AsyncAccounts`` with every answer read to its end."""
+    """``Accounts`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncAccountsRaw) -> None:
         self._async = twin
 
     def get(self, **options: Unpack[RequestOptions]) -> APIResponse[Account]:
-        """As ``AsyncAccounts.get``, with the answer read to its end."""
+        """As ``Accounts.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(**options))
 
 
 class AccountsStreaming:
-    """``AsyncAccounts`` with every answer still to be read."""
+    """``Accounts`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncAccountsStreaming) -> None:
         self._async = twin
 
     def get(self, **options: Unpack[RequestOptions]) -> ResponseContext[Account]:
-        """As ``AsyncAccounts.get``, with the answer still to be read."""
+        """As ``Accounts.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(**options))
 
 
 class CollectionsRaw:
-    """``AsyncCollections`` with every answer read to its end."""
+    """``Collections`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncCollectionsRaw) -> None:
         self._async = twin
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Collection]]:
-        """As ``AsyncCollections.list``, with the answer read to its end."""
+        """As ``Collections.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(**options)).mapped(Page)
 
     def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
-        """As ``AsyncCollections.get``, with the answer read to its end."""
+        """As ``Collections.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
 class CollectionsStreaming:
-    """``AsyncCollections`` with every answer still to be read."""
+    """``Collections`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncCollectionsStreaming) -> None:
         self._async = twin
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Collection]]:
-        """As ``AsyncCollections.list``, with the answer still to be read."""
+        """As ``Collections.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(**options).mapped(Page))
 
     def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> ResponseContext[Collection]:
-        """As ``AsyncCollections.get``, with the answer still to be read."""
+        """As ``Collections.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(collection_slug, **options))
 
 
 class DeploymentsRaw:
-    """``AsyncDeployments`` with every answer read to its end."""
+    """``Deployments`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncDeploymentsRaw) -> None:
         self._async = twin
@@ -2108,7 +2113,7 @@ class DeploymentsRaw:
         return DeploymentPredictionsRaw(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Deployment]]:
-        """As ``AsyncDeployments.list``, with the answer read to its end."""
+        """As ``Deployments.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(**options)).mapped(Page)
 
     def create(
@@ -2122,7 +2127,7 @@ class DeploymentsRaw:
         max_instances: int,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
-        """As ``AsyncDeployments.create``, with the answer read to its end."""
+        """As ``Deployments.create``, with the answer read to its end."""
         return _bridge.run(
             self._async.create(
                 name=name,
@@ -2138,7 +2143,7 @@ class DeploymentsRaw:
     def get(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Deployment]:
-        """As ``AsyncDeployments.get``, with the answer read to its end."""
+        """As ``Deployments.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -2152,7 +2157,7 @@ class DeploymentsRaw:
         max_instances: int | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
-        """As ``AsyncDeployments.update``, with the answer read to its end."""
+        """As ``Deployments.update``, with the answer read to its end."""
         return _bridge.run(
             self._async.update(
                 deployment_owner,
@@ -2168,12 +2173,12 @@ class DeploymentsRaw:
     def delete(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
-        """As ``AsyncDeployments.delete``, with the answer read to its end."""
+        """As ``Deployments.delete``, with the answer read to its end."""
         return _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
 class DeploymentsStreaming:
-    """``AsyncDeployments`` with every answer still to be read."""
+    """``Deployments`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncDeploymentsStreaming) -> None:
         self._async = twin
@@ -2184,7 +2189,7 @@ class DeploymentsStreaming:
         return DeploymentPredictionsStreaming(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Deployment]]:
-        """As ``AsyncDeployments.list``, with the answer still to be read."""
+        """As ``Deployments.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(**options).mapped(Page))
 
     def create(
@@ -2198,7 +2203,7 @@ class DeploymentsStreaming:
         max_instances: int,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
-        """As ``AsyncDeployments.create``, with the answer still to be read."""
+        """As ``Deployments.create``, with the answer still to be read."""
         return ResponseContext(
             self._async.create(
                 name=name,
@@ -2214,7 +2219,7 @@ class DeploymentsStreaming:
     def get(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Deployment]:
-        """As ``AsyncDeployments.get``, with the answer still to be read."""
+        """As ``Deployments.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -2228,7 +2233,7 @@ class DeploymentsStreaming:
         max_instances: int | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
-        """As ``AsyncDeployments.update``, with the answer still to be read."""
+        """As ``Deployments.update``, with the answer still to be read."""
         return ResponseContext(
             self._async.update(
                 deployment_owner,
@@ -2244,12 +2249,12 @@ class DeploymentsStreaming:
     def delete(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[None]:
-        """As ``AsyncDeployments.delete``, with the answer still to be read."""
+        """As ``Deployments.delete``, with the answer still to be read."""
         return ResponseContext(self._async.delete(deployment_owner, deployment_name, **options))
 
 
 class DeploymentPredictionsRaw:
-    """``AsyncDeploymentPredictions`` with every answer read to its end."""
+    """``DeploymentPredictions`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncDeploymentPredictionsRaw) -> None:
         self._async = twin
@@ -2268,7 +2273,7 @@ class DeploymentPredictionsRaw:
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
-        """As ``AsyncDeploymentPredictions.create``, with the answer read to its end."""
+        """As ``DeploymentPredictions.create``, with the answer read to its end."""
         return _bridge.run(
             self._async.create(
                 deployment_owner,
@@ -2286,7 +2291,7 @@ class DeploymentPredictionsRaw:
 
 
 class DeploymentPredictionsStreaming:
-    """``AsyncDeploymentPredictions`` with every answer still to be read."""
+    """``DeploymentPredictions`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncDeploymentPredictionsStreaming) -> None:
         self._async = twin
@@ -2305,7 +2310,7 @@ class DeploymentPredictionsStreaming:
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Prediction]:
-        """As ``AsyncDeploymentPredictions.create``, with the answer still to be read."""
+        """As ``DeploymentPredictions.create``, with the answer still to be read."""
         return ResponseContext(
             self._async.create(
                 deployment_owner,
@@ -2323,13 +2328,13 @@ class DeploymentPredictionsStreaming:
 
 
 class FilesRaw:
-    """``AsyncFiles`` with every answer read to its end."""
+    """``Files`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncFilesRaw) -> None:
         self._async = twin
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[File]]:
-        """As ``AsyncFiles.list``, with the answer read to its end."""
+        """As ``Files.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(**options)).mapped(Page)
 
     def create(
@@ -2341,26 +2346,26 @@ class FilesRaw:
         type: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
-        """As ``AsyncFiles.create``, with the answer read to its end."""
+        """As ``Files.create``, with the answer read to its end."""
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
-        """As ``AsyncFiles.get``, with the answer read to its end."""
+        """As ``Files.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(file_id, **options))
 
     def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[None]:
-        """As ``AsyncFiles.delete``, with the answer read to its end."""
+        """As ``Files.delete``, with the answer read to its end."""
         return _bridge.run(self._async.delete(file_id, **options))
 
 
 class FilesStreaming:
-    """``AsyncFiles`` with every answer still to be read."""
+    """``Files`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncFilesStreaming) -> None:
         self._async = twin
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[File]]:
-        """As ``AsyncFiles.list``, with the answer still to be read."""
+        """As ``Files.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(**options).mapped(Page))
 
     def create(
@@ -2372,42 +2377,42 @@ class FilesStreaming:
         type: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[File]:
-        """As ``AsyncFiles.create``, with the answer still to be read."""
+        """As ``Files.create``, with the answer still to be read."""
         return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
-        """As ``AsyncFiles.get``, with the answer still to be read."""
+        """As ``Files.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(file_id, **options))
 
     def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
-        """As ``AsyncFiles.delete``, with the answer still to be read."""
+        """As ``Files.delete``, with the answer still to be read."""
         return ResponseContext(self._async.delete(file_id, **options))
 
 
 class HardwareKindsRaw:
-    """``AsyncHardwareKinds`` with every answer read to its end."""
+    """``HardwareKinds`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncHardwareKindsRaw) -> None:
         self._async = twin
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[builtins.list[Hardware]]:
-        """As ``AsyncHardwareKinds.list``, with the answer read to its end."""
+        """As ``HardwareKinds.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(**options))
 
 
 class HardwareKindsStreaming:
-    """``AsyncHardwareKinds`` with every answer still to be read."""
+    """``HardwareKinds`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncHardwareKindsStreaming) -> None:
         self._async = twin
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[builtins.list[Hardware]]:
-        """As ``AsyncHardwareKinds.list``, with the answer still to be read."""
+        """As ``HardwareKinds.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(**options))
 
 
 class ModelsRaw:
-    """``AsyncModels`` with every answer read to its end."""
+    """``Models`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncModelsRaw) -> None:
         self._async = twin
@@ -2439,7 +2444,7 @@ class ModelsRaw:
         sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Model]]:
-        """As ``AsyncModels.list``, with the answer read to its end."""
+        """As ``Models.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)).mapped(Page)
 
     def create(
@@ -2456,7 +2461,7 @@ class ModelsRaw:
         cover_image_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
-        """As ``AsyncModels.create``, with the answer read to its end."""
+        """As ``Models.create``, with the answer read to its end."""
         return _bridge.run(
             self._async.create(
                 owner=owner,
@@ -2475,13 +2480,13 @@ class ModelsRaw:
     def search(
         self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Model]]:
-        """As ``AsyncModels.search``, with the answer read to its end."""
+        """As ``Models.search``, with the answer read to its end."""
         return _bridge.run(self._async.search(query, body=body, **options)).mapped(Page)
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Model]:
-        """As ``AsyncModels.get``, with the answer read to its end."""
+        """As ``Models.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -2497,7 +2502,7 @@ class ModelsRaw:
         license_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
-        """As ``AsyncModels.update``, with the answer read to its end."""
+        """As ``Models.update``, with the answer read to its end."""
         return _bridge.run(
             self._async.update(
                 model_owner,
@@ -2515,12 +2520,12 @@ class ModelsRaw:
     def delete(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
-        """As ``AsyncModels.delete``, with the answer read to its end."""
+        """As ``Models.delete``, with the answer read to its end."""
         return _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
 class ModelsStreaming:
-    """``AsyncModels`` with every answer still to be read."""
+    """``Models`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncModelsStreaming) -> None:
         self._async = twin
@@ -2552,7 +2557,7 @@ class ModelsStreaming:
         sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Model]]:
-        """As ``AsyncModels.list``, with the answer still to be read."""
+        """As ``Models.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options).mapped(Page))
 
     def create(
@@ -2569,7 +2574,7 @@ class ModelsStreaming:
         cover_image_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
-        """As ``AsyncModels.create``, with the answer still to be read."""
+        """As ``Models.create``, with the answer still to be read."""
         return ResponseContext(
             self._async.create(
                 owner=owner,
@@ -2588,13 +2593,13 @@ class ModelsStreaming:
     def search(
         self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Model]]:
-        """As ``AsyncModels.search``, with the answer still to be read."""
+        """As ``Models.search``, with the answer still to be read."""
         return ResponseContext(self._async.search(query, body=body, **options).mapped(Page))
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Model]:
-        """As ``AsyncModels.get``, with the answer still to be read."""
+        """As ``Models.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -2610,7 +2615,7 @@ class ModelsStreaming:
         license_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
-        """As ``AsyncModels.update``, with the answer still to be read."""
+        """As ``Models.update``, with the answer still to be read."""
         return ResponseContext(
             self._async.update(
                 model_owner,
@@ -2628,12 +2633,12 @@ class ModelsStreaming:
     def delete(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[None]:
-        """As ``AsyncModels.delete``, with the answer still to be read."""
+        """As ``Models.delete``, with the answer still to be read."""
         return ResponseContext(self._async.delete(model_owner, model_name, **options))
 
 
 class ModelExamplesRaw:
-    """``AsyncModelExamples`` with every answer read to its end."""
+    """``ModelExamples`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncModelExamplesRaw) -> None:
         self._async = twin
@@ -2641,12 +2646,12 @@ class ModelExamplesRaw:
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Prediction]]:
-        """As ``AsyncModelExamples.list``, with the answer read to its end."""
+        """As ``ModelExamples.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(model_owner, model_name, **options)).mapped(Page)
 
 
 class ModelExamplesStreaming:
-    """``AsyncModelExamples`` with every answer still to be read."""
+    """``ModelExamples`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncModelExamplesStreaming) -> None:
         self._async = twin
@@ -2654,12 +2659,12 @@ class ModelExamplesStreaming:
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Prediction]]:
-        """As ``AsyncModelExamples.list``, with the answer still to be read."""
+        """As ``ModelExamples.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(model_owner, model_name, **options).mapped(Page))
 
 
 class ModelPredictionsRaw:
-    """``AsyncModelPredictions`` with every answer read to its end."""
+    """``ModelPredictions`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncModelPredictionsRaw) -> None:
         self._async = twin
@@ -2678,7 +2683,7 @@ class ModelPredictionsRaw:
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
-        """As ``AsyncModelPredictions.create``, with the answer read to its end."""
+        """As ``ModelPredictions.create``, with the answer read to its end."""
         return _bridge.run(
             self._async.create(
                 model_owner,
@@ -2696,7 +2701,7 @@ class ModelPredictionsRaw:
 
 
 class ModelPredictionsStreaming:
-    """``AsyncModelPredictions`` with every answer still to be read."""
+    """``ModelPredictions`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncModelPredictionsStreaming) -> None:
         self._async = twin
@@ -2715,7 +2720,7 @@ class ModelPredictionsStreaming:
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Prediction]:
-        """As ``AsyncModelPredictions.create``, with the answer still to be read."""
+        """As ``ModelPredictions.create``, with the answer still to be read."""
         return ResponseContext(
             self._async.create(
                 model_owner,
@@ -2733,7 +2738,7 @@ class ModelPredictionsStreaming:
 
 
 class ModelReadmeRaw:
-    """``AsyncModelReadme`` with every answer read to its end."""
+    """``ModelReadme`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncModelReadmeRaw) -> None:
         self._async = twin
@@ -2741,12 +2746,12 @@ class ModelReadmeRaw:
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[str]:
-        """As ``AsyncModelReadme.get``, with the answer read to its end."""
+        """As ``ModelReadme.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
 class ModelReadmeStreaming:
-    """``AsyncModelReadme`` with every answer still to be read."""
+    """``ModelReadme`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncModelReadmeStreaming) -> None:
         self._async = twin
@@ -2754,12 +2759,12 @@ class ModelReadmeStreaming:
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[str]:
-        """As ``AsyncModelReadme.get``, with the answer still to be read."""
+        """As ``ModelReadme.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
 
 class ModelVersionsRaw:
-    """``AsyncModelVersions`` with every answer read to its end."""
+    """``ModelVersions`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncModelVersionsRaw) -> None:
         self._async = twin
@@ -2767,24 +2772,24 @@ class ModelVersionsRaw:
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[ModelVersion]]:
-        """As ``AsyncModelVersions.list``, with the answer read to its end."""
+        """As ``ModelVersions.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(model_owner, model_name, **options)).mapped(Page)
 
     def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> APIResponse[ModelVersion]:
-        """As ``AsyncModelVersions.get``, with the answer read to its end."""
+        """As ``ModelVersions.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
-        """As ``AsyncModelVersions.delete``, with the answer read to its end."""
+        """As ``ModelVersions.delete``, with the answer read to its end."""
         return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
 class ModelVersionsStreaming:
-    """``AsyncModelVersions`` with every answer still to be read."""
+    """``ModelVersions`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncModelVersionsStreaming) -> None:
         self._async = twin
@@ -2792,24 +2797,24 @@ class ModelVersionsStreaming:
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[ModelVersion]]:
-        """As ``AsyncModelVersions.list``, with the answer still to be read."""
+        """As ``ModelVersions.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(model_owner, model_name, **options).mapped(Page))
 
     def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> ResponseContext[ModelVersion]:
-        """As ``AsyncModelVersions.get``, with the answer still to be read."""
+        """As ``ModelVersions.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> ResponseContext[None]:
-        """As ``AsyncModelVersions.delete``, with the answer still to be read."""
+        """As ``ModelVersions.delete``, with the answer still to be read."""
         return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
 
 
 class PredictionsRaw:
-    """``AsyncPredictions`` with every answer read to its end."""
+    """``Predictions`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncPredictionsRaw) -> None:
         self._async = twin
@@ -2827,7 +2832,7 @@ class PredictionsRaw:
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Prediction]:
-        """As ``AsyncPredictions.create``, with the answer read to its end."""
+        """As ``Predictions.create``, with the answer read to its end."""
         return _bridge.run(
             self._async.create(
                 version=version,
@@ -2843,7 +2848,7 @@ class PredictionsRaw:
         )
 
     def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
-        """As ``AsyncPredictions.get``, with the answer read to its end."""
+        """As ``Predictions.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(prediction_id, **options))
 
     def list(
@@ -2854,18 +2859,18 @@ class PredictionsRaw:
         source: Literal["web"] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Prediction]]:
-        """As ``AsyncPredictions.list``, with the answer read to its end."""
+        """As ``Predictions.list``, with the answer read to its end."""
         return _bridge.run(
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
         ).mapped(Page)
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
-        """As ``AsyncPredictions.cancel``, with the answer read to its end."""
+        """As ``Predictions.cancel``, with the answer read to its end."""
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
 
 class PredictionsStreaming:
-    """``AsyncPredictions`` with every answer still to be read."""
+    """``Predictions`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncPredictionsStreaming) -> None:
         self._async = twin
@@ -2883,7 +2888,7 @@ class PredictionsStreaming:
         file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Prediction]:
-        """As ``AsyncPredictions.create``, with the answer still to be read."""
+        """As ``Predictions.create``, with the answer still to be read."""
         return ResponseContext(
             self._async.create(
                 version=version,
@@ -2899,7 +2904,7 @@ class PredictionsStreaming:
         )
 
     def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
-        """As ``AsyncPredictions.get``, with the answer still to be read."""
+        """As ``Predictions.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(prediction_id, **options))
 
     def list(
@@ -2910,7 +2915,7 @@ class PredictionsStreaming:
         source: Literal["web"] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Prediction]]:
-        """As ``AsyncPredictions.list``, with the answer still to be read."""
+        """As ``Predictions.list``, with the answer still to be read."""
         return ResponseContext(
             self._async.list(
                 created_after=created_after, created_before=created_before, source=source, **options
@@ -2918,12 +2923,12 @@ class PredictionsStreaming:
         )
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
-        """As ``AsyncPredictions.cancel``, with the answer still to be read."""
+        """As ``Predictions.cancel``, with the answer still to be read."""
         return ResponseContext(self._async.cancel(prediction_id, **options))
 
 
 class TrainingsRaw:
-    """``AsyncTrainings`` with every answer read to its end."""
+    """``Trainings`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncTrainingsRaw) -> None:
         self._async = twin
@@ -2940,7 +2945,7 @@ class TrainingsRaw:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Training]:
-        """As ``AsyncTrainings.create``, with the answer read to its end."""
+        """As ``Trainings.create``, with the answer read to its end."""
         return _bridge.run(
             self._async.create(
                 model_owner,
@@ -2955,20 +2960,20 @@ class TrainingsRaw:
         )
 
     def get(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
-        """As ``AsyncTrainings.get``, with the answer read to its end."""
+        """As ``Trainings.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Training]]:
-        """As ``AsyncTrainings.list``, with the answer read to its end."""
+        """As ``Trainings.list``, with the answer read to its end."""
         return _bridge.run(self._async.list(**options)).mapped(Page)
 
     def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
-        """As ``AsyncTrainings.cancel``, with the answer read to its end."""
+        """As ``Trainings.cancel``, with the answer read to its end."""
         return _bridge.run(self._async.cancel(training_id, **options))
 
 
 class TrainingsStreaming:
-    """``AsyncTrainings`` with every answer still to be read."""
+    """``Trainings`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncTrainingsStreaming) -> None:
         self._async = twin
@@ -2985,7 +2990,7 @@ class TrainingsStreaming:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Training]:
-        """As ``AsyncTrainings.create``, with the answer still to be read."""
+        """As ``Trainings.create``, with the answer still to be read."""
         return ResponseContext(
             self._async.create(
                 model_owner,
@@ -3000,20 +3005,20 @@ class TrainingsStreaming:
         )
 
     def get(self, training_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
-        """As ``AsyncTrainings.get``, with the answer still to be read."""
+        """As ``Trainings.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Training]]:
-        """As ``AsyncTrainings.list``, with the answer still to be read."""
+        """As ``Trainings.list``, with the answer still to be read."""
         return ResponseContext(self._async.list(**options).mapped(Page))
 
     def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
-        """As ``AsyncTrainings.cancel``, with the answer still to be read."""
+        """As ``Trainings.cancel``, with the answer still to be read."""
         return ResponseContext(self._async.cancel(training_id, **options))
 
 
 class WebhooksRaw:
-    """``AsyncWebhooks`` with every answer read to its end."""
+    """``Webhooks`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncWebhooksRaw) -> None:
         self._async = twin
@@ -3025,7 +3030,7 @@ class WebhooksRaw:
 
 
 class WebhooksStreaming:
-    """``AsyncWebhooks`` with every answer still to be read."""
+    """``Webhooks`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncWebhooksStreaming) -> None:
         self._async = twin
@@ -3037,7 +3042,7 @@ class WebhooksStreaming:
 
 
 class DefaultWebhookRaw:
-    """``AsyncDefaultWebhook`` with every answer read to its end."""
+    """``DefaultWebhook`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncDefaultWebhookRaw) -> None:
         self._async = twin
@@ -3049,7 +3054,7 @@ class DefaultWebhookRaw:
 
 
 class DefaultWebhookStreaming:
-    """``AsyncDefaultWebhook`` with every answer still to be read."""
+    """``DefaultWebhook`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncDefaultWebhookStreaming) -> None:
         self._async = twin
@@ -3061,29 +3066,29 @@ class DefaultWebhookStreaming:
 
 
 class WebhookSecretsRaw:
-    """``AsyncWebhookSecrets`` with every answer read to its end."""
+    """``WebhookSecrets`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncWebhookSecretsRaw) -> None:
         self._async = twin
 
     def get(self, **options: Unpack[RequestOptions]) -> APIResponse[WebhookSecret]:
-        """As ``AsyncWebhookSecrets.get``, with the answer read to its end."""
+        """As ``WebhookSecrets.get``, with the answer read to its end."""
         return _bridge.run(self._async.get(**options))
 
 
 class WebhookSecretsStreaming:
-    """``AsyncWebhookSecrets`` with every answer still to be read."""
+    """``WebhookSecrets`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncWebhookSecretsStreaming) -> None:
         self._async = twin
 
     def get(self, **options: Unpack[RequestOptions]) -> ResponseContext[WebhookSecret]:
-        """As ``AsyncWebhookSecrets.get``, with the answer still to be read."""
+        """As ``WebhookSecrets.get``, with the answer still to be read."""
         return ResponseContext(self._async.get(**options))
 
 
 class ReplicateRaw:
-    """``AsyncReplicate`` with every answer read to its end."""
+    """``Replicate`` with every answer read to its end."""
 
     def __init__(self, twin: AsyncReplicateRaw) -> None:
         self._async = twin
@@ -3136,12 +3141,12 @@ class ReplicateRaw:
     def search(
         self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
-        """As ``AsyncReplicate.search``, with the answer read to its end."""
+        """As ``Replicate.search``, with the answer read to its end."""
         return _bridge.run(self._async.search(query, limit=limit, **options))
 
 
 class ReplicateStreaming:
-    """``AsyncReplicate`` with every answer still to be read."""
+    """``Replicate`` with every answer still to be read."""
 
     def __init__(self, twin: AsyncReplicateStreaming) -> None:
         self._async = twin
@@ -3194,7 +3199,7 @@ class ReplicateStreaming:
     def search(
         self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[SearchResults]:
-        """As ``AsyncReplicate.search``, with the answer still to be read."""
+        """As ``Replicate.search``, with the answer still to be read."""
         return ResponseContext(self._async.search(query, limit=limit, **options))
 
 
@@ -3375,7 +3380,7 @@ class Replicate:
                 files, bytes, and the file outputs of other runs.
             wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
                 or True: 60 seconds while few predictions are under way, not at all when they are many. The output
-                is awaited in any case.
+                is waited for in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
                 limit, a cancelled task, or Ctrl-C.
@@ -3868,7 +3873,7 @@ def run(
             files, bytes, and the file outputs of other runs.
         wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
             or True: 60 seconds while few predictions are under way, not at all when they are many. The output
-            is awaited in any case.
+            is waited for in any case.
         time_limit: After how many seconds to give the prediction up. None: never.
         cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
             limit, a cancelled task, or Ctrl-C.

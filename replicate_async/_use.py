@@ -230,7 +230,7 @@ class AsyncStreamingFunction(AsyncModelReference, Generic[P]):
 
 
 class AsyncOutputStream:
-    """An output that is being made: iterate it for its pieces; awaited, or as an input, it is the whole output.
+    """An output that is being made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
 
     Nothing happens before.
     """
@@ -269,7 +269,7 @@ class AsyncOutputStream:
         return "".join(pieces) if all(isinstance(piece, str) for piece in pieces) else pieces
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Return the whole output."""
+        """Return the whole output, as ``read`` does."""
         return self.read().__await__()
 
 

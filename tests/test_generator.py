@@ -227,7 +227,7 @@ def test_overloads():
 
 
 def test_public_attributes_are_read_through():
-    """What the constructor makes public is a property of the twin; the rest of the constructor isn't copied."""
+    """What the constructor makes public is a property of the twin, with its docstring; nothing else of it is copied."""
     text = twins("""
     class AsyncThings(Generic[T]):
         "Things."
@@ -235,6 +235,8 @@ def test_public_attributes_are_read_through():
         def __init__(self, data: Any) -> None:
             self._hidden: int = 5
             self.results: list[T] = data
+            "What ``AsyncOther`` found."
+            self.more: bool = False
     """)
     assert text == expect('''
     class Things(Generic[T]):
@@ -245,7 +247,12 @@ def test_public_attributes_are_read_through():
 
         @property
         def results(self) -> list[T]:
+            """What ``Other`` found."""
             return self._async.results
+
+        @property
+        def more(self) -> bool:
+            return self._async.more
     ''')
 
 
@@ -319,6 +326,15 @@ def test_docstrings_stay_as_they_are(text):
         return
     docstrings = [ast.get_docstring(node) for node in ast.walk(made) if isinstance(node, ast.FunctionDef)]
     assert docstrings[-1] == ast.get_docstring(async_class.body[0])
+
+
+def test_docstrings_name_the_twins():
+    """A docstring names the classes that its reader has: those with a twin by the twin's name, any others by theirs."""
+    twin = method('''
+    async def get(self) -> None:
+        """As ``AsyncOther.get``, but for ``AsyncThings``; see ``AsyncPaginator`` and ``AsyncFile``."""
+    ''')
+    assert '"""As ``Other.get``, but for ``Things``; see ``Page`` and ``AsyncFile``."""' in twin
 
 
 def test_defaults_stay_as_they_are():
@@ -533,7 +549,7 @@ SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__i
 
 
 def renamed(annotation: Any) -> str:
-    """Return an annotation as the twin should have it."""
+    """Return an annotation or a docstring as the twin should have it."""
     text = re.sub(r"AsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]", str(annotation))
     text = text.replace("AsyncPaginator", "Page")
     return re.sub(r"\bAsync(\w+)", lambda match: match[1] if match[0] in CLASSES else match[0], text)
@@ -570,7 +586,7 @@ def pair(request) -> tuple[type, type]:
 
 
 def test_every_class_has_a_complete_twin(pair):
-    """The twin has all that is public in the asynchronous class, and nothing else; it has the same docstring."""
+    """The twin has all that is public in the asynchronous class, and nothing else; its docstring is the same."""
     before, after = pair
     attributes = {
         node.target.attr
@@ -579,7 +595,7 @@ def test_every_class_has_a_complete_twin(pair):
     }
     wanted = set(public(before)) | {name for name in attributes if not name.startswith("_")}
     assert set(public(after)) == wanted
-    assert inspect.getdoc(after) == inspect.getdoc(before)
+    assert inspect.getdoc(after) == renamed(inspect.getdoc(before))
 
 
 def test_every_member_is_the_same_in_the_twin(pair):
@@ -589,7 +605,7 @@ def test_every_member_is_the_same_in_the_twin(pair):
     for name, member in public(before).items():
         first, second = function_of(member), function_of(twin[name])
         assert type(member) is type(twin[name]), name
-        assert first.__doc__ is None or inspect.getdoc(first) == inspect.getdoc(second), name
+        assert first.__doc__ is None or renamed(inspect.getdoc(first)) == inspect.getdoc(second), name
         assert not inspect.iscoroutinefunction(second), name
         overloads = getattr(typing, "get_overloads", lambda _: [])  # Python 3.10 forgets them
         variants, others = overloads(first), overloads(second)
@@ -598,6 +614,22 @@ def test_every_member_is_the_same_in_the_twin(pair):
             same_signature(one, other)
         if "Any" not in str(inspect.signature(second).return_annotation):
             same_signature(first, second)
+
+
+def test_blocking_docstrings_are_for_blocking_code():
+    """All that is public in the blocking client has a docstring, and none speaks of asynchronous classes or syntax."""
+    special = {"__call__", "__enter__", "__exit__", "__fspath__", "__iter__"}
+    documented = {
+        f"{owner}.{name}": inspect.getdoc(member)
+        for owner, kind in vars(_sync).items()
+        if getattr(kind, "__module__", "") == _sync.__name__ and not owner.startswith("_")
+        for name, member in {"": kind, **(vars(kind) if inspect.isclass(kind) else {})}.items()
+        if not name.startswith("_") or name in special
+    }
+    assert len(documented) > 300
+    for name, text in documented.items():
+        assert text, name
+        assert not re.search(r"\bAsync[A-Z]|\bawait|\basync (with|for|def)\b", text), f"{name}: {text}"
 
 
 def test_the_constructors_are_the_same():
