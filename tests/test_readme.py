@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from replicate_async import _sync
 from replicate_async.testing import LocalServer, OutputFile, models
 
-PAGES = Path(__file__).parent.parent / "docs"
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = PYTHON.findall(README)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -162,3 +164,12 @@ def test_many_predictions(server: LocalServer, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines() == [f"hello number {number}" for number in range(300)]
     execute(submitted)
     assert capsys.readouterr().out.partition(" ")[2].startswith("hello Alice PredictionMetrics(")
+
+
+def test_the_source_distribution_can_be_tested():
+    """The source distribution has what the README's commands read at the root: without settings, tox does nothing."""
+    settings: dict[str, Any] = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())
+    included = set(settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    read = {f"/{file.name}" for kind in ("*.ini", "*.yml", "*.md", ".python-version") for file in ROOT.glob(kind)}
+    assert "/tox.ini" in read
+    assert read <= included
