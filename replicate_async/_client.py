@@ -522,13 +522,52 @@ class AsyncReplicate:
         self,
         ref: str | Model | ModelVersion,
         *,
-        hint: Callable[..., Any] | None = None,
+        hint: Callable[P, Any],
+        streaming: Literal[True],
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncStreamingFunction[P]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: None = None,
         streaming: Literal[True],
         validate: bool = False,
         cancel_on_abort: bool = True,
         cancel_after: str | int | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> AsyncStreamingFunction[...]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: Callable[P, T],
+        streaming: bool,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncModelFunction[P, T] | AsyncStreamingFunction[P]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: None = None,
+        streaming: bool,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]: ...
 
     def use(
         self,

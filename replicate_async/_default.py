@@ -42,11 +42,44 @@ def use(
 def use(
     ref: str | Model | ModelVersion,
     *,
-    hint: Callable[..., Any] | None = None,
+    hint: Callable[P, Any],
+    streaming: Literal[True],
+    use_async: Literal[False] = False,
+    **options: Any,
+) -> StreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
     streaming: Literal[True],
     use_async: Literal[False] = False,
     **options: Any,
 ) -> StreamingFunction[...]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, T],
+    streaming: bool,
+    use_async: Literal[False] = False,
+    **options: Any,
+) -> ModelFunction[P, T] | StreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: bool,
+    use_async: Literal[False] = False,
+    **options: Any,
+) -> ModelFunction[..., Any] | StreamingFunction[...]: ...
 
 
 @overload
@@ -75,11 +108,44 @@ def use(
 def use(
     ref: str | Model | ModelVersion,
     *,
-    hint: Callable[..., Any] | None = None,
+    hint: Callable[P, Any],
+    streaming: Literal[True],
+    use_async: Literal[True],
+    **options: Any,
+) -> AsyncStreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
     streaming: Literal[True],
     use_async: Literal[True],
     **options: Any,
 ) -> AsyncStreamingFunction[...]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, T],
+    streaming: bool,
+    use_async: Literal[True],
+    **options: Any,
+) -> AsyncModelFunction[P, T] | AsyncStreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: bool,
+    use_async: Literal[True],
+    **options: Any,
+) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]: ...
 
 
 def use(

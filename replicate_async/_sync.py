@@ -3645,13 +3645,52 @@ class Replicate:
         self,
         ref: str | Model | ModelVersion,
         *,
-        hint: Callable[..., Any] | None = None,
+        hint: Callable[P, Any],
+        streaming: Literal[True],
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> StreamingFunction[P]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: None = None,
         streaming: Literal[True],
         validate: bool = False,
         cancel_on_abort: bool = True,
         cancel_after: str | int | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> StreamingFunction[...]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: Callable[P, T],
+        streaming: bool,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> ModelFunction[P, T] | StreamingFunction[P]: ...
+
+    @overload
+    def use(
+        self,
+        ref: str | Model | ModelVersion,
+        *,
+        hint: None = None,
+        streaming: bool,
+        validate: bool = False,
+        cancel_on_abort: bool = True,
+        cancel_after: str | int | UnsetType = UNSET,
+        **options: Unpack[RequestOptions],
+    ) -> ModelFunction[..., Any] | StreamingFunction[...]: ...
 
     def use(
         self,

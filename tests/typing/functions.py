@@ -59,6 +59,7 @@ async def asynchronous(client: AsyncReplicate, model: types.Model, version: type
     assert_type(streamed, AsyncStreamingFunction[...])
     stream = streamed(prompt="hi")
     assert_type(stream, AsyncOutputStream)
+    assert_type(client.use("owner/name", hint=paint_async, streaming=True)(prompt="hi", steps=5), AsyncOutputStream)
     async for piece in stream:
         assert_type(piece, Any)
     assert_type(await stream, Any)
@@ -75,6 +76,17 @@ async def asynchronous(client: AsyncReplicate, model: types.Model, version: type
     assert_type(await plain.documentation(), str)
 
 
+async def either(client: AsyncReplicate, flag: bool) -> None:
+    plain = client.use("owner/name", streaming=flag)
+    assert_type(plain, "AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]")
+    assert_type(await plain(prompt="hi"), Any)
+    hinted = client.use("owner/name", hint=paint_async, streaming=flag)
+    if isinstance(hinted, AsyncModelFunction):
+        assert_type(await hinted(prompt="hi"), list[AsyncFileOutput])
+    else:
+        assert_type(hinted(prompt="hi"), AsyncOutputStream)
+
+
 async def async_files(output: AsyncFileOutput) -> None:
     assert_type(output.url, str)
     assert_type(output.content_type, "str | None")
@@ -89,13 +101,16 @@ async def async_files(output: AsyncFileOutput) -> None:
         assert_type(chunk, bytes)
 
 
-def blocking(client: Replicate) -> None:
+def blocking(client: Replicate, flag: bool) -> None:
     hinted = client.use("owner/name", hint=paint)
     assert_type(hinted(prompt="hi", options={"seed": 5}), list[FileOutput])
     assert_type(client.use("owner/name"), ModelFunction[..., Any])
     streamed = client.use("owner/name", streaming=True)
     assert_type(streamed, StreamingFunction[...])
     assert_type(streamed(prompt="hi"), OutputStream)
+    assert_type(client.use("owner/name", hint=paint, streaming=True)(prompt="hi"), OutputStream)
+    assert_type(client.use("owner/name", streaming=flag), "ModelFunction[..., Any] | StreamingFunction[...]")
+    assert_type(client.use("owner/name", hint=paint, streaming=flag)(prompt="hi"), "list[FileOutput] | OutputStream")
     for piece in streamed(prompt="hi"):
         assert_type(piece, Any)
     handle = hinted.create(prompt="hi")
@@ -120,7 +135,7 @@ def files(output: FileOutput) -> None:
         assert_type(file.read(), bytes)
 
 
-async def the_module() -> None:
+async def the_module(flag: bool) -> None:
     assert_type(replicate.use("owner/name"), ModelFunction[..., Any])
     assert_type(replicate.use("owner/name", hint=paint)(prompt="hi"), list[FileOutput])
     assert_type(replicate.use("owner/name", streaming=True), StreamingFunction[...])
@@ -128,5 +143,15 @@ async def the_module() -> None:
     hinted = replicate.use("owner/name", hint=paint_async, use_async=True)
     assert_type(await hinted(prompt="hi"), list[AsyncFileOutput])
     assert_type(replicate.use("owner/name", streaming=True, use_async=True), AsyncStreamingFunction[...])
+    assert_type(replicate.use("owner/name", hint=paint, streaming=True)(prompt="hi"), OutputStream)
+    stream = replicate.use("owner/name", hint=paint_async, streaming=True, use_async=True)(prompt="hi")
+    assert_type(stream, AsyncOutputStream)
+    assert_type(replicate.use("owner/name", streaming=flag), "ModelFunction[..., Any] | StreamingFunction[...]")
+    either = replicate.use("owner/name", hint=paint, streaming=flag)(prompt="hi")
+    assert_type(either, "list[FileOutput] | OutputStream")
+    one = replicate.use("owner/name", streaming=flag, use_async=True)
+    assert_type(one, "AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]")
+    other = replicate.use("owner/name", hint=paint_async, streaming=flag, use_async=True)
+    assert_type(await other(prompt="hi"), "list[AsyncFileOutput] | Any")
     for event in replicate.stream("owner/name", {"prompt": "hi"}):
         assert_type(event, StreamEvent)

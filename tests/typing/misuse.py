@@ -75,7 +75,7 @@ def caption(prompt: str, *, steps: int = 4) -> list[str]:
     return [prompt] * steps
 
 
-async def functions(client: AsyncReplicate, blocking: Replicate) -> None:
+async def functions(client: AsyncReplicate, blocking: Replicate, flag: bool) -> None:
     hinted = client.use("a/b", hint=caption)
     await hinted("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await hinted(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -89,6 +89,12 @@ async def functions(client: AsyncReplicate, blocking: Replicate) -> None:
     called = blocking.use("a/b", hint=caption)
     called("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await called("x")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    client.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.use("a/b", hint=caption, streaming=flag)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocking.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocking.use("a/b", hint=caption, streaming=flag)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    replicate.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    replicate.use("a/b", hint=caption, streaming=True, use_async=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def blocking(client: Replicate) -> None:
