@@ -24,7 +24,7 @@ _HAIR = 1e-6  # rounding must not make anybody wait once more
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     """How many calls a minute a client allows itself, with a second's worth at once.
 
-    Args:
+    Attributes:
         creates: Predictions and trainings created in a minute; None: as many as the API takes.
         others: All other calls in a minute; None: as many as the API takes.
     """

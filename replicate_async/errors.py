@@ -1,23 +1,23 @@
 """What can go wrong, as a tree.
 
-ReplicateError
-├── APIError                            a call to the API failed
-│   ├── APIConnectionError              no answer came
-│   │   ├── APITimeoutError             ... in time
-│   │   └── CreateOutcomeUnknown        ... and whether something was created can't be told
-│   ├── APIStatusError                  the answer was a refusal
-│   │   ├── BadRequestError             400
-│   │   ├── AuthenticationError         401
-│   │   ├── PermissionDeniedError       403
-│   │   ├── NotFoundError               404
-│   │   ├── ConflictError               409
-│   │   ├── UnprocessableEntityError    422
-│   │   ├── RateLimitError              429
-│   │   └── InternalServerError         5xx
-│   └── APIResponseValidationError      the answer has a shape the SDK doesn't know
-├── ModelError                          the prediction failed
-│   └── PredictionCanceledError         the prediction was canceled or aborted
-└── WebhookVerificationError            a webhook's signature doesn't hold
+    ReplicateError
+    ├── APIError                            a call to the API failed
+    │   ├── APIConnectionError              no answer came
+    │   │   ├── APITimeoutError             ... in time
+    │   │   └── CreateOutcomeUnknown        ... and whether something was created can't be told
+    │   ├── APIStatusError                  the answer was a refusal
+    │   │   ├── BadRequestError             400
+    │   │   ├── AuthenticationError         401
+    │   │   ├── PermissionDeniedError       403
+    │   │   ├── NotFoundError               404
+    │   │   ├── ConflictError               409
+    │   │   ├── UnprocessableEntityError    422
+    │   │   ├── RateLimitError              429
+    │   │   └── InternalServerError         5xx
+    │   └── APIResponseValidationError      the answer has a shape the SDK doesn't know
+    ├── ModelError                          the prediction failed
+    │   └── PredictionCanceledError         the prediction was canceled or aborted
+    └── WebhookVerificationError            a webhook's signature doesn't hold
 
 Bad arguments are ``TypeError`` and ``ValueError``, raised before anything is sent. No error carries the token.
 """

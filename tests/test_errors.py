@@ -97,7 +97,7 @@ def test_the_tree_in_the_documentation():
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
-        indent, _, rest = line.rpartition("─ ")
+        indent, _, rest = line.removeprefix("    ").rpartition("─ ")
         name = rest.split(" ")[0]
         if name not in TREE:
             continue

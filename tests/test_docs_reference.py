@@ -1,0 +1,93 @@
+"""The reference page: all that is public is on it. What a class has, mkdocstrings lists by itself."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import replicate_async
+from replicate_async import AsyncReplicate
+
+PAGE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
+# Each entry: the path of what it documents, and the options that it is shown with.
+ENTRIES = dict(re.findall(r"^::: (\S+)\n((?:    .*\n)*)", PAGE, re.MULTILINE))
+HEADINGS = {
+    match[1]: path for path, options in ENTRIES.items() if (match := re.search(r"heading: (client\.\S+)", options))
+}
+# The table of twins: a blocking class, and the asynchronous ones that are described in its place.
+TWINS = {
+    blocking: asynchronous
+    for before, after in re.findall(r"^\| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
+    for blocking in re.findall(r"`([A-Z]\w+)`", after)
+    for asynchronous in re.findall(r"`(Async\w+)`", before)
+}
+
+
+def found(path: str) -> Any:
+    """Return what a dotted path names."""
+    return pkgutil.resolve_name(path)
+
+
+def covered(thing: Any) -> bool:
+    """Whether a class, a function or a module has an entry, of its own or as a part of its module's."""
+    objects = [found(path) for path in ENTRIES]
+    return any(thing is one or (inspect.ismodule(one) and thing in vars(one).values()) for one in objects)
+
+
+def resources(owner: type, name: str = "client") -> Iterator[tuple[str, type]]:
+    """Yield the resources of the client, and theirs, each with the name that it is called by."""
+    module = inspect.getmodule(owner)
+    for attribute, member in vars(owner).items():
+        if isinstance(member, cached_property):
+            kind = getattr(module, member.func.__annotations__["return"])
+            yield f"{name}.{attribute}", kind
+            yield from resources(kind, f"{name}.{attribute}")
+
+
+def test_every_entry_is_there_and_complete():
+    """Each entry names something that exists, and none leaves out a part of it."""
+    for path, options in ENTRIES.items():
+        assert inspect.getdoc(found(path)), path
+        assert not re.search(r"^ +members:", options, re.MULTILINE), path
+
+
+@pytest.mark.parametrize("name", replicate_async.__all__)
+def test_every_public_name_is_on_the_page(name):
+    """What the package exports has an entry, or is a twin or another name of what has one."""
+    if name in {"default_client", "use", "verify_webhook"} or name[0].isupper() or name in {"errors", "types"}:
+        thing = getattr(replicate_async, TWINS.get(name, name))
+        assert covered(thing), name
+    else:  # the version, and what the default client can do
+        assert f"`{name}`" in PAGE or f"`replicate_async.{name}`" in PAGE
+        assert hasattr(AsyncReplicate, name) or name == "__version__"
+
+
+def test_every_resource_is_on_the_page():
+    """Each resource has an entry under the name that it is called by."""
+    wanted = dict(resources(AsyncReplicate))
+    assert len(wanted) > 12
+    assert {name: found(path) for name, path in HEADINGS.items()} == wanted
+
+
+def test_what_the_calls_return_is_on_the_page():
+    """Asynchronous classes that methods on the page return have entries too, but for the views of the same calls."""
+    classes = [thing for path in ENTRIES if inspect.isclass(thing := found(path))]
+    assert AsyncReplicate in classes
+    returned = {
+        name
+        for kind in classes
+        for member in vars(kind).values()
+        for function in [getattr(member, "fget", None) or getattr(member, "func", None) or member]
+        if inspect.isfunction(function)
+        for name in re.findall(r"\bAsync\w+", str(function.__annotations__.get("return")))
+        if not name.endswith(("Raw", "Streaming"))
+    }
+    assert "AsyncRun" in returned
+    assert returned - {"AsyncGenerator"} <= {kind.__name__ for kind in classes}
