@@ -296,6 +296,18 @@ def go_through_resources():
     assert replicate.search(query="name").models
 
 
+def submodules():
+    """Each submodule that the page names is the package's own, however it is imported."""
+    import replicate.errors
+    import replicate.exceptions
+    import replicate.types
+    from replicate.errors import NotFoundError
+
+    assert NotFoundError is replicate.NotFoundError is replicate.errors.NotFoundError
+    assert ModelError is replicate.ModelError is replicate.exceptions.ModelError
+    assert replicate.types.Prediction is Prediction is type(replicate.predictions.create(version=VERSION, input={}))
+
+
 def models_that_fail():
     """A model's own failure."""
     try:
@@ -358,6 +370,9 @@ def limits():
         except ModuleNotFoundError:
             continue
         raise AssertionError(f"replicate.{module} is there")
+    import replicate.resources.account
+
+    assert replicate.resources.account.AsyncAccounts is not type(replicate.AsyncReplicate().account)
     model = replicate.models.get("owner/name")
     prediction = replicate.predictions.create(version=VERSION, input={})
     for thing, name in [

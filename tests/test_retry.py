@@ -143,7 +143,7 @@ async def test_what_may_have_been_done_is_repeated_only_where_that_is_safe(step)
 
 
 @pytest.mark.parametrize("step", REFUSED.values(), ids=REFUSED)
-@pytest.mark.parametrize("call", [get, create])
+@pytest.mark.parametrize("call", [get, create, UNSAFE["post"], UNSAFE["streaming"]])
 async def test_what_was_refused_is_repeated(call, step):
     """429, and 503 with a hint when to come back, mean that nothing happened: creates are repeated as well.
 
