@@ -13,6 +13,7 @@ import argparse
 import ast
 import re
 import sys
+from inspect import cleandoc
 from textwrap import indent
 from typing import TypeGuard
 
@@ -202,7 +203,7 @@ class Generator(Writer):
                 name = node.target.attr
                 if not name.startswith("_"):
                     head = f"@property\ndef {name}(self) -> {self.annotation(module, node.annotation)}:\n"
-                    text = ast.literal_eval(following.value) if _is_docstring(following) else ""
+                    text = cleandoc(ast.literal_eval(following.value)) if _is_docstring(following) else ""
                     found.append(head + indent(f"{self.documented(text)}return self._async.{name}\n", "    "))
         return found
 

@@ -235,7 +235,10 @@ def test_public_attributes_are_read_through():
         def __init__(self, data: Any) -> None:
             self._hidden: int = 5
             self.results: list[T] = data
-            "What ``AsyncOther`` found."
+            '''What ``AsyncOther`` found.
+
+            Perhaps nothing.
+            '''
             self.more: bool = False
     """)
     assert text == expect('''
@@ -247,7 +250,10 @@ def test_public_attributes_are_read_through():
 
         @property
         def results(self) -> list[T]:
-            """What ``Other`` found."""
+            """What ``Other`` found.
+
+            Perhaps nothing.
+            """
             return self._async.results
 
         @property
