@@ -3379,7 +3379,7 @@ class Replicate:
             input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
                 files, bytes, and the file outputs of other runs.
             wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
-                or True: 60 seconds while few predictions are under way, not at all when they are many. The output
+                or True: 60 seconds while few predictions are under way, none of them like it. The output
                 is waited for in any case.
             time_limit: After how many seconds to give the prediction up. None: never.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
@@ -3911,7 +3911,7 @@ def run(
         input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
             files, bytes, and the file outputs of other runs.
         wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
-            or True: 60 seconds while few predictions are under way, not at all when they are many. The output
+            or True: 60 seconds while few predictions are under way, none of them like it. The output
             is waited for in any case.
         time_limit: After how many seconds to give the prediction up. None: never.
         cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
