@@ -19,7 +19,7 @@ import yarl
 from aiohttp import web
 
 from ._clock import VirtualClock
-from ._recording import Answer, Body, Exchange, Player, Request, Scrubber, Tape, map_texts, read_answer, read_request
+from ._recording import Answer, Body, Exchange, Player, Request, Scrubber, Tape, map_values, read_answer, read_request
 from ._server import ServerThread
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Server(ABC):
         """Return an answer's body for a client here."""
         body = answer.body or Body(lines=[])
         if body.json is not msgspec.UNSET:
-            return Body(json=map_texts(body.json, self._followed)).to_bytes()
+            return Body(json=map_values(body.json, self._followed)).to_bytes()
         content = body.to_bytes()
         return self.events(content) if answer.headers.get("Content-Type", "").startswith("text/event-st") else content
 
@@ -194,7 +194,10 @@ class _Server(ABC):
         """Return lines of an event stream for a client here."""
         return _EVENT_URL.sub(lambda match: b"data: " + self.ours(match[1].decode()).encode(), content)
 
-    def _followed(self, text: str, where: tuple[str, ...]) -> str:
+    def _followed(self, value: Any, where: tuple[str, ...]) -> Any:
+        return self._followed_text(value, where) if isinstance(value, str) else value
+
+    def _followed_text(self, text: str, where: tuple[str, ...]) -> str:
         if not _FOLLOWED.intersection(where) or where[-1] == "web" or not _URL.fullmatch(text):
             return text
         # Of inputs, only what comes from here: the others are the client's own.

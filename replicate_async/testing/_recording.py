@@ -10,6 +10,8 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -25,8 +27,18 @@ _SIGNED_QUERY = re.compile(
 _API_TOKEN = re.compile(r"\br8_\w{8,}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 _SCRUBBED_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"scrubbed").decode()
-_SECRET_NAME = re.compile(r"(?:api_?key|token|secret|password)$", re.IGNORECASE)
 _LEAST_SECRET = 8  # characters: anything shorter could be part of anything
+# Which inputs are credentials, by the words of their names: docs/testing.md has this rule for people.
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # db_password_1, api-key, apiKey, APIKey
+_SECRET = re.compile(r".*(password|passwd|passphrase|secret|credential|apikey)s?|authorization|pwd")
+_GRANTED = re.compile(r"keys?|tokens?")
+_GRANTING = re.compile(r"access|api|auth|bearer|hf|oauth|private|refresh|session|signing")
+_LAST = re.compile(r"keys?|.*token")
+_NOT_LAST_AFTER = re.compile(  # text is made of such tokens, and data and music have such keys
+    r"begin|bos|cache|chroma|class|cls|colou?r|end|eos|first|foreign|idempotency|image|instance|last|mask|music|musical"
+    r"|next|pad|placeholder|primary|public|sep|song|sort|special|start|stop|trigger|unk"
+)
+_DATA_URI = re.compile(r"(data:[^,\s]*;base64,[A-Za-z0-9+/=]*)")
 # Headers that say what a request asks for, and those of answers that a client may go by.
 _ASKING = ("Prefer", "Cancel-After")
 _TELLING = ("Cache-Control", "Content-Disposition", "Content-Type", "Date", "Location", "Retry-After")
@@ -133,16 +145,16 @@ def _part(part: Any) -> Part:
     return Part(name, Body(sha256=hashlib.sha256(content).hexdigest(), size=len(content)), part.get_filename())
 
 
-def map_texts(value: T, change: Callable[[str, tuple[str, ...]], str], where: tuple[str, ...] = ()) -> T:
-    """Return a copy of a JSON value with each text changed; the change is told the text's keys."""
+def map_values(value: T, change: Callable[[Any, tuple[str, ...]], Any], where: tuple[str, ...] = ()) -> T:
+    """Return a copy of a JSON value with each text and number changed; the change is told the keys that lead there."""
     made: Any = value
-    if isinstance(value, str):
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         made = change(value, where)
     elif isinstance(value, list):
-        made = [map_texts(item, change, where) for item in cast("list[Any]", value)]
+        made = [map_values(item, change, where) for item in cast("list[Any]", value)]
     elif isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        made = {key: map_texts(item, change, (*where, key)) for key, item in items}
+        made = {key: map_values(item, change, (*where, key)) for key, item in items}
     return cast("T", made)
 
 
@@ -155,26 +167,42 @@ class Scrubber:
 
     def learn(self, value: object) -> None:
         """Look for secrets in a JSON value."""
-        map_texts(msgspec.to_builtins(value), self._look_at)
+        map_values(msgspec.to_builtins(value), self._look_at)
+        # The longest first: one may be a part of another, whose rest would stay.
+        self._known = dict(sorted(self._known.items(), key=lambda known: -len(known[0])))
 
-    def _look_at(self, text: str, where: tuple[str, ...]) -> str:
-        secret = urlsplit(text).path.rpartition("/")[2] if where[-2:] == ("urls", "stream") else text
-        if len(secret) >= _LEAST_SECRET and secret not in self._known:
-            if secret is not text:  # whoever knows a stream's URL may read it; streams stay apart
+    def _look_at(self, value: Any, where: tuple[str, ...]) -> Any:
+        if where[-2:] == ("urls", "stream"):  # whoever knows a stream's URL may read it; streams stay apart
+            secret = urlsplit(str(value)).path.rpartition("/")[2]
+            if self._is_new(secret):
                 self._streams += 1
                 self._known[secret] = f"stream-{self._streams}"
-            elif _is_secret(where):
-                self._known[secret] = _SCRUBBED
-        return text
+        elif _is_secret(where) and self._is_new(str(value)):
+            self._known[str(value)] = _SCRUBBED
+        return value
+
+    def _is_new(self, secret: str) -> bool:
+        return len(secret) >= _LEAST_SECRET and secret not in self._known
 
     def scrub(self, value: T) -> T:
         """Return a struct without secrets."""
-        plain = map_texts(msgspec.to_builtins(value), self._clean)
+        plain = map_values(msgspec.to_builtins(value), self._clean)
         return msgspec.convert(plain, type(value))
 
-    def _clean(self, text: str, where: tuple[str, ...]) -> str:
+    def _clean(self, value: Any, where: tuple[str, ...]) -> Any:
         if _is_secret(where):
             return _SCRUBBED
+        in_json = "json" in where
+        if not isinstance(value, str):
+            return _SCRUBBED if in_json and str(value) in self._known else value
+        if where and where[-1] in {"base64", "sha256"} and not in_json:
+            return value
+        # What is encoded has nothing to find in it, and would be broken by what looks like it.
+        pieces = _DATA_URI.split(value)
+        pieces[::2] = map(self._clean_text, pieces[::2])
+        return "".join(pieces)
+
+    def _clean_text(self, text: str) -> str:
         for secret, substitute in self._known.items():
             text = text.replace(secret, substitute)
         text = _API_TOKEN.sub(_SCRUBBED, text)
@@ -183,23 +211,44 @@ class Scrubber:
 
 
 def _is_secret(where: tuple[str, ...]) -> bool:
-    """Whether a text is a secret by its name: models are given keys of other services in their inputs."""
-    return "input" in where and _SECRET_NAME.search(where[-1]) is not None
+    """Whether a value is a secret by its name, or what it is in: models are given keys of other services as inputs."""
+    return "input" in where and any(map(_names_secret, where[where.index("input") + 1 :]))
+
+
+@cache
+def _names_secret(name: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    pairs = list(pairwise(["", *words]))
+    return (
+        any(map(_SECRET.fullmatch, words))
+        or any(_GRANTING.fullmatch(before) and _GRANTED.fullmatch(word) for before, word in pairs)
+        or words == ["tokens"]  # else they are counted: max_tokens
+        or any(_LAST.fullmatch(word) and not _NOT_LAST_AFTER.fullmatch(before) for before, word in pairs[-1:])
+    )
 
 
 class Player:
     """Answers requests from a tape: equal ones in their order, and what changes nothing once more at the end."""
 
     def __init__(self, tape: Tape) -> None:
-        self._exchanges = tape.exchanges
-        self._scrubber = Scrubber()
+        # Recordings are scrubbed once more: what was recorded before there was some rule has to fit as well.
+        self._as_recorded, self._as_sent = Scrubber(), Scrubber()
+        requests = [exchange.request for exchange in tape.exchanges]
+        for scrubber in (self._as_recorded, self._as_sent):
+            scrubber.learn(requests)
+        self._requests = [self._as_recorded.scrub(request) for request in requests]
         self._left: dict[bytes, list[Answer]] = {}
-        for exchange in tape.exchanges:
-            self._left.setdefault(_key(exchange.request), []).append(exchange.answer)
+        for request, exchange in zip(self._requests, tape.exchanges, strict=True):
+            self._left.setdefault(_key(request), []).append(exchange.answer)
 
     def answer(self, request: Request) -> Answer:
         """Return what was answered to a request; ``LookupError`` tells what there is instead."""
-        request = self._scrubber.scrub(request)
+        self._as_sent.learn(request)  # the secrets of today needn't be those that were recorded
+        sent = request
+        request = self._as_sent.scrub(sent)
+        if _key(request) not in self._left:  # a secret of today may also be a word of yesterday's
+            other = self._as_recorded.scrub(sent)
+            request = other if _key(other) in self._left else request
         answers = self._left.get(_key(request), [])
         what = f"{request.method} {request.url}"
         if len(answers) > 1 or (answers and not _AGAIN.fullmatch(what)):
@@ -210,19 +259,18 @@ class Player:
 
     def _instead(self, request: Request) -> str:
         if _key(request) in self._left:
-            times = sum(_key(exchange.request) == _key(request) for exchange in self._exchanges)
+            times = sum(_key(recorded) == _key(request) for recorded in self._requests)
             return f"was recorded {times} time{'s' if times > 1 else ''}, and is asked for once more."
-        if not self._exchanges:
+        if not self._requests:
             return "is not in the recording, which is empty."
         shown = _shown(request)
 
-        def nearness(exchange: Exchange) -> tuple[bool, float]:
-            other = exchange.request
+        def nearness(other: Request) -> tuple[bool, float]:
             same = (other.method, urlsplit(other.url).path) == (request.method, urlsplit(request.url).path)
             return same, difflib.SequenceMatcher(None, _shown(other), shown).quick_ratio()
 
-        number, nearest = max(enumerate(self._exchanges, 1), key=lambda numbered: nearness(numbered[1]))
-        differences = _differences(msgspec.to_builtins(nearest.request), msgspec.to_builtins(request))
+        number, nearest = max(enumerate(self._requests, 1), key=lambda numbered: nearness(numbered[1]))
+        differences = _differences(msgspec.to_builtins(nearest), msgspec.to_builtins(request))
         return f"is not in the recording. The nearest that is, number {number}, differs:\n  " + "\n  ".join(differences)
 
 

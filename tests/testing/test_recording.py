@@ -56,6 +56,10 @@ MODELS = """
         def size(image: Path) -> int:
             return len(image.read_bytes())
 
+        @server.model("me/zeros")
+        def zeros(password: str) -> OutputFile:
+            return OutputFile(bytes(300), "application/octet-stream", "zeros.bin")
+
         @server.model("me/failing")
         def failing() -> None:
             raise ValueError("no way")
@@ -267,7 +271,7 @@ def test_pages_search_and_downloads(api: Api) -> None:
             return names, found, client.search("hello").query
 
     recorded = api.record(action, page_size=2)
-    assert len(recorded[0]) == 6
+    assert len(recorded[0]) == 7
     assert api.replay(action) == recorded
 
 
@@ -430,6 +434,98 @@ def test_scrubbing(url: str, scrubbed: str) -> None:
     assert Scrubber().scrub(Request("GET", url)).url == scrubbed
     body = Body(json={"deep": [{"text": url}]})
     assert Scrubber("t").scrub(Answer(200, {}, body)).body == Body(json={"deep": [{"text": scrubbed}]})
+
+
+SECRET_NAMES = """
+    key keys openai_key license_key secret_key access_key aws_secret_access_key private_key private_key_pem api_key
+    api-key apiKey APIKey openAIKey openaiapikey api_key_id api_keys token tokens hf_token hf_tokens access_tokens
+    authToken API_TOKEN auth_token_2 secret secrets client_secret secret_value password passwd db_password_1 pwd
+    passphrase credentials Authorization
+"""
+OTHER_NAMES = """
+    max_tokens max_new_tokens min_tokens maxTokens num_tokens stop_tokens stop_token eos_token pad_token_id
+    trigger_token token_count tokenizer keyframes key_frame keyword keypoints hotkey monkey turkey primary_key
+    musical_key public_key secretary author authors passage prompt text
+"""
+
+
+@pytest.mark.parametrize(("names", "secret"), [(SECRET_NAMES, True), (OTHER_NAMES, False)])
+def test_names_of_secrets(names: str, secret: bool) -> None:
+    """Inputs are secrets by the words of their names, however these are written; what only looks alike stays."""
+    values = {name: f"value of {name}" for name in names.split()}
+    body = Body(json={"input": values, "output": dict.fromkeys(values, "the same")})
+    scrubber = Scrubber()
+    scrubber.learn(body)
+    scrubbed = scrubber.scrub(body).json
+    assert scrubbed["input"] == (dict.fromkeys(values, "SCRUBBED") if secret else values)
+    assert scrubbed["output"] == dict.fromkeys(values, "the same")  # outside of inputs, names mean nothing
+
+
+def test_secrets_that_are_no_texts() -> None:
+    """Whatever is in an input of such a name is one: numbers, and what lies deeper, also where it comes again."""
+    inputs: Any = {"password": 1234567890, "token": {"value": ["deep-secret", None, True]}, "tokens_in": 1234567890}
+    body = Body(json={"input": inputs, "logs": "got 1234567890 and deep-secret", "output": [1234567890, 12345678901]})
+    scrubber = Scrubber()
+    scrubber.learn(body)
+    assert scrubber.scrub(body).json == {
+        "input": {"password": "SCRUBBED", "token": {"value": ["SCRUBBED", None, True]}, "tokens_in": "SCRUBBED"},
+        "logs": "got SCRUBBED and SCRUBBED",
+        "output": ["SCRUBBED", 12345678901],
+    }
+    answer = Answer(200, {}, Body(json={"input": {"key": "long-secret"}, "output": "long-secret-part-2"}))
+    other = Answer(200, {}, Body(json={"input": {"key": "long-secret-part-2"}}))
+    scrubber.learn([answer, other])
+    assert scrubber.scrub(answer).body == Body(json={"input": {"key": "SCRUBBED"}, "output": "SCRUBBED"})
+
+
+@pytest.mark.parametrize("now", ["sk-very-secret", "another-key"])
+def test_a_secret_elsewhere(api: Api, now: str) -> None:
+    """A secret that another input has as well doesn't keep a recording from replaying, with whichever is in use now."""
+
+    def action(recording: Recording, key: str = "sk-very-secret") -> Any:
+        with client_of(recording) as client:
+            return client.run("me/hello", input={"text": f"call it with {key}", "openai_api_key": key})
+
+    assert api.record(action) == "hello call it with sk-very-secret"
+    assert "very-secret" not in api.text
+    assert api.replay(lambda recording: action(recording, now)) == "hello call it with SCRUBBED"
+
+
+def test_a_secret_that_is_a_word() -> None:
+    """A secret that is in use while replaying may be a word of the recording, which still answers."""
+
+    def sent(**inputs: str) -> Request:
+        body = msgspec.json.encode({"input": inputs})
+        return read_request("POST", "https://x/a", {"Content-Type": "application/json"}, body)
+
+    recorded = [sent(text="hello", key="SCRUBBED"), sent(text="a fake key")]
+    exchanges = [Exchange(request, Answer(status)) for request, status in zip(recorded, (201, 202), strict=True)]
+    player = Player(Tape("https://x", datetime.now(timezone.utc), exchanges))
+    requests = [sent(text="hello", key="a fake key"), sent(text="a fake key")]
+    assert [player.answer(request).status for request in requests] == [201, 202]
+
+
+def test_what_is_encoded(api: Api) -> None:
+    """Files stay what they are, digests too, even where a secret looks like a piece of their base64."""
+
+    def action(recording: Recording) -> Any:
+        with client_of(recording) as client:
+            return client.run("me/zeros", input={"password": "AAAAAAAA"}).read()
+
+    assert api.record(action) == api.replay(action) == bytes(300)
+    scrubber = Scrubber("AAAAAAAA")
+    texts = ["data:x/y;base64,AAAAAAAAAAAA", "see data:;base64,AAAAAAAA, and AAAAAAAA"]
+    assert scrubber.scrub(Body(json=texts)).json == [texts[0], "see data:;base64,AAAAAAAA, and SCRUBBED"]
+    assert scrubber.scrub(Body(sha256="AAAAAAAA" * 8)) == Body(sha256="AAAAAAAA" * 8)
+    assert scrubber.scrub(Body(json={"base64": "AAAAAAAA"})) == Body(json={"base64": "SCRUBBED"})
+
+
+def test_an_older_recording() -> None:
+    """What was recorded in clear, before its name counted as a secret's, still answers."""
+    sent = b'{"input": {"secret_key": "sk-very-secret", "text": "with sk-very-secret"}}'
+    request = read_request("POST", "https://x/a", {"Content-Type": "application/json"}, sent)
+    player = Player(Tape("https://x", datetime.now(timezone.utc), [Exchange(request, Answer(204))]))
+    assert player.answer(request).status == 204
 
 
 def test_the_nearest() -> None:
