@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import threading
 from functools import partial
@@ -42,8 +43,11 @@ def main() -> None:
     parser.add_argument("--options", type=json.loads, default={}, help="arguments of LocalServer, as JSON")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
     arguments = parser.parse_args()
-    # Whoever reads standard output wants that line, not what models print while they are imported.
-    hello, sys.stdout = sys.stdout, sys.stderr
+    # Whoever reads standard output wants that line alone, and may read no further: a full pipe would hold a model up.
+    # So what models print goes elsewhere, also past sys.stdout, and from programs that they run.
+    hello = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
     server = LocalServer(**{"port": arguments.port, **arguments.options})
     _targets.register(arguments.target, server)
     try:

@@ -217,6 +217,33 @@ def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert answer["output"] == "A"
 
 
+def test_a_process_that_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What models write past ``sys.stdout``, or programs that they run, holds nobody up: it is in the error output."""
+    source = """
+    import os, subprocess, sys
+
+    def register(server):
+        @server.model("me/writes")
+        def writes() -> str:
+            os.write(1, b"x" * 200_000)
+            return "written"
+
+        @server.model("me/runs")
+        def runs() -> str:
+            subprocess.run([sys.executable, "-c", "print('y' * 200_000)"], check=True)
+            return "run"
+    """
+    (tmp_path / "noisy_models.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with LocalServer.process("noisy_models:register") as server:
+        assert run(server.url, "me/writes")["output"] == "written"
+        assert run(server.url, "me/runs")["output"] == "run"
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err.count("x"), captured.err.count("y")) == ("", 200_000, 200_000)
+
+
 def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
     """A process that can't start is an error with its status; its own output has the reason."""
     with pytest.raises(RuntimeError, match="status 1"), LocalServer.process("no_such_module:register"):
