@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,13 @@ class _Hello(msgspec.Struct):
     token: str
 
 
+def _plain(value: object) -> str:
+    """Return a path as JSON has it; of the options, it is all that isn't plain data already."""
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{value!r} can't be given to another process")
+
+
 class ServerProcess:
     """A running ``LocalServer`` in another process; leaving the ``with`` statement ends it.
 
@@ -32,7 +39,7 @@ class ServerProcess:
     def __init__(self, target: str, **options: Any) -> None:
         self._command = [
             *(sys.executable, "-m", "replicate_async.testing", "--until-eof"),
-            *("--options", msgspec.json.encode(options).decode(), target),
+            *("--options", msgspec.json.encode(options, enc_hook=_plain).decode(), target),
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._hello = _Hello("", "", "")

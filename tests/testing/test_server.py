@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from replicate_async.testing import LocalServer, models
+from replicate_async.testing import LocalServer, VirtualClock, models
 
 from .conftest import serve
 
@@ -196,6 +196,16 @@ def test_options_of_a_process() -> None:
         assert request(server.url, "GET", "/hardware")["status"] == 503
         assert run(server.url, "replicate-local/gradient", width=2)["output"].startswith("data:image/png;base64,")
         assert run(server.url, "replicate-local/gradient", width=2)["retry_after"] == 60
+
+
+def test_a_path_for_a_process(tmp_path: Path) -> None:
+    """A file of faults can be named by a path, as for a server here; what another process can't have is refused."""
+    path = tmp_path / "faults.toml"
+    path.write_text('[[faults]]\noperation = "hardware.list"\nkind = "status"\nstatus = 503\n', encoding="utf-8")
+    with LocalServer.process(faults=path) as server:
+        assert request(server.url, "GET", "/hardware")["status"] == 503
+    with pytest.raises(TypeError, match=r"VirtualClock.* can't be given to another process"):
+        LocalServer.process(clock=VirtualClock())
 
 
 def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
