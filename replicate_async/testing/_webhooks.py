@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from ._offline import NetworkRefusedError
 if TYPE_CHECKING:
     from ._faults import Fault, Faults
     from ._jobs import Job
+
+_log = logging.getLogger("replicate_async.testing")
 
 _PAUSE = 0.5  # seconds, at least, between two webhooks of a job that tell of output or logs
 _BACKOFF = (1, 2, 4, 8, 16, 32)  # the last attempt is about a minute after the first
@@ -62,7 +65,10 @@ class Webhooks:
 
     def choose(self, message: _Message, url: str) -> None:
         """Choose the fault that acts on a message, if any."""
-        message.fault = self._faults.choose(self._call(message, url))
+        try:
+            message.fault = self._faults.choose(self._call(message, url))
+        except Exception:  # noqa: BLE001  (a fault of the test, which must not keep the others from being told)
+            _log.exception("choosing a fault for webhook.%s failed, so none acts", message.event)
 
     async def attempt(self, message: _Message, url: str) -> int:
         """Try to deliver a message; return the status, 0 if there was no answer."""
@@ -74,8 +80,8 @@ class Webhooks:
         try:
             async with self._session.post(url, data=call.body, headers=call.headers, allow_redirects=False) as response:
                 call.status = response.status
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, NetworkRefusedError):
-            return 0
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, NetworkRefusedError, UnicodeError):
+            return 0  # the last is what a host is refused with that no name server could know
         return call.status
 
     async def stop(self) -> None:

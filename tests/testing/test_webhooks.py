@@ -295,6 +295,25 @@ async def test_delay(call: Caller, receiver: Receiver) -> None:
     await settled(call, prediction, 3)
 
 
+async def test_a_broken_predicate(call: Caller, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """A predicate that raises is a fault of the test: its traceback is in the log, and all is told nevertheless."""
+    models.register(call.server)
+    call.server.faults.add(operation="webhook.*", kind="delay", seconds=9, when=lambda call: call.json()["nothing"])
+    prediction = await start(call, receiver, "replicate/hello-world", text="a")
+    await settled(call, prediction, 3)
+    assert told(call.server) == ["start", "output", "completed"]
+    assert caplog.text.count("KeyError: 'nothing'") == 3
+
+
+async def test_a_host_that_cannot_be(receiver: Receiver) -> None:
+    """A URL with a host that can't be anybody's is a failed attempt as well, and is tried again like others."""
+    async with serve(clock=VirtualClock(patience=5)) as (server, call):
+        models.register(server)
+        await start(call, Receiver(f"http://{'a' * 70}.example"), "replicate/hello-world", text="a")
+        await eventually(lambda: told(server).count("completed") == 7)
+        assert {attempt.status for attempt in server.webhooks} == {0}
+
+
 async def test_stopping_while_a_receiver_is_silent() -> None:
     """A server that stops gives up what it has to tell."""
 
