@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+import threading
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from typing import Any
 
-_LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname"}
+_LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _SENDING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 
 
@@ -32,6 +33,7 @@ class _Guard:
 
 _guards: list[_Guard] = []
 _hooked = False
+_own = threading.local()  # whether this thread is finding out for a guard which addresses are this machine's
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def offline(why: str, allowed: Collection[str] = ()) -> Generator[None]:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _guards:
+    if not _guards or getattr(_own, "looking", False):
         return
     if event in _LOOKUPS:
         host = arguments[0]
@@ -65,14 +67,28 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _is_local(host: str) -> bool:
     name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    own_name = socket.gethostname().lower()
+    if name in {"localhost", own_name, own_name.partition(".")[0]} or name.endswith(".localhost"):
         return True
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
         return False
     address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified
+    return address.is_loopback or address.is_unspecified or _is_own(str(address))
+
+
+def _is_own(address: str) -> bool:
+    """Return whether an address is one of this machine's: those it reaches from themselves. Nothing is sent for it."""
+    _own.looking = True
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect((address, 9))
+            return bool(way.getsockname()[0] == address)
+    except OSError:  # there is no way there
+        return False
+    finally:
+        _own.looking = False
 
 
 def _has(host: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -161,6 +163,7 @@ def test_the_network(pytester: pytest.Pytester) -> None:
     @pytest.mark.parametrize("call", [
         lambda: socket.getaddrinfo("example.com", 80),
         lambda: socket.gethostbyname("example.com"),
+        lambda: socket.gethostbyaddr("example.com"),
         lambda: socket.create_connection(("example.com", 80)),
         lambda: http.client.HTTPSConnection("example.com").connect(),
         lambda: httpx.get("https://example.com/"),
@@ -229,11 +232,21 @@ def test_the_network(pytester: pytest.Pytester) -> None:
             await asyncio.sleep(0.005)
         assert {call.status for call in replicate_server.webhooks} == {0}
     """
-    run(pytester, MODELS + code, passed=16)
+    run(pytester, MODELS + code, passed=17)
+
+
+def own_addresses() -> list[str]:
+    """Return this machine's addresses in its networks, if it is in any."""
+    found: list[str] = []
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sender:
+            sender.connect((elsewhere, 9))  # which sends nothing
+            found.append(sender.getsockname()[0])
+    return found
 
 
 def test_this_machine(pytester: pytest.Pytester) -> None:
-    """Loopback addresses, however they are written, Unix sockets, and hosts that the settings name can be reached."""
+    """This machine can be reached by all its names and addresses, and so can hosts that the settings name."""
     code = """
     import socket
 
@@ -245,6 +258,29 @@ def test_this_machine(pytester: pytest.Pytester) -> None:
             with socket.socket(family) as sender:
                 sender.connect((host, listener.getsockname()[1]))
         assert socket.getaddrinfo(None, 80)
+
+    @pytest.mark.usefixtures("replicate_server")
+    def test_own_name():
+        for name in (socket.gethostname(), socket.gethostname().upper()):
+            try:
+                found = {info[4][0] for info in socket.getaddrinfo(name, 80)}
+            except OSError:  # not all machines know how to find themselves
+                found = {}
+            for address in found:
+                with pytest.raises(OSError), socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as it:
+                    it.settimeout(0.01)
+                    it.connect((address, 9))
+
+    @pytest.mark.usefixtures("replicate_server")
+    def test_own_addresses():
+        for address in OWN:
+            with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as it:
+                socket.create_connection(it.getsockname()[:2]).close()
+            assert socket.getaddrinfo(address, 80)
+            if "." in address:
+                near = str(ipaddress.ip_address(address) + 1)
+                with pytest.raises(NetworkRefusedError), socket.socket(type=socket.SOCK_DGRAM) as sender:
+                    sender.connect((near, 9))
 
     @pytest.mark.usefixtures("replicate_server")
     def test_unix(tmp_path):
@@ -260,10 +296,11 @@ def test_this_machine(pytester: pytest.Pytester) -> None:
                 sender.settimeout(0.01)
                 sender.connect((host, 80))
         with pytest.raises(NetworkRefusedError), socket.socket() as sender:
-            sender.connect(("192.0.2.2", 80))
+            sender.connect(("198.51.100.1", 80))
     """
     pytester.makeini("[pytest]\nreplicate_allowed_hosts =\n    192.0.2.1\n    db.example\n")
-    run(pytester, MODELS + code, passed=7)
+    code = code.replace("import socket", f"import ipaddress\n    import socket\n    OWN = {own_addresses()}", 1)
+    run(pytester, MODELS + code, passed=9)
 
 
 def test_a_client_made_at_import(pytester: pytest.Pytester) -> None:
