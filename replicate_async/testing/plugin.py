@@ -28,6 +28,7 @@ _MARKERS = {
     "replicate_recording": ('replicate_recording("file.json")', "the path of a recording, from the test's folder"),
 }
 _recorded = pytest.StashKey["set[Path]"]()
+_passed = pytest.StashKey[bool]()  # of a test; missing unless it has run to its end
 _FIXTURES = dict.fromkeys(_MARKERS, "replicate_server") | {"replicate_recording": "replicate_recording"}
 _LATE = (
     "the test uses the fixture {fixture}, which keeps it off the network. "
@@ -67,6 +68,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             )
 
 
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Note whether a test has passed, once all plugins have had their say: an expected failure hasn't."""
+    outcome = yield
+    if call.when == "call":
+        item.stash[_passed] = outcome.get_result().passed
+
+
 @pytest.fixture
 def replicate_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     """A LocalServer that runs for this test, is where the environment points to, and is all that can be reached."""
@@ -95,8 +104,10 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
     failed = request.session.testsfailed
     with nullcontext() if record else _offline(request, "replicate_recording"), recording, _environment(recording):
         yield recording
-        if request.session.testsfailed > failed:
-            recording.discard()  # what a failing test does is neither what it should get, nor worth another failure
+        # What a failing test does is neither what it should get, nor worth another failure. Those that count are in the
+        # session, subtests as well; one that is expected to fail, or is skipped half way, isn't.
+        if request.session.testsfailed > failed or not request.node.stash.get(_passed, False):
+            recording.discard()
 
 
 @pytest.fixture

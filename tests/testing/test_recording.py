@@ -623,7 +623,25 @@ def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypa
         failing = TESTS.split("@pytest", 1)[0].replace('== "hello Alice"', '== "Alice"')
         pytester.makepyfile(failing)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(failed=1)
+        assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
+        half = """
+        import pytest
+        import replicate_async
+
+        @pytest.mark.xfail(strict=True)
+        @pytest.mark.replicate_recording("tapes/hello.json")
+        def test_that_is_expected_to():
+            assert replicate_async.run("me/hello", input={"text": "Bob"}) == "Bob"
+
+        @pytest.mark.replicate_recording("tapes/skipped.json")
+        def test_that_is_skipped():
+            assert replicate_async.run("me/hello", input={"text": "Bob"}) == "hello Bob"
+            pytest.skip("for the rest")
+        """
+        pytester.makepyfile(half)
+        pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(xfailed=1, skipped=1)
     assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
+    assert not (pytester.path / "tapes" / "skipped.json").exists()
     other = """
     import pytest
     import replicate_async
