@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -96,12 +97,27 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True):
     answer: Answer
 
 
-class Tape(msgspec.Struct, forbid_unknown_fields=True):
-    """The file."""
+class Tape(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """The file. ``test`` is the one that it was made for, if any."""
 
     base_url: str
     recorded_at: datetime
     exchanges: list[Exchange]
+    test: str = ""
+
+
+class _Label(msgspec.Struct):
+    """What a tape says of itself, whatever else is in the file."""
+
+    test: str = ""
+
+
+def made_for(path: Path) -> str:
+    """Return which test a file was made for; nothing if it doesn't say so, or isn't there."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Label).test
+    except (FileNotFoundError, msgspec.DecodeError):
+        return ""
 
 
 def read_request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> Request:

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +28,7 @@ _MARKERS = {
     "replicate_faults": ("replicate_faults(*sources, **fault)", "what Faults.load takes, or the fields of one fault"),
     "replicate_recording": ('replicate_recording("file.json")', "the path of a recording, from the test's folder"),
 }
-_recorded = pytest.StashKey["set[Path]"]()
+_recorded = pytest.StashKey["dict[Path, str]"]()  # in this run, with the tests they are of
 _passed = pytest.StashKey[bool]()  # of a test; missing unless it has run to its end
 _FIXTURES = dict.fromkeys(_MARKERS, "replicate_server") | {"replicate_recording": "replicate_recording"}
 _LATE = (
@@ -93,14 +94,15 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
         mark = request.node.get_closest_marker("replicate_recording")
         if mark is None or mark.kwargs or len(mark.args) != 1:
             raise ValueError("it takes the path of the recording")
-        path = request.path.parent / str(mark.args[0]).replace("{test}", re.sub(r"[^\w.-]+", "-", request.node.name))
+        test = f"{request.path.name}::{request.node.nodeid.partition('::')[2]}"
+        recorded = request.config.stash.setdefault(_recorded, {})
+        path = _recording_path(request, str(mark.args[0]), test, recorded if record else None)
         if not record and not path.exists():
             raise ValueError(f"there is no {path}: run this test once with --replicate-record")
-        recorded = request.config.stash.setdefault(_recorded, set())
-        if record and path in recorded:
+        if record and recorded.setdefault(path, test) != test:
             raise ValueError(f"{path} has just been recorded by another test: with {{test}} in its name, each has one")
-        recorded.add(path)
         recording = Recording(path, record=record)
+        recording._tape.test = test  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     failed = request.session.testsfailed
     with nullcontext() if record else _offline(request, "replicate_recording"), recording, _environment(recording):
         yield recording
@@ -108,6 +110,25 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
         # session, subtests as well; one that is expected to fail, or is skipped half way, isn't.
         if request.session.testsfailed > failed or not request.node.stash.get(_passed, False):
             recording.discard()
+
+
+def _recording_path(request: pytest.FixtureRequest, name: str, test: str, recorded: dict[Path, str] | None) -> Path:
+    """Return which file is a test's, given those that have been recorded in this run, if it is for recording.
+
+    ``{test}`` stands for the test's name; where another test of that name, in another class or with parameters that
+    come to the same, has made the file, a digest tells the two apart.
+    """
+    folder, plain = request.path.parent, re.sub(r"[^\w.-]+", "-", request.node.name)
+    path = folder / name.replace("{test}", plain)
+    own = folder / name.replace("{test}", f"{plain}-{sha256(test.encode()).hexdigest()[:8]}")
+    if own == path or own.exists():
+        return own
+    if recorded is None:  # a class that has another name now shall keep its recordings
+        return path
+
+    from replicate_async.testing._recording import made_for
+
+    return path if {recorded.get(path, test), made_for(path) or test} == {test} else own
 
 
 @pytest.fixture

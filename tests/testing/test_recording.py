@@ -612,6 +612,56 @@ def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypa
     assert names == ["test_hello-a-b-.json", "test_hello-c-.json"]
 
 
+def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that are named alike have recordings of their own, whichever of them are run; names stay where they can."""
+    pytester.makepyfile(
+        """
+        import pytest
+        import replicate_async
+
+        pytestmark = pytest.mark.replicate_recording("tapes/{test}.json")
+
+        def say(text):
+            assert replicate_async.run("me/hello", input={"text": text}) == f"hello {text}"
+
+        class TestOne:
+            def test_it(self): say("one")
+
+        class TestTwo:
+            def test_it(self): say("two")
+
+        @pytest.mark.parametrize("text", ["a/m", "a-m"])
+        def test_texts(text): say(text)
+        """
+    )
+    name = "test_tests_of_one_name.py"
+
+    def names() -> list[str]:
+        return sorted(path.name for path in (pytester.path / "tapes").iterdir())
+
+    with api.process() as server, monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_BASE_URL", server.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", TOKEN)
+        record = (*OPTIONS, "--replicate-record")
+        for only in ("TestTwo::test_it", "TestOne::test_it"):
+            pytester.runpytest_subprocess(*record, f"{name}::{only}").assert_outcomes(passed=1)
+        pytester.runpytest_subprocess(*record).assert_outcomes(passed=4)
+        before = names()
+        pytester.runpytest_subprocess(*record).assert_outcomes(passed=4)
+    assert names() == before
+    assert {"test_it.json", "test_texts-a-m-.json"} < {*before}
+    assert len(before) == 4
+    tests = [msgspec.json.decode((pytester.path / "tapes" / each).read_bytes())["test"] for each in before]
+    assert f"{name}::TestTwo::test_it" == tests[before.index("test_it.json")]
+    assert len({*tests}) == 4
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=4)
+    pytester.runpytest_subprocess(*OPTIONS, f"{name}::TestOne").assert_outcomes(passed=1)
+    old = pytester.path / "tapes" / "test_it.json"  # as it was before recordings said whose they are
+    old.write_text(re.sub(r',\s*"test": ".*"', "", old.read_text(encoding="utf-8")), encoding="utf-8")
+    assert "test" not in msgspec.json.decode(old.read_bytes())
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=4)
+
+
 def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing test makes no recording; an unmatched request fails a test that doesn't notice it, and only once."""
     pytester.makepyfile(TESTS.split("@pytest", 1)[0])
