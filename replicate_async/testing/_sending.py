@@ -11,6 +11,7 @@ from contextlib import aclosing
 from email.utils import formatdate
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ._calls import Answer, Call
 from ._clock import Clock
@@ -86,13 +87,14 @@ class Sender:
         if len(call.body) > _JOURNAL_LIMIT:
             call.body = call.body[:_JOURNAL_LIMIT]
 
-    def _headers(self, answer: Answer) -> dict[str, str]:
+    def _headers(self, answer: Answer) -> CIMultiDict[str]:
         second = int(self._clock.now().timestamp())
         if second != self._second:
             self._second, self._date = second, formatdate(second, usegmt=True)
-        headers = {"Date": self._date, **(answer.headers or {})}
+        headers = CIMultiDict({"Date": self._date})
         if answer.content_type is not None:
             headers["Content-Type"] = answer.content_type
+        headers.update(answer.headers or {})  # however their names are written
         return headers
 
 

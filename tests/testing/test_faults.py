@@ -239,6 +239,14 @@ async def test_status(call: Caller) -> None:
     assert answer.headers["Retry-After"] == "7"
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "DATE"])
+async def test_its_own_headers(call: Caller, name: str) -> None:
+    """A fault's headers stand for those that the server would send, however their names are written."""
+    call.server.faults.add(operation="account.get", kind="status", status=503, headers={name: "text/html"})
+    head = (await exchange(call.server)).partition(b"\r\n\r\n")[0].decode().lower()
+    assert head.count(f"{name.lower()}: text/html\r\n") == head.count(f"\r\n{name.lower()}:") == 1
+
+
 @pytest.mark.parametrize("hints", [(), ("header",), ("body",), ("detail",), None])
 async def test_rate_limit(call: Caller, hints: Any) -> None:
     """A 429 says how long to wait in those places that it is told to, by default in all."""
