@@ -116,6 +116,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"operation: there is no {self.operation!r} for the kind {self.kind}{hint}")
         if self.when is not None and not callable(self.when):
             raise ValueError("when: expected a function that takes the call; in a file there can be none")
+        for name, text in {"location": self.location or "", **(self.headers or {})}.items():
+            if not f"{name}{text}".isprintable():  # the connection would break instead
+                raise ValueError(f"{name!a}: expected a header without line breaks, got {text!a}")
 
     def _check_kind(self) -> None:
         if self.kind not in _KINDS:

@@ -25,10 +25,16 @@ _MAGIC = (
 
 
 class OutputFile:
-    """A file that a model returns; without ``content_type`` it is guessed from the name, then from the data."""
+    """A file that a model returns; without ``content_type`` it is guessed from the name, then from the data.
+
+    Raises:
+        ValueError: The content type can't be one: it has line breaks.
+    """
 
     # No dataclass: those have a JSON form of their own, and a file's is its URL.
     def __init__(self, data: bytes, content_type: str | None = None, name: str | None = None) -> None:
+        if not (content_type or "").isprintable():
+            raise ValueError(f"content_type: expected a content type, got {content_type!a}")
         self.data = data
         self.content_type = content_type
         self.name = name

@@ -50,11 +50,14 @@ async def create(store: Store, call: Call) -> Answer:
     # The size counts in UTF-8; what isn't UTF-8 came through as lone surrogates.
     if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME or not name.isprintable():
         raise Problem(422, f"filename: expected at most {_LONGEST_NAME} bytes of UTF-8")
+    kind = _text(parts, "type") or content.content_type or OutputFile(b"", name=name).type
+    if not kind.isprintable():  # as a header, it would break the download
+        raise Problem(422, f"type: expected a content type, got {kind!a}")
     file_id, now = store.new_id(), store.clock.now()
     record = File(
         id=file_id,
         name=name,
-        content_type=_text(parts, "type") or content.content_type or OutputFile(b"", name=name).type,
+        content_type=kind,
         size=len(content.content),
         etag=hashlib.md5(content.content, usedforsecurity=False).hexdigest(),
         checksums=FileChecksums(sha256=hashlib.sha256(content.content).hexdigest()),

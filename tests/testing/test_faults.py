@@ -419,6 +419,9 @@ async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ({"kind": "rate_limit", "hints": ["hat"]}, "hints"),
         ({"kind": "reset", "when": "always"}, "when: expected a function"),
         ({"kind": "reset", "tiems": 3}, "unknown field `tiems`"),
+        ({"kind": "redirect", "location": "/a\r\nb: c"}, "location.*without line breaks"),
+        ({"kind": "status", "status": 503, "headers": {"X-A": "a\nb"}}, "X-A.*without line breaks"),
+        ({"kind": "status", "status": 503, "headers": {"X\r": "a"}}, "X.*without line breaks"),
     ],
 )
 def test_what_makes_no_sense(fields: dict[str, Any], reason: str) -> None:

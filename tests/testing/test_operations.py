@@ -216,6 +216,7 @@ async def test_file_fields(call: Caller) -> None:
         (form(b"", "x" * 256), "filename"),
         (form(b"", "é" * 128), "filename"),
         (form(b"", "a\tb"), "filename"),
+        (form(b"", type="a/b\r\nX-Evil: c"), "type: expected a content type"),
         (form(b"", metadata="["), "metadata"),
         (form(b"", metadata="[]"), "metadata"),
     ],

@@ -58,6 +58,12 @@ def test_names(file: OutputFile, name: str) -> None:
     assert file.file_name == name
 
 
+def test_no_type() -> None:
+    """A content type that can't be sent is refused where the file is made, and so fails the model that makes it."""
+    with pytest.raises(ValueError, match=r"expected a content type, got 'text/plain\\r\\nX: y'"):
+        OutputFile(b"", "text/plain\r\nX: y")
+
+
 async def test_no_token_is_needed(call: Caller) -> None:
     """An output file takes no token; one that comes is in the journal."""
 
