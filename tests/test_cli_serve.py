@@ -146,7 +146,11 @@ def test_faults(tmp_path: Path) -> None:
         ("my_models:wrong", r"inputs come by name, so the parameter .*args can't be filled \(my_models.py, line 17\)"),
         ("my_models:nameless", r"owner/name.* \(my_models.py, line 20\)"),
         ("needy:register", r"needy: ModuleNotFoundError: No module named 'absent' \(needy.py, line 2\)"),
-        ("broken:register", r"broken: SyntaxError: .*\(broken.py, line 2\)"),
+        ("broken:register", r"broken: SyntaxError: [^(]*\(broken.py, line 2\) \(replicate-async"),
+        ("uses_broken:register", r"uses_broken: SyntaxError: [^(]*\(broken.py, line 2\) \(replicate-async"),
+        ("./my_models:register", r"expected module:function, got './my_models:register' \(replicate-async"),
+        ("my_models:leaves", r"my_models:leaves: SystemExit: 3 \(my_models.py, line 23\) \(replicate-async"),
+        ("leaves:register", r"leaves: SystemExit: 4 \(leaves.py, line 1\) \(replicate-async"),
     ],
 )
 def test_targets_that_cannot_be_served(tmp_path: Path, target: str, says: str) -> None:
@@ -171,9 +175,14 @@ def test_targets_that_cannot_be_served(tmp_path: Path, target: str, says: str) -
 
     def nameless(server):
         server.model("nameless")(lambda: None)
+
+    def leaves(server):
+        raise SystemExit(3)
     """
     (tmp_path / "my_models.py").write_text(dedent(source), encoding="utf-8")
     (tmp_path / "needy.py").write_text("\nimport absent\n", encoding="utf-8")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(4)\n", encoding="utf-8")
+    (tmp_path / "uses_broken.py").write_text("import broken\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("\ndef register(:\n", encoding="utf-8")
     assert re.search(says, refusal(tmp_path, target))
 
@@ -182,9 +191,13 @@ def test_targets_that_cannot_be_served(tmp_path: Path, target: str, says: str) -
     ("content", "says"),
     [
         ("[[faults]", "faults.toml: .*line 1"),
+        ("", r"faults.toml: faults are tables \[\[faults\]\]"),
         ("faults = 3", r"faults are tables \[\[faults\]\]"),
         ("[[fault]]\nkind = 'reset'", r"faults are tables \[\[faults\]\]"),
-        ("[[faults]]\nkind = 'explode'", r"faults\[0\]..*explode"),
+        (
+            "[[faults]]\nkind = 'explode'",
+            r"faults.toml: faults\[0\].kind: Invalid enum value 'explode' \(replicate-async",
+        ),
         (
             "[[faults]]\nkind = 'reset'\n[[faults]]\nkind = 'delay'",
             r"faults\[1\]..*seconds: required by the kind delay",

@@ -209,12 +209,13 @@ class Faults:
         Raises:
             ValueError: A fault makes no sense; the message says which, and why. None is added then.
         """
-        document = source if isinstance(source, Mapping) else _read_toml(Path(source))
-        try:
-            tables = msgspec.convert(document, _File).faults
-        except msgspec.ValidationError as error:
-            raise ValueError(f"faults are tables [[faults]]: {error}") from None
-        faults = [_convert(table, f"faults[{number}].") for number, table in enumerate(tables)]
+        if isinstance(source, Mapping):
+            faults = _read(source)
+        else:
+            try:
+                faults = _read(_parse_toml(Path(source).read_text(encoding="utf-8")))
+            except ValueError as error:  # not UTF-8, not TOML, or no faults
+                raise ValueError(f"{source}: {error}") from None
         return [self.add(fault) for fault in faults]
 
     def remove(self, fault: Fault) -> None:
@@ -289,20 +290,27 @@ def _problem(fault: Fault) -> Answer:
     return problem.answer()
 
 
+def _read(document: Mapping[str, Any]) -> list[Fault]:
+    try:
+        tables = msgspec.convert(document, _File).faults
+    except msgspec.ValidationError as error:
+        raise ValueError(f"faults are tables [[faults]]: {error}") from None
+    return [_convert(table, f"faults[{number}]") for number, table in enumerate(tables)]
+
+
 def _convert(fields: Mapping[str, Any], where: str = "") -> Fault:
     try:
         return msgspec.convert(fields, Fault)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{where}{error}") from None
+        text, _, field = str(error).partition(" - at `$")  # as in "Expected `int` >= 0 - at `$.times`"
+        place = f"{where}{field.removesuffix('`')}".removeprefix(".")
+        raise ValueError(f"{place}: {text}" if place else text) from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _parse_toml(text: str) -> dict[str, Any]:
     try:
         toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError:
         raise ValueError("reading TOML needs Python 3.11, or the package tomli") from None
-    try:
-        document: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise ValueError(f"{path}: {error}") from None
+    document: dict[str, Any] = toml.loads(text)
     return document

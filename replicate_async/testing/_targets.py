@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import os
 import traceback
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ def register(target: str, server: LocalServer) -> None:
     function = _find(target)
     try:
         result: Any = function(server)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{target}: {_reason(error)}") from error
     if inspect.iscoroutine(result):
         result.close()
@@ -33,15 +34,15 @@ def register(target: str, server: LocalServer) -> None:
 
 def _find(target: str) -> Callable[[LocalServer], object]:
     name, _, attribute = target.partition(":")
-    if not name or not attribute:
+    if not name or not attribute or name.startswith(".") or "/" in name or os.sep in name:  # a path, which is no module
         raise ValueError(f"expected module:function, got {target!r}")
     try:
-        module = import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             raise ValueError(f"there is no module {error.name} here, in {Path.cwd()}") from error
         raise ValueError(f"{name}: {_reason(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the latter would end the command without a word
         raise ValueError(f"{name}: {_reason(error)}") from error
     function: Callable[[LocalServer], object] | None = getattr(module, attribute, None)
     if not callable(function):
@@ -49,13 +50,16 @@ def _find(target: str) -> Callable[[LocalServer], object]:
     return function
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return what happened, and where in the user's code."""
-    package = Path(__file__).parents[1]
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return text  # which has the place in it
+    others = {Path(__file__).parents[1], Path(importlib.__file__).parent}
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if package not in Path(frame.filename).parents and not frame.filename.startswith("<frozen")
+        if others.isdisjoint(Path(frame.filename).parents) and not frame.filename.startswith("<frozen")
     ]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{text}{where}"

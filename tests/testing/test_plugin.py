@@ -425,7 +425,7 @@ WRONG = [
     ("replicate_model('me/shout', 'shout')", "a model is a function, not 'shout'"),
     ("replicate_model('me/shout', shout, startpu=3)", "*unexpected keyword argument 'startpu'*"),
     ("replicate_faults", "it names no fault"),
-    ("replicate_faults(kind='stal')", "Invalid enum value 'stal'*"),
+    ("replicate_faults(kind='stal')", "kind: Invalid enum value 'stal'"),
     ("replicate_faults(kind='stall', operation='account.git')", "*did you mean account.get[?]"),
     ("replicate_faults('none.toml')", "*No such file or directory: *none.toml'"),
     ("replicate_faults({'fault': []})", "faults are tables*"),
