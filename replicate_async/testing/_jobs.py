@@ -93,9 +93,13 @@ class Job(Generic[R]):
     def cancel(self) -> None:
         """End the job as canceled, or aborted if it hasn't begun, and stop its function."""
         if not self.done:
-            self.end("aborted" if self.record.started_at is None else "canceled")
-            if self.task is not None:
-                self.task.cancel()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Do so even if it was done before, and its function went on."""
+        self.end("aborted" if self.record.started_at is None else "canceled")
+        if self.task is not None:
+            self.task.cancel()
 
     def cancel_after(self, seconds: float) -> None:
         """Cancel the job when the time has passed, unless it ends before."""
@@ -132,6 +136,14 @@ def _user_part(where: types.TracebackType | None) -> types.TracebackType | None:
     return step or where
 
 
+def _message(error: BaseException) -> str:
+    """Return what an error says, or its name if that is nothing."""
+    try:
+        return str(error) or type(error).__name__
+    except BaseException:  # noqa: BLE001  (the error's class is the model's, too)
+        return type(error).__name__
+
+
 class Runner:
     """Runs jobs as tasks, and ends them all when the server stops."""
 
@@ -140,24 +152,26 @@ class Runner:
         self.listeners: list[Listener] = []
         self._publish = publish
         self._workers = Workers()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Job[Any]] = {}
 
     def begin(self, job: Job[R], work: Work[R]) -> None:
         """Start a job: ``work(job)`` is awaited in a task of its own."""
         job.listeners.extend(self.listeners)
         job.task = task = asyncio.get_running_loop().create_task(self._run(job, work))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = job
+        task.add_done_callback(self._running.pop)
 
     async def _run(self, job: Job[R], work: Work[R]) -> None:
         with self.clock.working():
             try:
                 await work(job)
-            except asyncio.CancelledError:
-                job.end("canceled")
-            except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a model raises is its job's failure)
+            except BaseException as error:
+                # Whatever a model raises is its job's failure: pytest.fail() isn't an Exception, and a CancelledError
+                # is the model's own unless the job has been canceled, and is done.
                 job.log("".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))))
-                job.end("failed", str(error) or type(error).__name__)
+                job.end("failed", _message(error))
+                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                    raise  # Ctrl-C may come anywhere in the main thread, and nowhere else
             else:
                 job.end("succeeded")
 
@@ -195,8 +209,8 @@ class Runner:
 
     async def stop(self) -> None:
         """Cancel what runs. A function that refuses to be cancelled is left behind after a second."""
-        for task in self._running:
-            task.cancel()
+        for job in list(self._running.values()):
+            job.abandon()
         if self._running:
             await asyncio.wait(self._running, timeout=1)
         self._workers.stop()

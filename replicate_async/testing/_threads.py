@@ -57,8 +57,11 @@ class Workers:
             if future.set_running_or_notify_cancel():
                 try:
                     result = call()
-                except StopIteration as error:  # asyncio's futures refuse it
-                    future.set_exception(RuntimeError(f"the function raised {error!r}"))
+                # These mean something else to whoever awaits: the end of a coroutine, or of the program.
+                except (StopIteration, GeneratorExit, KeyboardInterrupt) as error:
+                    failure = RuntimeError(f"the function raised {error!r}")
+                    failure.__cause__ = error
+                    future.set_exception(failure)
                 except BaseException as error:  # noqa: BLE001  (whoever awaits the future gets it)
                     future.set_exception(error)
                 else:

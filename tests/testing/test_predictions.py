@@ -249,6 +249,51 @@ async def test_failures(call: Caller) -> None:
     assert (broken["status"], broken["error"], broken["output"]) == ("failed", "OSError", ["one"])
 
 
+class Odd(BaseException):
+    """What is no Exception, such as what pytest.fail() raises, and says nothing that can be told."""
+
+    def __str__(self) -> str:
+        raise Odd
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (pytest.fail.Exception("must not be called"), "must not be called"),
+        (pytest.skip.Exception("not here"), "not here"),
+        (GeneratorExit("no more"), "no more"),
+        (asyncio.CancelledError("the model's own"), "the model's own"),
+        (Odd(), "Odd"),
+    ],
+)
+async def test_failures_that_are_no_exceptions(call: Caller, error: BaseException, message: str) -> None:
+    """Whatever a function raises fails its prediction, in functions and generators of both kinds."""
+
+    @call.server.model("me/plain")
+    def plain() -> None:
+        raise error
+
+    @call.server.model("me/async")
+    async def asynchronous() -> None:
+        raise error
+
+    @call.server.model("me/generator")
+    def generator() -> Iterator[str]:
+        yield "one"
+        raise error
+
+    @call.server.model("me/asyncgen")
+    async def async_generator() -> AsyncIterator[str]:
+        yield "one"
+        raise error
+
+    for name, output in [("plain", None), ("async", None), ("generator", ["one"]), ("asyncgen", ["one"])]:
+        failed = await call.run(f"me/{name}")
+        assert (name, failed["status"], failed["output"]) == (name, "failed", output)
+        assert message in failed["error"]
+        assert type(error).__name__ in failed["logs"]
+
+
 async def test_growing_output(call: Caller) -> None:
     """The output of a generator is a list that grows while the prediction is processing."""
     steps: asyncio.Queue[str | None] = asyncio.Queue()

@@ -140,6 +140,47 @@ def test_stopping_while_requests_are_held(model: str) -> None:
     gc.collect()  # a socket or task that was left behind warns here, which is an error
 
 
+def test_interrupts_of_models() -> None:
+    """A KeyboardInterrupt that a model raises is its own where Ctrl-C can't come, and the server goes on."""
+    with LocalServer() as server:
+
+        @server.model("me/plain")
+        def plain() -> None:
+            raise KeyboardInterrupt
+
+        @server.model("me/async")
+        async def asynchronous() -> None:
+            raise KeyboardInterrupt
+
+        for name in ("me/plain", "me/async"):
+            failed = run(server.url, name)
+            assert (failed["status"], "KeyboardInterrupt" in failed["error"]) == ("failed", True)
+            assert f"in {name[3:5]}" in failed["logs"]
+
+
+def test_interrupted_in_a_model() -> None:
+    """Ctrl-C that comes while the main thread is in a model ends what runs the server; in another it isn't Ctrl-C."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        async with serve() as (server, call):
+
+            @server.model("me/plain")
+            def plain() -> None:
+                raise KeyboardInterrupt
+
+            @server.model("me/async")
+            async def asynchronous() -> None:
+                raise KeyboardInterrupt
+
+            seen.append((await call.run("me/plain"))["status"])
+            seen.append((await call.run("me/async"))["status"])
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert seen == ["failed"]
+
+
 @pytest.mark.anyio
 async def test_stopping_leaves_no_tasks() -> None:
     """After the server has stopped, the loop has the tasks that it had before."""
