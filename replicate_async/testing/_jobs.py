@@ -214,3 +214,4 @@ class Runner:
         if self._running:
             await asyncio.wait(self._running, timeout=1)
         self._workers.stop()
+        self._workers = Workers()  # for when the server is started again: a thread of the others may still be busy

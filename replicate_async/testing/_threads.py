@@ -15,13 +15,13 @@ _Work = tuple["Future[Any]", Callable[[], Any]]
 
 
 class Workers:
-    """A thread pool whose threads never outlive the wish to stop.
+    """Threads for as many calls as there are, kept for the next ones, and never outliving the wish to stop.
 
-    The standard library's pool waits for its threads when the interpreter ends, and a model may sleep for minutes.
+    There is no limit: models may wait for each other, or be canceled and go on. The standard library's pool has one,
+    and waits for its threads when the interpreter ends, while a model may sleep for minutes.
     """
 
-    def __init__(self, limit: int = 64) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads = 0
@@ -29,10 +29,10 @@ class Workers:
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Have a thread make the call; made from one thread only, the server's."""
         future: Future[T] = Future()
-        self._queue.put((future, call))
-        if not self._idle.acquire(blocking=False) and self._threads < self._limit:
-            self._threads += 1
+        if not self._idle.acquire(blocking=False):
             threading.Thread(target=self._work, name="replicate model", daemon=True).start()
+            self._threads += 1
+        self._queue.put((future, call))
         return future
 
     async def run(self, call: Callable[[], T]) -> T:

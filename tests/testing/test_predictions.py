@@ -365,6 +365,37 @@ async def test_a_sleeping_function_blocks_nobody(call: Caller) -> None:
     assert (await call.until(prediction, "succeeded"))["output"] == "awake"
 
 
+async def test_many_plain_functions(call: Caller) -> None:
+    """However many plain functions run, and go on although they were canceled, there is a thread for another one."""
+    alarm = threading.Event()
+
+    @call.server.model("me/stuck")
+    def stuck() -> None:
+        alarm.wait(60)
+
+    call.server.model("me/hello")(models.hello_world)
+    stuck_ones = [await call.start("me/stuck") for _ in range(150)]
+    try:
+        for prediction in stuck_ones[:75]:
+            await call("POST", prediction["urls"]["cancel"])
+        assert (await asyncio.wait_for(call.run("me/hello", text="a"), 10))["output"] == "hello a"
+    finally:
+        alarm.set()
+
+
+async def test_idle_threads_are_used_again(call: Caller) -> None:
+    """What runs one after the other needs one thread."""
+    seen: set[int] = set()
+
+    @call.server.model("me/thread")
+    def thread() -> None:
+        seen.add(threading.get_ident())
+
+    for _ in range(20):
+        await call.run("me/thread")
+    assert len(seen) <= 2  # the first may not have come back from its call when the next one is made
+
+
 async def test_logs_do_not_mix(call: Caller, capsys: pytest.CaptureFixture[str]) -> None:
     """What a prediction prints, in a task or a thread, to either stream, is in its logs; what others print isn't."""
 
