@@ -64,7 +64,7 @@ class Job(Generic[R]):
         if threading.get_ident() != self._thread:  # an async model may have threads of its own
             self._loop.call_soon_threadsafe(self.log, text)
         elif not self.done:
-            self.record.logs = (self.record.logs or "") + text.replace("\r\n", "\n").replace("\r", "\n")
+            self.record.logs = (self.record.logs or "") + _sendable(text).replace("\r\n", "\n").replace("\r", "\n")
             self._tell("logs")
 
     def output(self, value: Any) -> None:
@@ -77,7 +77,7 @@ class Job(Generic[R]):
         if self.done:
             return
         record, now = self.record, self._clock.monotonic()
-        record.error = error
+        record.error = error and _sendable(error)
         record.metrics = metrics = _Metrics(total_time=now - self._created)
         if record.started_at is not None:
             metrics.predict_time = now - self._started
@@ -126,6 +126,11 @@ class Job(Generic[R]):
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _sendable(text: str) -> str:
+    """Return a text as it can be sent: half a surrogate pair has no place in JSON, and no list could be had with it."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _user_part(where: types.TracebackType | None) -> types.TracebackType | None:

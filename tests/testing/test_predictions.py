@@ -294,6 +294,20 @@ async def test_failures_that_are_no_exceptions(call: Caller, error: BaseExceptio
         assert type(error).__name__ in failed["logs"]
 
 
+async def test_broken_unicode(call: Caller) -> None:
+    """Half a surrogate pair in what a function prints or raises is replaced: the prediction and lists can be had."""
+
+    @call.server.model("me/half")
+    def half() -> None:
+        print("half an emoji: \ud83d")
+        raise OSError("no file \udcff")
+
+    failed = await call.run("me/half")
+    assert (failed["status"], failed["error"]) == ("failed", "no file ?")
+    assert failed["logs"].startswith("half an emoji: ?\nTraceback")
+    assert (await call("GET", "/predictions")).data["results"] == [failed]
+
+
 async def test_growing_output(call: Caller) -> None:
     """The output of a generator is a list that grows while the prediction is processing."""
     steps: asyncio.Queue[str | None] = asyncio.Queue()
