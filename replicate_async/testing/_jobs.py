@@ -68,9 +68,10 @@ class Job(Generic[R]):
             self._tell("logs")
 
     def output(self, value: Any) -> None:
-        """Set the output, or, for a list that grows, tell that it did."""
-        self.record.output = value
-        self._tell("output")
+        """Set the output, or, for a list that grows, tell that it did; a job that has ended keeps what it has."""
+        if not self.done:
+            self.record.output = value
+            self._tell("output")
 
     def end(self, status: End, error: str | None = None) -> None:
         """Reach one of the final states; a job that has ended stays as it is."""
@@ -182,7 +183,10 @@ class Runner:
 
     async def call(self, job: Job[Any], function: ModelFunction, arguments: dict[str, Any]) -> Any:
         """Call a function that returns once; what it prints becomes the job's logs."""
-        return await function.call(arguments, self._workers, job.log)
+        result = await function.call(arguments, self._workers, job.log)
+        if job.done:
+            raise asyncio.CancelledError  # which the function took no notice of
+        return result
 
     async def predict(
         self,
@@ -208,9 +212,12 @@ class Runner:
             async for item in iterator:
                 if output_delay:
                     await self.clock.sleep(output_delay)
+                if job.done:  # canceled, which the function took no notice of: it is closed
+                    return
                 items.append(to_output(item, self._publish))
                 job.output(items)
-        job.record.output = items
+        if not job.done:
+            job.record.output = items
 
     async def stop(self) -> None:
         """Cancel what runs. A function that refuses to be cancelled is left behind after a second."""

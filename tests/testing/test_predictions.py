@@ -197,6 +197,64 @@ async def test_cancel(call: Caller) -> None:
     assert [answer.data for answer in again] == [answer.data for answer in answers]
 
 
+async def test_functions_that_refuse_to_be_cancelled(call: Caller) -> None:
+    """A prediction that was canceled stays as it was, and tells nothing more, whatever an async function still does."""
+    heard: list[tuple[str, str]] = []
+    left: list[str] = []
+    call.server._store.runner.listeners.append(lambda job, event: heard.append((job.record.model or "", event)))
+
+    @call.server.model("me/function")
+    async def function() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            left.append("function")
+        return "too late"
+
+    @call.server.model("me/generator")
+    async def generator() -> AsyncIterator[str]:
+        yield "one"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.001)
+        try:
+            yield "too late"
+        finally:
+            left.append("generator")
+
+    @call.server.model("me/silent")
+    async def silent() -> AsyncIterator[str]:
+        try:
+            await asyncio.Event().wait()
+            yield "never"
+        except asyncio.CancelledError:
+            left.append("silent")
+
+    @call.server.model("local/source", train=function)
+    def source() -> None:
+        raise NotImplementedError
+
+    call.server.model("local/trained")(source)
+    versions = (await call("GET", "/models/local/source/versions")).data["results"]
+    jobs = [await call.start(f"me/{name}") for name in ("function", "generator", "silent")]
+    body = {"destination": "local/trained", "input": {}}
+    path = f"/models/local/source/versions/{versions[0]['id']}/trainings"
+    jobs.append((await call("POST", path, body)).data)
+    for job in jobs:
+        await call.until(job, "processing")
+    await eventually(lambda: ("me/generator", "output") in heard)
+    canceled = [(await call("POST", job["urls"]["cancel"])).data for job in jobs]
+    assert [job["output"] for job in canceled] == [None, ["one"], None, None]
+    told = list(heard)
+    await eventually(lambda: sorted(left) == ["function", "function", "generator", "silent"])
+    assert [await call.get(job) for job in jobs] == canceled
+    assert heard == told
+    stream = (await call("GET", jobs[1]["urls"]["stream"])).body.decode()
+    assert stream.endswith('data: one\n\nevent: done\ndata: {"reason":"canceled"}\n\n')
+    assert len((await call("GET", "/models/local/trained/versions")).data["results"]) == 1
+
+
 async def test_cancel_while_starting(slow_call: Caller) -> None:
     """A prediction that is canceled before it ran is aborted."""
     slow_call.server.model("me/cold", startup=60)(models.hello_world)
