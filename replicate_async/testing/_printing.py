@@ -6,6 +6,7 @@ A context variable says whose text it is, so predictions that run at the same ti
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
@@ -36,6 +37,29 @@ class _Router:
         return getattr(self.stream, name)
 
 
+_lock = threading.Lock()  # servers may run in several threads
+_servers = 0
+
+
+def attach() -> None:
+    """Take note that a server runs, whose models may print."""
+    global _servers
+    with _lock:
+        _servers += 1
+
+
+def detach() -> None:
+    """Take note that it runs no longer: the last one puts back the streams, if nobody exchanged them since."""
+    global _servers
+    with _lock:
+        _servers -= 1
+        if not _servers:
+            if isinstance(sys.stdout, _Router):
+                sys.stdout = sys.stdout.stream
+            if isinstance(sys.stderr, _Router):
+                sys.stderr = sys.stderr.stream
+
+
 def install() -> None:
     """Route both streams, unless they are.
 
@@ -45,11 +69,3 @@ def install() -> None:
         sys.stdout = cast("TextIO", _Router(sys.stdout))
     if sys.stderr and type(sys.stderr) is not _Router:
         sys.stderr = cast("TextIO", _Router(sys.stderr))
-
-
-def uninstall() -> None:
-    """Put back the streams, if nobody exchanged them since."""
-    if isinstance(sys.stdout, _Router):
-        sys.stdout = sys.stdout.stream
-    if isinstance(sys.stderr, _Router):
-        sys.stderr = sys.stderr.stream

@@ -256,6 +256,7 @@ class LocalServer:
                 undo.enter_context(socket.create_server((self._host, port), backlog=4096)) for port in self._ports
             ]
             undo.pop_all()
+        _printing.attach()
         self._listeners = listeners
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
@@ -294,7 +295,7 @@ class LocalServer:
                     connection.transport.abort()
             await runner.cleanup()
         await asyncio.sleep(0)  # the transports take a turn of the loop to close
-        _printing.uninstall()
+        _printing.detach()
         self._store.listen("", "")
         self._store.clock.detach()
 

@@ -215,6 +215,29 @@ async def test_printing_is_restored() -> None:
     assert (sys.stdout, sys.stderr) == before
 
 
+@pytest.mark.anyio
+async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model's prints are in its logs still after another server in this process has stopped."""
+    before = sys.stdout
+    go = asyncio.Event()
+    async with serve() as (server, call):
+
+        @server.model("me/patient")
+        async def patient() -> None:
+            print("before")  # noqa: T201
+            await go.wait()
+            print("after")  # noqa: T201
+
+        prediction = await call.start("me/patient")
+        await call.until(prediction, "processing")
+        async with serve() as (other, _):
+            models.register(other)
+        go.set()
+        assert (await call.until(prediction, "succeeded"))["logs"] == "before\nafter\n"
+    assert sys.stdout is before
+    assert capsys.readouterr().out == ""
+
+
 def test_in_a_process() -> None:
     """A server in a process has the demo models, and ends with the statement."""
     with LocalServer.process(username="alice") as server:
