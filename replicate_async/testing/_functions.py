@@ -121,6 +121,6 @@ def _plain(value: object, publish: Publish) -> Any:
         return _plain(msgspec.structs.asdict(value), publish)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), publish) for field in dataclasses.fields(value)}
-    if hasattr(value, "model_dump"):  # pydantic, without depending on it
+    if hasattr(type(value), "model_dump"):  # pydantic, without depending on it
         return _plain(cast("Any", value).model_dump(), publish)
     return msgspec.to_builtins(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import pathlib
 import types
@@ -40,10 +41,12 @@ class Signature:
         hints = _hints(function)
         self._types: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
-        self._open = False  # has **kwargs: takes what isn't declared, too
-        for parameter in inspect.signature(function).parameters.values():
+        parameters = _signature(function).parameters.values()
+        self._open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        for parameter in parameters:
             if parameter.kind is parameter.VAR_KEYWORD:
-                self._open = True
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL and self._open:  # a wrapper or a mock: it takes names as well
                 continue
             if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL}:
                 raise TypeError(f"{_name(function)}: inputs come by name, so the parameter {parameter} can't be filled")
@@ -163,10 +166,17 @@ def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", repr(function))
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except TypeError:  # until Python 3.11 an AsyncMock looks like a function, and isn't one
+        return inspect.signature(function.__call__)
+
+
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     target = inspect.unwrap(function)
-    while hasattr(target, "func"):  # functools.partial
-        target = target.func
+    while isinstance(target, functools.partial):
+        target = cast("functools.partial[Any]", target).func
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:

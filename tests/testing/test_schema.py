@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
+from unittest import mock
 
 import msgspec
 import pydantic
@@ -16,6 +18,8 @@ from msgspec import Meta
 from replicate_async.testing import OutputFile
 from replicate_async.testing._calls import Problem
 from replicate_async.testing._functions import ModelFunction, to_output
+
+from .conftest import Caller
 
 
 class Colour(enum.Enum):
@@ -269,6 +273,28 @@ def test_callables() -> None:
             return text
 
     assert schemas(Model())["Input"]["properties"]["text"]["default"] == "a"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [mock.Mock, mock.MagicMock, mock.AsyncMock])
+async def test_mocks(call: Caller, kind: type[mock.Mock]) -> None:
+    """A mock is a function that takes whatever comes, and knows how it was called."""
+    model = kind(return_value="a")
+    call.server.model("me/mock")(model)
+    assert (await call.run("me/mock", text="b", n=3))["output"] == "a"
+    model.assert_called_once_with(text="b", n=3)
+    model.return_value = model  # which has no JSON form
+    assert (await call.run("me/mock"))["status"] == "failed"
+
+
+def test_partials() -> None:
+    """A partial function has the annotations of the function, and its own defaults."""
+
+    def model(text: str, n: int = 1) -> str:
+        return text * n
+
+    found = schemas(functools.partial(functools.partial(model, n=2)))["Input"]["properties"]
+    assert (found["text"]["type"], found["n"]["type"], found["n"]["default"]) == ("string", "integer", 2)
 
 
 def test_arguments() -> None:
