@@ -249,16 +249,19 @@ class LocalServer:
         if self._runners:
             raise RuntimeError("the server runs already")
         # With listening sockets made here, the ports are known before the first request can come.
+        host, family = self._host, socket.AF_INET
+        if ":" in host:
+            host, family = f"[{host}]", socket.AF_INET6
         with ExitStack() as undo:
             self._store.clock.attach()
             undo.callback(self._store.clock.detach)
             listeners = [
-                undo.enter_context(socket.create_server((self._host, port), backlog=4096)) for port in self._ports
+                undo.enter_context(socket.create_server((self._host, port), family=family, backlog=4096))
+                for port in self._ports
             ]
             undo.pop_all()
         _printing.attach()
         self._listeners = listeners
-        host = f"[{self._host}]" if ":" in self._host else self._host
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
         self._application = application = Application(self._store, self.token, self.requests, self.faults)
         for web_application, listener in zip((application.api, application.delivery), listeners, strict=True):

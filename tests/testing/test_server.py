@@ -7,6 +7,7 @@ import contextlib
 import gc
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import textwrap
@@ -75,6 +76,24 @@ async def test_in_a_thread_of_a_program_with_a_loop() -> None:
     """A server in a thread can be used where a loop runs: it has its own."""
     with LocalServer() as server:
         assert (await asyncio.to_thread(request, server.url, "GET", "/account"))["type"] == "user"
+
+
+@pytest.mark.anyio
+async def test_ipv6() -> None:
+    """A server can listen on an address of IPv6, which is in brackets in its URLs."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:  # this machine has none, and says so
+        with pytest.raises(OSError):
+            await LocalServer(host="::1").__aenter__()
+        return
+    async with serve(host="::1") as (server, call):
+        models.register(server)
+        assert server.url.startswith("http://[::1]:")
+        assert server.delivery_url.startswith("http://[::1]:")
+        prediction = await call.run("replicate-local/stream-text", prompt="a b", delay=0)
+        assert (await call("GET", prediction["urls"]["stream"])).status == 200
 
 
 def test_quick() -> None:
