@@ -170,13 +170,13 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
     except TypeError:  # until Python 3.11 an AsyncMock looks like a function, and isn't one
-        return inspect.signature(function.__call__)
+        return inspect.signature(cast("Any", function).__call__)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     target = inspect.unwrap(function)
     while isinstance(target, functools.partial):
-        target = cast("functools.partial[Any]", target).func
+        target = cast("Any", target).func
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:

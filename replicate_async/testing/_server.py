@@ -136,12 +136,12 @@ class LocalServer:
     @property
     def predictions(self) -> Mapping[str, Prediction]:
         """All predictions by id, oldest first: what exists here would have been billed. They change as they run."""
-        return self._store.predictions
+        return self._store.predictions.view()
 
     @property
     def models(self) -> Mapping[str, Model]:
         """All models by name, in the order in which they came."""
-        return {name: model.record for name, model in self._store.models.items()}
+        return {name: model.record for name, model in self._store.models.view().items()}
 
     @staticmethod
     def process(target: str = _targets.DEFAULT, **options: Any) -> ServerProcess:

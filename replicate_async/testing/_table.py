@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -46,7 +46,36 @@ class Table(dict[str, T]):
         for place in range(bisect.bisect_left(self._order, (number,)), len(self._order)):
             yield from self._at(place)
 
+    def view(self) -> Mapping[str, T]:
+        """Return the table as other threads may read it."""
+        return _View(self)
+
     def _at(self, place: int) -> Iterator[tuple[tuple[int], T]]:
         number, key = self._order[place]
         if key in self and self.numbers.get(key) == number:
             yield (number,), self[key]
+
+
+class _View(Mapping[str, T]):
+    """A table as it is now; who goes through it goes through a copy, as the server may add to it meanwhile."""
+
+    def __init__(self, table: Table[T]) -> None:
+        self._table = table
+
+    def __getitem__(self, key: str) -> T:
+        return self._table[key]
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.copy())
+
+    def values(self) -> ValuesView[T]:
+        return self._table.copy().values()
+
+    def items(self) -> ItemsView[str, T]:
+        return self._table.copy().items()
+
+    def __repr__(self) -> str:
+        return repr(self._table.copy())

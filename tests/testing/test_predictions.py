@@ -494,6 +494,19 @@ async def test_logs_do_not_mix(call: Caller, capsys: pytest.CaptureFixture[str])
     assert (captured.out, captured.err) == ("not a model\nnor this\n", "")
 
 
+async def test_writing_lines(call: Caller, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a model writes by the line is in its logs as well."""
+
+    @call.server.model("me/lines")
+    def lines() -> None:
+        sys.stdout.writelines(["a\n", "b\n"])
+        sys.stderr.writelines(iter(["c\n"]))
+
+    assert (await call.run("me/lines"))["logs"] == "a\nb\nc\n"
+    sys.stdout.writelines(["not a model\n"])
+    assert capsys.readouterr() == ("not a model\n", "")
+
+
 async def test_threads_of_async_models(call: Caller) -> None:
     """What an async model prints in threads of its own is in its logs, and in its stream."""
 
@@ -598,6 +611,24 @@ async def test_billing_journal(call: Caller) -> None:
     assert [prediction.output for prediction in call.server.predictions.values()] == ["hello a", "hello b", "hello c"]
     run_count = (await call("GET", "/models/replicate/hello-world")).data["run_count"]
     assert run_count == 3
+
+
+async def test_the_journal_while_it_grows(call: Caller) -> None:
+    """Whoever goes through server.predictions or server.models isn't disturbed by new ones; the mapping has them."""
+    models.register(call.server)
+    predictions = call.server.predictions
+    ids = [(await call.run("replicate/hello-world", text=text))["id"] for text in "ab"]
+    seen = []
+    for go_through in (predictions.__iter__, predictions.keys, predictions.values, predictions.items):
+        seen.append(0)
+        for _ in go_through():
+            seen[-1] += 1
+            ids.append((await call.run("replicate/hello-world", text="c"))["id"])
+    assert seen == [2, 4, 8, 16]
+    assert list(predictions) == ids
+    assert predictions == dict(predictions) == {each: predictions[each] for each in ids}
+    assert predictions.get(ids[-1]) is call.server.predictions[ids[-1]]
+    assert ids[0] in repr(predictions)
 
 
 async def test_events(call: Caller) -> None:
