@@ -45,7 +45,7 @@ class ModelFunction:
             return await self.function(**arguments)
         if self._inline:
             return self.function(**arguments)
-        context = self._thread_context(write)
+        context = contextvars.copy_context()
         result = await workers.run(lambda: context.run(self.function, **arguments))
         return await result if inspect.isawaitable(result) else result
 
@@ -70,7 +70,7 @@ class ModelFunction:
             finally:
                 generator.close()
         else:
-            context = self._thread_context(write)
+            context = contextvars.copy_context()
             step = workers.submit(lambda: context.run(next, generator, _END))
             try:
                 while (item := await workers.result(step)) is not _END:
@@ -79,19 +79,6 @@ class ModelFunction:
             finally:
                 # A thread may be inside of the generator still: whoever is there last closes it.
                 step.add_done_callback(lambda _: context.copy().run(generator.close))
-
-    def _thread_context(self, write: _printing.Sink) -> contextvars.Context:
-        loop = asyncio.get_running_loop()
-
-        def hand_over(text: str) -> None:
-            try:
-                loop.call_soon_threadsafe(write, text)
-            except RuntimeError:  # the server is gone, and with it the prediction
-                return
-
-        context = contextvars.copy_context()
-        context.run(_printing.sink.set, hand_over)
-        return context
 
 
 def _is(test: Callable[[Any], bool], function: Any) -> bool:

@@ -8,7 +8,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -42,10 +42,12 @@ class Job(Generic[R]):
         self.listeners: list[Listener] = []
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
-        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._loop = asyncio.get_running_loop()
         self._created = self._started = clock.monotonic()
         self._deadline: Timer | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self._written: list[str] = []  # what isn't in the logs yet
+        self._lock = threading.RLock()  # of that; a finalizer may print at any time
 
     @property
     def done(self) -> bool:
@@ -60,23 +62,41 @@ class Job(Generic[R]):
         self._tell("start")
 
     def log(self, text: str) -> None:
-        """Add to the logs. Carriage returns become line ends, so that progress bars leave a line per step."""
-        if threading.get_ident() != self._thread:  # an async model may have threads of its own
-            self._loop.call_soon_threadsafe(self.log, text)
-        elif not self.done:
-            self.record.logs = (self.record.logs or "") + _sendable(text).replace("\r\n", "\n").replace("\r", "\n")
-            self._tell("logs")
+        """Add to the logs, from any thread.
+
+        Carriage returns become line ends, so that progress bars leave a line per step.
+        """
+        if self.done:
+            return
+        with self._lock:
+            self._written.append(text)
+            if len(self._written) > 1:
+                return
+        with suppress(RuntimeError):  # the server is gone, and with it the prediction
+            self._loop.call_soon_threadsafe(self._add_written)
 
     def output(self, value: Any) -> None:
-        """Set the output, or, for a list that grows, tell that it did; a job that has ended keeps what it has."""
+        """Set the output; a job that has ended keeps what it has."""
         if not self.done:
+            self._add_written()
             self.record.output = value
+            self._tell("output")
+
+    def add_output(self, item: Any) -> None:
+        """Add an item to the output, which is a list."""
+        if not self.done:
+            self._add_written()
+            record: Any = self.record  # a prediction
+            items: list[Any] = record.output or []
+            items.append(item)
+            record.output = items
             self._tell("output")
 
     def end(self, status: End, error: str | None = None) -> None:
         """Reach one of the final states; a job that has ended stays as it is."""
         if self.done:
             return
+        self._add_written()
         record, now = self.record, self._clock.monotonic()
         record.error = error and _sendable(error)
         record.metrics = metrics = _Metrics(total_time=now - self._created)
@@ -118,6 +138,15 @@ class Job(Generic[R]):
                 timer.cancel()
                 self._waiters.remove(waiter)
         return self.done
+
+    def _add_written(self) -> None:
+        """Add what was written since the last time to the logs in one go: they may be long, and are copied."""
+        with self._lock:
+            written, self._written = self._written, []
+        if written and not self.done:
+            text = _sendable("".join(written)).replace("\r\n", "\n").replace("\r", "\n")
+            self.record.logs = (self.record.logs or "") + text
+            self._tell("logs")
 
     def _tell(self, event: WebhookEvent) -> None:
         for listener in self.listeners:
@@ -207,17 +236,15 @@ class Runner:
                 await self.clock.sleep(output_delay)
             job.output(to_output(result, self._publish))
             return
-        items: list[Any] = []
         async with aclosing(function.iterate(arguments, self._workers, job.log)) as iterator:
             async for item in iterator:
                 if output_delay:
                     await self.clock.sleep(output_delay)
                 if job.done:  # canceled, which the function took no notice of: it is closed
                     return
-                items.append(to_output(item, self._publish))
-                job.output(items)
-        if not job.done:
-            job.record.output = items
+                job.add_output(to_output(item, self._publish))
+        if job.record.output is None and not job.done:
+            job.record.output = []
 
     async def stop(self) -> None:
         """Cancel what runs. A function that refuses to be cancelled is left behind after a second."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
-Sink = Callable[[str], object]
+Sink = Callable[[str], object]  # called in whatever thread prints
 
 sink: ContextVar[Sink | None] = ContextVar("replicate_async.testing.sink", default=None)
 

@@ -87,8 +87,7 @@ class EventLog:
 
     def _hear(self, _job: Job[Any], event: WebhookEvent) -> None:
         if event == "logs":
-            # print() writes a line and its end one after the other: they become one event.
-            asyncio.get_running_loop().call_soon(self._add_logs)
+            self._add_logs()
         elif event == "output":
             self._add_logs()
             output: list[Any] = self.prediction.output
@@ -101,7 +100,7 @@ class EventLog:
 
     def _add_logs(self) -> None:
         logs = self.prediction.logs or ""
-        if len(logs) > self._logged and not self._ended:
+        if len(logs) > self._logged:
             self._add("logs", logs[self._logged :])
             self._logged = len(logs)
 

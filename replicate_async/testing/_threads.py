@@ -40,11 +40,8 @@ class Workers:
         return await self.result(self.submit(call))
 
     async def result(self, future: Future[T]) -> T:
-        """Wait for a call that was submitted; what it has told the loop comes before its result."""
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            await asyncio.sleep(0)  # from Python 3.14 on, a call that has ended already gives its result at once
+        """Wait for a call that was submitted."""
+        return await asyncio.wrap_future(future)
 
     def stop(self) -> None:
         """Let the threads end as soon as they can, without waiting for them."""

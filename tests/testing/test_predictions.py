@@ -507,6 +507,29 @@ async def test_writing_lines(call: Caller, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("not a model\n", "")
 
 
+async def test_long_logs(call: Caller) -> None:
+    """What is printed in one go is added to the logs in one go, so that long logs don't take the square of the time."""
+    heard: list[str] = []
+    call.server._store.runner.listeners.append(lambda _, event: heard.append(event))
+
+    @call.server.model("me/async")
+    async def asynchronous(lines: int) -> None:
+        for line in range(lines):
+            print(line)
+
+    @call.server.model("me/thread")
+    def thread(lines: int) -> None:
+        for line in range(lines):
+            print(line)
+
+    for name in ("me/async", "me/thread"):
+        heard.clear()
+        prediction = await call.run(name, lines=10_000)
+        assert prediction["logs"] == "".join(f"{line}\n" for line in range(10_000))
+        assert (heard[0], heard[-1]) == ("start", "completed")
+        assert heard.count("logs") < 4000
+
+
 async def test_threads_of_async_models(call: Caller) -> None:
     """What an async model prints in threads of its own is in its logs, and in its stream."""
 
