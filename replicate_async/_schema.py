@@ -34,13 +34,18 @@ def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return resolve(document, schemas.get(name) or {})
 
 
-def resolve(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with its reference followed, and what stands beside the reference kept."""
+def resolve(document: Mapping[str, Any], schema: Mapping[str, Any] | bool) -> dict[str, Any]:
+    """Return a schema with its reference followed, and what stands beside the reference kept.
+
+    Since OpenAPI 3.1 a schema may be true or false, which is taken for one that says nothing.
+    """
+    if isinstance(schema, bool):
+        return {}
     found = dict(schema)
     parts = [*found.pop("allOf", []), *([{"$ref": found.pop("$ref")}] if "$ref" in found else [])]
     for part in parts:
         target: Any = part
-        if "$ref" in part:
+        if not isinstance(part, bool) and "$ref" in part:
             target = document
             for step in part["$ref"].removeprefix("#/").split("/"):
                 target = target.get(step, {})

@@ -470,6 +470,8 @@ STRANGE = {
                     "any": {},
                     "of any": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
                     "several": {"type": ["string", "null"]},
+                    "pair": {"type": "array", "prefixItems": [{"type": "integer"}] * 2, "items": False},
+                    "whatever": True,
                 },
             },
             "class": {"type": "string", "enum": ["a", "b"]},
@@ -480,7 +482,7 @@ STRANGE = {
 
 async def test_strange_schemas():
     """Schemas of others' making, with names that Python reserves or with nothing in them, break nothing."""
-    given = {"class": "a", "lambda": 1, "of any": 5, "several": "x"}
+    given = {"class": "a", "lambda": 1, "of any": 5, "several": "x", "pair": [1, 2], "whatever": 3}
     ended = prediction(status="succeeded", completed_at="2025-01-01T00:00:01Z", output=["a", "b"])
     for schema in [STRANGE, {}, None, {"components": {"schemas": {"Input": {}}}}, {"components": None}]:
         version = {"id": VERSION, "created_at": "2025-01-01T00:00:00Z", "openapi_schema": schema}
@@ -488,7 +490,7 @@ async def test_strange_schemas():
         async with RawServer(answer(200, model)) as server, server.client() as client:
             function = client.use("owner/name", validate=True)
             signature = await function.signature()
-            assert set(signature.parameters) == ({"any", "several"} if schema is STRANGE else set())
+            assert set(signature.parameters) == ({"any", "several", "pair", "whatever"} if schema is STRANGE else set())
             assert (await function.documentation()).startswith("Run owner/name.")
             server.steps = [answer(201, ended)]
             assert await function(**given) == ["a", "b"]

@@ -196,7 +196,7 @@ def _item(returned: Any) -> Any:
 
 
 def _plain(schema: object) -> Any:
-    """Return a schema as OpenAPI 3.0 spells it: no null type, and bytes are files."""
+    """Return a schema as OpenAPI 3.0 spells it: no null type, no places of a tuple, and bytes are files."""
     if isinstance(schema, list):
         return [_plain(item) for item in cast("list[object]", schema)]
     if not isinstance(schema, dict):
@@ -204,12 +204,19 @@ def _plain(schema: object) -> Any:
     plain: dict[str, Any] = {key: _plain(value) for key, value in cast("dict[str, object]", schema).items()}
     if plain.get("contentEncoding") == "base64":
         return dict(_FILE)
+    if isinstance(plain.get("prefixItems"), list):
+        plain["items"] = _any_of(plain.pop("prefixItems")) if "maxItems" in plain else {}
     if plain == {"type": "null"}:
         return {"nullable": True}
     if {"nullable": True} in plain.get("anyOf", ()):
         rest = [choice for choice in plain.pop("anyOf") if choice != {"nullable": True}]
         plain.update(rest[0] if len(rest) == 1 else {"anyOf": rest}, nullable=True)
     return plain
+
+
+def _any_of(schemas: list[Any]) -> dict[str, Any]:
+    distinct = [schema for number, schema in enumerate(schemas) if schema not in schemas[:number]]
+    return {"anyOf": distinct} if len(distinct) > 1 else distinct[0]
 
 
 def _choices(kind: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import enum
 import functools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, NamedTuple, Optional
 from unittest import mock
 
 import msgspec
@@ -45,6 +45,11 @@ class Output(pydantic.BaseModel):
 
 class Part(pydantic.BaseModel):
     number: int
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
 
 
 def schemas(function: Callable[..., Any]) -> dict[str, Any]:
@@ -104,6 +109,21 @@ def test_inputs() -> None:
     }
     document = ModelFunction(model).signature.document
     assert (document["openapi"], document["info"]["title"]) == ("3.0.2", "Cog")
+
+
+def test_tuples() -> None:
+    """OpenAPI 3.0 can't tell the places of a tuple apart: it is a list of so many of any of its kinds."""
+
+    def model(size: tuple[int, int], named: Pair, mixed: tuple[int, str, int], many: tuple[int, ...] = ()) -> str:
+        return f"{size}{named}{mixed}{many}"
+
+    found = schemas(model)
+    properties = found["Input"]["properties"]
+    assert (properties["size"]["items"], properties["size"]["maxItems"]) == ({"type": "integer"}, 2)
+    assert properties["mixed"]["items"] == {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+    assert properties["many"]["items"] == {"type": "integer"}
+    assert found["Pair"]["items"] == {"type": "integer"}
+    assert "prefixItems" not in str(found)
 
 
 def test_choices() -> None:
