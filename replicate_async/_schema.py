@@ -142,13 +142,16 @@ def problems(document: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     if not known:
         return []  # a model that tells nothing of its inputs
     needed = required(document)
+    # Where nothing is said of other inputs, there are none: it is a name misspelt.
+    others: Any = _part(document, "Input").get("additionalProperties")
+    other = None if others is None or others is False else resolve(document, others)
     found = [f"{name} is missing" for name in needed if name not in given]
     for name, value in given.items():
         if value is None and name in needed and not _nullable(known.get(name, {})):
             found.append(f"{name} must not be None")
-        elif name not in known:
+        elif (schema := known.get(name, other)) is None:
             found.append(f"{name} is not an input; there are {', '.join(known)}")
-        elif problem := _problem(document, name, value, known[name]):
+        elif problem := _problem(document, name, value, schema):
             found.append(problem)
     return found
 

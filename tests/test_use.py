@@ -32,6 +32,7 @@ from replicate_async import (
     Run,
     StreamingFunction,
     UnprocessableEntityError,
+    _schema,
 )
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
@@ -499,6 +500,18 @@ async def test_strange_schemas():
                     await function(**{"class": "c", "lambda": "x", "several": 5})
                 assert "lambda" in str(caught.value)
                 assert "several" in str(caught.value)
+
+
+async def test_other_inputs():
+    """A model whose schema lets other inputs in takes them, and where it says of what kind, those."""
+    schema = {
+        "components": {"schemas": {"Input": {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}}}
+    }
+    assert _schema.problems(schema, {"a": 1, "b": 2}) == []
+    assert _schema.problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
+    for said, known in [(True, True), ({}, True), (False, False), (None, False)]:
+        schema["components"]["schemas"]["Input"]["additionalProperties"] = said
+        assert (_schema.problems(schema, {"b": "x"}) == []) is known
 
 
 # --- handles ---

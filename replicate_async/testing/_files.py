@@ -25,7 +25,9 @@ _MAGIC = (
 
 
 class OutputFile:
-    """A file that a model returns; without ``content_type`` it is guessed from the name, then from the data.
+    """A file that a model returns, or takes whole.
+
+    Without ``content_type`` it is guessed from the name, then from the data.
 
     Raises:
         ValueError: The content type can't be one: it has line breaks.

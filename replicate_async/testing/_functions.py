@@ -14,7 +14,7 @@ import msgspec
 
 from . import _printing
 from ._files import OutputFile
-from ._schema import Signature
+from ._schema import Signature, is_pydantic
 from ._threads import Workers
 
 Publish = Callable[[OutputFile], str]
@@ -104,10 +104,11 @@ def _plain(value: object, publish: Publish) -> Any:
         return {str(key): _plain(item, publish) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item, publish) for item in cast("Iterable[object]", value)]
-    if isinstance(value, msgspec.Struct):
-        return _plain(msgspec.structs.asdict(value), publish)
+    if isinstance(value, msgspec.Struct):  # by the names, with the tag, that its schema has
+        content = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=lambda part: _plain(part, publish))
+        return _plain(content, publish)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), publish) for field in dataclasses.fields(value)}
-    if hasattr(type(value), "model_dump"):  # pydantic, without depending on it
-        return _plain(cast("Any", value).model_dump(), publish)
+    if is_pydantic(value):
+        return _plain(cast("Any", value).model_dump(by_alias=True), publish)
     return msgspec.to_builtins(value)

@@ -18,6 +18,7 @@ from ._files import OutputFile
 
 _FILE = {"type": "string", "format": "uri"}
 _REF = "#/components/schemas/{name}"
+_KINDS: dict[type, str] = {str: "string", int: "integer", bool: "boolean"}  # of choices
 _ITERATORS = (
     collections.abc.Iterator,
     collections.abc.Iterable,
@@ -71,11 +72,12 @@ class Signature:
                 return kind.model_validate(value)
             if not isinstance(value, str):
                 raise ValueError("Expected a URL or data URI")  # noqa: TRY004  (what the decoder reports)
-            return open_file(value)
+            path = open_file(value)
+            return OutputFile.of(path) if issubclass(kind, OutputFile) else path
 
         try:
             struct = msgspec.convert(inputs, self._struct, dec_hook=hook)
-        except msgspec.ValidationError:
+        except Exception:  # noqa: BLE001  (classes may have checks of their own)
             raise self._problem(inputs, hook) from None
         arguments = {name: getattr(struct, name) for name in self._types if name in inputs}
         return {**inputs, **arguments} if self._open else arguments
@@ -93,6 +95,9 @@ class Signature:
                 text, _, place = str(error).partition(" - at `$")
                 field = f"input.{name}{place.rstrip('`')}"
                 invalid.append({"type": "invalid", "field": field, "description": text})
+            except Exception as error:  # noqa: BLE001
+                text = f"{type(error).__name__}: {error}"
+                invalid.append({"type": "invalid", "field": f"input.{name}", "description": text})
         detail = "".join(f"- {field['field']}: {field['description']}\n" for field in invalid)
         return Problem(422, detail, title="Input validation failed", invalid_fields=invalid)
 
@@ -127,6 +132,8 @@ class Signature:
         schema: dict[str, Any] = {"type": "object", "title": "Input", "properties": properties}
         if required := [name for name in self._types if name not in self._defaults]:
             schema["required"] = required
+        if self._open:
+            schema["additionalProperties"] = True
         return {
             "openapi": "3.0.2",
             "info": {"title": "Cog", "version": "0.1.0"},
@@ -151,15 +158,32 @@ class Signature:
         if "enum" in described:
             # Cog keeps choices apart, so whoever reads these documents has to follow references.
             choices = _choices(self._types[name]) or described["enum"]
-            kind = "integer" if all(type(choice) is int for choice in choices) else "string"
-            components[name] = {"title": name, "description": "An enumeration.", "type": kind, "enum": choices}
+            if None in choices:
+                choices, described["nullable"] = [choice for choice in choices if choice is not None], True
+            kinds: set[Any] = set(map(type, choices))
+            kind = _KINDS.get(kinds.pop()) if len(kinds) == 1 else None
+            components[name] = {
+                "title": name,
+                "description": "An enumeration.",
+                **({"type": kind} if kind else {}),
+                "enum": choices,
+            }
             del described["enum"], described["title"]
             described["$ref"] = _REF.format(name=name)
         if "$ref" in described:  # which may have no company
             described["allOf"] = [{"$ref": described.pop("$ref")}]
         if name in self._defaults:
-            described["default"] = msgspec.to_builtins(self._defaults[name], enc_hook=str)
+            described["default"] = msgspec.to_builtins(self._defaults[name], enc_hook=_plain_default)
         return described
+
+
+def is_pydantic(value: object) -> bool:
+    """Return whether a value is one of a pydantic model, without depending on it."""
+    return hasattr(type(value), "model_dump")
+
+
+def _plain_default(value: Any) -> Any:
+    return value.model_dump(by_alias=True) if is_pydantic(value) else str(value)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -15,6 +15,7 @@ import pydantic
 import pytest
 from msgspec import Meta
 
+from replicate_async import AsyncReplicate
 from replicate_async.testing import OutputFile
 from replicate_async.testing._calls import Problem
 from replicate_async.testing._functions import ModelFunction, to_output
@@ -352,6 +353,92 @@ def test_keyword_arguments() -> None:
     assert arguments(model, prompt="a", seed=1) == {"prompt": "a", "seed": 1}
 
 
+@dataclasses.dataclass
+class Checked:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number <= 0:
+            raise AssertionError("must be positive")
+        raise KeyError(self.number)
+
+
+def test_what_classes_check() -> None:
+    """Whatever a class in the signature raises says what is wrong with the input."""
+
+    def model(one: Checked, other: Checked) -> str:
+        return f"{one}{other}"
+
+    with pytest.raises(Problem) as caught:
+        arguments(model, one={"number": 0}, other={"number": 2})
+    assert str(caught.value.document["detail"]).splitlines() == [
+        "- input.one: AssertionError: must be positive",
+        "- input.other: KeyError: 2",
+    ]
+    assert caught.value.status == 422
+
+
+async def _agree(call: Caller, function: Callable[..., Any], *inputs: dict[str, Any]) -> None:
+    """Check that the client finds in the document that the inputs fit, and the server runs them."""
+    call.server.model("me/model")(function)
+    async with AsyncReplicate(base_url=call.server.base_url, bearer_token=call.server.token) as client:
+        for given in inputs:
+            assert await client.use("me/model", validate=True)(**given) == str(given)
+
+
+@pytest.mark.anyio
+async def test_documents_say_what_fits(call: Caller) -> None:
+    """What the server takes is what a client that goes by its document finds to fit."""
+
+    def choices(
+        x: Literal[True, "auto"] = "auto",
+        y: Literal[1, "a", None] = "a",  # noqa: PYI061  (a spelling of its own)
+        z: Literal[True] = True,
+    ) -> str:
+        return str({"x": x, "y": y, "z": z})
+
+    def tuples(x: tuple[int, str]) -> str:
+        return str({"x": list(x)})
+
+    def more(x: int, **inputs: Any) -> str:
+        return str({"x": x, **inputs})
+
+    await _agree(call, choices, *({"x": x, "y": y, "z": True} for x in (True, "auto") for y in (1, "a", None)))
+    await _agree(call, tuples, {"x": [1, "a"]})
+    await _agree(call, more, {"x": 1}, {"x": 1, "y": [2], "z": None})
+
+
+def test_defaults_are_values() -> None:
+    """The default of an object is documented as that object's JSON."""
+
+    def model(
+        box: Box = Box("a"),  # noqa: B008
+        aliased: Aliased = Aliased(),  # noqa: B008
+        colour: Colour = Colour.RED,
+    ) -> str:
+        return f"{box}{aliased}{colour}"
+
+    found = schemas(model)["Input"]["properties"]
+    assert [each["default"] for each in found.values()] == [
+        {"label": "a", "score": 1.0},
+        {"firstName": "Ann"},
+        "red",
+    ]
+
+
+@pytest.mark.anyio
+async def test_output_files_as_inputs(call: Caller) -> None:
+    """A file may be taken as it is returned: with its data and its name."""
+
+    @call.server.model("me/same")
+    def same(file: OutputFile, more: list[OutputFile] = []) -> list[OutputFile]:  # noqa: B006
+        return [file, *more]
+
+    first = (await call.run("me/same", file="data:text/plain,a"))["output"]
+    urls = (await call.run("me/same", file=first[0], more=["data:text/plain,b"]))["output"]
+    assert [(await call("GET", url)).body for url in urls] == [b"a", b"b"]
+
+
 def test_all_problems_at_once() -> None:
     """A refused input names each field that is wrong, down to the place inside of it."""
 
@@ -393,6 +480,58 @@ def test_output_values() -> None:
         "output": {"text": "t", "also": [{"number": 1}]},
         "3": [[4], "red"],
         "bytes": "url of image/png",
+    }
+
+
+class Renamed(msgspec.Struct, rename="camel", tag=True):
+    first_name: str
+    file: Path | None = None
+    also: list[Renamed] = []
+
+
+class Aliased(pydantic.BaseModel):
+    first_name: str = pydantic.Field("Ann", alias="firstName")
+
+
+def test_output_values_are_as_declared() -> None:
+    """What a struct or a pydantic model calls its fields is what they are called in the document and in the output."""
+
+    def struct() -> Renamed:
+        raise NotImplementedError
+
+    def model() -> Aliased:
+        raise NotImplementedError
+
+    value = Renamed("Ann", also=[Renamed("Bob")])
+    output = to_output(value, lambda _: "")
+    assert output == {
+        "type": "Renamed",
+        "firstName": "Ann",
+        "file": None,
+        "also": [{"type": "Renamed", "firstName": "Bob", "file": None, "also": []}],
+    }
+    assert output.keys() == schemas(struct)["Output"]["properties"].keys()
+    output = to_output({"model": [Aliased()]}, lambda _: "")["model"][0]
+    assert output == {"firstName": "Ann"}
+    assert output.keys() == schemas(model)["Output"]["properties"].keys()
+
+
+class Files(msgspec.Struct):
+    path: Path
+    small: bytes
+    file: OutputFile
+    by_name: dict[int, bytes]
+
+
+def test_files_in_structs(tmp_path: Path) -> None:
+    """Files in a struct become URLs, too."""
+    (tmp_path / "a.txt").write_text("a")
+    value = Files(tmp_path / "a.txt", b"GIF89a", OutputFile(b"", name="b.png"), {1: b"%PDF-"})
+    assert to_output(value, lambda file: file.file_name) == {
+        "path": "a.txt",
+        "small": "output.gif",
+        "file": "b.png",
+        "by_name": {"1": "output.pdf"},
     }
 
 
