@@ -38,16 +38,20 @@ class ModelFunction:
         self.signature = Signature(function, streams=self.streams)
 
     async def call(self, arguments: Mapping[str, Any], workers: Workers, write: _printing.Sink) -> Any:
-        """Call a function that returns once, and return what it returns."""
+        """Call a function that returns once, and return what it returns.
+
+        A generator that comes out of a wrapper, which nobody could tell before, becomes the list of what it yields.
+        """
         _printing.sink.set(write)
         _printing.install()
-        if self._async:
-            return await self.function(**arguments)
-        if self._inline:
-            return self.function(**arguments)
-        context = contextvars.copy_context()
-        result = await workers.run(lambda: context.run(self.function, **arguments))
-        return await result if inspect.isawaitable(result) else result
+        if self._async or self._inline:
+            result = _drained(self.function(**arguments))
+        else:
+            context = contextvars.copy_context()
+            result = await workers.run(lambda: context.run(lambda: _drained(self.function(**arguments))))
+        if inspect.isawaitable(result):
+            result = _drained(await result)
+        return [item async for item in result] if inspect.isasyncgen(result) else result
 
     async def iterate(
         self, arguments: Mapping[str, Any], workers: Workers, write: _printing.Sink
@@ -79,6 +83,10 @@ class ModelFunction:
             finally:
                 # A thread may be inside of the generator still: whoever is there last closes it.
                 step.add_done_callback(lambda _: context.copy().run(generator.close))
+
+
+def _drained(result: Any) -> Any:
+    return list(cast("Iterable[Any]", result)) if inspect.isgenerator(result) else result
 
 
 def _is(test: Callable[[Any], bool], function: Any) -> bool:

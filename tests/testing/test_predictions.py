@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sys
 import threading
@@ -505,6 +506,35 @@ async def test_writing_lines(call: Caller, capsys: pytest.CaptureFixture[str]) -
     assert (await call.run("me/lines"))["logs"] == "a\nb\nc\n"
     sys.stdout.writelines(["not a model\n"])
     assert capsys.readouterr() == ("not a model\n", "")
+
+
+async def test_generators_behind_wrappers(call: Caller) -> None:
+    """What a generator yields that comes out of a plain function is the output, and what it prints is in the logs."""
+
+    def wrapped(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(**inputs: Any) -> Any:
+            return function(**inputs)
+
+        return wrapper
+
+    def plain(n: int):  # type: ignore[no-untyped-def]
+        for number in range(n):
+            print(number)
+            yield {"number": number}
+
+    async def asynchronous(n: int):  # type: ignore[no-untyped-def]
+        for item in plain(n):
+            await asyncio.sleep(0)
+            yield item
+
+    async def returned(n: int):  # type: ignore[no-untyped-def]
+        return plain(n)
+
+    for function, options in [(plain, {}), (plain, {"inline": True}), (asynchronous, {}), (returned, {})]:
+        call.server.model("me/wrapped", **options)(wrapped(function))
+        prediction = await call.run("me/wrapped", n=2)
+        assert (prediction["output"], prediction["logs"]) == ([{"number": 0}, {"number": 1}], "0\n1\n")
 
 
 async def test_long_logs(call: Caller) -> None:
