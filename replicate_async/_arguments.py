@@ -86,8 +86,8 @@ def check_time_limit(seconds: float | None) -> None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"time_limit is seconds, or None for no limit, not {seconds!r}")
-    if not seconds > 0:
-        raise ValueError(f"time_limit={seconds} is no time to wait for: pass more than 0 seconds, or None")
+    if not seconds >= 0:
+        raise ValueError(f"time_limit={seconds} is no time to wait for: pass seconds from 0 on, or None for no limit")
 
 
 def check_max_retries(max_retries: int) -> None:

@@ -337,7 +337,7 @@ def test_timeouts_that_cannot_be(timeout):
         AsyncReplicate(timeout=timeout)
 
 
-@pytest.mark.parametrize("time_limit", [0, -1, -0.5, float("nan"), True, "5"])
+@pytest.mark.parametrize("time_limit", [-1, -0.5, float("nan"), True, "5"])
 @pytest.mark.parametrize("call", ["run", "predictions.wait", "trainings.wait"])
 def test_time_limits_that_cannot_be(call, time_limit):
     """What is no time to wait for is refused before anything is sent; NaN would stop the event loop's timers."""

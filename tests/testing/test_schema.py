@@ -525,7 +525,7 @@ class Files(msgspec.Struct):
 
 def test_files_in_structs(tmp_path: Path) -> None:
     """Files in a struct become URLs, too."""
-    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
     value = Files(tmp_path / "a.txt", b"GIF89a", OutputFile(b"", name="b.png"), {1: b"%PDF-"})
     assert to_output(value, lambda file: file.file_name) == {
         "path": "a.txt",
