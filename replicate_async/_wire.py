@@ -196,9 +196,16 @@ def encode_json(value: Any, place: str = "") -> bytes:
         place = _find_unencodable(value, place) or place
         raise TypeError(f"{place or 'the body'} can't be encoded as JSON: {error}") from error
     # The encoder writes NaN and the infinities as null, which would silently run the model with other inputs.
-    if b"null" in body and (found := _find_nonfinite(value, place)) is not None:
-        raise ValueError(f"{found or 'the body'} is not a finite number, which JSON can't express")
+    if b"null" in body:
+        # As the encoder sees it: with what is in dataclasses, structs, sets and enums.
+        plain = msgspec.to_builtins(value, enc_hook=_other_to_builtins)
+        if (found := _find_nonfinite(plain, place)) is not None:
+            raise ValueError(f"{found or 'the body'} is not a finite number, which JSON can't express")
     return body
+
+
+def _other_to_builtins(value: Any) -> Any:
+    return _encode_other(value) if isinstance(value, Mapping) else None  # msgspec.Raw: JSON already
 
 
 def _children(value: Any, place: str) -> list[tuple[Any, str]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections import ChainMap
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -188,6 +191,43 @@ def test_numbers_that_are_none_are_refused(number):
     """NaN and the infinities would arrive as null, and run the model with another input."""
     with pytest.raises(ValueError, match=r"input\.sigma\[1\] is not a finite number"):
         encode_json({"input": {"none": None, "sigma": [0.5, number]}})
+
+
+@dataclass
+class Settings:
+    sigma: Any
+    seed: int | None = None
+
+
+class Sampling(msgspec.Struct, rename="camel"):
+    noise_level: float
+
+
+class Level(Enum):
+    NONE = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (Settings(float("nan")), "input.sigma"),
+        ([Settings([Sampling(float("inf"))])], r"input\[0\].sigma\[0\].noiseLevel"),
+        ({float("nan")}, r"input\[0\]"),
+        (frozenset({float("-inf")}), r"input\[0\]"),
+        (MappingProxyType({"level": Level.NONE}), "input.level"),
+    ],
+)
+def test_numbers_that_are_none_are_found_wherever_json_takes_them(value, place):
+    """Nor do they go as null out of dataclasses, structs, sets and enums, which the encoder looks into as well."""
+    with pytest.raises(ValueError, match=f"{place} is not a finite number"):
+        encode_json({"input": value})
+
+
+def test_nulls_that_are_meant():
+    """None goes as null out of all of these, and so does JSON that is written already."""
+    value = {"a": Settings(None), "b": {None}, "c": msgspec.Raw(b"[null]"), "d": MappingProxyType({"e": None})}
+    told = {"a": {"sigma": None, "seed": None}, "b": [None], "c": [None], "d": {"e": None}}
+    assert json.loads(encode_json(value)) == told
 
 
 def test_a_structure_that_contains_itself():
