@@ -135,21 +135,32 @@ async def _encode_item(container: Any, key: Any, place: str, pending: list[_Pend
 
 
 async def _encode_object(value: Any, place: str) -> Any:
-    if isinstance(url := getattr(value, "url", None), str):
-        return url  # a file output: the model fetches it itself
-    if hasattr(value, "__await__"):
-        return _Awaited(value, place)  # awaited when all else has been looked at
-    if isinstance(value, (bytes, bytearray, memoryview, os.PathLike)) or hasattr(value, "read"):
-        try:
+    try:
+        if (url := _own_url(value)) is not None:
+            return url
+        if hasattr(value, "__await__"):
+            return _Awaited(value, place)  # awaited when all else has been looked at
+        if isinstance(value, (bytes, bytearray, memoryview, os.PathLike)) or hasattr(value, "read"):
             return await open_upload(cast("Any", value))
-        except (TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{place}: {error}") from error
+    except OSError as error:
+        if error.errno is None:
             raise type(error)(f"{place}: {error}") from error
-        except OSError as error:
-            if error.errno is None:
-                raise type(error)(f"{place}: {error}") from error
-            raise type(error)(error.errno, f"{place}: {error.strerror}", error.filename) from error
+        raise type(error)(error.errno, f"{place}: {error.strerror}", error.filename) from error
     encode_json(value, place)
     return value
+
+
+def _own_url(value: Any) -> str | None:
+    """Return where a model can fetch a value itself: that of a file output, of this SDK or another."""
+    if hasattr(value, "seek"):
+        # An open file has its content here. If it has a URL besides, as Django's do, that may be one of the site's
+        # own, or for its users only.
+        return None
+    url = getattr(value, "url", None)
+    whole = isinstance(url, str) and (url.startswith("data:") or "://" in url or not hasattr(value, "read"))
+    return url if whole else None
 
 
 async def _url_of(transport: Transport, upload: Upload, strategy: FileEncodingStrategy | UnsetType) -> str:

@@ -145,6 +145,60 @@ def too_large(folder: Path) -> Path:
     return folder / "large.bin"
 
 
+class DjangoFile(io.BytesIO):
+    """An open file that has a URL besides."""
+
+    name = "pictures/cat.png"
+
+    def __init__(self, data: bytes, url: str = "") -> None:
+        super().__init__(data)
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        if not self._url:
+            raise ValueError("This file is not accessible via a URL.")
+        return self._url
+
+
+class DjangoField:
+    """A field of Django's with no file in it."""
+
+    @property
+    def file(self) -> Any:
+        raise ValueError("The 'picture' attribute has no file associated with it.")
+
+    seek = read = url = file
+
+
+class OfficialFile:
+    """A file output of Replicate's own SDK, which is fetched when it is read."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def read(self) -> bytes:
+        raise AssertionError("a model fetches it by itself")
+
+
+class Sent:
+    """Something that has a URL, but no content."""
+
+    url = "/relative.png"
+
+
+class Unseekable:
+    """A stream that knows its path on its site."""
+
+    url = "/media/cat.png"
+
+    def read(self, size: int = -1) -> bytes:
+        data, self.rest = (self.rest, b"") if size else (b"", self.rest)
+        return data
+
+    rest = SMALL
+
+
 BAD: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "missing": (lambda folder: folder / "missing.png", FileNotFoundError, r"missing\.png"),
     "a folder": (lambda folder: folder, IsADirectoryError, "folder"),
@@ -158,6 +212,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "no bytes": (lambda _: b"", ValueError, "empty"),
     "read already": (lambda _: io.BytesIO(), ValueError, "empty"),
     "too large": (too_large, ValueError, "host it elsewhere"),
+    "a field without a file": (lambda _: DjangoField(), ValueError, "no file associated"),
     "an object": (lambda _: object(), TypeError, "object"),
     "a generator": (lambda _: (x for x in ()), TypeError, "generator"),
     "a class": (lambda _: Path, TypeError, "type|Path"),
@@ -552,6 +607,25 @@ async def test_file_outputs_are_passed_on_by_url(server, call):
     sent = await call("run", "owner/echo", input={"value": [*made, {"a": crossed}]}, use_file_output=False)
     assert sent == [url, {"a": url}]
     assert set(operations(server)) == {"models.predictions.create"}
+
+
+async def test_open_files_go_by_their_content(server, client):
+    """An open file that has a URL besides, as Django's do, goes with its content: the URL may lead nowhere."""
+    for file in (
+        DjangoFile(SMALL, "/media/pictures/cat.png"),
+        DjangoFile(SMALL, "https://example.com/media/cat.png"),
+        DjangoFile(SMALL),
+        Unseekable(),
+    ):
+        assert content(server, await echo(client, file)) == SMALL
+
+
+@pytest.mark.parametrize(
+    "thing", [OfficialFile("https://replicate.delivery/a.png"), OfficialFile("data:text/plain,a"), Sent()]
+)
+async def test_what_models_fetch_goes_by_its_url(client, thing):
+    """Outputs of Replicate's own SDK go by their URL and are not fetched, as does whatever has nothing but a URL."""
+    assert await echo(client, thing) == thing.url
 
 
 async def test_data_outputs_are_passed_on(so_data):
