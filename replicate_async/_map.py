@@ -215,6 +215,9 @@ async def _in_a_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
             try:
                 iterator = iter(inputs) if iterator is None else iterator
                 one = next(iterator, _END)
+            except StopIteration as raised:  # of __iter__, say: as from coroutines, no future takes it
+                error = RuntimeError("the inputs raised StopIteration")
+                error.__cause__ = raised
             except BaseException as raised:  # noqa: BLE001 - it is raised to whoever asked
                 error = raised
             with suppress(RuntimeError):  # the loop has been closed

@@ -414,6 +414,20 @@ async def test_inputs_that_raise(call, server, models, kind, return_exceptions):
     assert isinstance(error, KeyError)
 
 
+async def test_inputs_that_raise_stop_iteration(call):
+    """A StopIteration out of ``__iter__`` is told, as coroutines tell it: nobody waits for what never comes."""
+
+    class Rows:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            header = next(iter(()))
+            return iter([header])
+
+    with anyio.fail_after(10):
+        outputs, error = await collect(call, "owner/number", Rows())
+    assert (outputs, type(error)) == ([], RuntimeError)
+    assert isinstance(error.__cause__, StopIteration)
+
+
 async def test_inputs_that_raise_and_a_failure(call, models, server):
     """Of an error of the inputs and a failed prediction neither is lost."""
 
