@@ -89,6 +89,7 @@ class Outcomes:
         self._places = asyncio.Semaphore(concurrency)
         self._results = asyncio.Semaphore(_AHEAD * concurrency)
         self._feeder: asyncio.Task[None] | None = None
+        self._stopped = False  # besides: eager tasks run, and may fail, before there is a feeder to cancel
 
     async def read(self, *, ordered: bool) -> AsyncGenerator[Outcome, None]:
         """Start, and yield the outcomes; leaving early gives up what is running."""
@@ -116,6 +117,7 @@ class Outcomes:
 
     def stop(self) -> None:
         """Start no more."""
+        self._stopped = True
         if self._feeder is not None:
             self._feeder.cancel()
 
@@ -133,7 +135,7 @@ class Outcomes:
     async def _feed(self) -> None:
         try:
             async with aclosing(_each(self._inputs)) as each:
-                while True:
+                while not self._stopped:
                     # First the place, then the input: no more of them are taken than are run.
                     await self._places.acquire()
                     await self._results.acquire()

@@ -339,6 +339,19 @@ async def test_a_failure_loses_no_sibling(call, server, models):
     assert len(server.predictions) == 6
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+async def test_a_failure_among_eager_tasks(client, server):
+    """Where tasks start eagerly, a first input that fails at once still keeps the others from being started."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        outputs, error = await collect(Caller(client), "owner/number", [{"n": object()}, *numbers(30)], concurrency=10)
+    finally:
+        loop.set_task_factory(None)
+    assert (outputs, type(error)) == ([], TypeError)
+    assert server.predictions == {}
+
+
 async def test_several_failures(call, server):
     """Of several errors the first is raised, and tells of the others."""
     outputs, error = await collect(call, "owner/number", [{"n": n, "fail": n > 1} for n in range(4)], concurrency=4)
