@@ -131,6 +131,7 @@ class Outcomes:
     async def _end(self) -> None:
         while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
             await asyncio.wait(tasks)
+        self._feeder = None  # how it was cancelled would keep the inputs until the next garbage collection
 
     async def _feed(self) -> None:
         try:

@@ -602,6 +602,36 @@ async def test_leaving_equal_inputs(client, server, concurrency):
     assert set(statuses(server)) == {"succeeded", "canceled"}
 
 
+@pytest.mark.parametrize("kind", ["generator", "asynchronous"])
+async def test_leaving_closes_the_inputs(client, kind):
+    """A generator of inputs that only the map has is closed when the map is left, not by some garbage collection."""
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def generator() -> Iterator[dict[str, Any]]:
+        try:
+            yield from numbers(50)
+        finally:
+            loop.call_soon_threadsafe(closed.set)
+
+    async def asynchronous() -> AsyncIterator[dict[str, Any]]:
+        try:
+            for one in numbers(50):
+                yield one
+        finally:
+            closed.set()
+
+    gc.disable()
+    try:
+        async with aclosing(client.map("owner/number", {"generator": generator}.get(kind, asynchronous)())) as outputs:
+            await anext(outputs)
+        del outputs
+        with anyio.fail_after(10):
+            await closed.wait()
+    finally:
+        gc.enable()
+
+
 async def test_leaving_what_shall_go_on(server, models):
     """With ``cancel_on_abort=False`` what runs is left running; no more is started."""
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
