@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -283,22 +283,27 @@ class Uploads:
     """The files that a client has uploaded and that have not expired: each is uploaded once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], tuple[str, datetime | None]] = {}
+        self._known: dict[tuple[object, ...], File] = {}
         self._turns = Turns()
 
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
         """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
         async with self._turns.of(*identity):
-            self._forget_expired()
-            if identity not in self._known:
-                file = await upload()
-                self._known[identity] = file.urls.get or "", file.expires_at
-            return self._known[identity][0]
+            soon = _clock.current.now() + _EXPIRY_MARGIN
+            self._forget_those(lambda file: file.expires_at is not None and file.expires_at < soon)
+            file = self._known.get(identity)
+            if file is None:
+                file = self._known[identity] = await upload()
+            return file.urls.get or ""
 
-    def _forget_expired(self) -> None:
-        soon = _clock.current.now() + _EXPIRY_MARGIN
-        for identity in [known for known, (_, expires_at) in self._known.items() if expires_at and expires_at < soon]:
-            del self._known[identity]
+    def forget(self, file_id: str) -> None:
+        """Upload it again when it is needed again: it is about to be deleted."""
+        self._forget_those(lambda file: file.id == file_id)
+
+    def _forget_those(self, condition: Callable[[File], bool]) -> None:
+        for identity, file in list(self._known.items()):  # a list: other threads change it meanwhile
+            if condition(file):
+                self._known.pop(identity, None)
 
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:

@@ -537,6 +537,18 @@ async def test_a_file_that_has_changed(server, client, tmp_path):
     assert len(uploads(server)) == 2
 
 
+async def test_a_deleted_upload_is_uploaded_again(server, call, tmp_path):
+    """What the same client has deleted is gone: an input that needs it is uploaded again, the others are not."""
+    (tmp_path / "a.bin").write_bytes(LARGE)
+    value = {"value": [tmp_path / "a.bin", LARGE[::-1]]}
+    first, other = await call("run", "owner/echo", input=value, use_file_output=False)
+    await call("files.delete", first.rpartition("/")[2])
+    again, same = await call("run", "owner/echo", input=value, use_file_output=False)
+    assert content(server, again) == LARGE
+    assert (again != first, same) == (True, other)
+    assert len(uploads(server)) == 3
+
+
 async def test_the_same_content_under_other_names(server, client, tmp_path):
     """What a model can see of a file is its name and type as well: those are kept apart."""
     for name in ("a.png", "b.jpg"):

@@ -120,6 +120,7 @@ class AsyncFiles(AsyncResource):
         Source: https://replicate.com/docs/reference/http#files.delete
         """
         at = path("/files/{file_id}", file_id=file_id)
+        self._transport.pool.uploads.forget(file_id)
         return await self._transport.call(Request[None]("DELETE", at, None, options))
 
     async def download(
