@@ -86,6 +86,7 @@ class _Attempt(msgspec.Struct, gc=False):
     headers: CIMultiDict[str]
     body: Any
     timeout: Any
+    hold: float  # seconds for which the server may keep the answer back, by whichever header
     budget: Budget | None  # None: not limited
 
     def payload(self) -> Any:
@@ -162,7 +163,7 @@ class Transport:
         ledger, key = self.shared.ledger, _creates.key_of(request)
         connections = self.pool.here() or await self.pool.open()
         # Those that the server holds take long: they are no measure for how many more it can take.
-        line = None if request.hold else connections.creates
+        line = None if attempt.hold else connections.creates
         if line and not line.enter_now():
             await line.enter()
         try:
@@ -267,7 +268,7 @@ class Transport:
         budget = None
         if home and not request.urgent:
             budget = self.shared.limits.creates if request.creates else self.shared.limits.others
-        return _Attempt(url, headers, body, timeout, budget)
+        return _Attempt(url, headers, body, timeout, hold, budget)
 
     @property
     def manner(self) -> tuple[object, ...]:

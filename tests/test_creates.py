@@ -311,6 +311,21 @@ def test_bad_arguments_show_at_once(options, error):
     simulate(main)
 
 
+@pytest.mark.parametrize("options", [{"prefer": "wait"}, {"extra_headers": {"prefer": "wait=9"}}], ids=str)
+def test_held_creates_are_not_in_line(options):
+    """Creates whose answers the server was asked to keep back wait for none of the others, however it was asked."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            count = 2 * CreateLine.most
+            server.faults.add(operation=CREATES, times=count, kind="delay", seconds=3)
+            await asyncio.gather(*[x(client, **options) for _ in range(count)])
+            assert sim.monotonic() < 4
+            assert line_of(client)._places == CreateLine.least  # they were no measure for it
+
+    simulate(main)
+
+
 FAULTS: dict[str, dict[str, Any]] = {
     "cancelled": {"kind": "delay", "seconds": 3},
     "cancelled in line": {"kind": "delay", "seconds": 3},
