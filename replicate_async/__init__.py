@@ -8,6 +8,8 @@ Importing this package loads none of its parts: each is loaded when it is first 
 
 from __future__ import annotations
 
+import atexit
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +188,14 @@ _RESOURCES = {
     *("account", "collections", "deployments", "files", "hardware", "models", "predictions", "trainings", "webhooks"),
 }
 _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
+
+
+@atexit.register
+def _stop() -> None:
+    # Registered here, not where the loop is: what a program registers after this import comes before it, and may
+    # still make calls.
+    if (bridge := sys.modules.get(f"{__name__}._bridge")) is not None:
+        bridge.stop()
 
 
 if not TYPE_CHECKING:  # they would take every misspelt name for one of these

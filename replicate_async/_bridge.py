@@ -7,7 +7,6 @@ with ``call_soon_threadsafe`` and sleeps on a plain lock, which is the cheapest 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextvars
 import os
 import sys
@@ -54,6 +53,17 @@ def run(awaitable: Awaitable[T]) -> T:
     if call.failure is not None:
         raise call.failed()
     return cast("T", call.value)
+
+
+def close(awaitable: Awaitable[None]) -> None:
+    """Run what closes something; at the very end of the program nothing is left to be closed, and nothing is done.
+
+    The end of the loop has closed all connections. ``with`` blocks and finalizers that come after it are no errors.
+    """
+    if _exiting:
+        _forget(awaitable)
+    else:
+        run(awaitable)
 
 
 def attribute(fetch: Callable[[], T]) -> T:
@@ -298,8 +308,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-@atexit.register
-def _stop() -> None:
+def stop() -> None:
     """Let the loop close its connections, but don't wait for it for long."""
     global _exiting, _loop
     _exiting = True

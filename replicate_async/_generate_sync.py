@@ -53,6 +53,7 @@ SOURCES = (
 # Classes without a twin: awaiting a paginator gives a page, and pages are what blocking code sees.
 RENAMED = {"AsyncPaginator": "Page", "AsyncGenerator": "Generator"}
 SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
+CLOSING = {"close", "__aexit__"}  # not only as long as the loop runs
 NOT_FUNCTIONS = {"close", "copy", "is_closed", "use", "with_options"}  # of the module
 COPIED = {"__call__", "__str__", "__repr__", "__eq__", "__hash__", "_repr_mimebundle_"}
 # What blocking objects can be besides, because their methods needn't be awaited.
@@ -230,7 +231,7 @@ class Generator(Writer):
             return f"return {value}  # pyright: ignore[reportPrivateUsage]\n"
         returned = unparse(item.returns or ast.Constant(None))
         if isinstance(item, ast.AsyncFunctionDef) or returned.startswith("AsyncPaginator"):
-            value = f"_bridge.run({value})"
+            value = f"_bridge.{'close' if item.name in CLOSING else 'run'}({value})"
         if returned == "None":
             lines = [value]
         elif returned == "Self" and item.name == "__aenter__":

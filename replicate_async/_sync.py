@@ -242,7 +242,7 @@ class StreamedResponse(Generic[T]):
 
     def close(self) -> None:
         """Leave the answer; a body that wasn't read to its end is lost, and its connection closed."""
-        _bridge.run(self._async.close())
+        _bridge.close(self._async.close())
 
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)
@@ -262,7 +262,7 @@ class ResponseContext(Generic[T]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the answer."""
-        _bridge.run(self._async.__aexit__(exc_type, exc, traceback))
+        _bridge.close(self._async.__aexit__(exc_type, exc, traceback))
 
     def mapped(self, function: Callable[[T], U]) -> ResponseContext[U]:
         """Return this context with a function applied to what ``parse`` returns."""
@@ -3837,7 +3837,7 @@ class Replicate:
 
     def close(self) -> None:
         """Close the connections of this client and its copies; a session that it was given stays open."""
-        _bridge.run(self._async.close())
+        _bridge.close(self._async.close())
 
     def is_closed(self) -> bool:
         """Return whether ``close`` was called."""
@@ -3852,7 +3852,7 @@ class Replicate:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the client."""
-        _bridge.run(self._async.__aexit__(exc_type, exc, traceback))
+        _bridge.close(self._async.__aexit__(exc_type, exc, traceback))
 
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)

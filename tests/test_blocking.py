@@ -552,8 +552,52 @@ def test_an_error_from_a_signal_handler(server):
         pages = iter(replicate.predictions.list())
         print(replicate.run("owner/echo"))
         """,
+        """
+        import atexit
+        import replicate_async as replicate
+        atexit.register(lambda: print(replicate.run("owner/echo")))  # after the import, before the first call
+        replicate.account.get()
+        """,
+        """
+        import replicate_async as replicate
+        class Service:
+            def __init__(self):
+                self.client = replicate.Replicate()
+            def __del__(self):
+                self.client.close()
+        service = Service()
+        print(service.client.run("owner/echo"))
+        """,
+        """
+        import atexit, contextlib
+        stack = contextlib.ExitStack()
+        atexit.register(stack.close)  # runs last
+        import replicate_async as replicate
+        print(stack.enter_context(replicate.Replicate()).run("owner/echo"))
+        """,
+        """
+        import replicate_async as replicate
+        def outputs():
+            with replicate.Replicate() as client:
+                yield client.run("owner/echo")
+        left = outputs()
+        print(next(left))
+        """,
+        """
+        import replicate_async as replicate
+        def answers():
+            with replicate.predictions.with_streaming_response.list() as answer:
+                yield answer
+        left = answers()
+        answer = next(left)
+        print(replicate.run("owner/echo"))
+        """,
     ],
-    ids=["module", "client", "dropped", "thread", "closed", "atexit", "daemon", "iterator"],
+    ids=[
+        *("module", "client", "dropped", "thread", "closed", "atexit", "daemon", "iterator"),
+        *("atexit before the first call", "closed by a finalizer", "closed after the loop"),
+        *("client in a generator", "answer in a generator"),
+    ],
 )
 def test_programs_end_quickly_and_silently(server, program):
     """A program that leaves a client open, a call running or an iterator unread ends at once, without complaints."""

@@ -172,7 +172,7 @@ def test_imports_follow_from_what_is_used():
         ),
         (
             "async def __aexit__(self, *, error: object) -> None:\n    return None",
-            "def __exit__(self, *, error: object) -> None:\n    _bridge.run(self._async.__aexit__(error=error))",
+            "def __exit__(self, *, error: object) -> None:\n    _bridge.close(self._async.__aexit__(error=error))",
         ),
         (
             "def copied(self) -> Self:\n    return self",
