@@ -173,6 +173,9 @@ class Pool:
         return Pool, (None, self.max_connections)
 
     def __del__(self) -> None:
+        # At its very end the interpreter clears this module; the loops have closed what was open by then.
+        if os is None:
+            return
         # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
         mine = {loop: one for loop, one in self._by_loop.items() if one.pid == os.getpid()}
         for loop, connections in mine.items():

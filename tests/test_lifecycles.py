@@ -386,6 +386,11 @@ ENDS = {
         print(next(stream), flush=True)
         raise LookupError("on its way")
     """,
+    "client that outlives its module": """
+        account = replicate.Replicate.account
+        replicate.Replicate.account = property(lambda self: account.func(self))  # keeps what this module knows
+        print(replicate.default_client().account.get().username, flush=True)
+    """,
 }
 
 
