@@ -128,8 +128,10 @@ class Pool:
         loop = asyncio.get_running_loop()
         if self.closed:
             raise ReplicateError("this client is closed: make a new one, or close it later")
-        for other in [other for other in self._by_loop if other.is_closed()]:
-            self._by_loop.pop(other).drop(other)
+        # Other threads' loops come and go meanwhile: each of them is dropped by the one that takes it out.
+        for other in list(self._by_loop):
+            if other.is_closed() and (left := self._by_loop.pop(other, None)) is not None:
+                left.drop(other)
         if self.session is not None:
             if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
@@ -153,11 +155,14 @@ class Pool:
     async def close(self) -> None:
         """Close the connections of all loops; those of other running loops are closed there, soon."""
         here = asyncio.get_running_loop()
-        if here in self._by_loop:
-            await asyncio.gather(*[give_up() for give_up in self._by_loop[here].left])
+        if (mine := self._by_loop.get(here)) is not None:
+            await asyncio.gather(*[give_up() for give_up in mine.left])
         self.closed = True
-        while self._by_loop:
-            loop, connections = self._by_loop.popitem()
+        while True:
+            try:
+                loop, connections = self._by_loop.popitem()
+            except KeyError:  # other threads may have taken some of them
+                return
             if connections.pid != os.getpid():
                 continue
             if loop is here:

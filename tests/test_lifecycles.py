@@ -1019,6 +1019,35 @@ def test_connections_of_loops_that_have_ended_are_released(server):
     asyncio.run(client.close())
 
 
+def test_another_threads_loop_comes_meanwhile(server):
+    """A thread that finds a loop to be at its end isn't disturbed by another one that finds the same."""
+    client = AsyncReplicate(bearer_token=server.token, base_url=server.base_url)
+
+    async def use() -> str:
+        return (await client.account.get()).username
+
+    class Ended(asyncio.SelectorEventLoop):
+        others: int = 0
+
+        def is_closed(self) -> bool:
+            if self.others:
+                self.others -= 1
+                other = threading.Thread(target=lambda: asyncio.run(use()))
+                other.start()
+                other.join()
+            return super().is_closed()
+
+    loops = [Ended(), Ended()]
+    for loop in loops:
+        loop.run_until_complete(use())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    for loop in loops:
+        loop.close()
+        loop.others = 1
+    assert asyncio.run(use()) == "local"
+    asyncio.run(client.close())
+
+
 def test_calls_after_close(client):
     """Closing twice is closing once; each kind of call says afterwards that the client is closed."""
     events = client.stream(HELLO, input={"text": "x"})
