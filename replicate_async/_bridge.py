@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import aclosing, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from replicate_async._connections import never_finalize
@@ -242,13 +243,13 @@ def _wait(lock: threading.Lock) -> None:
 def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
     """Return the background loop, unless the caller is on it."""
     try:
-        loop = _loop if _loop is not None else _start()
+        loop = _loop or _start()
         if threading.current_thread() is _thread:
             raise RuntimeError(
                 "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
                 "use AsyncReplicate there"
             )
-    except RuntimeError:
+    except BaseException:
         _forget(awaitable)
         raise
     return loop
@@ -260,17 +261,17 @@ def _forget(awaitable: object) -> None:
 
 
 def _start() -> asyncio.AbstractEventLoop:
-    global _loop, _thread
     if _exiting:
         _refuse()
-    with _starting:
-        if _loop is None:
-            loop = asyncio.new_event_loop()
-            # The threads that its coroutines start to read files are daemons too, then: none of them is waited for.
-            _thread = threading.Thread(target=_serve, args=(loop,), name="replicate_async", daemon=True)
-            _thread.start()
-            _loop = loop
-        return _loop
+    # Not a Future: a signal handler that interrupts this, and makes a call itself, would hold the Future's lock all the
+    # while, and the thread would wait for it.
+    started: SimpleQueue[asyncio.AbstractEventLoop | BaseException] = SimpleQueue()
+    # The threads that its coroutines start to read files are daemons too, then: none of them is waited for.
+    threading.Thread(target=_serve, args=(started,), name="replicate_async", daemon=True).start()
+    found = started.get()
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def _refuse() -> NoReturn:
@@ -290,7 +291,23 @@ def _tell(
         _refuse()
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> None:
+    """Make the loop, unless there is one already, and run it."""
+    global _loop, _thread
+    # Many may start one at the same time. The lock is only taken here, never in the main thread: there a signal
+    # handler would wait for what it has interrupted.
+    try:
+        with _starting:
+            loop = _loop or asyncio.new_event_loop()
+            mine = _loop is None
+            if mine:
+                _loop, _thread = loop, threading.current_thread()
+    except BaseException as error:  # noqa: BLE001 - such as that there are too many open files: it is the caller's
+        started.put(error)
+        return
+    started.put(loop)
+    if not mine:
+        return
     asyncio.set_event_loop(loop)
     while not _exiting:
         # A task that a coroutine has started may raise SystemExit, but this is the loop of all others too.

@@ -186,6 +186,37 @@ signal.signal(signal.SIGTERM, cancel)
     assert "PredictionCanceledError" in errors.splitlines()[-1]
 
 
+def test_a_handler_that_interrupts_the_first_call():
+    """In whatever moment of the first call a handler makes one itself: both are made, on the one loop there is."""
+    program = """
+    import asyncio, sys, threading
+    from replicate_async import _bridge
+
+    async def here():
+        return asyncio.get_running_loop()
+
+    def handler(*_):  # called where any function begins or ends, as a signal's may be
+        global left
+        left -= not threading._active_limbo_lock._is_owned()  # while it is, no thread at all can be started
+        if left == 0 and not interrupted:
+            loops.add(_bridge.run(here()))
+            interrupted.append(step)
+
+    step, interrupted = 0, [0]
+    while interrupted:
+        step += 1
+        left, loops, interrupted = step, set(), []
+        sys.setprofile(handler)
+        loops.add(_bridge.run(here()))
+        sys.setprofile(None)
+        assert len(loops) == 1, step
+        _bridge.stop()  # and begin again
+        _bridge._exiting = False
+    print(step > 30)
+    """
+    assert programs.run(program) == "True\n"
+
+
 INTERRUPTED = """
 import asyncio, sys, time
 from replicate_async import _bridge
