@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import anyio.to_thread
@@ -20,11 +21,13 @@ from replicate_async import _schema, errors
 from replicate_async._connections import Pool
 from replicate_async._fileio import mime_type, save, suffix_for
 from replicate_async._responses import AsyncStreamedResponse
-from replicate_async._transport import Settings, Transport
+from replicate_async._transport import Opened, Settings, Transport
 from replicate_async._wire import Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+T = TypeVar("T")
 
 # No two repetitions that could share a character: a long text of a model must not be tried in all divisions.
 _WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
@@ -69,7 +72,9 @@ class AsyncFileOutput:
             NotFoundError: it is gone; files are deleted an hour after their prediction.
             APIError: it couldn't be fetched.
         """
-        return b"".join([piece async for piece in self.iter_bytes()])
+        if self.url.startswith("data:"):
+            return _decode_data(self.url)
+        return await self._fetch(lambda response: response.read())
 
     async def iter_bytes(self, chunk_size: int = 65536) -> AsyncGenerator[bytes, None]:
         """Yield the content in pieces as they arrive.
@@ -86,36 +91,56 @@ class AsyncFileOutput:
             for start in range(0, len(content), chunk_size):
                 yield content[start : start + chunk_size]
             return
+        async with self._from_home() as (transport, request):
+            response = self._noted(await transport.open(request))
+            try:
+                async for piece in response.iter_bytes(chunk_size):
+                    yield piece
+            finally:
+                await response.close()
+
+    async def _fetch(self, use: Callable[[AsyncStreamedResponse[bytes]], Awaitable[T]]) -> T:
+        """Fetch it, and return what is made of the answer: once more, where that breaks off."""
+        made: list[T] = []
+
+        async def whole(opened: Opened[bytes]) -> None:
+            response = self._noted(opened)
+            try:
+                made.append(await use(response))
+            finally:
+                await response.close()
+
+        async with self._from_home() as (transport, request):
+            await transport.open(request, whole)
+        return made[0]
+
+    @asynccontextmanager
+    async def _from_home(self) -> AsyncGenerator[tuple[Transport, Request[bytes]], None]:
+        """Give what fetches it, and the request for it."""
         transport, own = self._transport, None
         if transport is None or transport.pool.closed:
             own = Pool(None, 1)
             settings = Settings(base_url="https://api.replicate.com/v1") if transport is None else transport.settings
             transport = Transport(settings, own)
         try:
-            async for piece in self._fetch(transport, chunk_size):
-                yield piece
-        finally:
-            if own is not None:
-                await own.close()
-
-    async def _fetch(self, transport: Transport, chunk_size: int) -> AsyncGenerator[bytes, None]:
-        request = Request[bytes]("GET", self.url, bytes, {}, headers={"Accept": "*/*"})
-        try:
-            response = AsyncStreamedResponse(await transport.open(request))
+            yield transport, Request[bytes]("GET", self.url, bytes, {}, headers={"Accept": "*/*"})
         except errors.APIStatusError as error:
             if error.status_code in _GONE:
                 gone = f"the file is gone: outputs are deleted an hour after their prediction ({error.args[0]})"
                 error.args = (gone,)
             raise
+        finally:
+            if own is not None:
+                await own.close()
+
+    def _noted(self, opened: Opened[bytes]) -> AsyncStreamedResponse[bytes]:
+        """Take note of what an answer says of the file."""
+        response = AsyncStreamedResponse(opened)
         self._content_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None
         length = response.headers.get("Content-Length", "")
         packed = "Content-Encoding" in response.headers  # then it is the packed content's length
         self._size = int(length) if length.isdecimal() and not packed else None
-        try:
-            async for piece in response.iter_bytes(chunk_size):
-                yield piece
-        finally:
-            await response.close()
+        return response
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Yield the content in pieces as they arrive."""
@@ -138,17 +163,15 @@ class AsyncFileOutput:
             OSError: the file can't be written.
         """
         target = Path(path)
-        pieces = self.iter_bytes()
-        if not await anyio.to_thread.run_sync(target.is_dir):
-            return await save(pieces, target)
-        first = await anext(pieces, b"")  # with the answer comes the content type, which may decide the suffix
+        folder = await anyio.to_thread.run_sync(target.is_dir)
 
-        async def whole() -> AsyncGenerator[bytes, None]:
-            yield first
-            async for piece in pieces:
-                yield piece
+        async def write(pieces: AsyncGenerator[bytes, None]) -> Path:
+            # With the answer comes the content type, which may decide the suffix.
+            return await save(pieces, target / self._name() if folder else target)
 
-        return await save(whole(), target / self._name())
+        if self.url.startswith("data:"):
+            return await write(self.iter_bytes())
+        return await self._fetch(lambda response: write(response.iter_bytes()))
 
     async def local_path(self) -> str:
         """Return the path of a copy on this machine, fetched once into a private folder that goes with the process.

@@ -195,17 +195,26 @@ class Transport:
             raise error
         return await _creates.fetch(self, request, found, error)
 
-    async def open(self, request: Request[T]) -> Opened[T]:
-        """Send a request and return its answer as soon as its headers are there.
+    async def open(self, request: Request[T], use: Callable[[Opened[T]], Awaitable[object]] | None = None) -> Opened[T]:
+        """Send a request and return its answer as soon as its headers are there; with a use, when that was made of it.
+
+        The use is a part of each attempt: where an answer breaks off, it begins anew with the next one.
 
         Raises:
             APIError: no answer came, or it was an error status.
         """
         attempt = self._prepare(request)
+
+        async def once() -> Opened[T]:
+            opened = await self._exchange(request, attempt, whole=False)
+            if use is not None:
+                await use(opened)
+            return opened
+
         try:
-            return await self._exchange(request, attempt, whole=False)
+            return await once()
         except APIError as error:
-            return await self._again(request, error, lambda: self._exchange(request, attempt, whole=False))
+            return await self._again(request, error, once)
 
     async def _again(self, request: Request[Any], first: APIError, once: Callable[[], Awaitable[A]]) -> A:
         """Make further attempts after the first has failed, where that is safe."""

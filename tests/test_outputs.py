@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -318,6 +319,28 @@ async def test_downloads_are_repeated(server, acall):
     server.faults.add(kind="status", status=503, headers={"Retry-After": "0"}, operation="outputs.download", times=1)
     assert await acall.of(output.read) == PNG
     assert [request.status for request in downloads(server)] == [503, 200]
+
+
+@pytest.mark.parametrize("kind", ["truncate", "reset"])
+async def test_downloads_that_break_off_begin_again(server, call, output, tmp_path, kind):
+    """A download whose answer breaks off is repeated whole, as often as the client repeats what fails."""
+    record_pauses()
+    breaks = {"kind": kind, "operation": "outputs.download", **({"at": 100_000} if kind == "truncate" else {})}
+    for times, read in enumerate((output.read, output.local_path, partial(output.save, tmp_path / "a.png")), 1):
+        server.requests.clear()
+        server.faults.add(times=min(times, 2), **breaks)
+        made = await call.of(read)
+        assert (made if isinstance(made, bytes) else await anyio.Path(made).read_bytes()) == PNG
+        assert len(downloads(server)) == 1 + min(times, 2)
+    assert names(tmp_path) == ["a.png"]
+
+
+async def test_what_has_been_yielded_is_not_taken_back(server, call, output):
+    """An iteration that breaks off is an error: what it has yielded can't come again."""
+    server.faults.add(kind="truncate", at=100_000, operation="outputs.download", times=1)
+    with pytest.raises(APIConnectionError):
+        await call.all(output)
+    assert len(downloads(server)) == 1
 
 
 async def test_what_the_server_says_of_a_file():
