@@ -103,7 +103,6 @@ class Transport:
         self.pool: Pool = pool
         self._home = settings.base_url + "/"
         self._headers: dict[str | None, CIMultiDict[str]] = {}
-        self._timeouts: dict[tuple[Timeout, float], aiohttp.ClientTimeout] = {}
         self._shared: Shared | None = None
 
     def __reduce__(self) -> tuple[type[Transport], tuple[Settings, Pool]]:
@@ -271,9 +270,7 @@ class Transport:
         asked = options.get("timeout", self.settings.timeout)
         prefer = headers.get("Prefer")
         hold = max(request.hold, _wire.hold_of(prefer)) if prefer else request.hold
-        timeout = self._timeouts.get((asked, hold))
-        if timeout is None:
-            timeout = self._timeouts[asked, hold] = _client_timeout(asked, hold)
+        timeout = _client_timeout(asked, hold)
         budget = None
         if home and not request.urgent:
             budget = self.shared.limits.creates if request.creates else self.shared.limits.others
@@ -478,6 +475,7 @@ def connection_error(error: Exception, method: str, url: str) -> APIConnectionEr
     return APIConnectionError(f"{what}: {reason}", method=method, url=url, sent=not unsent)
 
 
+@lru_cache(maxsize=256)  # most calls have the same few; uploads have one for each size
 def _client_timeout(asked: Timeout, hold: float) -> aiohttp.ClientTimeout:
     """Translate a timeout; where the server was asked to take its time, it is made long enough for that."""
     import aiohttp

@@ -10,6 +10,7 @@ import socket
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -87,6 +88,13 @@ def test_timeouts_are_as_asked():
     assert timeout_of(AsyncReplicate(bearer_token=TOKEN, timeout=7)).total == 7
     own = aiohttp.ClientTimeout(total=5, connect=4, sock_connect=3, sock_read=2)
     assert timeout_of(client, timeout=own) == own
+
+
+def test_timeouts_of_ever_other_uploads_are_not_kept():
+    """Uploads have a timeout for each size: a client that makes many of them doesn't grow by that."""
+    client = AsyncReplicate(bearer_token=TOKEN)
+    made = weakref.WeakSet(timeout_of(client, hold=1 + size / 1000) for size in range(5000))
+    assert len(made) < 1000
 
 
 @pytest.mark.parametrize("where", ["extra_headers", "default_headers"])
