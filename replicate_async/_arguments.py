@@ -152,6 +152,8 @@ def check_base_url(base_url: str) -> str:
         raise ValueError(f"base_url={base_url!r} is not a URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"base_url={base_url!r} must start with http:// or https:// and name a host")
+    if not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
+        raise ValueError(f"base_url={base_url!r} names a host that can't be: a part of it is empty or too long")
     if parts.query or parts.fragment:
         raise ValueError(f"base_url={base_url!r} must have neither query nor fragment")
     if parts.username or parts.password:

@@ -359,7 +359,14 @@ class Transport:
             if status >= 300:
                 request.sent = status >= 500
             content = await answer.read() if whole or status >= 300 else b""
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, AttributeError, RuntimeError) as error:
+        except (
+            aiohttp.ClientError,
+            OSError,
+            asyncio.TimeoutError,
+            UnicodeError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             raise _failure(error, request, attempt.url, connections) from error
         finally:
             if line:
@@ -465,7 +472,10 @@ def connection_error(error: Exception, method: str, url: str) -> APIConnectionEr
     """Say what happened to a request, and whether it can have reached the server."""
     import aiohttp
 
-    unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL))
+    # UnicodeError is what the resolver says of a host that can't be.
+    unsent = isinstance(
+        error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
+    )
     # Older versions of aiohttp tell of a body that can't be read only in the cause.
     reasons = dict.fromkeys(str(one) or type(one).__name__ for one in (error, error.__cause__) if one is not None)
     reason = ", ".join(reasons)

@@ -466,6 +466,9 @@ def test_one_token_under_two_names():
         "http://ho st/v1",
         "http://host/v1\r\nX: y",
         "http://host/v 1",
+        "http://a..b/v1",
+        "http://.host/v1",
+        f"http://{'a' * 64}.example/v1",
     ],
 )
 def test_base_urls_that_cannot_be(base_url):
@@ -481,6 +484,7 @@ def test_base_urls_that_cannot_be(base_url):
         ("http://localhost:8000", "http://localhost:8000"),
         ("https://gateway.example/replicate/v1/", "https://gateway.example/replicate/v1"),
         ("http://[::1]:80/v1", "http://[::1]:80/v1"),
+        ("http://rooted.example./v1", "http://rooted.example./v1"),
     ],
 )
 def test_base_urls(base_url, kept):

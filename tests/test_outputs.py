@@ -129,6 +129,14 @@ async def test_other_ways_to_say_gone():
                 await AsyncFileOutput(f"{server.url}/a.png", client._transport).read()
 
 
+async def test_a_host_that_can_not_be():
+    """A URL whose host no name system takes is an error like where there is no such host."""
+    client = AsyncReplicate(bearer_token=TOKEN, max_retries=0)
+    with pytest.raises(APIConnectionError, match="no connection"):
+        await AsyncFileOutput("http://a..b/a.png", client._transport).read()
+    await client.close()
+
+
 async def test_an_output_that_was_removed():
     """A prediction that ended long ago has no output any more; its error names ``data_removed``."""
     ended = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z", "data_removed": True}
