@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import math
@@ -19,6 +20,7 @@ from replicate_async import _clock
 from replicate_async._arguments import check_choice
 from replicate_async._fileio import Upload, open_upload, upload_request
 from replicate_async._wire import encode_json
+from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
     from replicate_async._transport import Transport
@@ -60,7 +62,7 @@ async def encode_files(
                 async with limiter:
                     one.container[one.key] = await _url_of(transport, one.thing, strategy)
                 return
-            one.container[one.key] = await one.thing.output
+            one.container[one.key] = await _value_of(one.thing)
             further: list[_Pending] = []
             await _encode_item(one.container, one.key, one.thing.place, further)
             for another in further:
@@ -82,6 +84,16 @@ class _Awaited(msgspec.Struct):
 
     output: Awaitable[Any]
     place: str
+
+
+async def _value_of(awaited: _Awaited) -> Any:
+    try:
+        return await awaited.output
+    except asyncio.CancelledError as error:
+        # A task's own end, which is not the caller's: as that, nobody would be told of it.
+        if isinstance(awaited.output, asyncio.Future) and awaited.output.cancelled():
+            raise ReplicateError(f"{awaited.place}: what makes it was cancelled") from error
+        raise
 
 
 class _Pending(msgspec.Struct):

@@ -33,6 +33,7 @@ from replicate_async import (
     FileOutput,
     InternalServerError,
     ModelError,
+    ReplicateError,
     StreamEvent,
 )
 from replicate_async.testing import LocalServer, OutputFile
@@ -708,6 +709,29 @@ async def test_a_chained_model_that_fails(server, client):
     with pytest.raises(ModelError, match="no luck today"):
         await echo(client, broken())
     assert len(server.predictions) == 1
+
+
+async def test_a_chained_task_that_is_cancelled(server, client):
+    """A task among the inputs that is cancelled is an error with its place; its caller, who is not, goes on."""
+    task = asyncio.ensure_future(asyncio.sleep(3600))
+    asyncio.get_running_loop().call_later(0.05, task.cancel)
+    for _ in range(2):  # while it is awaited, and before
+        with pytest.raises(ReplicateError, match=r"input\.value\[0\]: .*cancelled"):
+            await echo(client, [task])
+    assert server.predictions == {}
+
+
+async def test_leaving_with_a_chained_task(server, client):
+    """Who is cancelled while a task is awaited is cancelled, and no less because the task is too."""
+    running = asyncio.ensure_future(echo(client, [asyncio.ensure_future(asyncio.sleep(3600))]))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with anyio.move_on_after(0.05) as scope:
+        await echo(client, [asyncio.ensure_future(asyncio.sleep(3600))])
+    assert scope.cancelled_caught
+    assert server.predictions == {}
 
 
 async def test_leaving_a_chain(server, client):
