@@ -102,13 +102,15 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        rest = ""
+        begun: list[str] = []  # of a line, which may come in any number of pieces
         async for text in self.iter_text():
-            # A chunk may end between the two characters of one line end.
-            lines = (rest + text).replace("\r\n", "\n").split("\n")
-            rest = lines.pop()
-            for line in lines:
-                yield line
+            *ended, rest = text.split("\n")
+            for end in ended:
+                begun.append(end)
+                yield "".join(begun).removesuffix("\r")
+                begun.clear()
+            begun.append(rest)
+        rest = "".join(begun)
         if rest:
             yield rest
 

@@ -184,12 +184,15 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        rest = ""
+        begun: list[str] = []
         for text in self.iter_text():
-            lines = (rest + text).replace("\r\n", "\n").split("\n")
-            rest = lines.pop()
-            for line in lines:
-                yield line
+            *ended, rest = text.split("\n")
+            for end in ended:
+                begun.append(end)
+                yield "".join(begun).removesuffix("\r")
+                begun.clear()
+            begun.append(rest)
+        rest = "".join(begun)
         if rest:
             yield rest
 

@@ -518,6 +518,16 @@ async def test_text_and_lines_across_packets(scripted: Scripted, name: str) -> N
         assert await call.of(response.text) == text
 
 
+async def test_a_very_long_line() -> None:
+    """A line of many megabytes is put together once, not again with each of its pieces."""
+    body = b"x" * (24 * 2**20) + b"\nend"
+    async with RawServer(answer(200, body)) as server, server.client() as client:
+        with anyio.fail_after(5):  # it takes a tenth of a second
+            async with client.with_streaming_response.account.get() as response:
+                lengths = [len(line) async for line in response.iter_lines()]
+    assert lengths == [24 * 2**20, 3]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(alphabet=st.sampled_from("ab\r\n é🦆\u2028")),
