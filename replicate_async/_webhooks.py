@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import hmac
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -41,7 +41,11 @@ def verify_webhook(
 
     Source: https://replicate.com/docs/topics/webhooks/verify-webhook
     """
-    lower = {name.lower(): value for name, value in headers.items()}
+    # What frameworks have for headers needn't be a Mapping.
+    items: Any = getattr(headers, "items", None)
+    if items is None:
+        raise WebhookVerificationError(f"headers: they must be a mapping, not {type(headers).__name__}")
+    lower = {name.lower(): value for name, value in items() if isinstance(name, str)}
     webhook_id, timestamp, signatures = (_header(lower, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
     _check_time(timestamp, tolerance)
     if not isinstance(body, (bytes, bytearray, memoryview, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -67,10 +71,12 @@ class _Job(msgspec.Struct):
     urls: PredictionUrls | None = None
 
 
-def _header(headers: Mapping[str, str], name: str) -> str:
+def _header(headers: Mapping[str, Any], name: str) -> str:
     value = headers.get(name)
     if not value:
         raise WebhookVerificationError(f"{name}: the header is missing")
+    if not isinstance(value, str):
+        raise WebhookVerificationError(f"{name}: the header must be a str, not {type(value).__name__}")
     return value
 
 

@@ -306,6 +306,20 @@ def test_secrets_of_another_type(secret: Any) -> None:
         verify_webhook(BODY, signed(), secret)
 
 
+@pytest.mark.parametrize("kind", [int, list, str.encode])
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_headers_of_another_type(name: str, kind: Any) -> None:
+    """A header that isn't text, as some frameworks have them, is named: it is no error of another kind."""
+    value = 5 if kind is int else kind(signed()[name])
+    assert refused(BODY, {**signed(), name: value}).startswith(f"{name}: the header must be a str, not ")
+
+
+@pytest.mark.parametrize("headers", [None, [], {None: "x", b"webhook-id": b"x"}])
+def test_no_mapping_of_headers(headers: Any) -> None:
+    """Nor are headers that are none, or that have no names."""
+    assert "header" in refused(BODY, headers)
+
+
 @pytest.mark.parametrize("body", [PREDICTION, None, 5, [BODY]], ids=["dict", "None", "int", "list"])
 def test_bodies_of_another_type(body: Any) -> None:
     """A body that was parsed already can't be checked: the error says that the raw bytes are needed."""
