@@ -84,7 +84,7 @@ def check_time_limit(seconds: float | None) -> None:
     """Refuse what is no time to wait for; NaN would even keep the event loop's timers from ever coming."""
     if seconds is None:
         return
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"time_limit is seconds, or None for no limit, not {seconds!r}")
     if not seconds >= 0:
         raise ValueError(f"time_limit={seconds} is no time to wait for: pass seconds from 0 on, or None for no limit")
