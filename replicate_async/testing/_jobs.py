@@ -194,7 +194,12 @@ class Runner:
         job.listeners.extend(self.listeners)
         job.task = task = asyncio.get_running_loop().create_task(self._run(job, work))
         self._running[task] = job
-        task.add_done_callback(self._running.pop)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not task.cancelled():
+            task.exception()  # Ctrl-C: the loop has raised it, and asyncio needn't make noise of it
 
     async def _run(self, job: Job[R], work: Work[R]) -> None:
         with self.clock.working():
