@@ -339,17 +339,20 @@ async def test_a_failure_loses_no_sibling(call, server, models):
     assert len(server.predictions) == 6
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
-async def test_a_failure_among_eager_tasks(client, server):
-    """Where tasks start eagerly, a first input that fails at once still keeps the others from being started."""
-    loop = asyncio.get_running_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)
-    try:
-        outputs, error = await collect(Caller(client), "owner/number", [{"n": object()}, *numbers(30)], concurrency=10)
-    finally:
-        loop.set_task_factory(None)
-    assert (outputs, type(error)) == ([], TypeError)
-    assert server.predictions == {}
+if sys.version_info >= (3, 12):
+
+    async def test_a_failure_among_eager_tasks(client, server):
+        """Where tasks start eagerly, a first input that fails at once still keeps the others from being started."""
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        try:
+            outputs, error = await collect(
+                Caller(client), "owner/number", [{"n": object()}, *numbers(30)], concurrency=10
+            )
+        finally:
+            loop.set_task_factory(None)
+        assert (outputs, type(error)) == ([], TypeError)
+        assert server.predictions == {}
 
 
 async def test_several_failures(call, server):
