@@ -104,7 +104,8 @@ class AsyncStreamedResponse(Generic[T]):
         """
         begun: list[str] = []  # of a line, which may come in any number of pieces
         async for text in self.iter_text():
-            *ended, rest = text.split("\n")
+            ended = text.split("\n")
+            rest = ended.pop()
             for end in ended:
                 begun.append(end)
                 yield "".join(begun).removesuffix("\r")

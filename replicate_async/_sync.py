@@ -186,7 +186,8 @@ class StreamedResponse(Generic[T]):
         """
         begun: list[str] = []
         for text in self.iter_text():
-            *ended, rest = text.split("\n")
+            ended = text.split("\n")
+            rest = ended.pop()
             for end in ended:
                 begun.append(end)
                 yield "".join(begun).removesuffix("\r")

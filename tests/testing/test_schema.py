@@ -390,12 +390,11 @@ async def _agree(call: Caller, function: Callable[..., Any], *inputs: dict[str, 
 async def test_documents_say_what_fits(call: Caller) -> None:
     """What the server takes is what a client that goes by its document finds to fit."""
 
-    def choices(
-        x: Literal[True, "auto"] = "auto",
-        y: Literal[1, "a", None] = "a",  # noqa: PYI061  (a spelling of its own)
-        z: Literal[True] = True,
-    ) -> str:
-        return str({"x": x, "y": y, "z": z})
+    def choices(x: Literal[1, "a", None] = "a") -> str:  # noqa: PYI061  (a spelling of its own)
+        return str({"x": x})
+
+    def booleans(x: Literal[True, "auto"] = "auto", y: Literal[True] = True) -> str:
+        return str({"x": x, "y": y})
 
     def tuples(x: tuple[int, str]) -> str:
         return str({"x": list(x)})
@@ -403,7 +402,9 @@ async def test_documents_say_what_fits(call: Caller) -> None:
     def more(x: int, **inputs: Any) -> str:
         return str({"x": x, **inputs})
 
-    await _agree(call, choices, *({"x": x, "y": y, "z": True} for x in (True, "auto") for y in (1, "a", None)))
+    if tuple(map(int, msgspec.__version__.split(".")[:2])) >= (0, 20):  # before, it knows no such choices
+        await _agree(call, choices, *({"x": x} for x in (1, "a", None)))
+        await _agree(call, booleans, {"x": True, "y": True}, {"x": "auto", "y": True})
     await _agree(call, tuples, {"x": [1, "a"]})
     await _agree(call, more, {"x": 1}, {"x": 1, "y": [2], "z": None})
 
