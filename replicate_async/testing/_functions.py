@@ -77,7 +77,7 @@ class ModelFunction:
             context = contextvars.copy_context()
             step = workers.submit(lambda: context.run(next, generator, _END))
             try:
-                while (item := await workers.result(step)) is not _END:
+                while (item := await asyncio.wrap_future(step)) is not _END:
                     yield item
                     step = workers.submit(lambda: context.run(next, generator, _END))
             finally:

@@ -37,11 +37,7 @@ class Workers:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Make the call in a thread; a caller that is cancelled leaves it behind."""
-        return await self.result(self.submit(call))
-
-    async def result(self, future: Future[T]) -> T:
-        """Wait for a call that was submitted."""
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(self.submit(call))
 
     def stop(self) -> None:
         """Let the threads end as soon as they can, without waiting for them."""
