@@ -331,6 +331,8 @@ class Waiter(Generic[Job]):
             return False
         if job.status in {"succeeded", "failed"} and job.output is None and job.error is None:
             return False
+        if job.done and len(job.logs or "") < len(watched.state[1] or ""):
+            return False
         self._tell(watched, job)
         return True
 

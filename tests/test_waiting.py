@@ -383,6 +383,19 @@ def test_a_list_that_lags_behind():
     simulate(main)
 
 
+def test_an_end_in_the_list_without_its_logs():
+    """Where the list tells of an end, but not the logs, they are fetched: whoever listens has seen them before."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        things = [api.add(number, -10, 20, ends="canceled", listed="without output") for number in range(10)]
+        told = [Told(thing) for thing in things]
+        await asyncio.gather(*[api.wait(thing, on_update=one) for thing, one in zip(things, told, strict=True)])
+        assert {one.last for one in told} == {(2, 5)}
+
+    simulate(main)
+
+
 def test_items_of_the_list_that_cannot_be_used():
     """An item without a date, or of another shape, hides none of the others, wherever on a page it is."""
 
