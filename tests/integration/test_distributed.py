@@ -47,7 +47,7 @@ def main():
         dask.register_plugin(example.WithReplicate())
         notes = Path("notes")
         tasks = [dask.submit(example.hello, str(number), notes.resolve(), retries=3) for number in range(8)]
-        while len(list(notes.iterdir())) < 8:
+        while len(list(notes.glob("*.prediction"))) < 8:
             pass
         address, pid = next(iter(dask.run(os.getpid).items()))
         os.kill(pid, signal.SIGKILL)
