@@ -112,7 +112,8 @@ class _Listener(Generic[Job]):
         self._failure: Exception | None = None
 
     def tell(self, job: Job) -> None:
-        self._news = job
+        if self._news is None or not self._news.done:  # an end stays one, whatever a list that lags says after it
+            self._news = job
         self._wake()
 
     def fail(self, error: Exception) -> None:

@@ -670,6 +670,27 @@ def test_news_and_a_failure_at_once():
     simulate(main)
 
 
+def test_an_end_is_not_taken_back():
+    """What a lagging list says, before an end that was told is taken up, doesn't take its place."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        thing = api.add(0, 0, 20)
+        waiting = asyncio.create_task(api.wait(thing, on_update=lambda _: None))
+        await sim.sleep(0.01)
+        (waiter,) = api.waiters.values()
+        (watched,) = waiter._watched.values()
+        waiter._tell(watched, thing.prediction(20))
+        looks = len(api.looks)
+        stale = thing.prediction(19)
+        stale.logs = thing.prediction(20).logs
+        waiter._tell(watched, stale)
+        await waiting
+        assert len(api.looks) == looks
+
+    simulate(main)
+
+
 def test_a_wait_may_begin_and_end_others():
     """A callback may start another wait, or cancel one."""
 
