@@ -164,7 +164,7 @@ __all__ = [
     "webhooks",
 ]
 
-_HOMES = {
+_LAZY = {
     "_arguments": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
     "_default": ("use",),
@@ -183,7 +183,7 @@ _HOMES = {
     "_webhooks": ("verify_webhook",),
     "_wire": ("APIResponse",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: home for home, names in _LAZY.items() for name in names}
 _RESOURCES = {
     *("account", "collections", "deployments", "files", "hardware", "models", "predictions", "trainings", "webhooks"),
 }
@@ -209,7 +209,7 @@ if not TYPE_CHECKING:  # they would take every misspelt name for one of these
         if name in {"errors", "types"}:
             return import_module(f"{__name__}.{name}")
         wanted = _ALIASES.get(name, name)
-        value = getattr(import_module(f"{__name__}.{_HOME_OF.get(wanted, 'errors')}"), wanted)
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF.get(wanted, 'errors')}"), wanted)
         globals()[name] = value
         return value
 

@@ -183,7 +183,7 @@ def _segment(name: str, value: str) -> str:
     return quote(value, safe="")
 
 
-def given(**arguments: Any) -> dict[str, Any]:
+def drop_unset(**arguments: Any) -> dict[str, Any]:
     """Keep what the caller passed, also when falsy; drop what was left out."""
     return {name: value for name, value in arguments.items() if value is not UNSET}
 
@@ -211,7 +211,7 @@ def check_events(value: Sequence[WebhookEvent] | UnsetType) -> None:
         check_choice("webhook_events_filter", event, ("start", "output", "logs", "completed"))
 
 
-def creation_headers(prefer: str | UnsetType, cancel_after: str | int | UnsetType) -> tuple[dict[str, str], float]:
+def prediction_headers(prefer: str | UnsetType, cancel_after: str | int | UnsetType) -> tuple[dict[str, str], float]:
     """Return the headers of a create, and for how long it lets the server keep the answer back."""
     headers: dict[str, str] = {}
     hold = 0.0
@@ -233,7 +233,7 @@ def _hold(prefer: str) -> float:
     return float(seconds)
 
 
-def prefer_of(wait: bool | int) -> str | UnsetType:
+def prefer_header(wait: bool | int) -> str | UnsetType:
     """Translate ``wait`` (False, True or 1..60 seconds) into the Prefer header's value."""
     if wait is False:
         return UNSET

@@ -15,9 +15,9 @@ from replicate_async import _clock
 from replicate_async._arguments import model_path
 from replicate_async._creates import find
 from replicate_async._jobs import look
-from replicate_async._journal import Entry, Journal, Line, Output, Result
+from replicate_async._journal import Entry, InputRow, Journal, Output, Result
 from replicate_async._map import Outcome, Outcomes
-from replicate_async._run import Job
+from replicate_async._run import PredictionRun
 from replicate_async._wire import Request
 from replicate_async.errors import (
     BadRequestError,
@@ -54,7 +54,7 @@ class Batch:
         return _clock.current.monotonic() + self._ahead
 
     async def run(
-        self, lines: Iterator[Line], output: Output, *, concurrency: int, tell: Callable[[Result], None]
+        self, lines: Iterator[InputRow], output: Output, *, concurrency: int, tell: Callable[[Result], None]
     ) -> None:
         """Run the model on all inputs that have no result yet.
 
@@ -95,14 +95,14 @@ class Batch:
         now = parsedate_to_datetime(date).timestamp() if date else time.time()
         self._ahead = now - _clock.current.monotonic()
 
-    async def _unfinished(self, lines: Iterator[Line]) -> list[tuple[Line, str | Exception | None]]:
+    async def _unfinished(self, lines: Iterator[InputRow]) -> list[tuple[InputRow, str | Exception | None]]:
         """Return the inputs that were taken before and have no result, each with what is known of its prediction."""
         if self.journal is None:
             return []
         for prediction_id in self.journal.ids():
             self.transport.shared.ledger.own(prediction_id)
         taken = len(self.journal)
-        unfinished: list[tuple[Line, Entry | None]] = []
+        unfinished: list[tuple[InputRow, Entry | None]] = []
         index = -1
         for line in islice(lines, taken):
             index, entry = line.index, self.journal[line.index]
@@ -116,11 +116,11 @@ class Batch:
         known = await asyncio.gather(*[self._known(line, entry) for line, entry in unfinished])
         return [(line, one) for (line, _), one in zip(unfinished, known, strict=True)]
 
-    async def _known(self, line: Line, entry: Entry | None) -> str | Exception | None:
+    async def _known(self, line: InputRow, entry: Entry | None) -> str | Exception | None:
         """Return the id of what was created for an input, None if nothing was, or why that can't be told."""
         if entry is None or entry.id is not None or entry.sent_at is None:
             return entry.id if entry else None
-        request = Job(self.transport, self._model, line.input, {}).describe(UNSET)
+        request = PredictionRun(self.transport, self._model, line.input, {}).describe(UNSET)
         request.sent_at = _clock.current.monotonic() - (self.server_time() - entry.sent_at)
         try:
             found = await find(self.transport, request, ReplicateError("the job was interrupted"))
@@ -132,9 +132,9 @@ class Batch:
             self.journal.created(line.index, found)
         return found
 
-    def _job(self, line: Line, known: str | Exception | None) -> LineJob:
+    def _job(self, line: InputRow, known: str | Exception | None) -> BatchRun:
         # Not held: the sooner an id is known, the less has to be looked for.
-        return LineJob(
+        return BatchRun(
             self.transport,
             self._model,
             line.input,
@@ -146,11 +146,11 @@ class Batch:
         )
 
 
-class LineJob(Job, kw_only=True):
+class BatchRun(PredictionRun, kw_only=True):
     """A prediction of a batch: what becomes of its create is noted."""
 
     batch: Batch
-    line: Line
+    line: InputRow
     known: str | Exception | None
 
     async def create(self) -> Prediction:
@@ -171,7 +171,7 @@ class LineJob(Job, kw_only=True):
                 prediction = await super().create()
             except Exception:
                 if self.request is None or not self.request.sent:
-                    journal.took_back(self.line.index)
+                    journal.undo_start(self.line.index)
                 raise
             journal.created(self.line.index, prediction.id)
         return prediction
@@ -179,7 +179,7 @@ class LineJob(Job, kw_only=True):
 
 def result_of(outcome: Outcome) -> Result | None:
     """Return what became of an input; None: nothing yet, for what failed would have failed for any other."""
-    assert isinstance(outcome.job, LineJob)  # noqa: S101
+    assert isinstance(outcome.job, BatchRun)  # noqa: S101
     error, prediction = outcome.error, outcome.job.prediction
     own = (ModelError, UnprocessableEntityError, BadRequestError, TypeError, ValueError)
     removed = type(error) is ReplicateError and prediction is not None and prediction.data_removed

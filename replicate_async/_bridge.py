@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from replicate_async._connections import never_finalize
+from replicate_async._connections import make_immortal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -339,7 +339,7 @@ def _after_fork() -> None:
     """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
     global _starting, _loop, _thread, _under_way
     # Finalized, the loop would close what the parent uses, and tasks that are under way would make noise.
-    never_finalize((_loop, _under_way))
+    make_immortal((_loop, _under_way))
     _starting = threading.Lock()  # whoever held it isn't here either
     _loop = _thread = None
     _under_way = set()

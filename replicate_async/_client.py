@@ -21,14 +21,14 @@ from replicate_async._arguments import (
     check_max_retries,
     check_timeout,
     check_token,
-    given,
+    drop_unset,
 )
 from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
 from replicate_async._inputs import FileEncodingStrategy
 from replicate_async._limits import RateLimit
 from replicate_async._map import MapProgress, map_
 from replicate_async._outputs import with_files
-from replicate_async._run import Job, as_model_ref, created, run, stream
+from replicate_async._run import PredictionRun, created, run, stream, to_model_ref
 from replicate_async._streaming import StreamEvent
 from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
 from replicate_async._use import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
@@ -280,9 +280,9 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        job = Job(
+        job = PredictionRun(
             self._transport,
-            as_model_ref(ref),
+            to_model_ref(ref),
             {} if input is UNSET else input,
             options,
             wait=wait,
@@ -337,9 +337,9 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
-        job = Job(
+        job = PredictionRun(
             self._transport,
-            as_model_ref(ref),
+            to_model_ref(ref),
             {} if input is UNSET else input,
             options,
             stream=True,
@@ -393,9 +393,9 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        job = Job(
+        job = PredictionRun(
             self._transport,
-            as_model_ref(ref),
+            to_model_ref(ref),
             {} if input is UNSET else input,
             options,
             webhook=webhook,
@@ -461,10 +461,10 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        model = as_model_ref(ref)
+        model = to_model_ref(ref)
 
-        def job_of(_index: int, input: Mapping[str, Any]) -> Job:
-            return Job(
+        def job_of(_index: int, input: Mapping[str, Any]) -> PredictionRun:
+            return PredictionRun(
                 self._transport,
                 model,
                 input,
@@ -640,7 +640,7 @@ class AsyncReplicate:
                 raise TypeError(f"limit must be an int, not {type(limit).__name__}")
             if not 1 <= limit <= _SEARCH_LIMIT_MAX:
                 raise ValueError(f"limit={limit} must be from 1 to {_SEARCH_LIMIT_MAX}")
-        params = given(query=query, limit=limit)
+        params = drop_unset(query=query, limit=limit)
         return await self._transport.call(Request("GET", "/search", SearchResults, options, query=params))
 
     # --- low-level calls ---

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from replicate_async import _wire
-from replicate_async._fileio import Turns, Uploads
-from replicate_async._limits import Budget, CreateLine, Gate, Line
+from replicate_async._fileio import KeyedLock, Uploads
+from replicate_async._limits import AdaptiveConcurrencyLimiter, ConcurrencyLimiter, RateLimiter, TokenBucket
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _HELD_AT_MOST = 16
 _open: set[Connections] = set()
 
 
-def never_finalize(thing: object) -> None:
+def make_immortal(thing: object) -> None:
     """Keep what a forked child has inherited beyond the end of the interpreter, which clears all modules.
 
     Finalized, the parent's connections and event loop would edit the epoll set that parent and child share, and the
@@ -42,7 +42,7 @@ def never_finalize(thing: object) -> None:
 
 def _after_fork() -> None:
     for connections in _open:
-        never_finalize(connections)
+        make_immortal(connections)
     _open.clear()
 
 
@@ -53,25 +53,25 @@ if hasattr(os, "register_at_fork"):
 class Connections:
     """An aiohttp session and the number of requests that may use it at once, on one event loop."""
 
-    __slots__ = ("_gates", "_lifetime", "creates", "held", "held_at_most", "left", "line", "pid", "session", "waiters")
+    __slots__ = ("_gates", "_lifetime", "creates", "held", "left", "line", "max_held", "pid", "pollers", "session")
 
     def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
         self.session: aiohttp.ClientSession = session
         self.pid: int = os.getpid()
-        self.line: Line = Line(limit)
-        self.creates: CreateLine = CreateLine()
+        self.line: ConcurrencyLimiter = ConcurrencyLimiter(limit)
+        self.creates: AdaptiveConcurrencyLimiter = AdaptiveConcurrencyLimiter()
         self.held: int = 0  # creates whose answers the API keeps back until they are done
-        self.held_at_most: int = max(1, min(_HELD_AT_MOST, limit // 4))
-        self.waiters: WeakValueDictionary[object, Any] = WeakValueDictionary()
+        self.max_held: int = max(1, min(_HELD_AT_MOST, limit // 4))
+        self.pollers: WeakValueDictionary[object, Any] = WeakValueDictionary()
         # Gives up what is under way when the client is closed, such as by an exception in an iteration that is left.
         self.left: set[Callable[[], Awaitable[None]]] = set()
-        self._gates: dict[Budget, Gate] = {}
+        self._gates: dict[TokenBucket, RateLimiter] = {}
         self._lifetime: AsyncGenerator[None, None] | None = None
 
-    def gate(self, budget: Budget) -> Gate:
+    def gate(self, budget: TokenBucket) -> RateLimiter:
         """Return this loop's way through a budget."""
         if budget not in self._gates:
-            self._gates[budget] = Gate(budget)
+            self._gates[budget] = RateLimiter(budget)
         return self._gates[budget]
 
     async def bind(self) -> None:
@@ -115,7 +115,7 @@ class Pool:
         self.uploads: Uploads = Uploads()
         self.schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
         self.latest: dict[tuple[object, ...], tuple[ModelRef, float]] = {}
-        self.turns: Turns = Turns()
+        self.locks: KeyedLock = KeyedLock()
         self._by_loop: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 

@@ -13,7 +13,7 @@ import msgspec
 
 from replicate_async import _clock
 from replicate_async._arguments import path
-from replicate_async._jobs import looking_manner, looking_options
+from replicate_async._jobs import follow_up_options, poll_key
 from replicate_async._wire import APIResponse, Request, full_body
 from replicate_async.errors import APIError, CreateOutcomeUnknown
 from replicate_async.types import PageData, Prediction, Training
@@ -32,7 +32,7 @@ _CLOCK_SLACK = timedelta(seconds=2)
 # How long to pause before each look. A create that didn't show up until the last one isn't coming any more.
 _PAUSES = (0.0, 0.5, 1.0, 2.0)
 _PAGES_MAX = 1000
-_TWIN_PAUSE = 0.05
+_LOOKUP_POLL_SECONDS = 0.05
 
 
 class _Identified(msgspec.Struct):
@@ -50,23 +50,23 @@ class Ledger:
 
     def __init__(self) -> None:
         # By the ids of their requests: clients in several threads note and forget theirs at the same time.
-        self.under_way: dict[int, Key] = {}  # sent, and without an answer; none starts while a twin of it is lost
+        self.in_flight: dict[int, Key] = {}  # sent, and without an answer; none starts while a twin of it is lost
         self.lost: dict[int, Key] = {}  # as long as they are looked for
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    def has_twin(self, request: Request[Any]) -> bool:
+    def has_identical(self, request: Request[Any]) -> bool:
         """Return whether a create is like another one that has no answer yet."""
-        itself = id(request) in self.under_way
-        return len(self.under_way) > itself and [*self.under_way.values()].count(key_of(request)) > itself
+        itself = id(request) in self.in_flight
+        return len(self.in_flight) > itself and [*self.in_flight.values()].count(key_of(request)) > itself
 
-    async def until_found(self, key: Key) -> None:
+    async def wait_for_lookup(self, key: Key) -> None:
         """Wait while a twin of a create is looked for."""
         while key in self.lost.values():
-            await _clock.current.sleep(_TWIN_PAUSE)
+            await _clock.current.sleep(_LOOKUP_POLL_SECONDS)
 
     def forget(self) -> None:
         """Let go of what is under way and looked for, which in a forked process is the parent's."""
-        self.under_way.clear()
+        self.in_flight.clear()
         self.lost.clear()
 
     def own(self, job_id: str) -> None:
@@ -75,7 +75,7 @@ class Ledger:
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
 
-    def disown(self, job_id: str) -> None:
+    def unclaim(self, job_id: str) -> None:
         """Forget what was noted last: nobody has it."""
         self._known.pop(job_id, None)
 
@@ -89,14 +89,14 @@ class Ledger:
             candidates: What was made since it was sent, newest first.
             lost: How many such creates are lost.
         """
-        unowned = [(one, _likeness(request, one)) for one in candidates if one.id not in self._known]
-        same = [one.id for one, likeness in unowned if likeness is True]
+        unowned = [(one, _match(request, one)) for one in candidates if one.id not in self._known]
+        same = [one.id for one, match in unowned if match is True]
         if 0 < len(same) <= lost:
             return same[-1], []
-        return None, [one.id for one, likeness in unowned if likeness is not False]
+        return None, [one.id for one, match in unowned if match is not False]
 
 
-def _likeness(request: Request[Any], job: Prediction | Training) -> bool | None:
+def _match(request: Request[Any], job: Prediction | Training) -> bool | None:
     """Whether something has the model or version, and the input, that a create asked for; None: perhaps."""
     asked = cast("dict[str, Any]", msgspec.json.decode(full_body(request)[0]))
     parts = request.path.strip("/").split("/")
@@ -116,19 +116,23 @@ def _likeness(request: Request[Any], job: Prediction | Training) -> bool | None:
     if same and sent == job.input:
         return True
     # Defaults may have been filled in.
-    return None if all(name in job.input and _alike(value, job.input[name]) for name, value in sent.items()) else False
+    return (
+        None
+        if all(name in job.input and _same_input(value, job.input[name]) for name, value in sent.items())
+        else False
+    )
 
 
-def _alike(sent: Any, told: Any) -> bool:
+def _same_input(sent: Any, told: Any) -> bool:
     """Whether two inputs may be the same; files in the input may have got URLs."""
     if isinstance(sent, str) and sent.startswith("data:"):
         return isinstance(told, str) and (told == sent or told.startswith("http"))
     if isinstance(sent, dict) and isinstance(told, dict):
         one, other = cast("dict[str, Any]", sent), cast("dict[str, Any]", told)
-        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
+        return one.keys() == other.keys() and all(_same_input(value, other[name]) for name, value in one.items())
     if isinstance(sent, list) and isinstance(told, list):
         items, others = cast("list[Any]", sent), cast("list[Any]", told)  # type: ignore[redundant-cast]  # for pyright
-        return len(items) == len(others) and all(map(_alike, items, others))
+        return len(items) == len(others) and all(map(_same_input, items, others))
     return bool(sent == told)
 
 
@@ -163,8 +167,8 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     candidates: list[str] = []
     ledger.lost[id(request)] = key
     try:
-        while ledger.has_twin(request):  # no new ones start: whatever these make will be known to be theirs
-            await _clock.current.sleep(_TWIN_PAUSE)
+        while ledger.has_identical(request):  # no new ones start: whatever these make will be known to be theirs
+            await _clock.current.sleep(_LOOKUP_POLL_SECONDS)
         for pause in _PAUSES:
             await _clock.current.sleep(pause)
             try:
@@ -191,7 +195,7 @@ async def fetch(transport: Transport, request: Request[T], job_id: str, failure:
     at = path(_listed_at(request) + "/{job_id}", job_id=job_id)
     try:
         return await transport.send(
-            Request[T]("GET", at, request.type, looking_options(request.options), then=request.then)
+            Request[T]("GET", at, request.type, follow_up_options(request.options), then=request.then)
         )
     except APIError as error:
         raise CreateOutcomeUnknown(
@@ -202,7 +206,7 @@ async def fetch(transport: Transport, request: Request[T], job_id: str, failure:
             candidates=[job_id],
         ) from failure
     except asyncio.CancelledError:
-        transport.shared.ledger.disown(job_id)  # whoever gives it up looks for it
+        transport.shared.ledger.unclaim(job_id)  # whoever gives it up looks for it
         raise
 
 
@@ -210,18 +214,18 @@ def _listed_at(request: Request[Any]) -> str:
     return "/trainings" if request.path.endswith("/trainings") else "/predictions"
 
 
-async def _looks(transport: Transport, request: Request[Any]) -> _Looks:
+async def _looks(transport: Transport, request: Request[Any]) -> _RecentList:
     """Return what is shared by all who would look in the same way."""
     connections = transport.pool.here() or await transport.pool.open()
-    at, options = _listed_at(request), looking_options(request.options)
-    key = at, *looking_manner(transport, options)
-    looks: _Looks | None = connections.waiters.get(key)
+    at, options = _listed_at(request), follow_up_options(request.options)
+    key = at, *poll_key(transport, options)
+    looks: _RecentList | None = connections.pollers.get(key)
     if looks is None:
-        looks = connections.waiters[key] = _Looks(transport, at, options)
+        looks = connections.pollers[key] = _RecentList(transport, at, options)
     return looks
 
 
-class _Looks:
+class _RecentList:
     """Reads the list of what was made: once for all who look at the same time, for one lost create rarely is alone."""
 
     def __init__(self, transport: Transport, at: str, options: RequestOptions) -> None:
@@ -270,7 +274,7 @@ class _Looks:
         found: list[_Made] = []
         origin = None
         for _ in range(_PAGES_MAX):
-            answer = await self._transport.send(Request[Any]("GET", at, kind, self._options, urgent=True))
+            answer = await self._transport.send(Request[Any]("GET", at, kind, self._options, skips_queue=True))
             if origin is None:
                 # The server's clock decides, because it stamped what it made.
                 origin = _time_of(answer) - timedelta(seconds=_clock.current.monotonic()) - _CLOCK_SLACK

@@ -258,17 +258,17 @@ class _Turn(msgspec.Struct):
     waiting: int = 0
 
 
-class Turns:
+class KeyedLock:
     """Lets those of one event loop that need the same thing come one after the other: the first one gets it."""
 
     def __init__(self) -> None:
-        self._turns: dict[tuple[object, ...], _Turn] = {}
+        self._locks: dict[tuple[object, ...], _Turn] = {}
 
     @asynccontextmanager
     async def of(self, *thing: object) -> AsyncGenerator[None, None]:
         """Wait until it is one's turn."""
         here = (asyncio.get_running_loop(), *thing)
-        turn = self._turns.setdefault(here, _Turn())
+        turn = self._locks.setdefault(here, _Turn())
         turn.waiting += 1
         try:
             async with turn.lock:
@@ -276,7 +276,7 @@ class Turns:
         finally:
             turn.waiting -= 1
             if not turn.waiting:
-                self._turns.pop(here, None)
+                self._locks.pop(here, None)
 
 
 class Uploads:
@@ -284,11 +284,11 @@ class Uploads:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], File] = {}
-        self._turns = Turns()
+        self._locks = KeyedLock()
 
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
         """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
-        async with self._turns.of(*identity):
+        async with self._locks.of(*identity):
             soon = _clock.current.now() + _EXPIRY_MARGIN
             self._forget_those(lambda file: file.expires_at is not None and file.expires_at < soon)
             file = self._known.get(identity)

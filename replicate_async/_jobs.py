@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from replicate_async._transport import Transport
 
-Job = TypeVar("Job", Prediction, Training)
+JobT = TypeVar("JobT", Prediction, Training)
 
 logger = logging.getLogger("replicate_async")
 
 _GIVE_UP_WITHIN = 5.0  # seconds
 
 
-async def look(transport: Transport, job_id: str, kind: type[Job], options: RequestOptions) -> Job:
+async def look(transport: Transport, job_id: str, kind: type[JobT], options: RequestOptions) -> JobT:
     """Look at one job.
 
     Raises:
@@ -35,37 +35,37 @@ async def look(transport: Transport, job_id: str, kind: type[Job], options: Requ
     """
     at = "/predictions/{job_id}" if kind is Prediction else "/trainings/{job_id}"
     try:
-        return await transport.plain.call(Request("GET", path(at, job_id=job_id), kind, looking_options(options)))
+        return await transport.plain.call(Request("GET", path(at, job_id=job_id), kind, follow_up_options(options)))
     except APIError as error:
         error.prediction_id = job_id
         raise
 
 
-def looking_options(options: RequestOptions) -> RequestOptions:
+def follow_up_options(options: RequestOptions) -> RequestOptions:
     """Return what of a create's options holds for looking at what it made too."""
     return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
 
 
-def looking_manner(transport: Transport, options: RequestOptions) -> tuple[object, ...]:
+def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...]:
     """Return what tells these looks from others: one look serves all that would be like it."""
     extra = options.get("extra_headers") or {}
-    return transport.manner, tuple(extra.items()), options.get("timeout", UNSET), options.get("max_retries")
+    return transport.options_key, tuple(extra.items()), options.get("timeout", UNSET), options.get("max_retries")
 
 
 def cancel_request(
-    prediction_id: str, options: RequestOptions | None = None, *, urgent: bool = False
+    prediction_id: str, options: RequestOptions | None = None, *, skips_queue: bool = False
 ) -> Request[Prediction]:
     """Describe the call that cancels a prediction; cancelling twice is cancelling once."""
     at = path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
-    return Request("POST", at, Prediction, options or {}, repeatable=True, urgent=urgent)
+    return Request("POST", at, Prediction, options or {}, repeatable=True, skips_queue=skips_queue)
 
 
 async def cancel(transport: Transport, prediction_id: str) -> None:
     """Cancel a prediction, ahead of all calls that wait for a connection."""
-    await transport.call(cancel_request(prediction_id, urgent=True))
+    await transport.call(cancel_request(prediction_id, skips_queue=True))
 
 
-async def whatever_happens(giving_up: Coroutine[Any, Any, None]) -> None:
+async def run_shielded(giving_up: Coroutine[Any, Any, None]) -> None:
     """Carry a giving-up through while the caller is being cancelled: not for long, and never with another error."""
 
     async def bounded() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Line(msgspec.Struct, frozen=True):
+class InputRow(msgspec.Struct, frozen=True):
     """An input, and what tells it from others at its place."""
 
     index: int
@@ -40,7 +40,7 @@ class Result(msgspec.Struct):
     metrics: dict[str, Any] | None
 
 
-def read_lines(file: Iterable[bytes], name: str) -> Generator[Line, None, None]:
+def read_lines(file: Iterable[bytes], name: str) -> Generator[InputRow, None, None]:
     """Read inputs, a JSON object a line.
 
     Raises:
@@ -57,7 +57,7 @@ def read_lines(file: Iterable[bytes], name: str) -> Generator[Line, None, None]:
             raise ValueError(f"{name}, line {number}: not JSON: {error}") from None
         if not isinstance(value, dict):
             raise ValueError(f"{name}, line {number}: not a JSON object with a model's inputs by name")  # noqa: TRY004
-        yield Line(index, hashlib.blake2b(text, digest_size=16).digest(), cast("dict[str, Any]", value))
+        yield InputRow(index, hashlib.blake2b(text, digest_size=16).digest(), cast("dict[str, Any]", value))
         index += 1
 
 
@@ -128,13 +128,13 @@ class Journal:
         """Return how long the output was after the last result."""
         return int(self._one("SELECT coalesce(max(size), 0) FROM line"))
 
-    def begin(self, line: Line, sent_at: float) -> None:
+    def begin(self, line: InputRow, sent_at: float) -> None:
         """Note that a prediction is about to be created."""
         self._db.execute(
             "INSERT OR REPLACE INTO line VALUES (?, ?, ?, NULL, NULL, NULL)", (line.index, line.digest, sent_at)
         )
 
-    def took_back(self, index: int) -> None:
+    def undo_start(self, index: int) -> None:
         """Note that it was not created after all."""
         self._db.execute("UPDATE line SET sent_at = NULL WHERE number = ?", (index,))
 

@@ -18,7 +18,7 @@ _LEAST = 1.0  # a sixth of what it documents for accounts that are low on credit
 _CALM, _CALM_CALLS = 15.0, 20  # seconds, and calls, without a refusal after which more is tried
 _GROWTH, _GROWTH_MOST = 0.02, 0.01  # of the rate that was learnt, in a second and with a call
 _BURST = 0.1  # seconds' worth that a learnt pace allows at once: what comes late is made up for, but nothing piles up
-_HAIR = 1e-6  # rounding must not make anybody wait once more
+_EPSILON = 1e-6  # rounding must not make anybody wait once more
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name}={value} must be a positive number of calls a minute")
 
 
-class Budget:
+class TokenBucket:
     """How many calls of one kind may be made. Open until a refusal shows that there is a limit; then they are paced.
 
     It knows no clock: times are seconds that only grow. Clients in several threads share it, and no step of it
@@ -77,12 +77,12 @@ class Budget:
         self._tokens = min(max(1.0, self._burst * self._rate), self._tokens + passed * self._rate)
         if now < self._shut_until:
             return self._shut_until - now
-        if self._tokens < 1 - _HAIR:
+        if self._tokens < 1 - _EPSILON:
             return (1 - self._tokens) / self._rate
         self._tokens -= 1
         return 0.0
 
-    def put_back(self) -> None:
+    def refund(self) -> None:
         """Return what was taken for a call that wasn't made."""
         self._tokens += 1
 
@@ -107,8 +107,8 @@ class Limits:
     """What one token may do at one base URL."""
 
     def __init__(self) -> None:
-        self.creates: Budget = Budget(_CREATES)
-        self.others: Budget = Budget(_OTHERS)
+        self.creates: TokenBucket = TokenBucket(_CREATES)
+        self.others: TokenBucket = TokenBucket(_OTHERS)
         self._explicit: RateLimit | None = None
 
     def set(self, limit: RateLimit) -> None:
@@ -123,10 +123,10 @@ class Limits:
             self.others.limit(limit.others, now)
 
 
-class Gate:
+class RateLimiter:
     """Lets those of one event loop through as a budget allows, in the order of their arrival."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: TokenBucket) -> None:
         self._budget = budget
         self._line: deque[asyncio.Future[None]] = deque()
         self._timer: _clock.Timer | None = None
@@ -141,7 +141,7 @@ class Gate:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._budget.put_back()
+                self._budget.refund()
             raise
 
     def _serve(self) -> None:
@@ -156,7 +156,7 @@ class Gate:
             self._line.popleft()
 
 
-class Line:
+class ConcurrencyLimiter:
     """Lets so many in at once; others wait in line, and a place goes straight from who leaves to who is first.
 
     The connector's own queue grows costly when thousands wait, and so does ``asyncio.Semaphore``, which looks through
@@ -169,7 +169,7 @@ class Line:
         self._free = places
         self._line: deque[asyncio.Future[None]] = deque()
 
-    def enter_now(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take a place if one is free."""
         if self._free <= 0:
             return False
@@ -197,7 +197,7 @@ class Line:
                 turn.set_result(None)
 
 
-class CreateLine(Line):
+class AdaptiveConcurrencyLimiter(ConcurrencyLimiter):
     """The line of the creates. How many may be under way at once follows from how fast the API answers.
 
     A few on a fast network create a thousand a second already. The fewer there are, the fewer are refused when a

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from replicate_async._jobs import whatever_happens
+from replicate_async._jobs import run_shielded
 from replicate_async._run import run
 from replicate_async.errors import ReplicateError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from replicate_async._connections import Pool
-    from replicate_async._run import Job
+    from replicate_async._run import PredictionRun
     from replicate_async.types import Prediction
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct):
     """What became of one input: an output or an error."""
 
     index: int
-    job: Job
+    job: PredictionRun
     output: Any = None
     error: Exception | None = None
 
@@ -68,7 +68,7 @@ class Outcomes:
         self,
         pool: Pool,
         inputs: Iterable[Any] | AsyncIterable[Any],
-        job_of: Callable[[int, Any], Job],
+        job_of: Callable[[int, Any], PredictionRun],
         *,
         concurrency: int,
         use_file_output: bool = True,
@@ -126,7 +126,7 @@ class Outcomes:
         self.stop()
         for task in self._running:
             task.cancel()
-        await whatever_happens(self._end())
+        await run_shielded(self._end())
 
     async def _end(self) -> None:
         while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
@@ -250,7 +250,7 @@ def _settle(wanted: asyncio.Future[T], one: T, error: BaseException | None) -> N
 async def map_(
     pool: Pool,
     inputs: Inputs,
-    job_of: Callable[[int, Mapping[str, Any]], Job],
+    job_of: Callable[[int, Mapping[str, Any]], PredictionRun],
     *,
     concurrency: int,
     ordered: bool,

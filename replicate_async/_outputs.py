@@ -21,7 +21,7 @@ from replicate_async import _schema, errors
 from replicate_async._connections import Pool
 from replicate_async._fileio import mime_type, save, suffix_for
 from replicate_async._responses import AsyncStreamedResponse
-from replicate_async._transport import Opened, Settings, Transport
+from replicate_async._transport import OpenResponse, Settings, Transport
 from replicate_async._wire import Request
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class AsyncFileOutput:
             for start in range(0, len(content), chunk_size):
                 yield content[start : start + chunk_size]
             return
-        async with self._from_home() as (transport, request):
+        async with self._fetching() as (transport, request):
             response = self._noted(await transport.open(request))
             try:
                 async for piece in response.iter_bytes(chunk_size):
@@ -103,19 +103,19 @@ class AsyncFileOutput:
         """Fetch it, and return what is made of the answer: once more, where that breaks off."""
         made: list[T] = []
 
-        async def whole(opened: Opened[bytes]) -> None:
+        async def whole(opened: OpenResponse[bytes]) -> None:
             response = self._noted(opened)
             try:
                 made.append(await use(response))
             finally:
                 await response.close()
 
-        async with self._from_home() as (transport, request):
+        async with self._fetching() as (transport, request):
             await transport.open(request, whole)
         return made[0]
 
     @asynccontextmanager
-    async def _from_home(self) -> AsyncGenerator[tuple[Transport, Request[bytes]], None]:
+    async def _fetching(self) -> AsyncGenerator[tuple[Transport, Request[bytes]], None]:
         """Give what fetches it, and the request for it."""
         transport, own = self._transport, None
         if transport is None or transport.pool.closed:
@@ -133,7 +133,7 @@ class AsyncFileOutput:
             if own is not None:
                 await own.close()
 
-    def _noted(self, opened: Opened[bytes]) -> AsyncStreamedResponse[bytes]:
+    def _noted(self, opened: OpenResponse[bytes]) -> AsyncStreamedResponse[bytes]:
         """Take note of what an answer says of the file."""
         response = AsyncStreamedResponse(opened)
         self._content_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None

@@ -45,7 +45,7 @@ class AsyncPage(Generic[T]):
         if self.next is None:
             raise RuntimeError("this is the last page: ask has_next_page() first")
         # The URL carries the query of the first page already; and what is meant for the API stays with the API.
-        dropped = {"extra_query"} if self._transport.is_home(self.next) else {"extra_query", "extra_headers"}
+        dropped = {"extra_query"} if self._transport.is_api_url(self.next) else {"extra_query", "extra_headers"}
         kept = cast("RequestOptions", {k: v for k, v in self._request.options.items() if k not in dropped})
         following = msgspec.structs.replace(self._request, path=self.next, query=None, options=kept)
         return await AsyncPaginator(self._transport, following)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from replicate_async import _wire
 from replicate_async._fileio import save
-from replicate_async._transport import Opened, Transport, connection_error
+from replicate_async._transport import OpenResponse, Transport, connection_error
 from replicate_async._wire import APIResponse, Request
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class AsyncStreamedResponse(Generic[T]):
     It is closed once it is read to its end, or left.
     """
 
-    def __init__(self, opened: Opened[T]) -> None:
+    def __init__(self, opened: OpenResponse[T]) -> None:
         self._opened = opened
         self._answer = opened.answer
         self._body: bytes | None = None

@@ -10,14 +10,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _clock
-from replicate_async._arguments import ModelRef, check_time_limit, model_path, prefer_of
+from replicate_async._arguments import ModelRef, check_time_limit, model_path, prefer_header
 from replicate_async._creates import find
 from replicate_async._inputs import FileEncodingStrategy, encode_files
-from replicate_async._jobs import cancel, look, output_of, whatever_happens
+from replicate_async._jobs import cancel, look, output_of, run_shielded
 from replicate_async._outputs import with_files
 from replicate_async._streaming import follow
-from replicate_async._transport import shortened
-from replicate_async._waiting import until_done
+from replicate_async._transport import trim_traceback
+from replicate_async._waiting import wait_until_done
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import prediction_request
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from replicate_async.types import WebhookEvent
 
 
-_LATEST_FOR = 60.0  # seconds for which a model's latest version is taken to be that
+_LATEST_VERSION_TTL = 60.0  # seconds for which a model's latest version is taken to be that
 
 
-class Job(msgspec.Struct):
+class PredictionRun(msgspec.Struct):
     """A prediction that is to be created for somebody who waits for it."""
 
     transport: Transport
@@ -73,10 +73,10 @@ class Job(msgspec.Struct):
     async def create(self) -> Prediction:
         """Create the prediction, with the model's latest version where a community model is only named."""
         connections = self.transport.pool.here() or await self.transport.pool.open()
-        prefer = prefer_of(self.wait)
+        prefer = prefer_header(self.wait)
         # As long as there are few, the API holds its answers until they are done: nothing is faster. Of many, each
         # would keep a connection from others, and they are cheaper to watch together.
-        if self.wait is True and (self.on_update is not None or connections.held >= connections.held_at_most):
+        if self.wait is True and (self.on_update is not None or connections.held >= connections.max_held):
             prefer = UNSET
         connections.held += prefer is not UNSET
         if not self.model.version:
@@ -103,27 +103,27 @@ class Job(msgspec.Struct):
 
     async def _call(self) -> Prediction:
         assert self.request is not None  # noqa: S101
-        if self.wait is True and self.request.hold and self.transport.shared.ledger.has_twin(self.request):
+        if self.wait is True and self.request.hold and self.transport.shared.ledger.has_identical(self.request):
             # As long as the answers are held, nobody knows which prediction is whose; the one that is given up has to
             # be told from the one that isn't.
             self.request = self.describe(UNSET)
         return await self.transport.call(self.request)
 
     def _known_latest(self) -> ModelRef | None:
-        known, until = self.transport.pool.latest.get((self.transport.manner, self.model), (None, 0.0))
+        known, until = self.transport.pool.latest.get((self.transport.options_key, self.model), (None, 0.0))
         return known if _clock.current.monotonic() < until else None
 
     async def _latest(self) -> ModelRef | None:
         """Ask for a model's latest version: once for all that need it at the same time, and for a minute after."""
         pool = self.transport.pool
-        key = self.transport.manner, self.model
-        async with pool.turns.of("latest", *key):
+        key = self.transport.options_key, self.model
+        async with pool.locks.of("latest", *key):
             latest = self._known_latest()
             if latest is None:
                 model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
                 if model.latest_version is not None:
                     latest = ModelRef(version=model.latest_version.id)
-                    pool.latest[key] = latest, _clock.current.monotonic() + _LATEST_FOR
+                    pool.latest[key] = latest, _clock.current.monotonic() + _LATEST_VERSION_TTL
         return latest
 
     async def finish(self) -> Prediction:
@@ -131,7 +131,7 @@ class Job(msgspec.Struct):
         prediction = self.prediction or await self.create()
         held = self.request is not None and self.request.hold > 0
         self.input, self.request = {}, None  # thousands may wait: they needn't keep what has been sent
-        self.prediction = await until_done(
+        self.prediction = await wait_until_done(
             self.transport,
             prediction,
             Prediction,
@@ -152,7 +152,7 @@ class Job(msgspec.Struct):
         """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
         if self.cancel_on_abort and (self.prediction is not None or self.request is not None):
             self.cancel_on_abort = False  # once is enough
-            await whatever_happens(self._give_up())
+            await run_shielded(self._give_up())
 
     async def _give_up(self) -> None:
         # A create that was interrupted may be on the server all the same, or be about to arrive there.
@@ -165,7 +165,7 @@ class Job(msgspec.Struct):
             await cancel(self.transport, found)
 
 
-async def created(job: Job) -> Job:
+async def created(job: PredictionRun) -> PredictionRun:
     """Create a job's prediction; whoever stops waiting meanwhile gives it up."""
     try:
         await job.create()
@@ -175,7 +175,7 @@ async def created(job: Job) -> Job:
     return job
 
 
-async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> Any:
+async def run(job: PredictionRun, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Carry a job through and return its output; see ``AsyncReplicate.run``."""
     check_time_limit(time_limit)
     connections = job.transport.pool.here() or await job.transport.pool.open()
@@ -197,7 +197,7 @@ async def run(job: Job, *, time_limit: float | None, use_file_output: bool) -> A
     )
 
 
-async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
+async def stream(job: PredictionRun) -> AsyncGenerator[StreamEvent, None]:
     """Yield a job's output as it is made; leaving early gives the prediction up."""
     ended = False
     connections = job.transport.pool.here() or await job.transport.pool.open()
@@ -209,7 +209,7 @@ async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
                 ended = event.event == "done"
                 yield event
     except ReplicateError as error:
-        raise shortened(error) from error.__cause__
+        raise trim_traceback(error) from error.__cause__
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         if not ended:
             await job.abandon()
@@ -218,7 +218,7 @@ async def stream(job: Job) -> AsyncGenerator[StreamEvent, None]:
         connections.left.discard(job.abandon)
 
 
-def as_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
+def to_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
     """Return what to run."""
     if isinstance(ref, Model):
         return ModelRef(ref.owner, ref.name)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replicate_async._limits import RateLimit
 
 
-class Shared:
+class AccountState:
     """The API's limits, and the creates."""
 
     def __init__(self) -> None:
@@ -23,18 +23,20 @@ class Shared:
         self.ledger: Ledger = Ledger()
 
 
-_all: WeakValueDictionary[tuple[str, str, _clock.Clock], Shared] = WeakValueDictionary()
-_lately: deque[Shared] = deque(maxlen=100)  # those with explicit limits, which hold for the next client too
+_all: WeakValueDictionary[tuple[str, str, _clock.Clock], AccountState] = WeakValueDictionary()
+_recently_limited: deque[AccountState] = deque(
+    maxlen=100
+)  # those with explicit limits, which hold for the next client too
 
 
-def shared(base_url: str, token: str, rate_limit: RateLimit | None) -> Shared:
+def shared(base_url: str, token: str, rate_limit: RateLimit | None) -> AccountState:
     """Return what a client shares with others like it; an explicit limit holds for them as well."""
     # By the clock, too: a limit that was kept by virtual time would never be used up in another.
-    found = _all.setdefault((base_url, token, _clock.current), Shared())
+    found = _all.setdefault((base_url, token, _clock.current), AccountState())
     if rate_limit is not None:
         found.limits.set(rate_limit)
-        if found not in _lately:
-            _lately.append(found)
+        if found not in _recently_limited:
+            _recently_limited.append(found)
     return found
 
 

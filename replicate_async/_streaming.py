@@ -12,8 +12,8 @@ from replicate_async import _clock
 from replicate_async._jobs import look, output_of
 from replicate_async._responses import AsyncStreamedResponse
 from replicate_async._sse import EventParser, RawEvent
-from replicate_async._transport import shortened
-from replicate_async._waiting import pause, until_done
+from replicate_async._transport import trim_traceback
+from replicate_async._waiting import poll_interval, wait_until_done
 from replicate_async._wire import Request
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
 from replicate_async.types import Prediction
@@ -139,7 +139,7 @@ async def follow(
     except ReplicateError as error:
         if isinstance(error, APIError):
             error.prediction_id = prediction.id
-        raise shortened(error) from error.__cause__
+        raise trim_traceback(error) from error.__cause__
 
 
 async def _follow(
@@ -201,7 +201,7 @@ async def _check_end(
     except msgspec.MsgspecError:
         reason = None
     if reason is not None:
-        ended = await until_done(transport, prediction, Prediction, options, look_now=True)
+        ended = await wait_until_done(transport, prediction, Prediction, options, look_now=True)
         _check_status(ended, reader)
 
 
@@ -223,5 +223,5 @@ async def _poll(
             _check_status(prediction, reader)
             yield StreamEvent("done", "{}")
             return
-        await _clock.current.sleep(min(pause(_clock.current.monotonic() - started), _POLL_AT_MOST))
+        await _clock.current.sleep(min(poll_interval(_clock.current.monotonic() - started), _POLL_AT_MOST))
         prediction = await look(transport, prediction.id, Prediction, options)

@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_async import _clock, _creates, _retry, _wire
 from replicate_async._arguments import Secret, check_options, check_token
-from replicate_async._shared import Shared, shared
+from replicate_async._shared import AccountState, shared
 from replicate_async._version import __version__
 from replicate_async._wire import APIResponse, Request
 from replicate_async.errors import (
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
     from replicate_async._arguments import QueryValue
     from replicate_async._connections import Connections, Pool
-    from replicate_async._limits import Budget, Line, RateLimit
+    from replicate_async._limits import ConcurrencyLimiter, RateLimit, TokenBucket
 
     Timeout = float | aiohttp.ClientTimeout | None
 
 T = TypeVar("T")
 U = TypeVar("U")
-A = TypeVar("A", "APIResponse[Any]", "Opened[Any]")
+A = TypeVar("A", "APIResponse[Any]", "OpenResponse[Any]")
 
 logger = logging.getLogger("replicate_async")
 
@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimit | None = None
 
 
-class _Attempt(msgspec.Struct, gc=False):
+class _PreparedRequest(msgspec.Struct, gc=False):
     """A request made ready to be sent, as often as it takes."""
 
     url: str
@@ -87,7 +87,7 @@ class _Attempt(msgspec.Struct, gc=False):
     body: Any
     timeout: Any
     hold: float  # seconds for which the server may keep the answer back, by whichever header
-    budget: Budget | None  # None: not limited
+    budget: TokenBucket | None  # None: not limited
 
     def payload(self) -> Any:
         """Return the body as aiohttp shall have it, for one sending."""
@@ -101,9 +101,9 @@ class Transport:
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self.settings: Settings = settings
         self.pool: Pool = pool
-        self._home = settings.base_url + "/"
+        self._api_prefix = settings.base_url + "/"
         self._headers: dict[str | None, CIMultiDict[str]] = {}
-        self._shared: Shared | None = None
+        self._shared: AccountState | None = None
 
     def __reduce__(self) -> tuple[type[Transport], tuple[Settings, Pool]]:
         # By configuration, the token included: what was made of it is made again.
@@ -123,7 +123,7 @@ class Transport:
         try:
             return (await self._send(request)).parse()
         except APIError as error:
-            raise shortened(error) from error.__cause__
+            raise trim_traceback(error) from error.__cause__
 
     async def send(self, request: Request[T]) -> APIResponse[T]:
         """Send a request and return its answer; repeat it where that is safe.
@@ -134,7 +134,7 @@ class Transport:
         try:
             return await self._send(request)
         except APIError as error:
-            raise shortened(error) from error.__cause__
+            raise trim_traceback(error) from error.__cause__
 
     async def _send(self, request: Request[T]) -> APIResponse[T]:
         attempt = self._prepare(request)
@@ -143,12 +143,12 @@ class Transport:
             # The way that most calls go: nothing of the retry machinery is touched before something fails.
             return await once(request, attempt)
         except APIError as error:
-            return await self._again(request, error, lambda: once(request, attempt))
+            return await self._retry_request(request, error, lambda: once(request, attempt))
 
-    async def _whole(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
-        return await self._exchange(request, attempt, whole=True)
+    async def _whole(self, request: Request[T], attempt: _PreparedRequest) -> APIResponse[T]:
+        return await self._send_once(request, attempt, whole=True)
 
-    async def _create(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+    async def _create(self, request: Request[T], attempt: _PreparedRequest) -> APIResponse[T]:
         """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
         try:
             response = await self._make(request, attempt)
@@ -157,19 +157,19 @@ class Transport:
             return await self._lost(request, error)
         return response
 
-    async def _make(self, request: Request[T], attempt: _Attempt) -> APIResponse[T]:
+    async def _make(self, request: Request[T], attempt: _PreparedRequest) -> APIResponse[T]:
         """Send a create when there is a place for it, and none is looked for that it could be mistaken for."""
         ledger, key = self.shared.ledger, _creates.key_of(request)
         connections = self.pool.here() or await self.pool.open()
         # Those that the server holds take long: they are no measure for how many more it can take.
         line = None if attempt.hold else connections.creates
-        if line and not line.enter_now():
+        if line and not line.try_acquire():
             await line.enter()
         try:
             if ledger.lost:
-                await ledger.until_found(key)
-            ledger.under_way[id(request)] = key
-            response = await self._exchange(request, attempt, whole=True)
+                await ledger.wait_for_lookup(key)
+            ledger.in_flight[id(request)] = key
+            response = await self._send_once(request, attempt, whole=True)
             if line:
                 line.learn(_clock.current.monotonic() - request.sent_at)
         except RateLimitError:
@@ -177,7 +177,7 @@ class Transport:
                 line.refused()
             raise
         finally:
-            ledger.under_way.pop(id(request), None)
+            ledger.in_flight.pop(id(request), None)
             if line:
                 line.leave()
         return response
@@ -194,7 +194,9 @@ class Transport:
             raise error
         return await _creates.fetch(self, request, found, error)
 
-    async def open(self, request: Request[T], use: Callable[[Opened[T]], Awaitable[object]] | None = None) -> Opened[T]:
+    async def open(
+        self, request: Request[T], use: Callable[[OpenResponse[T]], Awaitable[object]] | None = None
+    ) -> OpenResponse[T]:
         """Send a request and return its answer as soon as its headers are there; with a use, when that was made of it.
 
         The use is a part of each attempt: where an answer breaks off, it begins anew with the next one.
@@ -204,8 +206,8 @@ class Transport:
         """
         attempt = self._prepare(request)
 
-        async def once() -> Opened[T]:
-            opened = await self._exchange(request, attempt, whole=False)
+        async def once() -> OpenResponse[T]:
+            opened = await self._send_once(request, attempt, whole=False)
             if use is not None:
                 await use(opened)
             return opened
@@ -213,9 +215,9 @@ class Transport:
         try:
             return await once()
         except APIError as error:
-            return await self._again(request, error, once)
+            return await self._retry_request(request, error, once)
 
-    async def _again(self, request: Request[Any], first: APIError, once: Callable[[], Awaitable[A]]) -> A:
+    async def _retry_request(self, request: Request[Any], first: APIError, once: Callable[[], Awaitable[A]]) -> A:
         """Make further attempts after the first has failed, where that is safe."""
         retries = request.options.get("max_retries", self.settings.max_retries)
         if retries == 0 or not _retry.repeatable(request, first):
@@ -254,14 +256,14 @@ class Transport:
                 return answer
         raise failure
 
-    def _prepare(self, request: Request[Any]) -> _Attempt:
+    def _prepare(self, request: Request[Any]) -> _PreparedRequest:
         options = request.options
         if options:
             check_options(options)
         url = _wire.full_url(self.settings.base_url, request, self.settings.default_query)
         body, content_type = _wire.full_body(request)
-        home = self.is_home(url)
-        headers = self._own_headers(content_type) if home else _foreign_headers(content_type)
+        home = self.is_api_url(url)
+        headers = self._api_headers(content_type) if home else _base_headers(content_type)
         extra = options.get("extra_headers")
         if request.headers or extra:
             headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
@@ -272,12 +274,12 @@ class Transport:
         hold = max(request.hold, _wire.hold_of(prefer)) if prefer else request.hold
         timeout = _client_timeout(asked, hold)
         budget = None
-        if home and not request.urgent:
+        if home and not request.skips_queue:
             budget = self.shared.limits.creates if request.creates else self.shared.limits.others
-        return _Attempt(url, headers, body, timeout, hold, budget)
+        return _PreparedRequest(url, headers, body, timeout, hold, budget)
 
     @property
-    def manner(self) -> tuple[object, ...]:
+    def options_key(self) -> tuple[object, ...]:
         """What tells this client's calls from those of copies with other options."""
         settings = self.settings
         headers, query = settings.default_headers, settings.default_query
@@ -300,20 +302,20 @@ class Transport:
         return check_token(token)
 
     @property
-    def shared(self) -> Shared:
+    def shared(self) -> AccountState:
         """What this client shares with others that have its token and base URL."""
         if self._shared is None:
             self._shared = shared(self.settings.base_url, self.token, self.settings.rate_limit)
         return self._shared
 
-    def is_home(self, url: str) -> bool:
+    def is_api_url(self, url: str) -> bool:
         """Return whether a URL belongs to the API: whether it may get the token."""
-        return url.startswith(self._home) or _wire.origin(url) == _wire.origin(self._home)
+        return url.startswith(self._api_prefix) or _wire.origin(url) == _wire.origin(self._api_prefix)
 
-    def _own_headers(self, content_type: str | None) -> CIMultiDict[str]:
+    def _api_headers(self, content_type: str | None) -> CIMultiDict[str]:
         """Return what is told to the API with every call; made once, and copied by aiohttp."""
         if content_type not in self._headers:
-            headers = _foreign_headers(None)
+            headers = _base_headers(None)
             headers["Accept"] = "application/json"
             headers["Authorization"] = Secret(f"Bearer {self.token}")
             headers.update(self.settings.default_headers or {})
@@ -323,20 +325,26 @@ class Transport:
         return self._headers[content_type]
 
     @overload
-    async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: Literal[True]) -> APIResponse[T]: ...
+    async def _send_once(
+        self, request: Request[T], attempt: _PreparedRequest, *, whole: Literal[True]
+    ) -> APIResponse[T]: ...
 
     @overload
-    async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: Literal[False]) -> Opened[T]: ...
+    async def _send_once(
+        self, request: Request[T], attempt: _PreparedRequest, *, whole: Literal[False]
+    ) -> OpenResponse[T]: ...
 
-    async def _exchange(self, request: Request[T], attempt: _Attempt, *, whole: bool) -> APIResponse[T] | Opened[T]:
+    async def _send_once(
+        self, request: Request[T], attempt: _PreparedRequest, *, whole: bool
+    ) -> APIResponse[T] | OpenResponse[T]:
         """Make one attempt when its turn has come; read its answer to the end, or only its headers unless it failed."""
         import aiohttp
 
         connections = self.pool.here() or await self.pool.open()
         budget = attempt.budget
         # An open stream keeps no place: whoever reads one must not keep others from their calls.
-        line = None if request.urgent else connections.line
-        if (budget and budget.paced) or (line and not line.enter_now()):
+        line = None if request.skips_queue else connections.line
+        if (budget and budget.paced) or (line and not line.try_acquire()):
             await _turn(connections, budget, line)
         # Time in those lines is not the request's: its timeout starts here.
         sent_at = request.sent_at = _clock.current.monotonic()
@@ -385,10 +393,10 @@ class Transport:
             raise problem
         if whole:
             return APIResponse(request, attempt.url, status, answer.headers, content, elapsed)
-        return Opened(request, attempt.url, answer, elapsed)
+        return OpenResponse(request, attempt.url, answer, elapsed)
 
 
-async def _turn(connections: Connections, budget: Budget | None, line: Line | None) -> None:
+async def _turn(connections: Connections, budget: TokenBucket | None, line: ConcurrencyLimiter | None) -> None:
     """Wait for the leave to make a call, where there is a limit, and for a place in a line."""
     allowed = budget is None
     while True:
@@ -396,11 +404,11 @@ async def _turn(connections: Connections, budget: Budget | None, line: Line | No
             await connections.gate(budget).enter()
             allowed = True
         try:
-            if line and not line.enter_now():
+            if line and not line.try_acquire():
                 await line.enter()
         except asyncio.CancelledError:
             if budget and allowed:
-                budget.put_back()
+                budget.refund()
             raise
         if allowed or not (budget and budget.paced):
             return
@@ -420,7 +428,7 @@ def _target(url: str) -> str | yarl.URL:
     return yarl.URL(url, encoded=True) if _ENCODED.fullmatch(url) else url
 
 
-class Opened(Generic[T]):
+class OpenResponse(Generic[T]):
     """An answer whose body is still to be read."""
 
     __slots__ = ("answer", "elapsed", "request", "retries_taken", "url")
@@ -432,14 +440,14 @@ class Opened(Generic[T]):
         self.elapsed: float = elapsed
         self.retries_taken: int = 0
 
-    def mapped(self, function: Callable[[T], U]) -> Opened[U]:
+    def mapped(self, function: Callable[[T], U]) -> OpenResponse[U]:
         """Return this answer with a function applied to what its body decodes to."""
-        made = Opened(self.request.mapped(function), self.url, self.answer, self.elapsed)
+        made = OpenResponse(self.request.mapped(function), self.url, self.answer, self.elapsed)
         made.retries_taken = self.retries_taken
         return made
 
 
-def shortened(error: ReplicateError) -> ReplicateError:
+def trim_traceback(error: ReplicateError) -> ReplicateError:
     """Return an error with only the end of its way: the line that failed, which is what users look for."""
     end = error.__traceback__
     while end is not None and end.tb_next is not None:
@@ -447,7 +455,7 @@ def shortened(error: ReplicateError) -> ReplicateError:
     return error.with_traceback(end)
 
 
-def _foreign_headers(content_type: str | None) -> CIMultiDict[str]:
+def _base_headers(content_type: str | None) -> CIMultiDict[str]:
     """Return what may be told to other hosts than the API's."""
     from multidict import CIMultiDict
 

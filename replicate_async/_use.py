@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _schema
-from replicate_async._fileio import Turns
-from replicate_async._jobs import looking_options, output_of
+from replicate_async._fileio import KeyedLock
+from replicate_async._jobs import follow_up_options, output_of
 from replicate_async._outputs import has_files, with_files
-from replicate_async._run import Job, as_model_ref, created, run, stream
+from replicate_async._run import PredictionRun, created, run, stream, to_model_ref
 from replicate_async.errors import APIError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
@@ -44,14 +44,14 @@ class AsyncModelReference:
         cancel_after: str | int | UnsetType = UNSET,
     ) -> None:
         self._transport = transport
-        self._model: ModelRef = as_model_ref(ref)
+        self._model: ModelRef = to_model_ref(ref)
         self._options = options
         self._validate = validate
         self._cancel_on_abort = cancel_on_abort
         self._cancel_after = cancel_after
 
-    def _job(self, inputs: Mapping[str, Any], **how: Any) -> Job:
-        return Job(
+    def _job(self, inputs: Mapping[str, Any], **how: Any) -> PredictionRun:
+        return PredictionRun(
             self._transport,
             self._model,
             inputs,
@@ -138,7 +138,7 @@ class AsyncModelReference:
         """Return schema and example."""
         pool, settings = self._transport.pool, self._transport.settings
         key = (settings.base_url, settings.token, self._model)
-        async with pool.turns.of("schema", *key):
+        async with pool.locks.of("schema", *key):
             if key not in pool.schemas:
                 pool.schemas[key] = await self._describe()
         return pool.schemas[key]
@@ -147,7 +147,7 @@ class AsyncModelReference:
         owner, name, version = self._model.owner, self._model.name, self._model.version
         if not (owner and name):
             return {}, None  # a bare version id: the API tells no schema without the model's name
-        models, options = AsyncModels(self._transport), looking_options(self._options)
+        models, options = AsyncModels(self._transport), follow_up_options(self._options)
         model = await models.get(owner, name, **options)
         latest = model.latest_version
         if version and (latest is None or latest.id != version):
@@ -238,13 +238,13 @@ class AsyncOutputStream:
     def __init__(self, model: AsyncModelReference, inputs: Mapping[str, Any]) -> None:
         self._model = model
         self._inputs = inputs
-        self._job: Job | None = None
-        self._turns = Turns()
+        self._job: PredictionRun | None = None
+        self._locks = KeyedLock()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
         """Yield the output's pieces: text, or file outputs. However often it is read, the model runs once."""
         model = self._model
-        async with self._turns.of(self):
+        async with self._locks.of(self):
             if self._job is None:
                 await model._check(self._inputs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 job = model._job(self._inputs, stream=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -276,7 +276,7 @@ class AsyncOutputStream:
 class AsyncRun:
     """A prediction that has been started: a handle to wait for its output, or to look at it."""
 
-    def __init__(self, job: Job, shape: Callable[[Any], Any] | None) -> None:
+    def __init__(self, job: PredictionRun, shape: Callable[[Any], Any] | None) -> None:
         self._job = job
         self._shape = shape  # what the output becomes; may have to be awaited
 

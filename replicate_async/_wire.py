@@ -49,7 +49,7 @@ class Request(msgspec.Struct, Generic[T]):
     content: Any = None
     repeatable: bool | None = None  # None: as the method says
     creates: bool = False  # a prediction or a training: what is billed
-    urgent: bool = False  # goes past those that wait for a connection
+    skips_queue: bool = False  # goes past those that wait for a connection
     sent: bool = False  # the transport's note: the server may have it, and hasn't refused it
     sent_at: float = 0.0  # by the client's clock
     hold: float = 0.0  # seconds for which the server may keep the answer back

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from replicate_async._journal import Line, Result
+    from replicate_async._journal import InputRow, Result
     from replicate_async._use import AsyncRun
     from replicate_async.testing import LocalServer
     from replicate_async.types import Prediction
@@ -342,7 +342,7 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
         shows = sys.stderr.isatty() and not (str(output) == "-" and sys.stdout.isatty())
         bar = _Bar(total, done, failed, shows=shows)
 
-        async def run(lines: Iterator[Line]) -> None:
+        async def run(lines: Iterator[InputRow]) -> None:
             async with _client(local=local) as client:
                 transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 await Batch(transport, model, journal).run(lines, results, concurrency=concurrency, tell=bar.tell)

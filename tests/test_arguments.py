@@ -22,14 +22,14 @@ from replicate_async._arguments import (
     check_input,
     check_options,
     check_token,
-    creation_headers,
     model_path,
     path,
-    prefer_of,
+    prediction_headers,
+    prefer_header,
 )
-from replicate_async._arguments import given as what_was_given
+from replicate_async._arguments import drop_unset as what_was_given
 from replicate_async._client import _checked
-from replicate_async._run import as_model_ref
+from replicate_async._run import to_model_ref
 from replicate_async._transport import Settings
 from replicate_async.types import Model, ModelVersion
 
@@ -199,9 +199,9 @@ def test_references_parse_or_are_refused(ref):
 
 def test_models_and_versions_are_references():
     """What models.get and models.versions.get return can be run."""
-    assert as_model_ref(Model(owner="owner", name="name")) == ModelRef("owner", "name")
+    assert to_model_ref(Model(owner="owner", name="name")) == ModelRef("owner", "name")
     version = ModelVersion(id=VERSION, created_at=datetime.fromisoformat("2025-01-01T00:00:00+00:00"))
-    assert as_model_ref(version) == ModelRef(version=VERSION)
+    assert to_model_ref(version) == ModelRef(version=VERSION)
 
 
 # --- waiting ---
@@ -212,32 +212,32 @@ def test_models_and_versions_are_references():
 )
 def test_wait_becomes_prefer(wait, prefer):
     """``wait`` chooses the Prefer header."""
-    assert prefer_of(wait) == prefer
+    assert prefer_header(wait) == prefer
 
 
 @pytest.mark.parametrize("wait", [0, -1, 61, 10**20])
 def test_waits_out_of_range(wait):
     """The API holds answers for 1 to 60 seconds."""
     with pytest.raises(ValueError, match=f"wait={wait} must be from 1 to 60"):
-        prefer_of(wait)
+        prefer_header(wait)
 
 
 @pytest.mark.parametrize("wait", [1.5, "5", None])
 def test_waits_of_another_type(wait):
     """``wait`` is a bool or an int."""
     with pytest.raises(TypeError, match=f"wait must be a bool or an int, not {type(wait).__name__}"):
-        prefer_of(wait)
+        prefer_header(wait)
 
 
 @pytest.mark.parametrize(("prefer", "hold"), [("wait", 60.0), ("wait=1", 1.0), ("wait=60", 60.0)])
 def test_prefer_says_how_long_the_answer_may_take(prefer, hold):
     """The header is sent as it is, and the request knows for how long it may be held."""
-    assert creation_headers(prefer, UNSET) == ({"Prefer": prefer}, hold)
+    assert prediction_headers(prefer, UNSET) == ({"Prefer": prefer}, hold)
 
 
 def test_no_headers_unless_asked_for():
     """What isn't passed is not sent."""
-    assert creation_headers(UNSET, UNSET) == ({}, 0.0)
+    assert prediction_headers(UNSET, UNSET) == ({}, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -246,14 +246,14 @@ def test_no_headers_unless_asked_for():
 def test_prefers_that_are_none(prefer):
     """What the API doesn't document is refused, line breaks included."""
     with pytest.raises(ValueError, match="prefer="):
-        creation_headers(prefer, UNSET)
+        prediction_headers(prefer, UNSET)
 
 
 @pytest.mark.parametrize("prefer", [5, None, True])
 def test_prefer_of_the_wrong_type_is_named(prefer):
     """``prefer=5`` is a likely mistake for ``"wait=5"``: the error says which argument it is about."""
     with pytest.raises(TypeError, match="prefer"):
-        creation_headers(prefer, UNSET)
+        prediction_headers(prefer, UNSET)
 
 
 @pytest.mark.parametrize(
@@ -261,21 +261,21 @@ def test_prefer_of_the_wrong_type_is_named(prefer):
 )
 def test_cancel_after_is_sent(value, sent):
     """Seconds and durations as the API documents them."""
-    assert creation_headers(UNSET, value) == ({"Cancel-After": sent}, 0.0)
+    assert prediction_headers(UNSET, value) == ({"Cancel-After": sent}, 0.0)
 
 
 @pytest.mark.parametrize("value", [0, 4, -5, "0s", "4s", "0m", "0h4s"])
 def test_cancel_after_has_a_minimum(value):
     """The API takes no less than five seconds."""
     with pytest.raises(ValueError, match="cancel_after="):
-        creation_headers(UNSET, value)
+        prediction_headers(UNSET, value)
 
 
 @pytest.mark.parametrize("value", ["", "soon", "5d", "m5", "1.5h", 30.5, True, None, "5m\n", "٣٠", "30m1h"])
 def test_cancel_after_is_a_duration(value):
     """What isn't a duration is refused, and the error shows what one looks like."""
     with pytest.raises((ValueError, TypeError), match=r"cancel_after.*1h30m"):
-        creation_headers(UNSET, value)
+        prediction_headers(UNSET, value)
 
 
 # --- inputs and choices ---

@@ -35,7 +35,7 @@ import pty
 pytestmark = pytest.mark.endurance
 
 
-class Gate:
+class RateLimiter:
     """What lets the slow model's predictions go on."""
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class Gate:
 
 
 @pytest.fixture
-def gate() -> Gate:
-    return Gate()
+def gate() -> RateLimiter:
+    return RateLimiter()
 
 
 @pytest.fixture
-def server(gate: Gate) -> Iterator[LocalServer]:
+def server(gate: RateLimiter) -> Iterator[LocalServer]:
     server = LocalServer()
 
     @server.model("me/shout", official=True)

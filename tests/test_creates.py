@@ -25,7 +25,7 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async._creates import Ledger
-from replicate_async._limits import CreateLine
+from replicate_async._limits import AdaptiveConcurrencyLimiter
 from replicate_async._wire import Request
 from replicate_async.testing import LocalServer
 from replicate_async.types import Prediction, PredictionUrls, Training
@@ -237,7 +237,7 @@ async def deploy(client: AsyncReplicate) -> None:
 # --- in line ---
 
 
-def line_of(client: AsyncReplicate) -> CreateLine:
+def line_of(client: AsyncReplicate) -> AdaptiveConcurrencyLimiter:
     connections = client._transport.pool.here()
     assert connections is not None
     return connections.creates
@@ -299,10 +299,10 @@ def test_bad_arguments_show_at_once(options, error):
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
-            server.faults.add(operation=CREATES, times=CreateLine.most, kind="delay", seconds=3)
-            waiting = [asyncio.ensure_future(x(client)) for _ in range(CreateLine.most)]
+            server.faults.add(operation=CREATES, times=AdaptiveConcurrencyLimiter.most, kind="delay", seconds=3)
+            waiting = [asyncio.ensure_future(x(client)) for _ in range(AdaptiveConcurrencyLimiter.most)]
             await asyncio.sleep(0.1)
-            assert not line_of(client).enter_now()
+            assert not line_of(client).try_acquire()
             with pytest.raises(error):
                 await x(client, **options)
             assert sim.monotonic() < 1
@@ -317,11 +317,11 @@ def test_held_creates_are_not_in_line(options):
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
-            count = 2 * CreateLine.most
+            count = 2 * AdaptiveConcurrencyLimiter.most
             server.faults.add(operation=CREATES, times=count, kind="delay", seconds=3)
             await asyncio.gather(*[x(client, **options) for _ in range(count)])
             assert sim.monotonic() < 4
-            assert line_of(client)._places == CreateLine.least  # they were no measure for it
+            assert line_of(client)._places == AdaptiveConcurrencyLimiter.least  # they were no measure for it
 
     simulate(main)
 
@@ -348,8 +348,8 @@ def test_creates_leave_no_trace(how):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             line, ledger = line_of(client), client._transport.shared.ledger
-            assert sum(line.enter_now() for _ in range(100)) == line._places
-            assert not ledger.under_way
+            assert sum(line.try_acquire() for _ in range(100)) == line._places
+            assert not ledger.in_flight
             assert not ledger.lost
 
     simulate(main)
@@ -362,7 +362,7 @@ def test_the_line_learns_from_the_answers():
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
             await asyncio.gather(*[x(client) for _ in range(300)])
             many = line_of(client)._places
-            assert many > CreateLine.least
+            assert many > AdaptiveConcurrencyLimiter.least
             server.faults.add(operation=CREATES, times=1, kind="status", status=422)
             with pytest.raises(UnprocessableEntityError):
                 await x(client)
@@ -370,7 +370,7 @@ def test_the_line_learns_from_the_answers():
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=0)
             with pytest.raises(RateLimitError):
                 await x(client)
-            assert line_of(client)._places == CreateLine.least
+            assert line_of(client)._places == AdaptiveConcurrencyLimiter.least
 
     simulate(main)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_async import AsyncReplicate, RateLimit, RateLimitError, _clock
-from replicate_async._limits import Budget, CreateLine, Gate, Limits, Line
+from replicate_async._limits import AdaptiveConcurrencyLimiter, ConcurrencyLimiter, Limits, RateLimiter, TokenBucket
 from replicate_async.testing import LocalServer
 
 from .simulation import Simulation, simulate
@@ -43,10 +43,10 @@ class Bucket:
 class Traffic:
     """Some callers that would make as many calls as they may, through a gate, until so many are accepted."""
 
-    def __init__(self, sim: Simulation, budget: Budget, api: Bucket, latency: float) -> None:
+    def __init__(self, sim: Simulation, budget: TokenBucket, api: Bucket, latency: float) -> None:
         self.calls: list[tuple[float, bool]] = []
         self._sim, self._budget, self._api, self._latency = sim, budget, api, latency
-        self._gate = Gate(budget)
+        self._gate = RateLimiter(budget)
         self._shut = (-math.inf, -math.inf)  # since when, and until when
 
     async def run(self, accepted: int, callers: int = 4) -> None:
@@ -93,7 +93,7 @@ def test_a_budget_finds_what_the_api_allows(a_minute, burst, hint):
     burst = max(burst, math.ceil(rate))
 
     async def main(sim: Simulation) -> tuple[float, float]:
-        traffic = Traffic(sim, Budget(600), Bucket(rate, burst, hint), latency=0.02)
+        traffic = Traffic(sim, TokenBucket(600), Bucket(rate, burst, hint), latency=0.02)
         await traffic.run(burst + 300)  # until it has been learnt
         before, begun = len(traffic.calls), sim.monotonic()
         await traffic.run(300)
@@ -109,7 +109,7 @@ def test_a_limit_above_the_documented_one():
     """An account that may do more than others gets there by and by: ten times as much within a few minutes."""
 
     async def main(sim: Simulation) -> float:
-        traffic = Traffic(sim, Budget(60), Bucket(10, 50, "whole"), latency=0.02)
+        traffic = Traffic(sim, TokenBucket(60), Bucket(10, 50, "whole"), latency=0.02)
         await traffic.run(1200)
         return sim.monotonic()
 
@@ -120,7 +120,7 @@ def test_low_credit():
     """Six creates a minute, one at a time: the API's lowest limit is found from the highest guess, and kept to."""
 
     async def main(sim: Simulation) -> tuple[int, float]:
-        budget = Budget(600)
+        budget = TokenBucket(600)
         traffic = Traffic(sim, budget, Bucket(0.1, 1, "whole"), latency=0.3)
         await traffic.run(50)
         before = len(traffic.calls)
@@ -134,7 +134,7 @@ def test_low_credit():
 
 def test_before_a_refusal_nothing_is_held_back():
     """An API without a limit is called as fast as it goes: the budget is open until something is refused."""
-    budget = Budget(600)
+    budget = TokenBucket(600)
     assert not budget.paced
     budget.accepted += 10_000
     assert not budget.paced
@@ -144,8 +144,8 @@ def test_one_refusal_holds_all_back():
     """Siblings wait for what one was told, and then go one after the other."""
 
     async def main(sim: Simulation) -> list[float]:
-        budget = Budget(600)
-        gate = Gate(budget)
+        budget = TokenBucket(600)
+        gate = RateLimiter(budget)
         budget.refused(0.0, 0.0, 30.0)
         left: list[float] = []
 
@@ -161,7 +161,7 @@ def test_one_refusal_holds_all_back():
 
 def test_refusals_of_one_moment_are_one_lesson():
     """Of many calls that were under way when the limit showed, the refusals say only once that it was too much."""
-    one, many = Budget(600), Budget(600)
+    one, many = TokenBucket(600), TokenBucket(600)
     for budget in (one, many):
         budget.refused(0.0, 1.0, None)
     for _ in range(30):
@@ -169,7 +169,7 @@ def test_refusals_of_one_moment_are_one_lesson():
     assert _a_minute(one, 100.0) == _a_minute(many, 100.0)
 
 
-def _a_minute(budget: Budget, start: float) -> int:
+def _a_minute(budget: TokenBucket, start: float) -> int:
     """Return how many calls are let through in a minute."""
     now, let_through = start, 0
     while now < start + 60:
@@ -193,7 +193,7 @@ def _a_minute(budget: Budget, start: float) -> int:
 )
 def test_whatever_happens_a_budget_goes_on(steps):
     """After any history the wait is as long as it is told, and the pace between one call and 60,000 a minute."""
-    budget = Budget(600)
+    budget = TokenBucket(600)
     now = sent = 0.0
     for kind, value in steps:
         if kind == "time":
@@ -216,7 +216,7 @@ def test_whatever_happens_a_budget_goes_on(steps):
 
 def test_a_long_refusal_is_got_over():
     """After an hour in which everything was refused without a hint, calls are tried within a minute."""
-    budget = Budget(600)
+    budget = TokenBucket(600)
     now = 0.0
     while now < 3600:
         budget.refused(now, now, None)
@@ -228,7 +228,7 @@ def test_a_long_refusal_is_got_over():
 
 def test_a_refusal_for_no_reason_is_got_over():
     """One refusal by an API that has no limit slows down for some minutes only; and never grows beyond all bounds."""
-    budget = Budget(600)
+    budget = TokenBucket(600)
     budget.refused(0.0, 0.0, None)
     now = 0.0
     for _ in range(20_000):
@@ -252,7 +252,7 @@ def test_an_explicit_limit_is_never_exceeded(a_minute, api, hint):
     """In no stretch of time are there more calls than allowed, and a second's worth, whatever the API refuses."""
 
     async def main(sim: Simulation) -> list[float]:
-        budget = Budget(600)
+        budget = TokenBucket(600)
         budget.limit(a_minute, 0.0)
         bucket = Bucket(api[0] / 60, api[1], hint) if api else Bucket(1e6, 1e6)
         traffic = Traffic(sim, budget, bucket, latency=0)
@@ -310,9 +310,9 @@ def test_a_gate_keeps_the_order_whoever_gives_up(visits, a_minute):
 
     async def main(_: Simulation) -> None:
         _clock.current = clock = _Counting()
-        budget = Budget(600)
+        budget = TokenBucket(600)
         budget.limit(a_minute, 0.0)
-        gate = Gate(budget)
+        gate = RateLimiter(budget)
         came: list[int] = []
         passed: list[tuple[int, float]] = []
 
@@ -347,9 +347,9 @@ def test_who_gives_up_with_the_leave_in_hand_returns_it():
     """A turn that has come is for the next one, if who had it is cancelled before going on."""
 
     async def main(sim: Simulation) -> None:
-        budget = Budget(600)
+        budget = TokenBucket(600)
         budget.limit(60, 0.0)
-        gate = Gate(budget)
+        gate = RateLimiter(budget)
         await gate.enter()  # the next turn is in a second
         first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
         await asyncio.sleep(0)
@@ -365,15 +365,15 @@ def test_who_gives_up_with_the_leave_in_hand_returns_it():
 # --- lines ---
 
 
-async def _enter(line: Line) -> None:
-    if not line.enter_now():
+async def _enter(line: ConcurrencyLimiter) -> None:
+    if not line.try_acquire():
         await line.enter()
 
 
 @pytest.mark.anyio
 async def test_places_are_given_in_the_order_of_arrival():
     """Who waits gets a place as soon as one is left, first come, first served; there are never more than the limit."""
-    line = Line(2)
+    line = ConcurrencyLimiter(2)
     inside = 0
     order: list[int] = []
 
@@ -389,15 +389,15 @@ async def test_places_are_given_in_the_order_of_arrival():
 
     await asyncio.gather(*[visit(number) for number in range(50)])
     assert order == list(range(50))
-    assert line.enter_now()
-    assert line.enter_now()
-    assert not line.enter_now()
+    assert line.try_acquire()
+    assert line.try_acquire()
+    assert not line.try_acquire()
 
 
 @pytest.mark.anyio
 async def test_whoever_is_cancelled_while_waiting_takes_no_place():
     """A place that is left passes by those who gave up, also when they gave up after it was given to them."""
-    line = Line(1)
+    line = ConcurrencyLimiter(1)
     await _enter(line)
     gave_up, too_late, last = (asyncio.create_task(_enter(line)) for _ in range(3))
     await asyncio.sleep(0)
@@ -407,18 +407,18 @@ async def test_whoever_is_cancelled_while_waiting_takes_no_place():
     await asyncio.wait([gave_up, too_late])
     await asyncio.wait_for(last, 1)
     line.leave()
-    assert line.enter_now()
+    assert line.try_acquire()
 
 
 class Creates:
     """Creates that take as long as they are told, and how many there were at once."""
 
     def __init__(self) -> None:
-        self.line = CreateLine()
+        self.line = AdaptiveConcurrencyLimiter()
         self.inside = self.most = self.begun = 0
 
     async def one(self, seconds: float, error: Exception | None = None) -> None:
-        if not self.line.enter_now():
+        if not self.line.try_acquire():
             await self.line.enter()
         self.begun += 1
         self.inside += 1
@@ -448,7 +448,7 @@ def test_creates_get_more_places_as_long_as_that_makes_nothing_slow():
         creates = Creates()
         assert await creates.many(25, 0.1) == 4
         assert 4 < await creates.many(100, 0.1) < 12
-        assert await creates.many(3000, 0.1) == CreateLine.most
+        assert await creates.many(3000, 0.1) == AdaptiveConcurrencyLimiter.most
         await creates.many(100, 10)
         assert await creates.many(20, 10) == 4
         await creates.many(3000, 0.1)
@@ -463,7 +463,7 @@ def test_answers_below_the_clients_own_work_stay_quick():
     async def main(_: Simulation) -> None:
         creates = Creates()
         await creates.one(0.0005)
-        assert await creates.many(1000, 0.008) == CreateLine.most
+        assert await creates.many(1000, 0.008) == AdaptiveConcurrencyLimiter.most
 
     simulate(main)
 
@@ -516,9 +516,11 @@ def test_no_place_is_lost(visits):
             if how == "leaves":
                 asyncio.get_running_loop().call_later(at + seconds / 2, task.cancel)
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert creates.most <= CreateLine.most
+        assert creates.most <= AdaptiveConcurrencyLimiter.most
         assert creates.begun >= sum(how != "leaves" for *_, how in visits)
-        assert await creates.many(100, 1.0) in range(CreateLine.least, CreateLine.most + 1)
+        assert await creates.many(100, 1.0) in range(
+            AdaptiveConcurrencyLimiter.least, AdaptiveConcurrencyLimiter.most + 1
+        )
         assert creates.inside == 0
 
     simulate(main)

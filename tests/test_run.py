@@ -303,12 +303,12 @@ async def test_what_ended_in_the_hold_may_still_say_processing():
 
 def test_pauses_grow_with_age():
     """A prediction of seconds is noticed within a quarter of one, one of ten minutes is looked at some dozen times."""
-    pauses = [_waiting.pause(age) for age in range(1200)]
+    pauses = [_waiting.poll_interval(age) for age in range(1200)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.25, 10.0)
     age, looks = 0.0, 0
     while age < 600:
-        age += _waiting.pause(age)
+        age += _waiting.poll_interval(age)
         looks += 1
     assert looks < 100
 

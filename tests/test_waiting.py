@@ -30,7 +30,7 @@ from replicate_async import (
     ReplicateError,
     _waiting,
 )
-from replicate_async._waiting import until_done
+from replicate_async._waiting import wait_until_done
 from replicate_async._wire import Request
 from replicate_async.testing import LocalServer
 from replicate_async.types import PageData, Prediction
@@ -77,9 +77,9 @@ class Api:
 
     def __init__(self, sim: Simulation, *, max_retries: int | None = None, latency: float = 0.05) -> None:
         self.settings = SimpleNamespace(max_retries=max_retries)
-        self.manner = ()
-        self.pool = SimpleNamespace(here=lambda: SimpleNamespace(waiters=self.waiters))
-        self.waiters: dict[Any, Any] = {}
+        self.options_key = ()
+        self.pool = SimpleNamespace(here=lambda: SimpleNamespace(pollers=self.pollers))
+        self.pollers: dict[Any, Any] = {}
         self.things: dict[str, Thing] = {}
         self.awaited: Counter[str] = Counter()
         self.looks: list[tuple[float, str]] = []
@@ -137,7 +137,7 @@ class Api:
         job: Any = thing.id if by_id else thing.prediction(self._sim.monotonic())
         self.awaited[thing.id] += 1
         try:
-            found = await until_done(self, job, Prediction, how.pop("options", {}), **how)  # type: ignore[arg-type]
+            found = await wait_until_done(self, job, Prediction, how.pop("options", {}), **how)  # type: ignore[arg-type]
         finally:
             self.awaited[thing.id] -= 1
         expected = thing.prediction(thing.created + thing.lasts)
@@ -147,7 +147,7 @@ class Api:
 
     def idle(self) -> bool:
         """Return whether no waiter works."""
-        return all(waiter._task is None and not waiter._watched for waiter in self.waiters.values())
+        return all(waiter._task is None and not waiter._polled for waiter in self.pollers.values())
 
     def singles(self) -> list[str]:
         return [path for _, path in self.looks if path.startswith("/predictions/")]
@@ -168,7 +168,7 @@ def _listed(thing: Thing, now: float) -> Raw:
 def latest(thing: Thing, since: float, pages: int = 1, *, comes: float = 0) -> float:
     """Return when the end of a thing that is awaited since then is known at the latest, by who comes later too."""
     end = max(thing.created + thing.lasts + thing.lag, since, comes)
-    return end + 2 * _waiting.pause(end - since) + 3 + pages
+    return end + 2 * _waiting.poll_interval(end - since) + 3 + pages
 
 
 class Visit(msgspec.Struct):
@@ -289,7 +289,7 @@ def test_whatever_happens_everyone_is_told(story):
                 raise result
             assert result is None or visit.patience is not None
         assert api.idle()
-        assert len(api.looks) <= _waiting._A_SECOND * (sim.monotonic() + 1) + len(story.things) + 2
+        assert len(api.looks) <= _waiting._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(story.things) + 2
         looks = len(api.looks)
         await asyncio.sleep(60)
         assert len(api.looks) == looks
@@ -428,7 +428,7 @@ def test_a_sweep_tells_of_all(mine, others):
             api.add(1000 + number, -created, 10_000)
         await asyncio.gather(*[api.wait(one) for one in own])
         # A page costs no less than a few singles, so some are always looked at like that.
-        assert len(api.looks) <= _waiting._A_SECOND * (sim.monotonic() + 1) + len(own)
+        assert len(api.looks) <= _waiting._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(own)
         assert api.idle()
 
     simulate(main)
@@ -659,10 +659,10 @@ def test_news_and_a_failure_at_once():
         seen = []
         waiting = asyncio.create_task(api.wait(thing, on_update=lambda job: seen.append(job.status)))
         await sim.sleep(0.01)
-        (waiter,) = api.waiters.values()
-        (watched,) = waiter._watched.values()
-        waiter._tell(watched, thing.prediction(10))
-        waiter._fail([watched], PermissionDeniedError("no more", status_code=403))
+        (waiter,) = api.pollers.values()
+        (watched,) = waiter._polled.values()
+        waiter._publish(watched, thing.prediction(10))
+        waiter._raise_to_subscribers([watched], PermissionDeniedError("no more", status_code=403))
         with pytest.raises(PermissionDeniedError):
             await waiting
         assert seen == ["starting", "processing"]
@@ -678,13 +678,13 @@ def test_an_end_is_not_taken_back():
         thing = api.add(0, 0, 20)
         waiting = asyncio.create_task(api.wait(thing, on_update=lambda _: None))
         await sim.sleep(0.01)
-        (waiter,) = api.waiters.values()
-        (watched,) = waiter._watched.values()
-        waiter._tell(watched, thing.prediction(20))
+        (waiter,) = api.pollers.values()
+        (watched,) = waiter._polled.values()
+        waiter._publish(watched, thing.prediction(20))
         looks = len(api.looks)
         stale = thing.prediction(19)
         stale.logs = thing.prediction(20).logs
-        waiter._tell(watched, stale)
+        waiter._publish(watched, stale)
         await waiting
         assert len(api.looks) == looks
 
@@ -728,7 +728,7 @@ def test_who_waits_in_the_same_way_shares_a_waiter():
             {"max_retries": 1},
         ):
             await api.wait(api.add(0, sim.monotonic(), 1), options=options)
-        assert len(api.waiters) == 4
+        assert len(api.pollers) == 4
 
     simulate(main)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, given, model_path
+from replicate_async._arguments import RequestOptions, drop_unset, model_path
 from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import (
@@ -93,7 +93,7 @@ class AsyncDeployments(AsyncResource):
         Source: https://replicate.com/docs/reference/http#deployments.create
         """
         _check_instances(min_instances=min_instances, max_instances=max_instances)
-        body = given(
+        body = drop_unset(
             name=name,
             model=model,
             version=version,
@@ -159,7 +159,7 @@ class AsyncDeployments(AsyncResource):
         Source: https://replicate.com/docs/reference/http#deployments.update
         """
         _check_instances(min_instances=min_instances, max_instances=max_instances)
-        body = given(version=version, hardware=hardware, min_instances=min_instances, max_instances=max_instances)
+        body = drop_unset(version=version, hardware=hardware, min_instances=min_instances, max_instances=max_instances)
         at = model_path(deployment_owner, deployment_name, kind="deployment")
         return await self._transport.call(Request("PATCH", at, Deployment, options, json=body, repeatable=True))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, check_mapping, given, path
+from replicate_async._arguments import RequestOptions, check_mapping, drop_unset, path
 from replicate_async._fileio import open_upload, upload_request
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._responses import AsyncStreamedResponse
@@ -145,7 +145,7 @@ class AsyncFiles(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#files.download
         """
-        query = given(owner=owner, expiry=expiry, signature=signature)
+        query = drop_unset(owner=owner, expiry=expiry, signature=signature)
         at = path("/files/{file_id}/download", file_id=file_id)
         request = Request[bytes]("GET", at, bytes, options, query=query, headers={"Accept": "*/*"})
         return AsyncStreamedResponse(await self._transport.open(request))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, check_choice, given, model_path, path
+from replicate_async._arguments import RequestOptions, check_choice, drop_unset, model_path, path
 from replicate_async._inputs import FileEncodingStrategy, encode_files
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import (
@@ -89,7 +89,7 @@ class AsyncModels(AsyncResource):
         """
         check_choice("sort_by", sort_by, ("model_created_at", "latest_version_created_at"))
         check_choice("sort_direction", sort_direction, ("asc", "desc"))
-        query = given(sort_by=sort_by, sort_direction=sort_direction)
+        query = drop_unset(sort_by=sort_by, sort_direction=sort_direction)
         return paginate(self._transport, "/models", PageData[Model], options, query)
 
     async def create(
@@ -130,7 +130,7 @@ class AsyncModels(AsyncResource):
         Source: https://replicate.com/docs/reference/http#models.create
         """
         check_choice("visibility", visibility, ("public", "private"))
-        body = given(
+        body = drop_unset(
             owner=owner,
             name=name,
             visibility=visibility,
@@ -227,7 +227,7 @@ class AsyncModels(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.update
         """
-        body = given(
+        body = drop_unset(
             description=description,
             readme=readme,
             github_url=github_url,

@@ -15,16 +15,16 @@ from replicate_async._arguments import (
     check_choice,
     check_events,
     check_input,
-    creation_headers,
-    given,
+    drop_unset,
     path,
+    prediction_headers,
 )
 from replicate_async._inputs import FileEncodingStrategy, encode_files
-from replicate_async._jobs import cancel, cancel_request, whatever_happens
+from replicate_async._jobs import cancel, cancel_request, run_shielded
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._streaming import StreamEvent, follow
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
-from replicate_async._waiting import until_done
+from replicate_async._waiting import wait_until_done
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Prediction, WebhookEvent
@@ -143,7 +143,7 @@ class AsyncPredictions(AsyncResource):
         Source: https://replicate.com/docs/reference/http#predictions.list
         """
         check_choice("source", source, ("web",))
-        query = given(created_after=created_after, created_before=created_before, source=source)
+        query = drop_unset(created_after=created_after, created_before=created_before, source=source)
         return paginate(self._transport, "/predictions", PageData[Prediction], options, query)
 
     async def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
@@ -189,7 +189,7 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
-        return await until_done(
+        return await wait_until_done(
             self._transport, prediction, Prediction, options, time_limit=time_limit, on_update=on_update
         )
 
@@ -226,7 +226,7 @@ class AsyncPredictions(AsyncResource):
                     yield event
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             if cancel_on_abort and not ended:
-                await whatever_happens(cancel(self._transport, known.id))
+                await run_shielded(cancel(self._transport, known.id))
             raise
 
 
@@ -244,8 +244,8 @@ def prediction_request(
 ) -> Request[Prediction]:
     """Describe the call that starts a prediction: of a version, a model or a deployment."""
     check_events(webhook_events_filter)
-    headers, hold = creation_headers(prefer, cancel_after)
-    body = given(
+    headers, hold = prediction_headers(prefer, cancel_after)
+    body = drop_unset(
         version=version,
         input=check_input(input),
         stream=stream,

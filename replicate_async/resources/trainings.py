@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, check_events, check_input, given, model_path, path
+from replicate_async._arguments import RequestOptions, check_events, check_input, drop_unset, model_path, path
 from replicate_async._pages import AsyncPaginator, paginate
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
-from replicate_async._waiting import until_done
+from replicate_async._waiting import wait_until_done
 from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Training, WebhookEvent
@@ -72,7 +72,7 @@ class AsyncTrainings(AsyncResource):
         if not destination:
             raise ValueError("destination must not be empty: pass the model that gets the new version, 'owner/name'")
         check_events(webhook_events_filter)
-        body = given(
+        body = drop_unset(
             destination=destination,
             input=check_input(input),
             webhook=webhook,
@@ -160,6 +160,6 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
-        return await until_done(
+        return await wait_until_done(
             self._transport, training, Training, options, time_limit=time_limit, on_update=on_update
         )

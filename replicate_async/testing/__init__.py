@@ -34,7 +34,7 @@ __all__ = [
     "VirtualClock",
 ]
 
-_HOMES = {
+_LAZY = {
     "_calls": ("Call",),
     "_clock": ("Clock", "VirtualClock"),
     "_faults": ("Fault", "Faults"),
@@ -45,15 +45,15 @@ _HOMES = {
     "_recorder": ("Recording", "RecordingError"),
     "_server": ("LocalServer",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: home for home, names in _LAZY.items() for name in names}
 
 
 if not TYPE_CHECKING:  # they would take every misspelt name for one of these
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME_OF:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         return value
 
     def __dir__() -> list[str]:
