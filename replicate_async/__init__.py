@@ -17,16 +17,22 @@ from replicate_async._version import __version__
 
 if TYPE_CHECKING:
     from replicate_async import errors, types
-    from replicate_async._arguments import RequestOptions
     from replicate_async._client import AsyncReplicate
     from replicate_async._client import AsyncReplicate as AsyncClient
     from replicate_async._default import use
-    from replicate_async._limits import RateLimit
-    from replicate_async._map import MapProgress
-    from replicate_async._outputs import AsyncFileOutput
-    from replicate_async._pages import AsyncPage, AsyncPaginator
-    from replicate_async._responses import AsyncStreamedResponse
-    from replicate_async._streaming import StreamEvent
+    from replicate_async._http.options import RequestOptions
+    from replicate_async._http.pages import AsyncPage, AsyncPaginator
+    from replicate_async._http.ratelimit import RateLimit
+    from replicate_async._http.response import APIResponse, AsyncStreamedResponse
+    from replicate_async._predictions.functions import (
+        AsyncModelFunction,
+        AsyncOutputStream,
+        AsyncRun,
+        AsyncStreamingFunction,
+    )
+    from replicate_async._predictions.map import MapProgress
+    from replicate_async._predictions.outputs import AsyncFileOutput
+    from replicate_async._predictions.streaming import StreamEvent
     from replicate_async._sync import (
         Accounts,
         Collections,
@@ -59,9 +65,7 @@ if TYPE_CHECKING:
         submit,
     )
     from replicate_async._sync import Replicate as Client
-    from replicate_async._use import AsyncModelFunction, AsyncOutputStream, AsyncRun, AsyncStreamingFunction
     from replicate_async._webhooks import verify_webhook
-    from replicate_async._wire import APIResponse
     from replicate_async.errors import (
         APIConnectionError,
         APIError,
@@ -165,23 +169,22 @@ __all__ = [
 ]
 
 _LAZY = {
-    "_arguments": ("RequestOptions",),
+    "_http.options": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
     "_default": ("use",),
-    "_limits": ("RateLimit",),
-    "_map": ("MapProgress",),
-    "_outputs": ("AsyncFileOutput",),
-    "_streaming": ("StreamEvent",),
-    "_use": ("AsyncModelFunction", "AsyncOutputStream", "AsyncRun", "AsyncStreamingFunction"),
-    "_pages": ("AsyncPage", "AsyncPaginator"),
+    "_http.ratelimit": ("RateLimit",),
+    "_predictions.map": ("MapProgress",),
+    "_predictions.outputs": ("AsyncFileOutput",),
+    "_predictions.streaming": ("StreamEvent",),
+    "_predictions.functions": ("AsyncModelFunction", "AsyncOutputStream", "AsyncRun", "AsyncStreamingFunction"),
+    "_http.pages": ("AsyncPage", "AsyncPaginator"),
     "_sync": (
         *("Page", "Replicate", "StreamedResponse", "default_client"),
         *("FileOutput", "ModelFunction", "OutputStream", "Run", "StreamingFunction"),
         *("delete", "get", "map", "patch", "post", "put", "request", "run", "search", "stream", "submit"),
     ),
-    "_responses": ("AsyncStreamedResponse",),
     "_webhooks": ("verify_webhook",),
-    "_wire": ("APIResponse",),
+    "_http.response": ("APIResponse", "AsyncStreamedResponse"),
 }
 _MODULE_OF = {name: home for home, names in _LAZY.items() for name in names}
 _RESOURCES = {

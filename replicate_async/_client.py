@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import (
+from replicate_async._http.options import (
     CallOptions,
     QueryValue,
     RequestOptions,
@@ -23,17 +23,19 @@ from replicate_async._arguments import (
     check_token,
     drop_unset,
 )
-from replicate_async._connections import DEFAULT_MAX_CONNECTIONS, Pool
-from replicate_async._inputs import FileEncodingStrategy
-from replicate_async._limits import RateLimit
-from replicate_async._map import MapProgress, map_
-from replicate_async._outputs import with_files
-from replicate_async._run import PredictionRun, created, run, stream, to_model_ref
-from replicate_async._streaming import StreamEvent
-from replicate_async._transport import DEFAULT_TIMEOUT, Settings, Transport
-from replicate_async._use import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
+from replicate_async._http.ratelimit import RateLimit
+from replicate_async._http.request import Request, low_level_request
+from replicate_async._http.response import APIResponse
+from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, Pool
+from replicate_async._http.transport import DEFAULT_TIMEOUT, Settings, Transport
+from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
+from replicate_async._predictions.inputs import FileEncodingStrategy
+from replicate_async._predictions.map import MapProgress, map_
+from replicate_async._predictions.outputs import with_files
+from replicate_async._predictions.requests import to_model_ref
+from replicate_async._predictions.run import PredictionRun, created, run, stream
+from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
-from replicate_async._wire import APIResponse, Request, low_level_request
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeployments

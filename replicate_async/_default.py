@@ -9,7 +9,7 @@ from replicate_async._sync import ModelFunction, StreamingFunction, default_clie
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_async._use import AsyncModelFunction, AsyncStreamingFunction
+    from replicate_async._predictions.functions import AsyncModelFunction, AsyncStreamingFunction
     from replicate_async.types import Model, ModelVersion
 
 P = ParamSpec("P")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_async import _clock
+from replicate_async._http import clock
 from replicate_async.errors import WebhookVerificationError
 from replicate_async.types import Prediction, PredictionUrls, Training, WebhookSecret
 
@@ -82,7 +82,7 @@ def _header(headers: Mapping[str, Any], name: str) -> str:
 
 def _check_time(timestamp: str, tolerance: float) -> None:
     try:
-        age = _clock.current.now().timestamp() - int(timestamp[:20])
+        age = clock.current.now().timestamp() - int(timestamp[:20])
     except ValueError:
         raise WebhookVerificationError(f"webhook-timestamp: {timestamp[:20]!r} is not a time in seconds") from None
     if not math.fabs(age) <= tolerance:

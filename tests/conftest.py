@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from replicate_async import _clock
+from replicate_async._http import clock as sdk_clock
 
 # In the background of a shell SIGINT is ignored, also by the programs that tests start: unless it is handled here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -17,9 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(autouse=True)
 def _real_time() -> Iterator[None]:
     """Put the real clock back after a test that had another."""
-    real = _clock.current
+    real = sdk_clock.current
     yield
-    _clock.current = real
+    sdk_clock.current = real
 
 
 @pytest.fixture

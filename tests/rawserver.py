@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from replicate_async import AsyncReplicate, _clock
+from replicate_async import AsyncReplicate
+from replicate_async._http import clock as sdk_clock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -166,7 +167,7 @@ def after(seconds: float, data: bytes) -> Step:
 
 def record_pauses() -> list[float]:
     """Let clients note their pauses in the list that is returned, instead of making them."""
-    _clock.current = clock = JumpingClock()
+    sdk_clock.current = clock = JumpingClock()
     return clock.pauses
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
-from replicate_async import _clock
+from replicate_async._http import clock as sdk_clock
 from replicate_async.testing import Clock
 
 T = TypeVar("T")
@@ -72,11 +72,11 @@ class _Loop(asyncio.SelectorEventLoop):
 def simulate(main: Callable[[Simulation], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function to its end, with time that jumps."""
     loop = _Loop()
-    real, _clock.current = _clock.current, Simulation(loop)
+    real, sdk_clock.current = sdk_clock.current, Simulation(loop)
     try:
-        return loop.run_until_complete(_run(main, _clock.current))
+        return loop.run_until_complete(_run(main, sdk_clock.current))
     finally:
-        _clock.current = real
+        sdk_clock.current = real
         loop.close()
 
 

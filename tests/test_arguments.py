@@ -15,22 +15,20 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from replicate_async import AsyncReplicate, Replicate, ReplicateError
-from replicate_async._arguments import (
+from replicate_async._client import _checked
+from replicate_async._http.options import check_choice, check_options, check_token
+from replicate_async._http.options import drop_unset as what_was_given
+from replicate_async._http.request import path
+from replicate_async._http.transport import Settings
+from replicate_async._predictions.requests import (
     ModelRef,
-    check_choice,
     check_events,
     check_input,
-    check_options,
-    check_token,
     model_path,
-    path,
     prediction_headers,
     prefer_header,
+    to_model_ref,
 )
-from replicate_async._arguments import drop_unset as what_was_given
-from replicate_async._client import _checked
-from replicate_async._run import to_model_ref
-from replicate_async._transport import Settings
 from replicate_async.types import Model, ModelVersion
 
 TOKEN = "r8_ThisMustNeverBeSeenAnywhere"

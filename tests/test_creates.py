@@ -24,9 +24,9 @@ from replicate_async import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from replicate_async._creates import Ledger
-from replicate_async._limits import AdaptiveConcurrencyLimiter
-from replicate_async._wire import Request
+from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
+from replicate_async._http.request import Request
+from replicate_async._predictions.creates import Ledger
 from replicate_async.testing import LocalServer
 from replicate_async.types import Prediction, PredictionUrls, Training
 
@@ -153,7 +153,7 @@ def test_nothing_is_adopted_in_doubt(kinds, lost):
 
 def test_a_ledger_does_not_grow_for_ever(monkeypatch):
     """Of what was made long ago nothing is kept: it is in no list of what was made since."""
-    monkeypatch.setattr("replicate_async._creates._KNOWN_MAX", 3)
+    monkeypatch.setattr("replicate_async._predictions.creates._KNOWN_MAX", 3)
     ledger = Ledger()
     for number in range(5):
         ledger.own(f"p{number}")
@@ -553,7 +553,7 @@ def test_a_list_that_cannot_be_had():
 
 def test_more_made_since_than_can_be_looked_through(monkeypatch):
     """Where a create can't be found for all that came after it, it isn't taken for one that was never made."""
-    monkeypatch.setattr("replicate_async._creates._PAGES_MAX", 20)
+    monkeypatch.setattr("replicate_async._predictions.creates._PAGES_MAX", 20)
 
     async def main(sim: Simulation) -> None:
         async with serving(sim, page_size=2) as server, client_of(server) as client:

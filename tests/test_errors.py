@@ -16,8 +16,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 import replicate_async
 from replicate_async import errors
-from replicate_async._transport import connection_error
-from replicate_async._wire import APIResponse, Request, status_error
+from replicate_async._http.problem import connection_error, status_error
+from replicate_async._http.request import Request
+from replicate_async._http.response import APIResponse
 from replicate_async.types import Account, Prediction, PredictionUrls
 
 URL = "https://api.replicate.com/v1/predictions"

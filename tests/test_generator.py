@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 import replicate_async
-from replicate_async import _generate_sync, _sync, _views
-from replicate_async._generate_source import Module, NotUnderstoodError, layout
-from replicate_async._generate_sync import SOURCES, Generator
-from replicate_async._generate_views import Views
+from replicate_async import _sync, _views
+from replicate_async._codegen import sync
+from replicate_async._codegen.source import Module, NotUnderstoodError, layout
+from replicate_async._codegen.sync import SOURCES, Generator
+from replicate_async._codegen.views import Views
 
 PACKAGE = Path(replicate_async.__file__).parent
 
@@ -34,7 +35,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
-from replicate_async._pages import AsyncPaginator
+from replicate_async._http.pages import AsyncPaginator
 from replicate_async.types import Prediction
 
 T = TypeVar("T")
@@ -465,7 +466,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a copy of the package, which the generator takes for its own."""
     place = tmp_path / "replicate_async"
     shutil.copytree(PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__", "testing"))
-    monkeypatch.setattr(_generate_sync, "PACKAGE", place)
+    monkeypatch.setattr(sync, "PACKAGE", place)
     return place
 
 
@@ -477,7 +478,7 @@ def change(file: Path, before: str, after: str) -> None:
 
 def test_what_is_committed_is_up_to_date():
     """The generated files are what the sources want."""
-    for name, text in _generate_sync.generate().items():
+    for name, text in sync.generate().items():
         assert (PACKAGE / name).read_text(encoding="utf-8") == text, f"{name} is out of date"
 
 
@@ -487,7 +488,7 @@ def test_what_is_committed_is_up_to_date():
         ("resources/account.py", "Fetch the user or organization", "Get the user", {"_sync.py"}),
         ("resources/account.py", "def get(self, **", "def get(self, more: int = 5, **", {"_sync.py", "_views.py"}),
         ("_client.py", "DEFAULT_MAX_CONNECTIONS,\n", "5,\n", {"_sync.py"}),
-        ("_pages.py", "return self.next is not None", "return bool(self.next)", set()),
+        ("_http/pages.py", "return self.next is not None", "return bool(self.next)", set()),
         ("_sync.py", "class Accounts:", "class Accounts:  # changed by hand", {"_sync.py"}),
         ("_views.py", "APIResponse[Account]", "APIResponse[Any]", {"_views.py"}),
     ],
@@ -495,31 +496,31 @@ def test_what_is_committed_is_up_to_date():
 )
 def test_check_detects_a_change(copy, capsys, file, before, after, stale):
     """``--check`` fails and names the files when a source or a generated file has changed, and writes nothing."""
-    assert _generate_sync.main(["--check"]) == 0
+    assert sync.main(["--check"]) == 0
     assert capsys.readouterr().err == ""
     change(copy / file, before, after)
     contents = {name: (copy / name).read_text(encoding="utf-8") for name in ("_sync.py", "_views.py")}
-    assert _generate_sync.main(["--check"]) == int(bool(stale))
+    assert sync.main(["--check"]) == int(bool(stale))
     assert {line.partition(" ")[0] for line in capsys.readouterr().err.splitlines()} == stale
     assert contents == {name: (copy / name).read_text(encoding="utf-8") for name in contents}
-    assert _generate_sync.main([]) == 0
-    assert _generate_sync.main(["--check"]) == 0
+    assert sync.main([]) == 0
+    assert sync.main(["--check"]) == 0
 
 
 def test_check_misses_missing_files(copy, capsys):
     """A generated file that isn't there is out of date; generating makes it."""
     (copy / "_sync.py").unlink()
-    assert _generate_sync.main(["--check"]) == 1
+    assert sync.main(["--check"]) == 1
     assert "_sync.py is out of date" in capsys.readouterr().err
-    assert _generate_sync.main([]) == 0
+    assert sync.main([]) == 0
     assert (copy / "_sync.py").read_text(encoding="utf-8") == (PACKAGE / "_sync.py").read_text(encoding="utf-8")
 
 
 def test_the_command(copy):
-    """``python -m replicate_async._generate_sync`` tells by its exit status what it found, and where."""
+    """``python -m replicate_async._codegen`` tells by its exit status what it found, and where."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "replicate_async._generate_sync", *arguments]
+        command = [sys.executable, "-m", "replicate_async._codegen", *arguments]
         done = subprocess.run(command, cwd=copy.parent, check=False, capture_output=True, text=True, encoding="utf-8")
         return done.returncode, done.stderr
 

@@ -797,5 +797,5 @@ async def test_uploads_of_fastapi(server, client):
 
 def test_numpy_stays_optional():
     """Numpy stays optional: nothing here imports it."""
-    code = "import sys, replicate_async._inputs, replicate_async.testing; print('numpy' in sys.modules)"
+    code = "import sys, replicate_async._predictions.inputs, replicate_async.testing; print('numpy' in sys.modules)"
     assert programs.run(code) == "False\n"

@@ -12,8 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async import AsyncReplicate, RateLimit, RateLimitError, _clock
-from replicate_async._limits import AdaptiveConcurrencyLimiter, ConcurrencyLimiter, Limits, RateLimiter, TokenBucket
+from replicate_async import AsyncReplicate, RateLimit, RateLimitError
+from replicate_async._http import clock as sdk_clock
+from replicate_async._http.ratelimit import (
+    AdaptiveConcurrencyLimiter,
+    ConcurrencyLimiter,
+    Limits,
+    RateLimiter,
+    TokenBucket,
+)
 from replicate_async.testing import LocalServer
 
 from .simulation import Simulation, simulate
@@ -309,7 +316,7 @@ def test_a_gate_keeps_the_order_whoever_gives_up(visits, a_minute):
     """
 
     async def main(_: Simulation) -> None:
-        _clock.current = clock = _Counting()
+        sdk_clock.current = clock = _Counting()
         budget = TokenBucket(600)
         budget.limit(a_minute, 0.0)
         gate = RateLimiter(budget)
@@ -702,8 +709,8 @@ def test_copies_of_a_client_do_not_refill_an_explicit_limit():
     """A client's copies have what is left of its explicit limit, and not a new one each."""
     limits = Limits()
     limits.set(RateLimit(creates=60))
-    assert limits.creates.take(_clock.current.monotonic()) == 0
+    assert limits.creates.take(sdk_clock.current.monotonic()) == 0
     limits.set(RateLimit(creates=60))
-    assert limits.creates.take(_clock.current.monotonic()) > 0
+    assert limits.creates.take(sdk_clock.current.monotonic()) > 0
     limits.set(RateLimit(creates=600))
-    assert limits.creates.take(_clock.current.monotonic()) == 0
+    assert limits.creates.take(sdk_clock.current.monotonic()) == 0

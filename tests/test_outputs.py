@@ -256,7 +256,7 @@ async def test_which_texts_are_files(call):
 async def test_http_is_no_file_where_the_api_is_on_https():
     """Where the API is on https, its files are: a text that is an http URL stays text there."""
     async with AsyncReplicate(bearer_token="x", base_url="https://api.replicate.com/v1") as client:
-        from replicate_async._outputs import with_files
+        from replicate_async._predictions.outputs import with_files
 
         assert with_files(client._transport, ["http://example.com/a.png"]) == ["http://example.com/a.png"]
         assert isinstance(with_files(client._transport, "https://example.com/a.png"), AsyncFileOutput)
@@ -265,7 +265,7 @@ async def test_http_is_no_file_where_the_api_is_on_https():
 @pytest.mark.parametrize("begin", ["https://", "data:a/"])
 async def test_a_long_text_that_begins_like_a_url_is_told_at_once(begin, client):
     """A text of half a million characters is looked at once; in all its divisions, that would take hours."""
-    from replicate_async._outputs import with_files
+    from replicate_async._predictions.outputs import with_files
 
     text = begin + "a" * 500_000 + " and so on"
     assert with_files(client._transport, text) == text

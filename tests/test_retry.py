@@ -22,8 +22,8 @@ from replicate_async import (
     NotFoundError,
     RateLimitError,
     ReplicateError,
-    _clock,
 )
+from replicate_async._http import clock as sdk_clock
 
 from .rawserver import (
     ACCOUNT,
@@ -191,7 +191,7 @@ async def test_what_never_left_is_repeated(call):
             if len(pauses) == 2:
                 server._server = await asyncio.start_server(server._serve, "127.0.0.1", port)
 
-        _clock.current = JumpingClock(sleep)
+        sdk_clock.current = JumpingClock(sleep)
         await call(client)
         assert len(pauses) == 2
         assert len(server.requests) == 1
@@ -357,7 +357,7 @@ async def test_a_pause_can_be_cancelled():
             sleeping.set()
             await wait(seconds)
 
-        _clock.current = JumpingClock(sleep)
+        sdk_clock.current = JumpingClock(sleep)
         task = asyncio.ensure_future(client.account.get())
         await sleeping.wait()
         task.cancel()
@@ -375,7 +375,7 @@ async def test_closing_the_client_ends_the_repeating():
             pauses.append(seconds)
             await client.close()
 
-        _clock.current = JumpingClock(sleep)
+        sdk_clock.current = JumpingClock(sleep)
         with pytest.raises(ReplicateError, match="closed"):
             await client.account.get()
         assert (len(server.requests), len(pauses)) == (1, 1)

@@ -25,10 +25,9 @@ from replicate_async import (
     PredictionCanceledError,
     ReplicateError,
     UnprocessableEntityError,
-    _clock,
-    _jobs,
-    _waiting,
 )
+from replicate_async._http import clock as sdk_clock
+from replicate_async._predictions import jobs, polling
 from replicate_async.testing import LocalServer
 from replicate_async.types import Model, Prediction
 
@@ -303,12 +302,12 @@ async def test_what_ended_in_the_hold_may_still_say_processing():
 
 def test_pauses_grow_with_age():
     """A prediction of seconds is noticed within a quarter of one, one of ten minutes is looked at some dozen times."""
-    pauses = [_waiting.poll_interval(age) for age in range(1200)]
+    pauses = [polling.poll_interval(age) for age in range(1200)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.25, 10.0)
     age, looks = 0.0, 0
     while age < 600:
-        age += _waiting.poll_interval(age)
+        age += polling.poll_interval(age)
         looks += 1
     assert looks < 100
 
@@ -477,7 +476,7 @@ async def test_being_cancelled_twice_cancels_the_prediction_all_the_same(server,
 
 async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted, monkeypatch):
     """Of two runs with the same input one is given up: the other gets its output, whichever way each waits."""
-    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.3)
+    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.3)
     for first, second in ((True, True), (True, False), (False, True), (False, False)):
         before = len(server.predictions)
         given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
@@ -494,7 +493,7 @@ async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted, monke
 
 async def test_a_twin_of_another_client_is_left_alone(server, client, hosted, monkeypatch):
     """A client can't know what others have made: where two predictions could be the one, neither is canceled."""
-    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.3)
+    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.3)
     async with client_of(server) as other:
         wanted = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
         await until(lambda: len(server.predictions) == 1)
@@ -587,7 +586,7 @@ async def test_giving_up_in_vain_is_logged(step, caplog):
             sleeping.set()
             await asyncio.Event().wait()
 
-        _clock.current = JumpingClock(sleep)
+        sdk_clock.current = JumpingClock(sleep)
         task = asyncio.ensure_future(client.run("owner/name", wait=False))
         await sleeping.wait()
         await cancelled(task)
@@ -598,7 +597,7 @@ async def test_giving_up_in_vain_is_logged(step, caplog):
 
 async def test_giving_up_takes_no_longer_than_it_may(monkeypatch, caplog):
     """A server that doesn't answer holds the cancellation up for some seconds at most; the log tells of it."""
-    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.1)
+    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.1)
     async with RawServer(answer(202, prediction(id="p123")), stall) as server, server.client() as client:
         task = asyncio.ensure_future(client.run("owner/name", wait=False))
         await until(lambda: server.requests)

@@ -12,7 +12,7 @@ from httpx_sse import EventSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async._sse import EventParser, RawEvent
+from replicate_async._http.sse import EventParser, RawEvent
 
 BOM = "\ufeff".encode()
 

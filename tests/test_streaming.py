@@ -32,9 +32,8 @@ from replicate_async import (
     Replicate,
     StreamEvent,
     UnprocessableEntityError,
-    _jobs,
-    _streaming,
 )
+from replicate_async._predictions import jobs, streaming
 from replicate_async.testing import LocalServer, OutputFile
 
 from . import programs
@@ -373,7 +372,7 @@ async def test_nobody_at_the_streams_origin(so_far):
 
 async def test_a_stream_that_stalls(server, client, so_far, monkeypatch):
     """A connection over which nothing comes, not even the server's own end, is left, and what is missing is polled."""
-    monkeypatch.setattr(_streaming, "_SILENCE", 0.05)
+    monkeypatch.setattr(streaming, "_SILENCE", 0.05)
     record_pauses()
     server.faults.add(kind="stall", operation="predictions.stream")
     await gather(client.stream("owner/words", max_retries=0), so_far)
@@ -676,7 +675,7 @@ async def test_leaving_before_the_answer(server, client):
 
 async def test_the_connection_is_closed_first(server, client, monkeypatch):
     """The connection doesn't wait for the cancelling: it is closed at once, even if that is slow or in vain."""
-    monkeypatch.setattr(_jobs, "_GIVE_UP_WITHIN", 0.5)
+    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.5)
     server.faults.add(kind="stall", operation="predictions.cancel")
     events = client.stream("owner/endless")
     while await anext(events) != "Once":

@@ -30,8 +30,8 @@ from replicate_async import (
     Replicate,
     ReplicateError,
 )
-from replicate_async._transport import Transport
-from replicate_async._wire import Request
+from replicate_async._http.request import Request
+from replicate_async._http.transport import Transport
 from replicate_async.testing import LocalServer, models
 
 from . import programs

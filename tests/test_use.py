@@ -32,8 +32,8 @@ from replicate_async import (
     Run,
     StreamingFunction,
     UnprocessableEntityError,
-    _schema,
 )
+from replicate_async._predictions import schema as schemas
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
 
@@ -507,11 +507,11 @@ async def test_other_inputs():
     schema = {
         "components": {"schemas": {"Input": {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}}}
     }
-    assert _schema.problems(schema, {"a": 1, "b": 2}) == []
-    assert _schema.problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
+    assert schemas.problems(schema, {"a": 1, "b": 2}) == []
+    assert schemas.problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
     for said, known in [(True, True), ({}, True), (False, False), (None, False)]:
         schema["components"]["schemas"]["Input"]["additionalProperties"] = said
-        assert (_schema.problems(schema, {"b": "x"}) == []) is known
+        assert (schemas.problems(schema, {"b": "x"}) == []) is known
 
 
 # --- handles ---

@@ -28,10 +28,10 @@ from replicate_async import (
     NotFoundError,
     PermissionDeniedError,
     ReplicateError,
-    _waiting,
 )
-from replicate_async._waiting import wait_until_done
-from replicate_async._wire import Request
+from replicate_async._http.request import Request
+from replicate_async._predictions import polling
+from replicate_async._predictions.polling import wait_until_done
 from replicate_async.testing import LocalServer
 from replicate_async.types import PageData, Prediction
 
@@ -168,7 +168,7 @@ def _listed(thing: Thing, now: float) -> Raw:
 def latest(thing: Thing, since: float, pages: int = 1, *, comes: float = 0) -> float:
     """Return when the end of a thing that is awaited since then is known at the latest, by who comes later too."""
     end = max(thing.created + thing.lasts + thing.lag, since, comes)
-    return end + 2 * _waiting.poll_interval(end - since) + 3 + pages
+    return end + 2 * polling.poll_interval(end - since) + 3 + pages
 
 
 class Visit(msgspec.Struct):
@@ -289,7 +289,7 @@ def test_whatever_happens_everyone_is_told(story):
                 raise result
             assert result is None or visit.patience is not None
         assert api.idle()
-        assert len(api.looks) <= _waiting._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(story.things) + 2
+        assert len(api.looks) <= polling._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(story.things) + 2
         looks = len(api.looks)
         await asyncio.sleep(60)
         assert len(api.looks) == looks
@@ -428,7 +428,7 @@ def test_a_sweep_tells_of_all(mine, others):
             api.add(1000 + number, -created, 10_000)
         await asyncio.gather(*[api.wait(one) for one in own])
         # A page costs no less than a few singles, so some are always looked at like that.
-        assert len(api.looks) <= _waiting._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(own)
+        assert len(api.looks) <= polling._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(own)
         assert api.idle()
 
     simulate(main)

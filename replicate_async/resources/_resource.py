@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from replicate_async._transport import Transport
+    from replicate_async._http.transport import Transport
 
 
 class AsyncResource:

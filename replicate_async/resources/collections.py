@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_async._arguments import RequestOptions, path
-from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._http.options import RequestOptions
+from replicate_async._http.pages import AsyncPaginator, paginate
+from replicate_async._http.request import Request, path
 from replicate_async._views import AsyncCollectionsRaw, AsyncCollectionsStreaming
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Collection, PageData
 

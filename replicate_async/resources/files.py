@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, check_mapping, drop_unset, path
-from replicate_async._fileio import open_upload, upload_request
-from replicate_async._pages import AsyncPaginator, paginate
-from replicate_async._responses import AsyncStreamedResponse
+from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
+from replicate_async._http.pages import AsyncPaginator, paginate
+from replicate_async._http.request import Request, path
+from replicate_async._http.response import AsyncStreamedResponse
+from replicate_async._predictions.uploads import open_upload, upload_request
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import File, PageData
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from replicate_async._fileio import FileInput
+    from replicate_async._predictions.uploads import FileInput
 
 
 class AsyncFiles(AsyncResource):

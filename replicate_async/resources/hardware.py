@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_async._http.request import Request
 from replicate_async._views import AsyncHardwareKindsRaw, AsyncHardwareKindsStreaming
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Hardware
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from replicate_async._arguments import RequestOptions
+    from replicate_async._http.options import RequestOptions
 
 
 class AsyncHardwareKinds(AsyncResource):

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, check_choice, drop_unset, model_path, path
-from replicate_async._inputs import FileEncodingStrategy, encode_files
-from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._http.options import RequestOptions, check_choice, drop_unset
+from replicate_async._http.pages import AsyncPaginator, paginate
+from replicate_async._http.request import Request, path
+from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
+from replicate_async._predictions.requests import model_path, prediction_request
 from replicate_async._views import (
     AsyncModelExamplesRaw,
     AsyncModelExamplesStreaming,
@@ -23,9 +25,7 @@ from replicate_async._views import (
     AsyncModelVersionsRaw,
     AsyncModelVersionsStreaming,
 )
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
-from replicate_async.resources.predictions import prediction_request
 from replicate_async.types import Model, ModelVersion, PageData, Prediction, WebhookEvent
 
 if TYPE_CHECKING:

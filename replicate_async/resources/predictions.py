@@ -10,22 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import (
-    RequestOptions,
-    check_choice,
-    check_events,
-    check_input,
-    drop_unset,
-    path,
-    prediction_headers,
-)
-from replicate_async._inputs import FileEncodingStrategy, encode_files
-from replicate_async._jobs import cancel, cancel_request, run_shielded
-from replicate_async._pages import AsyncPaginator, paginate
-from replicate_async._streaming import StreamEvent, follow
+from replicate_async._http.options import RequestOptions, check_choice, drop_unset
+from replicate_async._http.pages import AsyncPaginator, paginate
+from replicate_async._http.request import Request, path
+from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
+from replicate_async._predictions.jobs import cancel, cancel_request, run_shielded
+from replicate_async._predictions.polling import wait_until_done
+from replicate_async._predictions.requests import prediction_request
+from replicate_async._predictions.streaming import StreamEvent, follow
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
-from replicate_async._waiting import wait_until_done
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Prediction, WebhookEvent
 
@@ -228,28 +221,3 @@ class AsyncPredictions(AsyncResource):
             if cancel_on_abort and not ended:
                 await run_shielded(cancel(self._transport, known.id))
             raise
-
-
-def prediction_request(
-    at: str,
-    options: RequestOptions,
-    *,
-    input: Mapping[str, Any],
-    stream: bool | UnsetType,
-    webhook: str | UnsetType,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType,
-    prefer: str | UnsetType,
-    cancel_after: str | int | UnsetType,
-    version: str | UnsetType = UNSET,
-) -> Request[Prediction]:
-    """Describe the call that starts a prediction: of a version, a model or a deployment."""
-    check_events(webhook_events_filter)
-    headers, hold = prediction_headers(prefer, cancel_after)
-    body = drop_unset(
-        version=version,
-        input=check_input(input),
-        stream=stream,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-    )
-    return Request("POST", at, Prediction, options, headers=headers, json=body, hold=hold, creates=True)

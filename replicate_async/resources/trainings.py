@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._arguments import RequestOptions, check_events, check_input, drop_unset, model_path, path
-from replicate_async._pages import AsyncPaginator, paginate
+from replicate_async._http.options import RequestOptions, drop_unset
+from replicate_async._http.pages import AsyncPaginator, paginate
+from replicate_async._http.request import Request, path
+from replicate_async._predictions.polling import wait_until_done
+from replicate_async._predictions.requests import check_events, check_input, model_path
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
-from replicate_async._waiting import wait_until_done
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import PageData, Training, WebhookEvent
 

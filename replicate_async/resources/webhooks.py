@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from replicate_async._http.request import Request
 from replicate_async._views import (
     AsyncDefaultWebhookRaw,
     AsyncDefaultWebhookStreaming,
@@ -13,14 +14,13 @@ from replicate_async._views import (
     AsyncWebhooksRaw,
     AsyncWebhooksStreaming,
 )
-from replicate_async._wire import Request
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import WebhookSecret
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from replicate_async._arguments import RequestOptions
+    from replicate_async._http.options import RequestOptions
 
 
 class AsyncWebhooks(AsyncResource):

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
-import replicate_async._clock as clients
+import replicate_async._http.clock as clients
 
 _HOPS = 10  # turns of a loop without a stir after which nobody is about to do anything
 _SLICES = 10  # of the patience: when the whole process was held up, only one of them is lost

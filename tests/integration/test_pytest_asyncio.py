@@ -19,7 +19,8 @@ TESTS = """
     import pytest
     import pytest_asyncio
     import replicate_async
-    from replicate_async import AsyncReplicate, _connections
+    from replicate_async import AsyncReplicate
+    from replicate_async._http import sessions
     from replicate_async.testing import VirtualClock
 
     def shout(text: str) -> str:
@@ -61,7 +62,7 @@ TESTS = """
         gc.collect()  # what was left open would complain now
 
     def test_nothing_is_left_open():
-        assert not _connections._open
+        assert not sessions._open
 """
 
 

@@ -27,10 +27,10 @@ from replicate_async import (
     Replicate,
     ReplicateError,
     WebhookVerificationError,
-    _clock,
     _sync,
     verify_webhook,
 )
+from replicate_async._http import clock as sdk_clock
 from replicate_async.testing import LocalServer, VirtualClock, models
 
 from .conftest import eventually
@@ -266,18 +266,18 @@ async def _await(awaitable: Any) -> Any:
 
 async def test_whose_clock() -> None:
     """Clients go by a virtual clock only while a server with it runs; servers with real time leave theirs alone."""
-    real = _clock.current
+    real = sdk_clock.current
     async with LocalServer():
-        assert _clock.current is real
+        assert sdk_clock.current is real
     clock = VirtualClock()
     async with LocalServer(clock=clock):
         async with LocalServer(clock=clock), LocalServer():
-            assert _clock.current is clock
-        assert _clock.current is clock
-    assert _clock.current is real
+            assert sdk_clock.current is clock
+        assert sdk_clock.current is clock
+    assert sdk_clock.current is real
     with LocalServer(clock=clock):
-        assert _clock.current is clock
-    assert _clock.current is real
+        assert sdk_clock.current is clock
+    assert sdk_clock.current is real
 
 
 async def test_two_clocks() -> None:
@@ -289,7 +289,7 @@ async def test_two_clocks() -> None:
                 pass
         with pytest.raises(RuntimeError, match="one clock only"), LocalServer(clock=VirtualClock()):
             pass
-        assert _clock.current is clock
+        assert sdk_clock.current is clock
 
 
 async def test_a_server_that_stops(both: tuple[LocalServer, Caller]) -> None:
@@ -312,16 +312,16 @@ def test_a_forked_child() -> None:
     """A forked child, which the server's clock doesn't reach, goes by the real time, instead of waiting for ever."""
     program = """
     import asyncio, os
-    from replicate_async import _clock
+    from replicate_async._http import clock as sdk_clock
     from replicate_async.testing import LocalServer, VirtualClock
-    real = _clock.current
+    real = sdk_clock.current
     with LocalServer(clock=VirtualClock()):
         child = os.fork()
         if not child:
-            asyncio.run(_clock.current.sleep(0.001))
-            os._exit(0 if _clock.current is real else 1)
+            asyncio.run(sdk_clock.current.sleep(0.001))
+            os._exit(0 if sdk_clock.current is real else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert _clock.current is not real
+        assert sdk_clock.current is not real
     """
     ignored = ("-W", "ignore::DeprecationWarning")  # of forking a process with threads
     done = subprocess.run(

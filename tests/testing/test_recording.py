@@ -17,7 +17,8 @@ import msgspec
 import pytest
 import replicate as official
 
-from replicate_async import AsyncReplicate, BadRequestError, ModelError, Replicate, _clock, verify_webhook
+from replicate_async import AsyncReplicate, BadRequestError, ModelError, Replicate, verify_webhook
+from replicate_async._http import clock as sdk_clock
 from replicate_async.testing import LocalServer, Recording, RecordingError, ServerProcess
 from replicate_async.testing._recording import Answer, Body, Exchange, Player, Request, Scrubber, Tape, read_request
 
@@ -185,8 +186,8 @@ def test_time(api: Api) -> None:
     api.path.write_text(slower.replace('"retry_after": "120"', '"retry_after": 120'), encoding="utf-8")
 
     def timed(recording: Recording) -> tuple[str, float]:
-        begin = _clock.current.monotonic()
-        return action(recording), _clock.current.monotonic() - begin
+        begin = sdk_clock.current.monotonic()
+        return action(recording), sdk_clock.current.monotonic() - begin
 
     name, passed = api.replay(timed)
     assert name == "alice"

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-from urllib.parse import urlencode, urlsplit
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import UNSET
 
-from replicate_async import errors
-from replicate_async._arguments import (
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, TypeVar
+from urllib.parse import urlencode
+
+from replicate_async._http.options import (
     PREFER_WAIT_MAX,
     CallOptions,
     QueryValue,
@@ -28,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 T = TypeVar("T")
 U = TypeVar("U")
-
-_SNIPPET = 200
 
 
 class Request(msgspec.Struct, Generic[T]):
@@ -243,196 +246,25 @@ def _find_nonfinite(value: Any, place: str) -> str | None:
 # --- answers ---
 
 
-class APIResponse(Generic[T]):
-    """An answer of the API, read to its end.
-
-    ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
-    ``retries_taken`` how many attempts failed before; the body is there as ``read()``, ``text()``, ``json()`` and,
-    decoded to what the method usually returns, ``parse()``.
-    """
-
-    __slots__ = ("_body", "_elapsed", "_request", "headers", "retries_taken", "status_code", "url")
-
-    def __init__(
-        self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
-    ) -> None:
-        self._request = request
-        self._body = body
-        self._elapsed = elapsed
-        self.url: str = url
-        self.status_code: int = status_code
-        self.headers: Mapping[str, str] = headers
-        self.retries_taken: int = 0
-
-    @property
-    def method(self) -> str:
-        """The request's HTTP method."""
-        return self._request.method
-
-    @property
-    def elapsed(self) -> timedelta:
-        """The time from sending the request (its last attempt) to the end of the answer."""
-        return timedelta(seconds=self._elapsed)
-
-    def read(self) -> bytes:
-        """Return the body."""
-        return self._body
-
-    @property
-    def content(self) -> bytes:
-        """The body."""
-        return self._body
-
-    def text(self) -> str:
-        """Return the body as text, in the charset that the answer names, or UTF-8."""
-        return self._body.decode(charset(self.headers), "replace")
-
-    def json(self) -> Any:
-        """Return the body decoded from JSON, as plain dicts and lists.
-
-        Raises:
-            APIResponseValidationError: the body is not JSON.
-        """
-        return self._decode(Any)
-
-    def parse(self) -> T:
-        """Return the body decoded to what the method returns without ``with_raw_response``.
-
-        Raises:
-            APIResponseValidationError: the body has another shape.
-        """
-        value = self._decode(self._request.type)
-        return self._request.then(value) if self._request.then else cast("T", value)
-
-    def mapped(self, function: Callable[[T], U]) -> APIResponse[U]:
-        """Return this answer with a function applied to what ``parse`` returns."""
-        request = self._request.mapped(function)
-        made = APIResponse(request, self.url, self.status_code, self.headers, self._body, self._elapsed)
-        made.retries_taken = self.retries_taken
-        return made
-
-    def _decode(self, as_type: Any) -> Any:
-        try:
-            return reader(as_type)(self._body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise errors.APIResponseValidationError(
-                f"the answer is not {_type_name(as_type)}: {error}; it begins {snippet(self._body)}",
-                method=self.method,
-                url=self.url,
-                status_code=self.status_code,
-                headers=_portable(self.headers),
-                body=self._body,
-            ) from error
-
-    def __repr__(self) -> str:
-        return f"<APIResponse [{self.status_code}] {self.method} {self.url}>"
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 
 
-def charset(headers: Mapping[str, str]) -> str:
-    """Return the charset that an answer names, or UTF-8."""
-    named = re.search(r"charset=\"?([\w-]+)", headers.get("Content-Type", ""))
-    try:
-        b" ".decode(named[1] if named else "utf-8", "replace")
-    except LookupError:  # unknown, or a codec that doesn't make text
-        return "utf-8"
-    return named[1] if named else "utf-8"
+_NOT_IN_SEGMENT = re.compile(r"[/?#\x00-\x1f\x7f]")
 
 
-@lru_cache(maxsize=256)
-def reader(as_type: Any) -> Callable[[bytes], Any]:
-    """Return what decodes a body: to ``bytes``, ``str`` and ``None`` as they are, to anything else from JSON."""
-    plain: dict[Any, Callable[[bytes], Any]] = {bytes: bytes, str: bytes.decode, None: lambda _: None}
-    return plain.get(as_type) or msgspec.json.Decoder(as_type).decode
+def path(template: str, /, **arguments: str) -> str:
+    """Fill a path template; each argument becomes exactly one segment or a clear error."""
+    return template.format_map({name: _segment(name, value) for name, value in arguments.items()})
 
 
-def _type_name(as_type: Any) -> str:
-    return "JSON" if as_type is Any else getattr(as_type, "__name__", None) or str(as_type)
-
-
-def snippet(body: bytes) -> str:
-    """Return the beginning of a body, for an error message."""
-    text = body[: _SNIPPET * 2].decode("utf-8", "replace").strip()
-    return repr(text[:_SNIPPET] + ("..." if len(text) > _SNIPPET or len(body) > _SNIPPET * 2 else ""))
-
-
-_STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
-    400: errors.BadRequestError,
-    401: errors.AuthenticationError,
-    403: errors.PermissionDeniedError,
-    404: errors.NotFoundError,
-    409: errors.ConflictError,
-    422: errors.UnprocessableEntityError,
-    429: errors.RateLimitError,
-}
-
-
-def status_error(
-    method: str, url: str, status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
-) -> errors.APIStatusError:
-    """Make the error that an answer of 300 or more stands for."""
-    try:
-        problem = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        problem = None
-    if not isinstance(problem, dict):
-        problem = {}
-    fields = cast("dict[str, Any]", problem)
-    title, detail = (_problem_text(fields.get(name)) for name in ("title", "detail"))
-    reason = ": ".join(text for text in (title, detail) if text) or (snippet(body) if body.strip() else "no details")
-    if 300 <= status < 400:
-        reason = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
-    default = errors.InternalServerError if status >= 500 else errors.APIStatusError
-    return _STATUS_ERRORS.get(status, default)(
-        f"{status} {reason}",
-        method=method,
-        url=url,
-        status_code=status,
-        headers=_portable(headers),
-        body=body,
-        title=title,
-        detail=detail,
-        retry_after=_retry_after(headers, fields, detail, now),
-    )
-
-
-def _portable(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers that can be pickled with their error, and don't mind the case of names."""
-    from multidict import CIMultiDict
-
-    return CIMultiDict(headers)
-
-
-def _problem_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+def _segment(name: str, value: str) -> str:
+    # An argument may be anything at run time, whatever its annotation says.
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if _PLAIN_SEGMENT.fullmatch(value):
         return value
-    return msgspec.json.encode(value).decode()
-
-
-_RESETS = re.compile(r"resets in ~?(\d+(?:\.\d+)?)\s*(ms|s|m)?\b")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-
-
-def _retry_after(
-    headers: Mapping[str, str], problem: Mapping[str, Any], detail: str | None, now: datetime | None
-) -> float | None:
-    """Return the longest wait in seconds that the answer asks for, in whichever of its places."""
-    waits: list[float] = []
-    if header := headers.get("Retry-After"):
-        try:
-            waits.append(float(header))
-        except ValueError:
-            try:
-                then = parsedate_to_datetime(header)
-                # The server's own clock, where it says it, is the one that its date is meant for.
-                asked = headers.get("Date")
-                start = parsedate_to_datetime(asked) if asked else (now or datetime.now(timezone.utc))
-                waits.append((then - start).total_seconds())
-            except (TypeError, ValueError):
-                pass  # an unreadable hint is no hint
-    body = problem.get("retry_after")
-    if isinstance(body, (int, float)) and -1e9 < body < 1e9:
-        waits.append(float(body))
-    if match := _RESETS.search(detail or ""):
-        waits.append(float(match[1]) * _UNITS[match[2] or "s"])
-    waits = [wait for wait in waits if math.isfinite(wait)]
-    return max(0.0, *waits) if waits else None
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    if value in {".", ".."} or _NOT_IN_SEGMENT.search(value):
+        raise ValueError(f"{name}={value!r} can't stand in a URL path: pass a bare name or id")
+    return quote(value, safe="")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from msgspec import UNSET
 
-from replicate_async._arguments import RequestOptions, path
-from replicate_async._wire import Request
+from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.request import Request, path
 from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from replicate_async._transport import Transport
+    from replicate_async._http.transport import Transport
 
 JobT = TypeVar("JobT", Prediction, Training)
 
@@ -39,11 +39,6 @@ async def look(transport: Transport, job_id: str, kind: type[JobT], options: Req
     except APIError as error:
         error.prediction_id = job_id
         raise
-
-
-def follow_up_options(options: RequestOptions) -> RequestOptions:
-    """Return what of a create's options holds for looking at what it made too."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
 
 
 def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...]:

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from replicate_async import _clock
-from replicate_async._arguments import path
-from replicate_async._jobs import follow_up_options, poll_key
-from replicate_async._wire import APIResponse, Request, full_body
+from replicate_async._http import clock
+from replicate_async._http.options import follow_up_options
+from replicate_async._http.request import Request, full_body, path
+from replicate_async._http.response import APIResponse
+from replicate_async._predictions.jobs import poll_key
 from replicate_async.errors import APIError, CreateOutcomeUnknown
 from replicate_async.types import PageData, Prediction, Training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicate_async._arguments import RequestOptions
-    from replicate_async._transport import Transport
+    from replicate_async._http.options import RequestOptions
+    from replicate_async._http.transport import Transport
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class Ledger:
     async def wait_for_lookup(self, key: Key) -> None:
         """Wait while a twin of a create is looked for."""
         while key in self.lost.values():
-            await _clock.current.sleep(_LOOKUP_POLL_SECONDS)
+            await clock.current.sleep(_LOOKUP_POLL_SECONDS)
 
     def forget(self) -> None:
         """Let go of what is under way and looked for, which in a forked process is the parent's."""
@@ -168,9 +169,9 @@ async def find(transport: Transport, request: Request[Any], failure: Exception) 
     ledger.lost[id(request)] = key
     try:
         while ledger.has_identical(request):  # no new ones start: whatever these make will be known to be theirs
-            await _clock.current.sleep(_LOOKUP_POLL_SECONDS)
+            await clock.current.sleep(_LOOKUP_POLL_SECONDS)
         for pause in _PAUSES:
-            await _clock.current.sleep(pause)
+            await clock.current.sleep(pause)
             try:
                 recent = await looks.since(request.sent_at)
             except APIError as error:
@@ -277,7 +278,7 @@ class _RecentList:
             answer = await self._transport.send(Request[Any]("GET", at, kind, self._options, skips_queue=True))
             if origin is None:
                 # The server's clock decides, because it stamped what it made.
-                origin = _time_of(answer) - timedelta(seconds=_clock.current.monotonic()) - _CLOCK_SLACK
+                origin = _time_of(answer) - timedelta(seconds=clock.current.monotonic()) - _CLOCK_SLACK
             page = answer.parse()
             recent = _later(page.results, origin + timedelta(seconds=sent_at))
             found += recent

@@ -9,27 +9,32 @@ import anyio
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _clock
-from replicate_async._arguments import ModelRef, check_time_limit, model_path, prefer_header
-from replicate_async._creates import find
-from replicate_async._inputs import FileEncodingStrategy, encode_files
-from replicate_async._jobs import cancel, look, output_of, run_shielded
-from replicate_async._outputs import with_files
-from replicate_async._streaming import follow
-from replicate_async._transport import trim_traceback
-from replicate_async._waiting import wait_until_done
+from replicate_async._http import clock
+from replicate_async._http.problem import trim_traceback
+from replicate_async._predictions.creates import find
+from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
+from replicate_async._predictions.jobs import cancel, look, output_of, run_shielded
+from replicate_async._predictions.outputs import with_files
+from replicate_async._predictions.polling import wait_until_done
+from replicate_async._predictions.requests import (
+    ModelRef,
+    check_time_limit,
+    model_path,
+    prediction_request,
+    prefer_header,
+)
+from replicate_async._predictions.streaming import follow
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.resources.models import AsyncModels
-from replicate_async.resources.predictions import prediction_request
-from replicate_async.types import Model, ModelVersion, Prediction
+from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from replicate_async._arguments import RequestOptions
-    from replicate_async._streaming import StreamEvent
-    from replicate_async._transport import Transport
-    from replicate_async._wire import Request
+    from replicate_async._http.options import RequestOptions
+    from replicate_async._http.request import Request
+    from replicate_async._http.transport import Transport
+    from replicate_async._predictions.streaming import StreamEvent
     from replicate_async.types import WebhookEvent
 
 
@@ -111,7 +116,7 @@ class PredictionRun(msgspec.Struct):
 
     def _known_latest(self) -> ModelRef | None:
         known, until = self.transport.pool.latest.get((self.transport.options_key, self.model), (None, 0.0))
-        return known if _clock.current.monotonic() < until else None
+        return known if clock.current.monotonic() < until else None
 
     async def _latest(self) -> ModelRef | None:
         """Ask for a model's latest version: once for all that need it at the same time, and for a minute after."""
@@ -123,7 +128,7 @@ class PredictionRun(msgspec.Struct):
                 model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
                 if model.latest_version is not None:
                     latest = ModelRef(version=model.latest_version.id)
-                    pool.latest[key] = latest, _clock.current.monotonic() + _LATEST_VERSION_TTL
+                    pool.latest[key] = latest, clock.current.monotonic() + _LATEST_VERSION_TTL
         return latest
 
     async def finish(self) -> Prediction:
@@ -180,7 +185,7 @@ async def run(job: PredictionRun, *, time_limit: float | None, use_file_output: 
     check_time_limit(time_limit)
     connections = job.transport.pool.here() or await job.transport.pool.open()
     connections.left.add(job.abandon)  # the client may be closed meanwhile
-    with _clock.time_limit(time_limit):
+    with clock.time_limit(time_limit):
         try:
             output = output_of(await job.finish())
             return with_files(job.transport, output) if use_file_output else output
@@ -216,12 +221,3 @@ async def stream(job: PredictionRun) -> AsyncGenerator[StreamEvent, None]:
         raise
     finally:
         connections.left.discard(job.abandon)
-
-
-def to_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
-    """Return what to run."""
-    if isinstance(ref, Model):
-        return ModelRef(ref.owner, ref.name)
-    if isinstance(ref, ModelVersion):
-        return ModelRef(version=ref.id)
-    return ModelRef.parse(ref)

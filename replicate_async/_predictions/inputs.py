@@ -16,15 +16,15 @@ import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _clock
-from replicate_async._arguments import check_choice
-from replicate_async._fileio import Upload, open_upload, upload_request
-from replicate_async._wire import encode_json
+from replicate_async._http import clock
+from replicate_async._http.options import check_choice
+from replicate_async._http.request import encode_json
+from replicate_async._predictions.uploads import Upload, open_upload, upload_request
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
-    from replicate_async._transport import Transport
-    from replicate_async._wire import Request
+    from replicate_async._http.request import Request
+    from replicate_async._http.transport import Transport
     from replicate_async.types import File, Prediction
 
 # How files get into an input: in the JSON itself, or uploaded before.
@@ -49,7 +49,7 @@ async def encode_files(
         if _is_plain(value):
             return
         pending: list[_Pending] = []
-        with _clock.busy():  # files are looked at in threads
+        with clock.busy():  # files are looked at in threads
             encoded = cast("dict[str, Any]", await _encode(value, "input", pending))
     except RecursionError:
         raise ValueError("input is nested too deeply, or contains itself") from None
@@ -176,7 +176,7 @@ def _own_url(value: Any) -> str | None:
 
 
 async def _url_of(transport: Transport, upload: Upload, strategy: FileEncodingStrategy | UnsetType) -> str:
-    with _clock.busy():
+    with clock.busy():
         if strategy == "base64" or (strategy is UNSET and upload.size <= _INLINE_MAX):
             content = b"".join([piece async for piece in upload.pieces()])
             return f"data:{upload.type};base64,{(await anyio.to_thread.run_sync(base64.b64encode, content)).decode()}"

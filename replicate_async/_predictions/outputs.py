@@ -17,12 +17,13 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import anyio.to_thread
 
-from replicate_async import _schema, errors
-from replicate_async._connections import Pool
-from replicate_async._fileio import mime_type, save, suffix_for
-from replicate_async._responses import AsyncStreamedResponse
-from replicate_async._transport import OpenResponse, Settings, Transport
-from replicate_async._wire import Request
+from replicate_async import errors
+from replicate_async._http.request import Request
+from replicate_async._http.response import AsyncStreamedResponse, OpenResponse, save
+from replicate_async._http.sessions import Pool
+from replicate_async._http.transport import Settings, Transport
+from replicate_async._predictions import schema as schemas
+from replicate_async._predictions.uploads import mime_type, suffix_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -272,14 +273,14 @@ def with_files(
     """
     document, schema = document or {}, schema or {}
     if isinstance(value, str):
-        is_file = is_file_url(value, transport) and _schema.is_file(schema) is not False
+        is_file = is_file_url(value, transport) and schemas.is_file(schema) is not False
         return AsyncFileOutput(value, transport) if is_file else value
     if isinstance(value, list):
-        below = _schema.below(document, schema)
+        below = schemas.below(document, schema)
         return [with_files(transport, one, document, below) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]
     if isinstance(value, dict):
         return {
-            key: with_files(transport, one, document, _schema.below(document, schema, key))
+            key: with_files(transport, one, document, schemas.below(document, schema, key))
             for key, one in cast("dict[str, Any]", value).items()
         }
     return value

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from replicate_async._wire import Request
+from replicate_async._http.request import Request
 from replicate_async.types import PageData
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
 
-    from replicate_async._arguments import QueryValue, RequestOptions
-    from replicate_async._transport import Transport
+    from replicate_async._http.options import QueryValue, RequestOptions
+    from replicate_async._http.transport import Transport
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 CLIENT = "AsyncReplicate"
 WIDTH = 120
 

@@ -20,11 +20,11 @@ import anyio
 import msgspec
 from msgspec import UNSET
 
-from replicate_async import _schema
-from replicate_async._arguments import ModelRef
 from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL, AsyncReplicate
-from replicate_async._outputs import AsyncFileOutput
-from replicate_async._transport import TOKEN_VARIABLE
+from replicate_async._http.transport import TOKEN_VARIABLE
+from replicate_async._predictions import schema as model_schema
+from replicate_async._predictions.outputs import AsyncFileOutput
+from replicate_async._predictions.requests import ModelRef
 from replicate_async._version import __version__
 from replicate_async.errors import ModelError, NotFoundError, ReplicateError
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     import click
 
-    from replicate_async._journal import InputRow, Result
-    from replicate_async._use import AsyncRun
+    from replicate_async._predictions.functions import AsyncRun
+    from replicate_async._predictions.journal import InputRow, Result
     from replicate_async.testing import LocalServer
     from replicate_async.types import Prediction
 
@@ -275,7 +275,7 @@ async def _run(ref: str, values: list[_Value], *, local: bool, as_json: bool, wa
             schema = await model.openapi_schema() if any(value.ambiguous for value in values) else {}
         except NotFoundError:
             schema = {}  # the prediction will say so, or go without
-        declared = _schema.inputs(schema)
+        declared = model_schema.inputs(schema)
         run = await model.create(**{value.name: value.decide(declared.get(value.name, {})) for value in values})
         if not wait:
             _say(_as_json(run.prediction) if as_json else run.prediction.id)
@@ -318,8 +318,8 @@ def _map(model: ModelRef, inputs: Path, output: Path, *, local: bool, concurrenc
     """Run a model on the lines of a file; return the exit status."""
     import sqlite3
 
-    from replicate_async._batch import Batch
-    from replicate_async._journal import open_results, read_lines
+    from replicate_async._predictions.batch import Batch
+    from replicate_async._predictions.journal import open_results, read_lines
 
     with ExitStack() as opened:
         standard = str(inputs) == "-"
@@ -524,7 +524,3 @@ async def _serve(server: LocalServer) -> None:
         _say(f"REPLICATE_BASE_URL={server.base_url}\n{TOKEN_VARIABLE}={server.token}")
         _say(f"Listening on {server.url}, which is also a page to run and to watch {', '.join(server.models)}.")
         await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

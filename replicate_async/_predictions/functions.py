@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _schema
-from replicate_async._fileio import KeyedLock
-from replicate_async._jobs import follow_up_options, output_of
-from replicate_async._outputs import has_files, with_files
-from replicate_async._run import PredictionRun, created, run, stream, to_model_ref
+from replicate_async._http.locks import KeyedLock
+from replicate_async._http.options import follow_up_options
+from replicate_async._predictions import schema
+from replicate_async._predictions.jobs import output_of
+from replicate_async._predictions.outputs import has_files, with_files
+from replicate_async._predictions.requests import to_model_ref
+from replicate_async._predictions.run import PredictionRun, created, run, stream
 from replicate_async.errors import APIError
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
@@ -20,8 +22,9 @@ from replicate_async.resources.predictions import AsyncPredictions
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
-    from replicate_async._arguments import ModelRef, RequestOptions
-    from replicate_async._transport import Transport
+    from replicate_async._http.options import RequestOptions
+    from replicate_async._http.transport import Transport
+    from replicate_async._predictions.requests import ModelRef
     from replicate_async.types import Model, ModelVersion, Prediction
 
 P = ParamSpec("P")
@@ -63,7 +66,7 @@ class AsyncModelReference:
 
     async def _check(self, inputs: Mapping[str, Any]) -> None:
         """Say all that is wrong with the inputs, before anything is billed."""
-        if self._validate and (problems := _schema.problems(await self.openapi_schema(), inputs)):
+        if self._validate and (problems := schema.problems(await self.openapi_schema(), inputs)):
             raise ValueError(f"the inputs don't fit {self}: " + "; ".join(problems))
 
     async def create(self, /, **inputs: Any) -> AsyncRun:
@@ -121,7 +124,7 @@ class AsyncModelReference:
         Raises:
             APIError: the schema couldn't be fetched.
         """
-        return _schema.signature(await self.openapi_schema())
+        return schema.signature(await self.openapi_schema())
 
     async def documentation(self) -> str:
         """Return what the model's schema says of its inputs.
@@ -132,7 +135,7 @@ class AsyncModelReference:
         Raises:
             APIError: the schema couldn't be fetched.
         """
-        return _schema.documentation(str(self), await self.openapi_schema())
+        return schema.documentation(str(self), await self.openapi_schema())
 
     async def _described(self) -> tuple[dict[str, Any], Prediction | None]:
         """Return schema and example."""
@@ -162,16 +165,16 @@ class AsyncModelReference:
         if not texts and not has_files(output, self._transport):
             return cast("Any", output)
         document = await self.openapi_schema()
-        if texts and _schema.is_text(document):
+        if texts and schema.is_text(document):
             return "".join(pieces)
-        return with_files(self._transport, output, document, _schema.output(document))
+        return with_files(self._transport, output, document, schema.output(document))
 
     async def _shaped_piece(self, piece: str) -> Any:
         if not has_files(piece, self._transport):
             return piece
         document = await self.openapi_schema()
-        items = _schema.below(document, _schema.output(document))
-        return with_files(self._transport, piece, document, items or _schema.output(document))
+        items = schema.below(document, schema.output(document))
+        return with_files(self._transport, piece, document, items or schema.output(document))
 
     def __str__(self) -> str:
         model = self._model

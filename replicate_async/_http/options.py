@@ -1,4 +1,4 @@
-"""What callers pass, checked before anything is sent: each error names the argument and the remedy."""
+"""Options of a client and of its calls, checked before anything is sent: errors name the argument and the remedy."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import aiohttp
-
-    from replicate_async.types import WebhookEvent
 
 PREFER_WAIT_MAX = 60
 
@@ -78,16 +75,6 @@ def check_timeout(timeout: float | aiohttp.ClientTimeout | None) -> None:
     # aiohttp isn't imported for this question: its ClientTimeout is what has these two.
     if timeout is not None and not isinstance(timeout, (int, float)) and not hasattr(timeout, "sock_read"):
         raise TypeError(f"timeout must be seconds, an aiohttp.ClientTimeout or None, not {type(timeout).__name__}")
-
-
-def check_time_limit(seconds: float | None) -> None:
-    """Refuse what is no time to wait for; NaN would even keep the event loop's timers from ever coming."""
-    if seconds is None:
-        return
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"time_limit is seconds, or None for no limit, not {seconds!r}")
-    if not seconds >= 0:
-        raise ValueError(f"time_limit={seconds} is no time to wait for: pass seconds from 0 on, or None for no limit")
 
 
 def check_max_retries(max_retries: int) -> None:
@@ -161,28 +148,6 @@ def check_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
-_NOT_IN_SEGMENT = re.compile(r"[/?#\x00-\x1f\x7f]")
-
-
-def path(template: str, /, **arguments: str) -> str:
-    """Fill a path template; each argument becomes exactly one segment or a clear error."""
-    return template.format_map({name: _segment(name, value) for name, value in arguments.items()})
-
-
-def _segment(name: str, value: str) -> str:
-    # An argument may be anything at run time, whatever its annotation says.
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if _PLAIN_SEGMENT.fullmatch(value):
-        return value
-    if not value:
-        raise ValueError(f"{name} must not be empty")
-    if value in {".", ".."} or _NOT_IN_SEGMENT.search(value):
-        raise ValueError(f"{name}={value!r} can't stand in a URL path: pass a bare name or id")
-    return quote(value, safe="")
-
-
 def drop_unset(**arguments: Any) -> dict[str, Any]:
     """Keep what the caller passed, also when falsy; drop what was left out."""
     return {name: value for name, value in arguments.items() if value is not UNSET}
@@ -194,97 +159,6 @@ def check_choice(name: str, value: str | UnsetType, choices: Sequence[str]) -> N
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
 
 
-def check_input(value: Any) -> Mapping[str, Any]:
-    """Return a model's input if it is a mapping."""
-    if isinstance(value, (dict, Mapping)):  # a dict is told faster than a Mapping
-        return cast("Mapping[str, Any]", value)
-    raise TypeError(f"input must be a mapping of the model's input names to values, not {type(value).__name__}")
-
-
-def check_events(value: Sequence[WebhookEvent] | UnsetType) -> None:
-    """Refuse webhook events that don't exist."""
-    if value is UNSET:
-        return
-    if isinstance(value, str):
-        raise TypeError("webhook_events_filter must be a list of event names, not one str")
-    for event in value:
-        check_choice("webhook_events_filter", event, ("start", "output", "logs", "completed"))
-
-
-def prediction_headers(prefer: str | UnsetType, cancel_after: str | int | UnsetType) -> tuple[dict[str, str], float]:
-    """Return the headers of a create, and for how long it lets the server keep the answer back."""
-    headers: dict[str, str] = {}
-    hold = 0.0
-    if prefer is not UNSET:
-        hold = _hold(prefer)
-        headers["Prefer"] = prefer
-    if cancel_after is not UNSET:
-        headers["Cancel-After"] = _check_cancel_after(cancel_after)
-    return headers, hold
-
-
-def _hold(prefer: str) -> float:
-    if not isinstance(prefer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"prefer must be a str such as 'wait=5', not {type(prefer).__name__}")
-    match = re.fullmatch(r"wait(?:=([0-9]{1,9}))?", prefer)
-    seconds = int(match[1] or PREFER_WAIT_MAX) if match else 0
-    if not 1 <= seconds <= PREFER_WAIT_MAX:
-        raise ValueError(f"prefer={prefer!r} must be 'wait' or 'wait=n' with n from 1 to {PREFER_WAIT_MAX} seconds")
-    return float(seconds)
-
-
-def prefer_header(wait: bool | int) -> str | UnsetType:
-    """Translate ``wait`` (False, True or 1..60 seconds) into the Prefer header's value."""
-    if wait is False:
-        return UNSET
-    if wait is True:
-        return "wait"
-    if not isinstance(wait, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"wait must be a bool or an int, not {type(wait).__name__}")
-    if not 1 <= wait <= PREFER_WAIT_MAX:
-        raise ValueError(f"wait={wait} must be from 1 to {PREFER_WAIT_MAX} seconds, True or False")
-    return f"wait={wait}"
-
-
-_CANCEL_AFTER = re.compile(r"(?=[0-9])(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s?)?")
-
-
-def _check_cancel_after(value: str | int) -> str:
-    text = str(value)
-    match = _CANCEL_AFTER.fullmatch(text)
-    if match is None:
-        raise ValueError(f"cancel_after={value!r} must be a duration such as 30, '90s', '5m' or '1h30m'")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    if hours * 3600 + minutes * 60 + seconds < 5:
-        raise ValueError(f"cancel_after={value!r} must be at least 5 seconds")
-    return text
-
-
-class ModelRef(msgspec.Struct, frozen=True):
-    """What to run: a model by name, or a version of it."""
-
-    owner: str | None = None
-    name: str | None = None
-    version: str | None = None
-
-    @classmethod
-    def parse(cls, ref: str) -> ModelRef:
-        """Read ``owner/name``, ``owner/name:version`` or a bare version id."""
-        if not isinstance(ref, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"ref must be a str such as 'owner/name', not {type(ref).__name__}")
-        if match := re.fullmatch(r"([\w.-]+)/([\w.-]+)(?::([\w.-]+))?", ref, re.ASCII):
-            if not {".", ".."} & set(match.groups()):
-                return cls(*match.groups())
-        elif re.fullmatch(r"[0-9a-zA-Z]{20,}", ref):
-            return cls(version=ref)
-        raise ValueError(f"ref={ref!r} is not a model: use 'owner/name', 'owner/name:version' or a version id")
-
-
-def model_path(owner: str, name: str | UnsetType, *, kind: str = "model", tail: str = "") -> str:
-    """Return the path of a model or a deployment, given as two arguments or as one ``owner/name``."""
-    if name is UNSET:
-        owner, slash, name = owner.partition("/")
-        if not slash:
-            raise TypeError(f"missing argument {kind}_name: pass {kind}_owner and {kind}_name, or one 'owner/name'")
-    template = f"/{kind}s/{{{kind}_owner}}/{{{kind}_name}}"
-    return path(template, **{f"{kind}_owner": owner, f"{kind}_name": name}) + tail
+def follow_up_options(options: RequestOptions) -> RequestOptions:
+    """Return what of a create's options holds for looking at what it made too."""
+    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})

@@ -1,27 +1,31 @@
-"""Answers as they come: read on demand, or whole but undecoded, instead of what a method usually returns."""
+"""Responses: read to their end but undecoded, or read on demand."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import os
-from copy import copy
+import re
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from replicate_async import _wire
-from replicate_async._fileio import save
-from replicate_async._transport import OpenResponse, Transport, connection_error
-from replicate_async._wire import APIResponse, Request
+import anyio.to_thread
+import msgspec
+
+from replicate_async import errors
+from replicate_async._http.problem import connection_error, portable_headers, snippet
+from replicate_async._http.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
+
+    import aiohttp
 
 T = TypeVar("T")
 U = TypeVar("U")
-C = TypeVar("C")
 
 
 class AsyncStreamedResponse(Generic[T]):
@@ -89,7 +93,7 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        decoder = codecs.getincrementaldecoder(_wire.charset(self.headers))("replace")
+        decoder = codecs.getincrementaldecoder(charset(self.headers))("replace")
         async for chunk in self.iter_bytes(chunk_size):
             if text := decoder.decode(chunk):
                 yield text
@@ -206,44 +210,143 @@ class AsyncResponseContext(Generic[T]):
         return AsyncResponseContext(opening())
 
 
-class _ViewTransport(Transport):
+async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:
+    """Write a file as its pieces arrive. Until it is complete, it doesn't have its name."""
+    import secrets
+
+    partial = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        # Opened here: a thread that is still opening it when the caller is cancelled would leave it behind.
+        with partial.open("xb") as file:
+            async for piece in pieces:
+                await anyio.to_thread.run_sync(file.write, piece)
+        await anyio.to_thread.run_sync(os.replace, partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return target
+
+
+class OpenResponse(Generic[T]):
+    """An answer whose body is still to be read."""
+
+    __slots__ = ("answer", "elapsed", "request", "retries_taken", "url")
+
+    def __init__(self, request: Request[T], url: str, answer: aiohttp.ClientResponse, elapsed: float) -> None:
+        self.request: Request[T] = request
+        self.url: str = url
+        self.answer: aiohttp.ClientResponse = answer
+        self.elapsed: float = elapsed
+        self.retries_taken: int = 0
+
+    def mapped(self, function: Callable[[T], U]) -> OpenResponse[U]:
+        """Return this answer with a function applied to what its body decodes to."""
+        made = OpenResponse(self.request.mapped(function), self.url, self.answer, self.elapsed)
+        made.retries_taken = self.retries_taken
+        return made
+
+
+class APIResponse(Generic[T]):
+    """An answer of the API, read to its end.
+
+    ``status_code``, ``headers``, ``method`` and ``url`` (with query) say what was answered to which request,
+    ``retries_taken`` how many attempts failed before; the body is there as ``read()``, ``text()``, ``json()`` and,
+    decoded to what the method usually returns, ``parse()``.
+    """
+
+    __slots__ = ("_body", "_elapsed", "_request", "headers", "retries_taken", "status_code", "url")
+
+    def __init__(
+        self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
+    ) -> None:
+        self._request = request
+        self._body = body
+        self._elapsed = elapsed
+        self.url: str = url
+        self.status_code: int = status_code
+        self.headers: Mapping[str, str] = headers
+        self.retries_taken: int = 0
+
     @property
-    def plain(self) -> Transport:
-        return Transport(self.settings, self.pool)
+    def method(self) -> str:
+        """The request's HTTP method."""
+        return self._request.method
+
+    @property
+    def elapsed(self) -> timedelta:
+        """The time from sending the request (its last attempt) to the end of the answer."""
+        return timedelta(seconds=self._elapsed)
+
+    def read(self) -> bytes:
+        """Return the body."""
+        return self._body
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        return self._body
+
+    def text(self) -> str:
+        """Return the body as text, in the charset that the answer names, or UTF-8."""
+        return self._body.decode(charset(self.headers), "replace")
+
+    def json(self) -> Any:
+        """Return the body decoded from JSON, as plain dicts and lists.
+
+        Raises:
+            APIResponseValidationError: the body is not JSON.
+        """
+        return self._decode(Any)
+
+    def parse(self) -> T:
+        """Return the body decoded to what the method returns without ``with_raw_response``.
+
+        Raises:
+            APIResponseValidationError: the body has another shape.
+        """
+        value = self._decode(self._request.type)
+        return self._request.then(value) if self._request.then else cast("T", value)
+
+    def mapped(self, function: Callable[[T], U]) -> APIResponse[U]:
+        """Return this answer with a function applied to what ``parse`` returns."""
+        request = self._request.mapped(function)
+        made = APIResponse(request, self.url, self.status_code, self.headers, self._body, self._elapsed)
+        made.retries_taken = self.retries_taken
+        return made
+
+    def _decode(self, as_type: Any) -> Any:
+        try:
+            return reader(as_type)(self._body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise errors.APIResponseValidationError(
+                f"the answer is not {_type_name(as_type)}: {error}; it begins {snippet(self._body)}",
+                method=self.method,
+                url=self.url,
+                status_code=self.status_code,
+                headers=portable_headers(self.headers),
+                body=self._body,
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"<APIResponse [{self.status_code}] {self.method} {self.url}>"
 
 
-class _RawTransport(_ViewTransport):
-    async def call(self, request: Request[T]) -> T:
-        return cast("T", await self.send(request))
+def charset(headers: Mapping[str, str]) -> str:
+    """Return the charset that an answer names, or UTF-8."""
+    named = re.search(r"charset=\"?([\w-]+)", headers.get("Content-Type", ""))
+    try:
+        b" ".decode(named[1] if named else "utf-8", "replace")
+    except LookupError:  # unknown, or a codec that doesn't make text
+        return "utf-8"
+    return named[1] if named else "utf-8"
 
 
-class _StreamingTransport(_ViewTransport):
-    async def call(self, request: Request[T]) -> T:
-        return cast("T", AsyncStreamedResponse(await self.open(request)))
+@lru_cache(maxsize=256)
+def reader(as_type: Any) -> Callable[[bytes], Any]:
+    """Return what decodes a body: to ``bytes``, ``str`` and ``None`` as they are, to anything else from JSON."""
+    plain: dict[Any, Callable[[bytes], Any]] = {bytes: bytes, str: bytes.decode, None: lambda _: None}
+    return plain.get(as_type) or msgspec.json.Decoder(as_type).decode
 
 
-def raw(calls: C) -> C:
-    """Return the same resource or client, with methods that return whole answers whatever their annotations say."""
-    return _with(calls, _RawTransport)
-
-
-def streaming(calls: C) -> C:
-    """Return the same resource or client, with methods that return unread answers whatever their annotations say."""
-    return _with(calls, _StreamingTransport)
-
-
-def _with(calls: C, kind: type[Transport]) -> C:
-    made = copy(calls)
-    before: Transport = vars(calls)["_transport"]
-    vars(made)["_transport"] = kind(before.settings, before.pool)
-    return made
-
-
-async def as_raw(answering: Awaitable[T]) -> APIResponse[T]:
-    """Tell the type checker what a method of a ``raw`` resource returns."""
-    return cast("APIResponse[T]", await answering)
-
-
-def as_streaming(answering: Awaitable[T]) -> AsyncResponseContext[T]:
-    """Tell the type checker what a method of a ``streaming`` resource returns."""
-    return AsyncResponseContext(cast("Awaitable[AsyncStreamedResponse[T]]", answering))
+def _type_name(as_type: Any) -> str:
+    return "JSON" if as_type is Any else getattr(as_type, "__name__", None) or str(as_type)

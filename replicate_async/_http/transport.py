@@ -8,19 +8,20 @@ import logging
 import os
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import msgspec
 
-from replicate_async import _clock, _creates, _retry, _wire
-from replicate_async._arguments import Secret, check_options, check_token
-from replicate_async._shared import AccountState, shared
+from replicate_async._http import clock, retry
+from replicate_async._http.account import AccountState, shared
+from replicate_async._http.options import Secret, check_options, check_token
+from replicate_async._http.problem import connection_error, status_error, trim_traceback
+from replicate_async._http.request import Request, full_body, full_url, hold_of, origin
+from replicate_async._http.response import APIResponse, OpenResponse
+from replicate_async._predictions import creates
 from replicate_async._version import __version__
-from replicate_async._wire import APIResponse, Request
 from replicate_async.errors import (
-    APIConnectionError,
     APIError,
-    APITimeoutError,
     RateLimitError,
     ReplicateError,
 )
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     import yarl
     from multidict import CIMultiDict
 
-    from replicate_async._arguments import QueryValue
-    from replicate_async._connections import Connections, Pool
-    from replicate_async._limits import ConcurrencyLimiter, RateLimit, TokenBucket
+    from replicate_async._http.options import QueryValue
+    from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimit, TokenBucket
+    from replicate_async._http.sessions import Connections, Pool
 
     Timeout = float | aiohttp.ClientTimeout | None
 
@@ -152,14 +153,14 @@ class Transport:
         """Make an attempt at a create; what it made is looked for when that isn't known, so that it is made once."""
         try:
             response = await self._make(request, attempt)
-            self.shared.ledger.own(_creates.id_of(response))
+            self.shared.ledger.own(creates.id_of(response))
         except APIError as error:
             return await self._lost(request, error)
         return response
 
     async def _make(self, request: Request[T], attempt: _PreparedRequest) -> APIResponse[T]:
         """Send a create when there is a place for it, and none is looked for that it could be mistaken for."""
-        ledger, key = self.shared.ledger, _creates.key_of(request)
+        ledger, key = self.shared.ledger, creates.key_of(request)
         connections = self.pool.here() or await self.pool.open()
         # Those that the server holds take long: they are no measure for how many more it can take.
         line = None if attempt.hold else connections.creates
@@ -171,7 +172,7 @@ class Transport:
             ledger.in_flight[id(request)] = key
             response = await self._send_once(request, attempt, whole=True)
             if line:
-                line.learn(_clock.current.monotonic() - request.sent_at)
+                line.learn(clock.current.monotonic() - request.sent_at)
         except RateLimitError:
             if line:
                 line.refused()
@@ -184,15 +185,15 @@ class Transport:
 
     async def _lost(self, request: Request[T], error: APIError) -> APIResponse[T]:
         """Return what a create has made that got no answer; raise its error again if that is nothing."""
-        if _retry.was_refused(error):
+        if retry.was_refused(error):
             request.sent = False
         if not request.sent:
             raise error
-        found = await _creates.find(self, request, error)
+        found = await creates.find(self, request, error)
         if found is None:
             request.sent = False
             raise error
-        return await _creates.fetch(self, request, found, error)
+        return await creates.fetch(self, request, found, error)
 
     async def open(
         self, request: Request[T], use: Callable[[OpenResponse[T]], Awaitable[object]] | None = None
@@ -220,13 +221,13 @@ class Transport:
     async def _retry_request(self, request: Request[Any], first: APIError, once: Callable[[], Awaitable[A]]) -> A:
         """Make further attempts after the first has failed, where that is safe."""
         retries = request.options.get("max_retries", self.settings.max_retries)
-        if retries == 0 or not _retry.repeatable(request, first):
+        if retries == 0 or not retry.repeatable(request, first):
             raise first
         failure: BaseException = first
 
         import tenacity
 
-        policy: tenacity.AsyncRetrying = self.settings.retry or _retry.default_policy(_clock.current.sleep)
+        policy: tenacity.AsyncRetrying = self.settings.retry or retry.default_policy(clock.current.sleep)
         policy = policy.copy(reraise=True)  # callers get the API's error, never tenacity's
         refusals = int(isinstance(first, RateLimitError))
         if retries is not None:
@@ -234,7 +235,7 @@ class Transport:
         elif self.settings.retry is None:
 
             def enough(state: tenacity.RetryCallState) -> bool:
-                return state.attempt_number > _retry.DEFAULT_MAX_RETRIES + min(refusals, _retry.FORGIVEN)
+                return state.attempt_number > retry.DEFAULT_MAX_RETRIES + min(refusals, retry.FORGIVEN)
 
             policy.stop = enough
         async for step in policy:
@@ -249,7 +250,7 @@ class Transport:
                     failure = error
                     refusals += isinstance(error, RateLimitError)
                     # Whatever the policy would like: a call that may have been carried out is not made again.
-                    if not _retry.repeatable(request, error):
+                    if not retry.repeatable(request, error):
                         break
                     raise
                 answer.retries_taken = number - 1
@@ -260,8 +261,8 @@ class Transport:
         options = request.options
         if options:
             check_options(options)
-        url = _wire.full_url(self.settings.base_url, request, self.settings.default_query)
-        body, content_type = _wire.full_body(request)
+        url = full_url(self.settings.base_url, request, self.settings.default_query)
+        body, content_type = full_body(request)
         home = self.is_api_url(url)
         headers = self._api_headers(content_type) if home else _base_headers(content_type)
         extra = options.get("extra_headers")
@@ -271,7 +272,7 @@ class Transport:
             headers.update(extra or {})
         asked = options.get("timeout", self.settings.timeout)
         prefer = headers.get("Prefer")
-        hold = max(request.hold, _wire.hold_of(prefer)) if prefer else request.hold
+        hold = max(request.hold, hold_of(prefer)) if prefer else request.hold
         timeout = _client_timeout(asked, hold)
         budget = None
         if home and not request.skips_queue:
@@ -310,7 +311,7 @@ class Transport:
 
     def is_api_url(self, url: str) -> bool:
         """Return whether a URL belongs to the API: whether it may get the token."""
-        return url.startswith(self._api_prefix) or _wire.origin(url) == _wire.origin(self._api_prefix)
+        return url.startswith(self._api_prefix) or origin(url) == origin(self._api_prefix)
 
     def _api_headers(self, content_type: str | None) -> CIMultiDict[str]:
         """Return what is told to the API with every call; made once, and copied by aiohttp."""
@@ -347,9 +348,9 @@ class Transport:
         if (budget and budget.paced) or (line and not line.try_acquire()):
             await _turn(connections, budget, line)
         # Time in those lines is not the request's: its timeout starts here.
-        sent_at = request.sent_at = _clock.current.monotonic()
+        sent_at = request.sent_at = clock.current.monotonic()
         request.sent = True
-        done = _clock.current.busy()
+        done = clock.current.busy()
         try:
             answer = await connections.session.request(
                 request.method,
@@ -380,15 +381,15 @@ class Transport:
             if line:
                 line.leave()
             done()
-        elapsed = _clock.current.monotonic() - sent_at
+        elapsed = clock.current.monotonic() - sent_at
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s: %d in %.3f s", request.method, request.shown, status, elapsed)
         if budget and status != 429:
             budget.accepted += 1  # to the limit, every answer is as good as another
         if status >= 300:
-            problem = _wire.status_error(request.method, attempt.url, status, answer.headers, content)
+            problem = status_error(request.method, attempt.url, status, answer.headers, content)
             # Long pauses are told to whoever calls, instead of kept by everybody.
-            if budget and status == 429 and (problem.retry_after or 0) <= _retry.MAX_HINT:
+            if budget and status == 429 and (problem.retry_after or 0) <= retry.MAX_HINT:
                 budget.refused(sent_at, sent_at + elapsed, problem.retry_after)
             raise problem
         if whole:
@@ -428,33 +429,6 @@ def _target(url: str) -> str | yarl.URL:
     return yarl.URL(url, encoded=True) if _ENCODED.fullmatch(url) else url
 
 
-class OpenResponse(Generic[T]):
-    """An answer whose body is still to be read."""
-
-    __slots__ = ("answer", "elapsed", "request", "retries_taken", "url")
-
-    def __init__(self, request: Request[T], url: str, answer: aiohttp.ClientResponse, elapsed: float) -> None:
-        self.request: Request[T] = request
-        self.url: str = url
-        self.answer: aiohttp.ClientResponse = answer
-        self.elapsed: float = elapsed
-        self.retries_taken: int = 0
-
-    def mapped(self, function: Callable[[T], U]) -> OpenResponse[U]:
-        """Return this answer with a function applied to what its body decodes to."""
-        made = OpenResponse(self.request.mapped(function), self.url, self.answer, self.elapsed)
-        made.retries_taken = self.retries_taken
-        return made
-
-
-def trim_traceback(error: ReplicateError) -> ReplicateError:
-    """Return an error with only the end of its way: the line that failed, which is what users look for."""
-    end = error.__traceback__
-    while end is not None and end.tb_next is not None:
-        end = end.tb_next
-    return error.with_traceback(end)
-
-
 def _base_headers(content_type: str | None) -> CIMultiDict[str]:
     """Return what may be told to other hosts than the API's."""
     from multidict import CIMultiDict
@@ -474,23 +448,6 @@ def _failure(error: Exception, request: Request[Any], url: str, connections: Con
     failure = connection_error(error, request.method, url)
     request.sent = request.sent and failure.sent
     return failure
-
-
-def connection_error(error: Exception, method: str, url: str) -> APIConnectionError:
-    """Say what happened to a request, and whether it can have reached the server."""
-    import aiohttp
-
-    # UnicodeError is what the resolver says of a host that can't be.
-    unsent = isinstance(
-        error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
-    )
-    # Older versions of aiohttp tell of a body that can't be read only in the cause.
-    reasons = dict.fromkeys(str(one) or type(one).__name__ for one in (error, error.__cause__) if one is not None)
-    reason = ", ".join(reasons)
-    if isinstance(error, asyncio.TimeoutError):
-        return APITimeoutError(f"no answer in time: {reason}", method=method, url=url, sent=not unsent)
-    what = "no connection" if unsent else "the connection broke"
-    return APIConnectionError(f"{what}: {reason}", method=method, url=url, sent=not unsent)
 
 
 @lru_cache(maxsize=256)  # most calls have the same few; uploads have one for each size

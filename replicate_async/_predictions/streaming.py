@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from replicate_async import _clock
-from replicate_async._jobs import look, output_of
-from replicate_async._responses import AsyncStreamedResponse
-from replicate_async._sse import EventParser, RawEvent
-from replicate_async._transport import trim_traceback
-from replicate_async._waiting import poll_interval, wait_until_done
-from replicate_async._wire import Request
+from replicate_async._http import clock
+from replicate_async._http.problem import trim_traceback
+from replicate_async._http.request import Request
+from replicate_async._http.response import AsyncStreamedResponse
+from replicate_async._http.sse import EventParser, RawEvent
+from replicate_async._predictions.jobs import look, output_of
+from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
 from replicate_async.types import Prediction
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from replicate_async._arguments import RequestOptions
-    from replicate_async._transport import Transport
+    from replicate_async._http.options import RequestOptions
+    from replicate_async._http.transport import Transport
 
 logger = logging.getLogger("replicate_async")
 
@@ -167,7 +167,7 @@ async def _follow(
         else:
             if fruitless:  # idle, so the server ended it; the model may still be starting
                 fruitless = 0
-                await _clock.current.sleep(_POLL_AT_MOST)
+                await clock.current.sleep(_POLL_AT_MOST)
                 prediction = await look(transport, prediction.id, Prediction, options)
                 if reader.lacks(prediction):
                     break
@@ -215,7 +215,7 @@ async def _poll(
     transport: Transport, prediction: Prediction, options: RequestOptions, reader: _Reader
 ) -> AsyncGenerator[StreamEvent, None]:
     """Yield what is missing by looking at the prediction itself."""
-    started = _clock.current.monotonic()
+    started = clock.current.monotonic()
     while True:
         for event in reader.missing(prediction):
             yield event
@@ -223,5 +223,5 @@ async def _poll(
             _check_status(prediction, reader)
             yield StreamEvent("done", "{}")
             return
-        await _clock.current.sleep(min(poll_interval(_clock.current.monotonic() - started), _POLL_AT_MOST))
+        await clock.current.sleep(min(poll_interval(clock.current.monotonic() - started), _POLL_AT_MOST))
         prediction = await look(transport, prediction.id, Prediction, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import inspect
 import io
@@ -10,7 +9,6 @@ import mimetypes
 import os
 import re
 import threading
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,8 +19,9 @@ import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async import _clock
-from replicate_async._wire import Request, encode_json
+from replicate_async._http import clock
+from replicate_async._http.locks import KeyedLock
+from replicate_async._http.request import Request, encode_json
 from replicate_async.types import File
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from replicate_async._arguments import RequestOptions
+    from replicate_async._http.options import RequestOptions
 
 MAX_UPLOAD = 100 * 2**20
 _PIECE = 2**18
@@ -253,32 +252,6 @@ def upload_request(
     return Request("POST", "/files", File, options, content=make, hold=hold)
 
 
-class _Turn(msgspec.Struct):
-    lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
-    waiting: int = 0
-
-
-class KeyedLock:
-    """Lets those of one event loop that need the same thing come one after the other: the first one gets it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[tuple[object, ...], _Turn] = {}
-
-    @asynccontextmanager
-    async def of(self, *thing: object) -> AsyncGenerator[None, None]:
-        """Wait until it is one's turn."""
-        here = (asyncio.get_running_loop(), *thing)
-        turn = self._locks.setdefault(here, _Turn())
-        turn.waiting += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                self._locks.pop(here, None)
-
-
 class Uploads:
     """The files that a client has uploaded and that have not expired: each is uploaded once."""
 
@@ -289,7 +262,7 @@ class Uploads:
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
         """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
         async with self._locks.of(*identity):
-            soon = _clock.current.now() + _EXPIRY_MARGIN
+            soon = clock.current.now() + _EXPIRY_MARGIN
             self._forget_those(lambda file: file.expires_at is not None and file.expires_at < soon)
             file = self._known.get(identity)
             if file is None:
@@ -304,20 +277,3 @@ class Uploads:
         for identity, file in list(self._known.items()):  # a list: other threads change it meanwhile
             if condition(file):
                 self._known.pop(identity, None)
-
-
-async def save(pieces: AsyncIterator[bytes], target: Path) -> Path:
-    """Write a file as its pieces arrive. Until it is complete, it doesn't have its name."""
-    import secrets
-
-    partial = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        # Opened here: a thread that is still opening it when the caller is cancelled would leave it behind.
-        with partial.open("xb") as file:
-            async for piece in pieces:
-                await anyio.to_thread.run_sync(file.write, piece)
-        await anyio.to_thread.run_sync(os.replace, partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return target

@@ -7,12 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from replicate_async import _clock
-from replicate_async._creates import Ledger
-from replicate_async._limits import Limits
+from replicate_async._http import clock
+from replicate_async._http.ratelimit import Limits
+from replicate_async._predictions.creates import Ledger
 
 if TYPE_CHECKING:
-    from replicate_async._limits import RateLimit
+    from replicate_async._http.ratelimit import RateLimit
 
 
 class AccountState:
@@ -23,7 +23,7 @@ class AccountState:
         self.ledger: Ledger = Ledger()
 
 
-_all: WeakValueDictionary[tuple[str, str, _clock.Clock], AccountState] = WeakValueDictionary()
+_all: WeakValueDictionary[tuple[str, str, clock.Clock], AccountState] = WeakValueDictionary()
 _recently_limited: deque[AccountState] = deque(
     maxlen=100
 )  # those with explicit limits, which hold for the next client too
@@ -32,7 +32,7 @@ _recently_limited: deque[AccountState] = deque(
 def shared(base_url: str, token: str, rate_limit: RateLimit | None) -> AccountState:
     """Return what a client shares with others like it; an explicit limit holds for them as well."""
     # By the clock, too: a limit that was kept by virtual time would never be used up in another.
-    found = _all.setdefault((base_url, token, _clock.current), AccountState())
+    found = _all.setdefault((base_url, token, clock.current), AccountState())
     if rate_limit is not None:
         found.limits.set(rate_limit)
         if found not in _recently_limited:

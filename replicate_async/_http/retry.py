@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import tenacity
 
-    from replicate_async._wire import Request
+    from replicate_async._http.request import Request
 
 DEFAULT_MAX_RETRIES = 2
 FORGIVEN = 3  # refusals that don't count as retries, unless somebody says how many there may be

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from replicate_async import _clock
-from replicate_async._arguments import model_path
-from replicate_async._creates import find
-from replicate_async._jobs import look
-from replicate_async._journal import Entry, InputRow, Journal, Output, Result
-from replicate_async._map import Outcome, Outcomes
-from replicate_async._run import PredictionRun
-from replicate_async._wire import Request
+from replicate_async._http import clock
+from replicate_async._http.request import Request
+from replicate_async._predictions.creates import find
+from replicate_async._predictions.jobs import look
+from replicate_async._predictions.journal import Entry, InputRow, Journal, Output, Result
+from replicate_async._predictions.map import Outcome, Outcomes
+from replicate_async._predictions.requests import model_path
+from replicate_async._predictions.run import PredictionRun
 from replicate_async.errors import (
     BadRequestError,
     CreateOutcomeUnknown,
@@ -31,8 +31,8 @@ from replicate_async.types import Prediction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from replicate_async._arguments import ModelRef
-    from replicate_async._transport import Transport
+    from replicate_async._http.transport import Transport
+    from replicate_async._predictions.requests import ModelRef
 
 # Creates under way. What they make would have to be looked for if the process was killed.
 _CREATES = 8
@@ -51,7 +51,7 @@ class Batch:
 
     def server_time(self) -> float:
         """Return the time by the server's clock, which stamps predictions: other machines may go on with this job."""
-        return _clock.current.monotonic() + self._ahead
+        return clock.current.monotonic() + self._ahead
 
     async def run(
         self, lines: Iterator[InputRow], output: Output, *, concurrency: int, tell: Callable[[Result], None]
@@ -93,7 +93,7 @@ class Batch:
         answer = await self.transport.send(Request[Any]("GET", at, Any, {}))
         date = answer.headers.get("Date")
         now = parsedate_to_datetime(date).timestamp() if date else time.time()
-        self._ahead = now - _clock.current.monotonic()
+        self._ahead = now - clock.current.monotonic()
 
     async def _unfinished(self, lines: Iterator[InputRow]) -> list[tuple[InputRow, str | Exception | None]]:
         """Return the inputs that were taken before and have no result, each with what is known of its prediction."""
@@ -121,7 +121,7 @@ class Batch:
         if entry is None or entry.id is not None or entry.sent_at is None:
             return entry.id if entry else None
         request = PredictionRun(self.transport, self._model, line.input, {}).describe(UNSET)
-        request.sent_at = _clock.current.monotonic() - (self.server_time() - entry.sent_at)
+        request.sent_at = clock.current.monotonic() - (self.server_time() - entry.sent_at)
         try:
             found = await find(self.transport, request, ReplicateError("the job was interrupted"))
         except CreateOutcomeUnknown as error:

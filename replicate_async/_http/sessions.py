@@ -9,9 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from replicate_async import _wire
-from replicate_async._fileio import KeyedLock, Uploads
-from replicate_async._limits import AdaptiveConcurrencyLimiter, ConcurrencyLimiter, RateLimiter, TokenBucket
+from replicate_async._http.fork import make_immortal
+from replicate_async._http.locks import KeyedLock
+from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter, ConcurrencyLimiter, RateLimiter, TokenBucket
+from replicate_async._http.request import origin as url_origin
+from replicate_async._predictions.uploads import Uploads
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from replicate_async._arguments import ModelRef
+    from replicate_async._predictions.requests import ModelRef
     from replicate_async.types import Prediction
 
 DEFAULT_MAX_CONNECTIONS = 100
@@ -27,17 +29,6 @@ _HELD_AT_MOST = 16
 
 
 _open: set[Connections] = set()
-
-
-def make_immortal(thing: object) -> None:
-    """Keep what a forked child has inherited beyond the end of the interpreter, which clears all modules.
-
-    Finalized, the parent's connections and event loop would edit the epoll set that parent and child share, and the
-    parent would wait for ever.
-    """
-    import ctypes
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _after_fork() -> None:
@@ -147,7 +138,7 @@ class Pool:
 
     def proxy(self, url: str) -> str | None:
         """Return the proxy that the environment names for a URL."""
-        origin = _wire.origin(url)
+        origin = url_origin(url)
         if origin not in self._proxies:
             self._proxies[origin] = _environment_proxy(*origin)
         return self._proxies[origin]

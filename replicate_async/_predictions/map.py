@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from replicate_async._jobs import run_shielded
-from replicate_async._run import run
+from replicate_async._predictions.jobs import run_shielded
+from replicate_async._predictions.run import run
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-    from replicate_async._connections import Pool
-    from replicate_async._run import PredictionRun
+    from replicate_async._http.sessions import Pool
+    from replicate_async._predictions.run import PredictionRun
     from replicate_async.types import Prediction
 
 T = TypeVar("T")

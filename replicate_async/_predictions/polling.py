@@ -15,18 +15,19 @@ import anyio
 import msgspec
 from msgspec import Raw
 
-from replicate_async import _clock, _retry
-from replicate_async._arguments import check_time_limit
-from replicate_async._jobs import JobT, follow_up_options, look, poll_key
-from replicate_async._wire import Request
+from replicate_async._http import clock, retry
+from replicate_async._http.options import follow_up_options
+from replicate_async._http.request import Request
+from replicate_async._predictions.jobs import JobT, look, poll_key
+from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicate_async._arguments import QueryValue, RequestOptions
-    from replicate_async._transport import Transport
+    from replicate_async._http.options import QueryValue, RequestOptions
+    from replicate_async._http.transport import Transport
 
 logger = logging.getLogger("replicate_async")
 
@@ -61,7 +62,7 @@ async def wait_until_done(
     """
     check_time_limit(time_limit)
     job_id = job if isinstance(job, str) else job.id
-    with _clock.time_limit(time_limit):
+    with clock.time_limit(time_limit):
         found = (
             await look(transport, job_id, kind, options) if isinstance(job, str) or (look_now and not job.done) else job
         )
@@ -182,7 +183,7 @@ class Poller(Generic[JobT]):
         subscriber = _Subscriber[JobT](wants_updates=on_update is not None)
         watched = self._polled.get(job.id)
         if watched is None:
-            watched = self._polled[job.id] = _PolledJob(job, _clock.current.monotonic())
+            watched = self._polled[job.id] = _PolledJob(job, clock.current.monotonic())
         watched.subscribers[subscriber] = None
         if self._task is None:
             # It works for all: nothing of who came first, such as a trace's span, shall stick to it.
@@ -213,7 +214,7 @@ class Poller(Generic[JobT]):
     async def _run(self) -> None:
         try:
             while self._polled:
-                now = _clock.current.monotonic()
+                now = clock.current.monotonic()
                 due = [one for one in self._polled.values() if one.is_due(now)] if now >= self._rests_until else []
                 if due:
                     # Many single looks are the budget's to pace: newcomers mustn't wait for them.
@@ -233,7 +234,7 @@ class Poller(Generic[JobT]):
         """Wait until something is due, or somebody comes for something that is due before."""
         self._woken.clear()
         self._wakes_at = until
-        timer = _clock.current.call_later(until - now, self._woken.set)
+        timer = clock.current.call_later(until - now, self._woken.set)
         try:
             await self._woken.wait()
         finally:
@@ -243,7 +244,7 @@ class Poller(Generic[JobT]):
     async def _poll(self, due: list[_PolledJob[JobT]]) -> int:
         """Look at those that are due; return how many requests that took."""
         requests = 0
-        now = _clock.current.monotonic()
+        now = clock.current.monotonic()
         for one in due:
             one.put_off(now)
         if self._sweeps and len(due) > _LIST_POLL_ABOVE:
@@ -350,7 +351,7 @@ class Poller(Generic[JobT]):
 
     def _is_transient(self, error: APIError) -> bool:
         retries = self._options.get("max_retries", self._transport.settings.max_retries)
-        return retries != 0 and _retry.repeatable(Request("GET", "", None, {}), error)
+        return retries != 0 and retry.repeatable(Request("GET", "", None, {}), error)
 
     def _on_poll_error(self, those: list[_PolledJob[JobT]], error: APIError) -> None:
         """Tell those who wait that looking failed, unless it may go better soon: what they wait for has been paid."""
@@ -358,7 +359,7 @@ class Poller(Generic[JobT]):
             self._raise_to_subscribers(those, error)
             return
         logger.info("looking at %d that are waited for failed, and is tried again: %s", len(those), error)
-        now = _clock.current.monotonic()
+        now = clock.current.monotonic()
         given_up: list[_PolledJob[JobT]] = []
         for one in those:
             since = one.failing_since = now if one.failing_since is None else one.failing_since

@@ -8,7 +8,7 @@ from math import inf
 
 import msgspec
 
-from replicate_async import _clock
+from replicate_async._http import clock
 
 # What the API documents, in calls a minute: the first guess once a refusal shows that there is a limit.
 _CREATES, _OTHERS = 600.0, 3000.0
@@ -116,7 +116,7 @@ class Limits:
         if limit == self._explicit:
             return  # by a copy of the client: what has been used up stays so
         self._explicit = limit
-        now = _clock.current.monotonic()
+        now = clock.current.monotonic()
         if limit.creates is not None:
             self.creates.limit(limit.creates, now)
         if limit.others is not None:
@@ -129,7 +129,7 @@ class RateLimiter:
     def __init__(self, budget: TokenBucket) -> None:
         self._budget = budget
         self._line: deque[asyncio.Future[None]] = deque()
-        self._timer: _clock.Timer | None = None
+        self._timer: clock.Timer | None = None
 
     async def enter(self) -> None:
         """Wait for the leave to make a call."""
@@ -148,9 +148,9 @@ class RateLimiter:
         self._timer = None
         while self._line:
             if not self._line[0].done():  # who was cancelled is still in line
-                delay = self._budget.take(_clock.current.monotonic())
+                delay = self._budget.take(clock.current.monotonic())
                 if delay:
-                    self._timer = _clock.current.call_later(delay, self._serve)
+                    self._timer = clock.current.call_later(delay, self._serve)
                     return
                 self._line[0].set_result(None)
             self._line.popleft()

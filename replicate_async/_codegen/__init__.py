@@ -1,0 +1,1 @@
+"""Generates the blocking client and the response views from the asynchronous sources."""

@@ -1,0 +1,1 @@
+"""Replicate's HTTP: requests, responses, retries and limits. It knows no prediction."""
