@@ -16,7 +16,7 @@ from replicate.lib._predictions_use import use as official_use
 import replicate_async
 from benchmarks._server import running
 from benchmarks._table import OURS, Benchmark, Bound
-from replicate_async._http.sse import EventParser
+from replicate_async._http.sse import SSEDecoder
 
 _TOKEN = "r8_benchmark"
 _REF = "owner/name"
@@ -106,7 +106,7 @@ def _parse_theirs(pieces: list[bytes]) -> int:
 
 
 def _parse_ours(pieces: list[bytes]) -> int:
-    parser = EventParser()
+    parser = SSEDecoder()
     return sum(len(parser.feed(piece)) for piece in pieces)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from replicate_async._predictions.map import MapProgress
     from replicate_async._predictions.outputs import AsyncFileOutput
+    from replicate_async._predictions.requests import PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent
     from replicate_async._sync import (
         Accounts,
@@ -129,6 +130,7 @@ __all__ = [
     "Page",
     "PermissionDeniedError",
     "PredictionCanceledError",
+    "PredictionOptions",
     "RateLimit",
     "RateLimitError",
     "Replicate",
@@ -170,6 +172,7 @@ __all__ = [
 
 _LAZY = {
     "_http.options": ("RequestOptions",),
+    "_predictions.requests": ("PredictionOptions",),
     "_client": ("AsyncReplicate",),
     "_default": ("use",),
     "_http.ratelimit": ("RateLimit",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
@@ -12,28 +12,24 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import (
+    DEFAULT_TIMEOUT,
     CallOptions,
     QueryValue,
     RequestOptions,
-    check_base_url,
-    check_headers,
-    check_mapping,
-    check_max_retries,
-    check_timeout,
-    check_token,
+    Settings,
     drop_unset,
 )
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.request import Request, low_level_request
 from replicate_async._http.response import APIResponse
-from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, Pool
-from replicate_async._http.transport import DEFAULT_TIMEOUT, Settings, Transport
+from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
+from replicate_async._http.transport import Transport
+from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
-from replicate_async._predictions.inputs import FileEncodingStrategy
-from replicate_async._predictions.map import MapProgress, map_
+from replicate_async._predictions.map import MapProgress, map_outputs
 from replicate_async._predictions.outputs import with_files
-from replicate_async._predictions.requests import to_model_ref
-from replicate_async._predictions.run import PredictionRun, created, run, stream
+from replicate_async._predictions.requests import ModelRef, PredictionOptions
+from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async.resources.account import AsyncAccounts
@@ -45,7 +41,7 @@ from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
-from replicate_async.types import Model, ModelVersion, Prediction, SearchResults, WebhookEvent
+from replicate_async.types import Model, ModelVersion, Prediction, SearchResults
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,7 +55,7 @@ T = TypeVar("T")
 
 DEFAULT_BASE_URL = "https://api.replicate.com/v1"
 BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
-_SEARCH_LIMIT_MAX = 50
+_MAX_SEARCH_LIMIT = 50
 
 
 class AsyncReplicate:
@@ -120,7 +116,8 @@ class AsyncReplicate:
             retry=retry,
             rate_limit=rate_limit,
         )
-        self._transport = Transport(_checked(settings), Pool(session, max_connections, to_be_closed=True))
+        pool = SessionPool(session, max_connections, warn_unclosed=True)
+        self._transport = Transport(settings.checked(), pool, send_create)
 
     def with_options(
         self,
@@ -157,11 +154,12 @@ class AsyncReplicate:
             "retry": retry,
         }
         changed = {name: value for name, value in changes.items() if value is not UNSET}
-        made = object.__new__(type(self))
-        made._transport = Transport(
-            _checked(msgspec.structs.replace(self._transport.settings, **changed)), self._transport.pool
+        transport = self._transport
+        client = object.__new__(type(self))
+        client._transport = Transport(
+            msgspec.structs.replace(transport.settings, **changed).checked(), transport.pool, transport.guard
         )
-        return made
+        return client
 
     copy = with_options
 
@@ -236,12 +234,8 @@ class AsyncReplicate:
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
 
@@ -259,14 +253,16 @@ class AsyncReplicate:
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Called with the prediction when it has been created, and whenever its status or logs have
                 changed; in the blocking client on the background loop's thread.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The model's output: whatever JSON it is, with file outputs in the place of URLs.
@@ -282,21 +278,17 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        job = PredictionRun(
+        prediction_run = PredictionRun(
             self._transport,
-            to_model_ref(ref),
+            ModelRef.parse(ref),
             {} if input is UNSET else input,
             options,
             wait=wait,
             stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            cancel_after=cancel_after,
-            file_encoding_strategy=file_encoding_strategy,
             cancel_on_abort=cancel_on_abort,
             on_update=on_update,
         )
-        return await run(job, time_limit=time_limit, use_file_output=use_file_output)
+        return await run(prediction_run, time_limit=time_limit, use_file_output=use_file_output)
 
     async def stream(
         self,
@@ -304,11 +296,7 @@ class AsyncReplicate:
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         cancel_on_abort: bool = True,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncGenerator[StreamEvent, None]:
         """Run a model and yield its output as it is made.
 
@@ -320,12 +308,15 @@ class AsyncReplicate:
                 ``models.versions.get`` returned.
             input: The model's inputs by name, with files as for ``run``.
             cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
-            file_encoding_strategy: How files in the input are sent, as for ``run``.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The events. Each is a text: the piece of the output, or empty for logs and the end.
@@ -339,19 +330,11 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
-        job = PredictionRun(
-            self._transport,
-            to_model_ref(ref),
-            {} if input is UNSET else input,
-            options,
-            stream=True,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            cancel_after=cancel_after,
-            file_encoding_strategy=file_encoding_strategy,
-            cancel_on_abort=cancel_on_abort,
+        inputs: Mapping[str, Any] = {} if input is UNSET else input
+        prediction_run = PredictionRun(
+            self._transport, ModelRef.parse(ref), inputs, options, stream=True, cancel_on_abort=cancel_on_abort
         )
-        async with aclosing(stream(job)) as events:
+        async with aclosing(stream(prediction_run)) as events:
             async for event in events:
                 yield event
 
@@ -362,11 +345,7 @@ class AsyncReplicate:
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncRun:
         """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
 
@@ -376,12 +355,15 @@ class AsyncReplicate:
             input: The model's inputs by name, with files as for ``run``.
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
-            file_encoding_strategy: How files in the input are sent, as for ``run``.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
@@ -395,18 +377,10 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        job = PredictionRun(
-            self._transport,
-            to_model_ref(ref),
-            {} if input is UNSET else input,
-            options,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            cancel_after=cancel_after,
-            file_encoding_strategy=file_encoding_strategy,
-            on_update=on_update,
-        )
-        return AsyncRun(await created(job), partial(with_files, self._transport) if use_file_output else None)
+        inputs: Mapping[str, Any] = {} if input is UNSET else input
+        prediction_run = PredictionRun(self._transport, ModelRef.parse(ref), inputs, options, on_update=on_update)
+        convert_output = partial(with_files, self._transport) if use_file_output else None
+        return AsyncRun(await create_or_cancel(prediction_run), convert_output)
 
     async def map(
         self,
@@ -419,11 +393,7 @@ class AsyncReplicate:
         on_update: Callable[[MapProgress], None] | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncGenerator[Any, None]:
         """Run a model on many inputs and yield the outputs.
 
@@ -444,12 +414,15 @@ class AsyncReplicate:
                 blocking client on the background loop's thread. What it raises ends the map as a failure does.
             cancel_on_abort: Whether to cancel what is running when the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
-            file_encoding_strategy: How files in the inputs are sent, as for ``run``.
-            webhook: The URL that is told of the predictions' progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
-                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The outputs, and with ``return_exceptions`` the errors.
@@ -463,26 +436,15 @@ class AsyncReplicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        model = to_model_ref(ref)
+        model = ModelRef.parse(ref)
 
-        def job_of(_index: int, input: Mapping[str, Any]) -> PredictionRun:
-            return PredictionRun(
-                self._transport,
-                model,
-                input,
-                options,
-                wait=True,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                cancel_on_abort=cancel_on_abort,
-            )
+        def make_run(_index: int, input: Mapping[str, Any]) -> PredictionRun:
+            return PredictionRun(self._transport, model, input, options, wait=True, cancel_on_abort=cancel_on_abort)
 
-        outputs = map_(
+        outputs = map_outputs(
             self._transport.pool,
             inputs,
-            job_of,
+            make_run,
             concurrency=concurrency,
             ordered=ordered,
             return_exceptions=return_exceptions,
@@ -502,8 +464,7 @@ class AsyncReplicate:
         streaming: Literal[False] = False,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncModelFunction[P, T]: ...
 
     @overload
@@ -515,8 +476,7 @@ class AsyncReplicate:
         streaming: Literal[False] = False,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncModelFunction[..., Any]: ...
 
     @overload
@@ -528,8 +488,7 @@ class AsyncReplicate:
         streaming: Literal[True],
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncStreamingFunction[P]: ...
 
     @overload
@@ -541,8 +500,7 @@ class AsyncReplicate:
         streaming: Literal[True],
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncStreamingFunction[...]: ...
 
     @overload
@@ -554,8 +512,7 @@ class AsyncReplicate:
         streaming: bool,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncModelFunction[P, T] | AsyncStreamingFunction[P]: ...
 
     @overload
@@ -567,8 +524,7 @@ class AsyncReplicate:
         streaming: bool,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]: ...
 
     def use(
@@ -579,8 +535,7 @@ class AsyncReplicate:
         streaming: bool = False,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]:
         """Return a model as a function. Nothing is fetched before it is used.
 
@@ -591,9 +546,15 @@ class AsyncReplicate:
             streaming: Whether calls return the output while it is made.
             validate: Whether inputs are checked against the model's schema before anything is billed.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
-            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
-                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The function.
@@ -604,14 +565,7 @@ class AsyncReplicate:
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         kind = AsyncStreamingFunction[...] if streaming else AsyncModelFunction[..., Any]
-        return kind(
-            self._transport,
-            ref,
-            options,
-            validate=validate,
-            cancel_on_abort=cancel_on_abort,
-            cancel_after=cancel_after,
-        )
+        return kind(self._transport, ref, options, validate=validate, cancel_on_abort=cancel_on_abort)
 
     async def search(
         self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -640,8 +594,8 @@ class AsyncReplicate:
         if limit is not UNSET:
             if isinstance(limit, bool) or not isinstance(limit, int):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"limit must be an int, not {type(limit).__name__}")
-            if not 1 <= limit <= _SEARCH_LIMIT_MAX:
-                raise ValueError(f"limit={limit} must be from 1 to {_SEARCH_LIMIT_MAX}")
+            if not 1 <= limit <= _MAX_SEARCH_LIMIT:
+                raise ValueError(f"limit={limit} must be from 1 to {_MAX_SEARCH_LIMIT}")
         params = drop_unset(query=query, limit=limit)
         return await self._transport.call(Request("GET", "/search", SearchResults, options, query=params))
 
@@ -753,9 +707,8 @@ class AsyncReplicate:
 
     async def __aenter__(self) -> Self:
         """Make ready for calls, and return the client."""
-        # Loading aiohttp holds up the event loop: where an application starts, rather than while it serves.
-        if self._transport.pool.here() is None:
-            await self._transport.pool.open()
+        # Importing aiohttp blocks the event loop: better when an application starts than while it serves.
+        self._transport.pool.current()
         return self
 
     async def __aexit__(
@@ -769,20 +722,3 @@ class AsyncReplicate:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._transport.settings.base_url}>"
-
-
-def _checked(settings: Settings) -> Settings:
-    check_timeout(settings.timeout)
-    if settings.max_retries is not None:
-        check_max_retries(settings.max_retries)
-    if settings.rate_limit is not None and not isinstance(settings.rate_limit, RateLimit):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"rate_limit must be a RateLimit, not {type(settings.rate_limit).__name__}")
-    if settings.default_headers is not None:
-        check_headers("default_headers", settings.default_headers)
-    if settings.default_query is not None:
-        check_mapping("default_query", settings.default_query)
-    return msgspec.structs.replace(
-        settings,
-        base_url=check_base_url(settings.base_url),
-        token=None if settings.token is None else check_token(settings.token),
-    )

@@ -12,10 +12,10 @@ from msgspec import UNSET
 
 from replicate_async import _bridge
 from replicate_async._client import AsyncReplicate
+from replicate_async._http.options import DEFAULT_TIMEOUT
 from replicate_async._http.pages import AsyncPage
 from replicate_async._http.response import AsyncResponseContext, AsyncStreamedResponse
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS
-from replicate_async._http.transport import DEFAULT_TIMEOUT
 from replicate_async._predictions.functions import (
     AsyncModelFunction,
     AsyncOutputStream,
@@ -93,8 +93,8 @@ if TYPE_CHECKING:
     from replicate_async._http.options import CallOptions, QueryValue, RequestOptions
     from replicate_async._http.ratelimit import RateLimit
     from replicate_async._http.response import APIResponse
-    from replicate_async._predictions.inputs import FileEncodingStrategy
     from replicate_async._predictions.map import MapProgress
+    from replicate_async._predictions.requests import PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent
     from replicate_async._predictions.uploads import FileInput
     from replicate_async.types import (
@@ -118,9 +118,9 @@ U = TypeVar("U")
 
 
 class StreamedResponse(Generic[T]):
-    """An answer of the API whose body is read when it is asked for.
+    """A response of the API whose body is read on demand.
 
-    It is closed once it is read to its end, or left.
+    It is closed when it has been read to its end, or by ``close``.
     """
 
     def __init__(self, twin: AsyncStreamedResponse[T]) -> None:
@@ -133,12 +133,12 @@ class StreamedResponse(Generic[T]):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, whose names may be asked for in any case."""
+        """The headers; their names are case-insensitive."""
         return self._async.headers
 
     @property
     def url(self) -> str:
-        """The URL that was asked for, with its query."""
+        """The requested URL, with its query."""
         return self._async.url
 
     @property
@@ -148,24 +148,24 @@ class StreamedResponse(Generic[T]):
 
     @property
     def retries_taken(self) -> int:
-        """How many attempts of the request failed before."""
+        """The number of retries before this response."""
         return self._async.retries_taken
 
     @property
     def elapsed(self) -> timedelta:
-        """The time from sending the request (its last attempt) to the answer's headers."""
+        """The time between sending the last attempt and the headers of the response."""
         return self._async.elapsed
 
     @property
     def is_closed(self) -> bool:
-        """Whether the body was read to its end, or the answer left."""
+        """Whether the body was read to its end, or the response was closed."""
         return self._async.is_closed
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
         """Yield the body in chunks as they arrive.
 
         Args:
-            chunk_size: The most bytes that a chunk has.
+            chunk_size: The maximum size of a chunk, in bytes.
 
         Raises:
             APIConnectionError: the connection broke before the end.
@@ -176,7 +176,7 @@ class StreamedResponse(Generic[T]):
         """Yield the body as text, in chunks as they arrive.
 
         Args:
-            chunk_size: The most bytes that a chunk is made of.
+            chunk_size: The maximum size of a chunk, in bytes before decoding.
 
         Raises:
             APIConnectionError: the connection broke before the end.
@@ -184,23 +184,21 @@ class StreamedResponse(Generic[T]):
         return _bridge.iterate(self._async.iter_text(chunk_size))
 
     def iter_lines(self) -> Generator[str, None, None]:
-        """Yield the body's lines, without their ends, as they arrive.
+        """Yield the body's lines, without their line ends, as they arrive.
 
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        begun: list[str] = []
+        pieces: list[str] = []
         for text in self.iter_text():
-            ended = text.split("\n")
-            rest = ended.pop()
-            for end in ended:
-                begun.append(end)
-                yield "".join(begun).removesuffix("\r")
-                begun.clear()
-            begun.append(rest)
-        rest = "".join(begun)
-        if rest:
-            yield rest
+            *line_ends, rest = text.split("\n")
+            for line_end in line_ends:
+                pieces.append(line_end)
+                yield "".join(pieces).removesuffix("\r")
+                pieces.clear()
+            pieces.append(rest)
+        if last_line := "".join(pieces):
+            yield last_line
 
     def read(self) -> bytes:
         """Return the body.
@@ -211,10 +209,10 @@ class StreamedResponse(Generic[T]):
         return _bridge.run(self._async.read())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the body to a file as it arrives. An incomplete file never has the name.
+        """Write the body to a file as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write; one that exists is replaced.
+            path: The file to write; an existing file is replaced.
 
         Returns:
             The file's path.
@@ -226,7 +224,7 @@ class StreamedResponse(Generic[T]):
         return _bridge.run(self._async.save(path))
 
     def text(self) -> str:
-        """Return the body as text, in the charset that the answer names, or UTF-8."""
+        """Return the body as text, in the charset of the response, or UTF-8."""
         return _bridge.run(self._async.text())
 
     def json(self) -> Any:
@@ -245,12 +243,12 @@ class StreamedResponse(Generic[T]):
         """
         return _twin(_bridge.run(self._async.parse()))
 
-    def mapped(self, function: Callable[[T], U]) -> StreamedResponse[U]:
-        """Return this answer with a function applied to what ``parse`` returns."""
-        return StreamedResponse(self._async.mapped(function))
+    def map(self, function: Callable[[T], U]) -> StreamedResponse[U]:
+        """Return this response with a function applied to the result of ``parse``."""
+        return StreamedResponse(self._async.map(function))
 
     def close(self) -> None:
-        """Leave the answer; a body that wasn't read to its end is lost, and its connection closed."""
+        """Close the response. The unread rest of the body is lost, and its connection is closed."""
         _bridge.close(self._async.close())
 
     def __repr__(self) -> str:
@@ -258,30 +256,30 @@ class StreamedResponse(Generic[T]):
 
 
 class ResponseContext(Generic[T]):
-    """An answer that is about to come, as a context manager: entering it opens the answer, leaving it closes it."""
+    """A context manager that sends a request and gives its response, unread; leaving it closes the response."""
 
     def __init__(self, twin: AsyncResponseContext[T]) -> None:
         self._async = twin
 
     def __enter__(self) -> StreamedResponse[T]:
-        """Send the request and return its answer, unread."""
+        """Send the request and return its response, unread."""
         return StreamedResponse(_bridge.run(self._async.__aenter__()))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the answer."""
+        """Close the response."""
         _bridge.close(self._async.__aexit__(exc_type, exc, traceback))
 
-    def mapped(self, function: Callable[[T], U]) -> ResponseContext[U]:
-        """Return this context with a function applied to what ``parse`` returns."""
-        return ResponseContext(self._async.mapped(function))
+    def map(self, function: Callable[[T], U]) -> ResponseContext[U]:
+        """Return this context with a function applied to the result of ``parse``."""
+        return ResponseContext(self._async.map(function))
 
 
 class FileOutput:
-    """A file that a model made. Reading it fetches it, an hour after the prediction at the latest.
+    """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
-    Passed to another model, it goes there by its URL. It can be pickled (the token stays behind), and read after the
+    As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
     client is closed.
     """
 
@@ -290,71 +288,71 @@ class FileOutput:
 
     @property
     def url(self) -> str:
-        """Where it is: an address on the web, or a data URI with the content itself."""
+        """The file's address: on the web, or a data URI with the content itself."""
         return self._async.url
 
     @property
     def content_type(self) -> str | None:
-        """The MIME type: what the URL suggests, or once it was read, what the server said."""
+        """The MIME type: as the URL suggests, or as the server said once the file was read."""
         return self._async.content_type
 
     @property
     def size(self) -> int | None:
-        """The number of bytes, as far as it is known."""
+        """The size in bytes, if it is known."""
         return self._async.size
 
     def read(self) -> bytes:
         """Return the content.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
         """
         return _bridge.run(self._async.read())
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
-        """Yield the content in pieces as they arrive.
+        """Yield the content in chunks as they arrive.
 
         Args:
-            chunk_size: The most bytes that a piece has.
+            chunk_size: The maximum size of a chunk, in bytes.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
         """
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
     def __iter__(self) -> Generator[bytes, None, None]:
-        """Yield the content in pieces as they arrive."""
-        for piece in self.iter_bytes():
-            yield piece
+        """Yield the content in chunks as they arrive."""
+        for chunk in self.iter_bytes():
+            yield chunk
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the content to disk as it arrives. An incomplete file never has the name.
+        """Write the content to disk as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write, or a folder; there it gets the name that its URL has. One that exists is
+            path: The file to write, or a folder, in which the file gets the name from its URL. An existing file is
                 replaced.
 
         Returns:
             The file's path.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
             OSError: the file can't be written.
         """
         return _bridge.run(self._async.save(path))
 
     def local_path(self) -> str:
-        """Return the path of a copy on this machine, fetched once into a private folder that goes with the process.
+        """Return the path of a local copy, fetched once into a private folder that is deleted with the process.
 
         Returns:
             The copy's path.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
         """
         return _bridge.run(self._async.local_path())
 
@@ -363,7 +361,7 @@ class FileOutput:
         return self.local_path()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Show pictures, sound and films in notebooks; the text is the repr, as for any object."""
+        """Show images, audio and video in notebooks; the text is the repr, as for any object."""
         return self._async._repr_mimebundle_(include, exclude)  # pyright: ignore[reportPrivateUsage]
 
     def __str__(self) -> str:
@@ -380,24 +378,24 @@ class FileOutput:
 
 
 class Page(Generic[T]):
-    """One page of a list; iterating it goes on through the pages that follow."""
+    """One page of a list; iterating it continues through the pages that follow."""
 
     def __init__(self, twin: AsyncPage[T]) -> None:
         self._async = twin
 
     @property
     def results(self) -> list[T]:
-        """The things on this page."""
+        """The items on this page."""
         return self._async.results
 
     @property
     def next(self) -> str | None:
-        """The URL of the page that follows, or None."""
+        """The URL of the next page, or None."""
         return self._async.next
 
     @property
     def previous(self) -> str | None:
-        """The URL of the page before, or None."""
+        """The URL of the previous page, or None."""
         return self._async.previous
 
     def has_next_page(self) -> bool:
@@ -405,7 +403,7 @@ class Page(Generic[T]):
         return self._async.has_next_page()
 
     def get_next_page(self) -> Page[T]:
-        """Fetch the page that follows.
+        """Fetch the next page.
 
         Raises:
             RuntimeError: this is the last page.
@@ -414,7 +412,7 @@ class Page(Generic[T]):
         return Page(_bridge.run(self._async.get_next_page()))
 
     def iter_pages(self) -> Generator[Page[T], None, None]:
-        """Yield this page and those that follow, each fetched when it is asked for."""
+        """Yield this page and the pages that follow; each is fetched on demand."""
         page = self
         while True:
             yield page
@@ -423,10 +421,10 @@ class Page(Generic[T]):
             page = page.get_next_page()
 
     def __iter__(self) -> Generator[T, None, None]:
-        """Yield the things of this page and of those that follow."""
+        """Yield the items of this page and of the pages that follow."""
         for page in self.iter_pages():
-            for thing in page.results:
-                yield thing
+            for item in page.results:
+                yield item
 
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)
@@ -706,12 +704,8 @@ class DeploymentPredictions:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a deployment.
 
@@ -720,15 +714,17 @@ class DeploymentPredictions:
             deployment_name: Its name.
             input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
             prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
                 otherwise 60) seconds.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
-            **options: Options of the request.
+            **options: Options of the create, and of its requests:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The prediction, done or not.
@@ -741,18 +737,7 @@ class DeploymentPredictions:
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
         return _bridge.run(
-            self._async.create(
-                deployment_owner,
-                deployment_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -1192,12 +1177,8 @@ class ModelPredictions:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with an official model.
 
@@ -1206,15 +1187,17 @@ class ModelPredictions:
             model_name: Its name.
             input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
             prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
                 otherwise 60) seconds.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
-            **options: Options of the request.
+            **options: Options of the create, and of its requests:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The prediction, done or not.
@@ -1227,18 +1210,7 @@ class ModelPredictions:
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
         return _bridge.run(
-            self._async.create(
-                model_owner,
-                model_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -1377,12 +1349,8 @@ class Predictions:
         version: str,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a model version, or with an official model.
 
@@ -1390,15 +1358,17 @@ class Predictions:
             version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
             input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
             prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
                 otherwise 60) seconds.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
-            **options: Options of the request.
+            **options: Options of the create, and of its requests:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The prediction, done or not.
@@ -1410,19 +1380,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        return _bridge.run(
-            self._async.create(
-                version=version,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
-        )
+        return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
         """Fetch a prediction.
@@ -1765,7 +1723,7 @@ class WebhookSecrets:
 
 
 class ModelFunction(Generic[P, T]):
-    """A model as a function: call it with its inputs, get its output."""
+    """A model as a function: call it with its inputs to get its output."""
 
     def __init__(self, twin: AsyncModelFunction[P, T]) -> None:
         self._async = twin
@@ -1780,7 +1738,7 @@ class ModelFunction(Generic[P, T]):
             The handle.
 
         Raises:
-            ValueError: the inputs don't fit the model's schema, where that is to be checked.
+            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
@@ -1788,10 +1746,10 @@ class ModelFunction(Generic[P, T]):
         return Run(_bridge.run(self._async.create(**inputs)))
 
     def openapi_schema(self) -> dict[str, Any]:
-        """Return the OpenAPI document of the model's inputs and outputs, fetched once for each client.
+        """Return the OpenAPI document of the model's inputs and outputs, which is fetched once for each client.
 
         Returns:
-            The document; empty for models that have none.
+            The document; empty if the model has none.
 
         Raises:
             NotFoundError: there is no such model or version.
@@ -1802,7 +1760,7 @@ class ModelFunction(Generic[P, T]):
         return _bridge.run(self._async.openapi_schema())
 
     def default_example(self) -> Prediction | None:
-        """Return the prediction that the model's author shows, if there is one.
+        """Return the prediction that the model's author shows as an example, if there is one.
 
         Returns:
             The example.
@@ -1816,10 +1774,10 @@ class ModelFunction(Generic[P, T]):
         return _bridge.run(self._async.default_example())
 
     def signature(self) -> inspect.Signature:
-        """Return the signature that the model's schema gives the function.
+        """Return the signature of the function according to the model's schema.
 
         Returns:
-            The signature, with types, defaults and the order of the model's own.
+            The signature, with types and defaults, in the order of the model's inputs.
 
         Raises:
             APIError: the schema couldn't be fetched.
@@ -1832,7 +1790,7 @@ class ModelFunction(Generic[P, T]):
         return _bridge.attribute(self.signature)
 
     def documentation(self) -> str:
-        """Return what the model's schema says of its inputs.
+        """Return the description of the inputs in the model's schema.
 
         Returns:
             A docstring.
@@ -1852,7 +1810,7 @@ class ModelFunction(Generic[P, T]):
         """Run the model.
 
         Args:
-            *args: Nothing: inputs have names.
+            *args: Not supported: inputs are keyword arguments.
             **inputs: The model's inputs; files as for ``run``, and outputs of other models.
 
         Returns:
@@ -1861,14 +1819,14 @@ class ModelFunction(Generic[P, T]):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-            ValueError: the inputs don't fit the model's schema, where that is to be checked.
+            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: a call failed.
         """
         return _twin(_bridge.run(self._async(*args, **inputs)))
 
 
 class StreamingFunction(Generic[P]):
-    """A model as a function whose output can be read while it is made."""
+    """A model as a function whose output can be read as it is made."""
 
     def __init__(self, twin: AsyncStreamingFunction[P]) -> None:
         self._async = twin
@@ -1883,7 +1841,7 @@ class StreamingFunction(Generic[P]):
             The handle.
 
         Raises:
-            ValueError: the inputs don't fit the model's schema, where that is to be checked.
+            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
@@ -1891,10 +1849,10 @@ class StreamingFunction(Generic[P]):
         return Run(_bridge.run(self._async.create(**inputs)))
 
     def openapi_schema(self) -> dict[str, Any]:
-        """Return the OpenAPI document of the model's inputs and outputs, fetched once for each client.
+        """Return the OpenAPI document of the model's inputs and outputs, which is fetched once for each client.
 
         Returns:
-            The document; empty for models that have none.
+            The document; empty if the model has none.
 
         Raises:
             NotFoundError: there is no such model or version.
@@ -1905,7 +1863,7 @@ class StreamingFunction(Generic[P]):
         return _bridge.run(self._async.openapi_schema())
 
     def default_example(self) -> Prediction | None:
-        """Return the prediction that the model's author shows, if there is one.
+        """Return the prediction that the model's author shows as an example, if there is one.
 
         Returns:
             The example.
@@ -1919,10 +1877,10 @@ class StreamingFunction(Generic[P]):
         return _bridge.run(self._async.default_example())
 
     def signature(self) -> inspect.Signature:
-        """Return the signature that the model's schema gives the function.
+        """Return the signature of the function according to the model's schema.
 
         Returns:
-            The signature, with types, defaults and the order of the model's own.
+            The signature, with types and defaults, in the order of the model's inputs.
 
         Raises:
             APIError: the schema couldn't be fetched.
@@ -1935,7 +1893,7 @@ class StreamingFunction(Generic[P]):
         return _bridge.attribute(self.signature)
 
     def documentation(self) -> str:
-        """Return what the model's schema says of its inputs.
+        """Return the description of the inputs in the model's schema.
 
         Returns:
             A docstring.
@@ -1955,7 +1913,7 @@ class StreamingFunction(Generic[P]):
         """Run the model.
 
         Args:
-            *args: Nothing: inputs have names.
+            *args: Not supported: inputs are keyword arguments.
             **inputs: The model's inputs; files as for ``run``, and outputs of other models.
 
         Returns:
@@ -1965,16 +1923,16 @@ class StreamingFunction(Generic[P]):
 
 
 class OutputStream:
-    """An output that is being made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
+    """An output as it is made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
 
-    Nothing happens before.
+    The model runs when the output is first read.
     """
 
     def __init__(self, twin: AsyncOutputStream) -> None:
         self._async = twin
 
     def __iter__(self) -> Generator[Any, None, None]:
-        """Yield the output's pieces: text, or file outputs. However often it is read, the model runs once."""
+        """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read."""
         for one in _bridge.iterate(self._async.__aiter__()):
             yield _twin(one)
 
@@ -1982,7 +1940,7 @@ class OutputStream:
         """Return the whole output.
 
         Returns:
-            A text where all pieces are text, otherwise the list of pieces.
+            A text if all pieces are text, otherwise the list of pieces.
 
         Raises:
             ModelError: the prediction failed.
@@ -1993,14 +1951,14 @@ class OutputStream:
 
 
 class Run:
-    """A prediction that has been started: a handle to wait for its output, or to look at it."""
+    """A handle to a prediction that was started: wait for its output, or check on it."""
 
     def __init__(self, twin: AsyncRun) -> None:
         self._async = twin
 
     @property
     def prediction(self) -> Prediction:
-        """The prediction, as it was when it was last looked at."""
+        """The prediction as it was last fetched."""
         return self._async.prediction
 
     @property
@@ -2009,7 +1967,7 @@ class Run:
         return self._async.id
 
     def wait(self) -> Prediction:
-        """Wait until the prediction has ended, however it ends.
+        """Wait until the prediction has ended, whatever its status.
 
         Returns:
             The prediction in its final status, with output, logs and metrics.
@@ -2088,7 +2046,7 @@ class CollectionsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Collection]]:
         """As ``Collections.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(**options)).mapped(Page)
+        return _bridge.run(self._async.list(**options)).map(Page)
 
     def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
         """As ``Collections.get``, with the answer read to its end."""
@@ -2103,7 +2061,7 @@ class CollectionsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Collection]]:
         """As ``Collections.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(**options).mapped(Page))
+        return ResponseContext(self._async.list(**options).map(Page))
 
     def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> ResponseContext[Collection]:
         """As ``Collections.get``, with the answer still to be read."""
@@ -2123,7 +2081,7 @@ class DeploymentsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Deployment]]:
         """As ``Deployments.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(**options)).mapped(Page)
+        return _bridge.run(self._async.list(**options)).map(Page)
 
     def create(
         self,
@@ -2199,7 +2157,7 @@ class DeploymentsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Deployment]]:
         """As ``Deployments.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(**options).mapped(Page))
+        return ResponseContext(self._async.list(**options).map(Page))
 
     def create(
         self,
@@ -2275,27 +2233,12 @@ class DeploymentPredictionsRaw:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """As ``DeploymentPredictions.create``, with the answer read to its end."""
         return _bridge.run(
-            self._async.create(
-                deployment_owner,
-                deployment_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -2312,27 +2255,12 @@ class DeploymentPredictionsStreaming:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """As ``DeploymentPredictions.create``, with the answer still to be read."""
         return ResponseContext(
-            self._async.create(
-                deployment_owner,
-                deployment_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -2344,7 +2272,7 @@ class FilesRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[File]]:
         """As ``Files.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(**options)).mapped(Page)
+        return _bridge.run(self._async.list(**options)).map(Page)
 
     def create(
         self,
@@ -2375,7 +2303,7 @@ class FilesStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[File]]:
         """As ``Files.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(**options).mapped(Page))
+        return ResponseContext(self._async.list(**options).map(Page))
 
     def create(
         self,
@@ -2454,7 +2382,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Model]]:
         """As ``Models.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)).mapped(Page)
+        return _bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)).map(Page)
 
     def create(
         self,
@@ -2490,7 +2418,7 @@ class ModelsRaw:
         self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Model]]:
         """As ``Models.search``, with the answer read to its end."""
-        return _bridge.run(self._async.search(query, body=body, **options)).mapped(Page)
+        return _bridge.run(self._async.search(query, body=body, **options)).map(Page)
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -2567,7 +2495,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Model]]:
         """As ``Models.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options).mapped(Page))
+        return ResponseContext(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options).map(Page))
 
     def create(
         self,
@@ -2603,7 +2531,7 @@ class ModelsStreaming:
         self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Model]]:
         """As ``Models.search``, with the answer still to be read."""
-        return ResponseContext(self._async.search(query, body=body, **options).mapped(Page))
+        return ResponseContext(self._async.search(query, body=body, **options).map(Page))
 
     def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -2656,7 +2584,7 @@ class ModelExamplesRaw:
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Prediction]]:
         """As ``ModelExamples.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(model_owner, model_name, **options)).mapped(Page)
+        return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
 
 class ModelExamplesStreaming:
@@ -2669,7 +2597,7 @@ class ModelExamplesStreaming:
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Prediction]]:
         """As ``ModelExamples.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(model_owner, model_name, **options).mapped(Page))
+        return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
 
 class ModelPredictionsRaw:
@@ -2685,27 +2613,12 @@ class ModelPredictionsRaw:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """As ``ModelPredictions.create``, with the answer read to its end."""
         return _bridge.run(
-            self._async.create(
-                model_owner,
-                model_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -2722,27 +2635,12 @@ class ModelPredictionsStreaming:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """As ``ModelPredictions.create``, with the answer still to be read."""
         return ResponseContext(
-            self._async.create(
-                model_owner,
-                model_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -2782,7 +2680,7 @@ class ModelVersionsRaw:
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[ModelVersion]]:
         """As ``ModelVersions.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(model_owner, model_name, **options)).mapped(Page)
+        return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
     def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
@@ -2807,7 +2705,7 @@ class ModelVersionsStreaming:
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[ModelVersion]]:
         """As ``ModelVersions.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(model_owner, model_name, **options).mapped(Page))
+        return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
     def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
@@ -2834,27 +2732,11 @@ class PredictionsRaw:
         version: str,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """As ``Predictions.create``, with the answer read to its end."""
-        return _bridge.run(
-            self._async.create(
-                version=version,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
-        )
+        return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """As ``Predictions.get``, with the answer read to its end."""
@@ -2871,7 +2753,7 @@ class PredictionsRaw:
         """As ``Predictions.list``, with the answer read to its end."""
         return _bridge.run(
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
-        ).mapped(Page)
+        ).map(Page)
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """As ``Predictions.cancel``, with the answer read to its end."""
@@ -2890,26 +2772,12 @@ class PredictionsStreaming:
         version: str,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """As ``Predictions.create``, with the answer still to be read."""
         return ResponseContext(
-            self._async.create(
-                version=version,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options)
         )
 
     def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
@@ -2926,9 +2794,9 @@ class PredictionsStreaming:
     ) -> ResponseContext[Page[Prediction]]:
         """As ``Predictions.list``, with the answer still to be read."""
         return ResponseContext(
-            self._async.list(
-                created_after=created_after, created_before=created_before, source=source, **options
-            ).mapped(Page)
+            self._async.list(created_after=created_after, created_before=created_before, source=source, **options).map(
+                Page
+            )
         )
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
@@ -2974,7 +2842,7 @@ class TrainingsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Training]]:
         """As ``Trainings.list``, with the answer read to its end."""
-        return _bridge.run(self._async.list(**options)).mapped(Page)
+        return _bridge.run(self._async.list(**options)).map(Page)
 
     def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """As ``Trainings.cancel``, with the answer read to its end."""
@@ -3019,7 +2887,7 @@ class TrainingsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Training]]:
         """As ``Trainings.list``, with the answer still to be read."""
-        return ResponseContext(self._async.list(**options).mapped(Page))
+        return ResponseContext(self._async.list(**options).map(Page))
 
     def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """As ``Trainings.cancel``, with the answer still to be read."""
@@ -3373,12 +3241,8 @@ class Replicate:
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
 
@@ -3396,14 +3260,16 @@ class Replicate:
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Called with the prediction when it has been created, and whenever its status or logs have
                 changed; in the blocking client on the background loop's thread.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The model's output: whatever JSON it is, with file outputs in the place of URLs.
@@ -3429,11 +3295,7 @@ class Replicate:
                     cancel_on_abort=cancel_on_abort,
                     use_file_output=use_file_output,
                     on_update=on_update,
-                    file_encoding_strategy=file_encoding_strategy,
                     stream=stream,
-                    webhook=webhook,
-                    webhook_events_filter=webhook_events_filter,
-                    cancel_after=cancel_after,
                     **options,
                 )
             )
@@ -3445,11 +3307,7 @@ class Replicate:
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         cancel_on_abort: bool = True,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Generator[StreamEvent, None, None]:
         """Run a model and yield its output as it is made.
 
@@ -3461,12 +3319,15 @@ class Replicate:
                 ``models.versions.get`` returned.
             input: The model's inputs by name, with files as for ``run``.
             cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
-            file_encoding_strategy: How files in the input are sent, as for ``run``.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The events. Each is a text: the piece of the output, or empty for logs and the end.
@@ -3480,18 +3341,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
-        return _bridge.iterate(
-            self._async.stream(
-                ref,
-                input,
-                cancel_on_abort=cancel_on_abort,
-                file_encoding_strategy=file_encoding_strategy,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                cancel_after=cancel_after,
-                **options,
-            )
-        )
+        return _bridge.iterate(self._async.stream(ref, input, cancel_on_abort=cancel_on_abort, **options))
 
     def submit(
         self,
@@ -3500,11 +3350,7 @@ class Replicate:
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Run:
         """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
 
@@ -3514,12 +3360,15 @@ class Replicate:
             input: The model's inputs by name, with files as for ``run``.
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
-            file_encoding_strategy: How files in the input are sent, as for ``run``.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
@@ -3534,19 +3383,7 @@ class Replicate:
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         return Run(
-            _bridge.run(
-                self._async.submit(
-                    ref,
-                    input,
-                    use_file_output=use_file_output,
-                    on_update=on_update,
-                    file_encoding_strategy=file_encoding_strategy,
-                    webhook=webhook,
-                    webhook_events_filter=webhook_events_filter,
-                    cancel_after=cancel_after,
-                    **options,
-                )
-            )
+            _bridge.run(self._async.submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options))
         )
 
     def map(
@@ -3560,11 +3397,7 @@ class Replicate:
         on_update: Callable[[MapProgress], None] | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Generator[Any, None, None]:
         """Run a model on many inputs and yield the outputs.
 
@@ -3585,12 +3418,15 @@ class Replicate:
                 blocking client on the background loop's thread. What it raises ends the map as a failure does.
             cancel_on_abort: Whether to cancel what is running when the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
-            file_encoding_strategy: How files in the inputs are sent, as for ``run``.
-            webhook: The URL that is told of the predictions' progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
-            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
-                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The outputs, and with ``return_exceptions`` the errors.
@@ -3614,10 +3450,6 @@ class Replicate:
                 on_update=on_update,
                 cancel_on_abort=cancel_on_abort,
                 use_file_output=use_file_output,
-                file_encoding_strategy=file_encoding_strategy,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                cancel_after=cancel_after,
                 **options,
             )
         ):
@@ -3632,8 +3464,7 @@ class Replicate:
         streaming: Literal[False] = False,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ModelFunction[P, T]: ...
 
     @overload
@@ -3645,8 +3476,7 @@ class Replicate:
         streaming: Literal[False] = False,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ModelFunction[..., Any]: ...
 
     @overload
@@ -3658,8 +3488,7 @@ class Replicate:
         streaming: Literal[True],
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> StreamingFunction[P]: ...
 
     @overload
@@ -3671,8 +3500,7 @@ class Replicate:
         streaming: Literal[True],
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> StreamingFunction[...]: ...
 
     @overload
@@ -3684,8 +3512,7 @@ class Replicate:
         streaming: bool,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ModelFunction[P, T] | StreamingFunction[P]: ...
 
     @overload
@@ -3697,8 +3524,7 @@ class Replicate:
         streaming: bool,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> ModelFunction[..., Any] | StreamingFunction[...]: ...
 
     def use(
@@ -3709,8 +3535,7 @@ class Replicate:
         streaming: bool = False,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Any:
         """Return a model as a function. Nothing is fetched before it is used.
 
@@ -3721,9 +3546,15 @@ class Replicate:
             streaming: Whether calls return the output while it is made.
             validate: Whether inputs are checked against the model's schema before anything is billed.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
-            cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
-                as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            **options: Options of each request.
+            **options: Options of the create, and of each request:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The function.
@@ -3735,13 +3566,7 @@ class Replicate:
         """
         return _twin(
             cast("Any", self._async).use(
-                ref,
-                hint=hint,
-                streaming=streaming,
-                validate=validate,
-                cancel_on_abort=cancel_on_abort,
-                cancel_after=cancel_after,
-                **options,
+                ref, hint=hint, streaming=streaming, validate=validate, cancel_on_abort=cancel_on_abort, **options
             )
         )
 
@@ -3905,12 +3730,8 @@ def run(
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,
-    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
     stream: bool | UnsetType = UNSET,
-    webhook: str | UnsetType = UNSET,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-    cancel_after: str | int | UnsetType = UNSET,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[PredictionOptions],
 ) -> Any:
     """Run a model and return its output.
 
@@ -3928,14 +3749,16 @@ def run(
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Called with the prediction when it has been created, and whenever its status or logs have
             changed; in the blocking client on the background loop's thread.
-        file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-            uploaded before. Otherwise those above 256 kB are uploaded.
         stream: Ask for a stream of the output; models that can stream do so without being asked.
-        webhook: The URL that is told of the prediction's progress.
-        webhook_events_filter: Which events the webhook gets; all, unless given.
-        cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-            ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-        **options: Options of each request.
+        **options: Options of the create, and of each request:
+
+            - ``webhook``: URL that receives webhook events.
+            - ``webhook_events_filter``: The events to send; all if omitted.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - The options of every request, see ``RequestOptions``.
 
     Returns:
         The model's output: whatever JSON it is, with file outputs in the place of URLs.
@@ -3959,11 +3782,7 @@ def run(
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
         on_update=on_update,
-        file_encoding_strategy=file_encoding_strategy,
         stream=stream,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-        cancel_after=cancel_after,
         **options,
     )
 
@@ -3973,11 +3792,7 @@ def stream(
     input: Mapping[str, Any] | UnsetType = UNSET,
     *,
     cancel_on_abort: bool = True,
-    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-    webhook: str | UnsetType = UNSET,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-    cancel_after: str | int | UnsetType = UNSET,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[PredictionOptions],
 ) -> Generator[StreamEvent, None, None]:
     """Run a model and yield its output as it is made.
 
@@ -3989,12 +3804,15 @@ def stream(
             ``models.versions.get`` returned.
         input: The model's inputs by name, with files as for ``run``.
         cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
-        file_encoding_strategy: How files in the input are sent, as for ``run``.
-        webhook: The URL that is told of the prediction's progress.
-        webhook_events_filter: Which events the webhook gets; all, unless given.
-        cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-            ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-        **options: Options of each request.
+        **options: Options of the create, and of each request:
+
+            - ``webhook``: URL that receives webhook events.
+            - ``webhook_events_filter``: The events to send; all if omitted.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - The options of every request, see ``RequestOptions``.
 
     Returns:
         The events. Each is a text: the piece of the output, or empty for logs and the end.
@@ -4008,16 +3826,7 @@ def stream(
 
     Source: https://replicate.com/docs/topics/predictions/streaming
     """
-    return default_client().stream(
-        ref,
-        input,
-        cancel_on_abort=cancel_on_abort,
-        file_encoding_strategy=file_encoding_strategy,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-        cancel_after=cancel_after,
-        **options,
-    )
+    return default_client().stream(ref, input, cancel_on_abort=cancel_on_abort, **options)
 
 
 def submit(
@@ -4026,11 +3835,7 @@ def submit(
     *,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,
-    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-    webhook: str | UnsetType = UNSET,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-    cancel_after: str | int | UnsetType = UNSET,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[PredictionOptions],
 ) -> Run:
     """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
 
@@ -4040,12 +3845,15 @@ def submit(
         input: The model's inputs by name, with files as for ``run``.
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
-        file_encoding_strategy: How files in the input are sent, as for ``run``.
-        webhook: The URL that is told of the prediction's progress.
-        webhook_events_filter: Which events the webhook gets; all, unless given.
-        cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-            ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-        **options: Options of each request.
+        **options: Options of the create, and of each request:
+
+            - ``webhook``: URL that receives webhook events.
+            - ``webhook_events_filter``: The events to send; all if omitted.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - The options of every request, see ``RequestOptions``.
 
     Returns:
         The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
@@ -4059,17 +3867,7 @@ def submit(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
-    return default_client().submit(
-        ref,
-        input,
-        use_file_output=use_file_output,
-        on_update=on_update,
-        file_encoding_strategy=file_encoding_strategy,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-        cancel_after=cancel_after,
-        **options,
-    )
+    return default_client().submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options)
 
 
 def map(
@@ -4082,11 +3880,7 @@ def map(
     on_update: Callable[[MapProgress], None] | None = None,
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
-    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-    webhook: str | UnsetType = UNSET,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
-    cancel_after: str | int | UnsetType = UNSET,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[PredictionOptions],
 ) -> Generator[Any, None, None]:
     """Run a model on many inputs and yield the outputs.
 
@@ -4107,12 +3901,15 @@ def map(
             blocking client on the background loop's thread. What it raises ends the map as a failure does.
         cancel_on_abort: Whether to cancel what is running when the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
-        file_encoding_strategy: How files in the inputs are sent, as for ``run``.
-        webhook: The URL that is told of the predictions' progress.
-        webhook_events_filter: Which events the webhook gets; all, unless given.
-        cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
-            as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-        **options: Options of each request.
+        **options: Options of the create, and of each request:
+
+            - ``webhook``: URL that receives webhook events.
+            - ``webhook_events_filter``: The events to send; all if omitted.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - The options of every request, see ``RequestOptions``.
 
     Returns:
         The outputs, and with ``return_exceptions`` the errors.
@@ -4135,10 +3932,6 @@ def map(
         on_update=on_update,
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
-        file_encoding_strategy=file_encoding_strategy,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-        cancel_after=cancel_after,
         **options,
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicate_async._http.options import RequestOptions
     from replicate_async._http.pages import AsyncPage
     from replicate_async._http.response import APIResponse
-    from replicate_async._predictions.inputs import FileEncodingStrategy
+    from replicate_async._predictions.requests import PredictionOptions
     from replicate_async._predictions.uploads import FileInput
     from replicate_async.resources.account import AsyncAccounts
     from replicate_async.resources.collections import AsyncCollections
@@ -275,27 +275,12 @@ class AsyncDeploymentPredictionsRaw:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncDeploymentPredictions.create``, with the answer read to its end."""
         return await as_raw(
-            self._calls.create(
-                deployment_owner,
-                deployment_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._calls.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -312,27 +297,12 @@ class AsyncDeploymentPredictionsStreaming:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """As ``AsyncDeploymentPredictions.create``, with the answer still to be read."""
         return as_streaming(
-            self._calls.create(
-                deployment_owner,
-                deployment_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._calls.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -685,27 +655,12 @@ class AsyncModelPredictionsRaw:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncModelPredictions.create``, with the answer read to its end."""
         return await as_raw(
-            self._calls.create(
-                model_owner,
-                model_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._calls.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -722,27 +677,12 @@ class AsyncModelPredictionsStreaming:
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """As ``AsyncModelPredictions.create``, with the answer still to be read."""
         return as_streaming(
-            self._calls.create(
-                model_owner,
-                model_name,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
+            self._calls.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
@@ -834,27 +774,11 @@ class AsyncPredictionsRaw:
         version: str,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """As ``AsyncPredictions.create``, with the answer read to its end."""
-        return await as_raw(
-            self._calls.create(
-                version=version,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
-        )
+        return await as_raw(self._calls.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     async def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """As ``AsyncPredictions.get``, with the answer read to its end."""
@@ -890,27 +814,11 @@ class AsyncPredictionsStreaming:
         version: str,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """As ``AsyncPredictions.create``, with the answer still to be read."""
-        return as_streaming(
-            self._calls.create(
-                version=version,
-                input=input,
-                stream=stream,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-                prefer=prefer,
-                cancel_after=cancel_after,
-                file_encoding_strategy=file_encoding_strategy,
-                **options,
-            )
-        )
+        return as_streaming(self._calls.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Prediction]:
         """As ``AsyncPredictions.get``, with the answer still to be read."""

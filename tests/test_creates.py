@@ -26,7 +26,7 @@ from replicate_async import (
 )
 from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request
-from replicate_async._predictions.creates import Ledger
+from replicate_async._predictions.creates import CreateLedger
 from replicate_async.testing import LocalServer
 from replicate_async.types import Prediction, PredictionUrls, Training
 
@@ -53,7 +53,7 @@ def create(given: Any, *, path: str = "/predictions", **fields: Any) -> Request[
 
 
 def match(request: Request[Any], *candidates: Prediction | Training, lost: int = 1) -> tuple[str | None, list[str]]:
-    return Ledger().match(request, candidates, lost=lost)
+    return CreateLedger().match(request, candidates, lost=lost)
 
 
 ON_MODEL = "/models/owner/name/predictions"
@@ -136,7 +136,7 @@ def test_trainings_are_known_by_the_version_they_start_from():
 def test_nothing_is_adopted_in_doubt(kinds, lost):
     """What is owned already is nobody else's; of as many twins as are lost, the oldest; of more, none."""
     inputs = {"same": {"a": 1}, "maybe": {"a": 1, "b": 2}, "other": {"a": 2}}
-    ledger = Ledger()
+    ledger = CreateLedger()
     candidates = []
     for number, (kind, owned) in enumerate(kinds):
         candidates.append(made(number, input=inputs[kind]))
@@ -154,7 +154,7 @@ def test_nothing_is_adopted_in_doubt(kinds, lost):
 def test_a_ledger_does_not_grow_for_ever(monkeypatch):
     """Of what was made long ago nothing is kept: it is in no list of what was made since."""
     monkeypatch.setattr("replicate_async._predictions.creates._KNOWN_MAX", 3)
-    ledger = Ledger()
+    ledger = CreateLedger()
     for number in range(5):
         ledger.own(f"p{number}")
     found, doubtful = ledger.match(create({}, version=VERSION), [made(4), made(1)])
@@ -238,7 +238,7 @@ async def deploy(client: AsyncReplicate) -> None:
 
 
 def line_of(client: AsyncReplicate) -> AdaptiveConcurrencyLimiter:
-    connections = client._transport.pool.here()
+    connections = client._transport.pool.current()
     assert connections is not None
     return connections.creates
 
@@ -347,7 +347,7 @@ def test_creates_leave_no_trace(how):
             for task in {"cancelled": tasks[:6], "cancelled in line": tasks[4:]}.get(how, []):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            line, ledger = line_of(client), client._transport.shared.ledger
+            line, ledger = line_of(client), client._transport.account.state(CreateLedger)
             assert sum(line.try_acquire() for _ in range(100)) == line._places
             assert not ledger.in_flight
             assert not ledger.lost
@@ -381,7 +381,7 @@ def test_a_pause_that_is_not_kept_teaches_nothing():
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
             await x(client)
-            budget = client._transport.shared.limits.creates
+            budget = client._transport.account.limits.creates
             before = budget.accepted
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=301)
             with pytest.raises(RateLimitError):
@@ -403,7 +403,7 @@ def test_an_unreadable_answer_that_has_an_id(body):
             with pytest.raises(APIResponseValidationError, match="is not Prediction"):
                 await x(client)
             assert [call.operation for call in server.requests] == ["predictions.create"]
-            assert "p1" in client._transport.shared.ledger._known
+            assert "p1" in client._transport.account.state(CreateLedger)._known
 
     simulate(main)
 

@@ -580,7 +580,7 @@ def test_a_fork_while_a_create_is_looked_for(server):
         return client.run("replicate-local/gradient", {"width": 8}, wait=False)
 
     threading.Thread(target=run, daemon=True).start()
-    while not client._async._transport.shared.ledger.lost:
+    while not client._async._transport.account.state(CreateLedger).lost:
         time.sleep(0.01)
     child = os.fork()
     if child == 0:

@@ -476,7 +476,7 @@ async def test_being_cancelled_twice_cancels_the_prediction_all_the_same(server,
 
 async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted, monkeypatch):
     """Of two runs with the same input one is given up: the other gets its output, whichever way each waits."""
-    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.3)
+    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.3)
     for first, second in ((True, True), (True, False), (False, True), (False, False)):
         before = len(server.predictions)
         given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
@@ -493,7 +493,7 @@ async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted, monke
 
 async def test_a_twin_of_another_client_is_left_alone(server, client, hosted, monkeypatch):
     """A client can't know what others have made: where two predictions could be the one, neither is canceled."""
-    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.3)
+    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.3)
     async with client_of(server) as other:
         wanted = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
         await until(lambda: len(server.predictions) == 1)
@@ -597,7 +597,7 @@ async def test_giving_up_in_vain_is_logged(step, caplog):
 
 async def test_giving_up_takes_no_longer_than_it_may(monkeypatch, caplog):
     """A server that doesn't answer holds the cancellation up for some seconds at most; the log tells of it."""
-    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.1)
+    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.1)
     async with RawServer(answer(202, prediction(id="p123")), stall) as server, server.client() as client:
         task = asyncio.ensure_future(client.run("owner/name", wait=False))
         await until(lambda: server.requests)

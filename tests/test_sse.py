@@ -12,13 +12,13 @@ from httpx_sse import EventSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async._http.sse import EventParser, RawEvent
+from replicate_async._http.sse import SSEDecoder, ServerSentEvent
 
 BOM = "\ufeff".encode()
 
 
-def parse(pieces: Sequence[bytes]) -> list[RawEvent]:
-    parser = EventParser()
+def parse(pieces: Sequence[bytes]) -> list[ServerSentEvent]:
+    parser = SSEDecoder()
     return [event for piece in pieces for event in parser.feed(piece)]
 
 
@@ -28,20 +28,20 @@ def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
     return [body[start:end] for start, end in zip([0, *ends], [*ends, len(body)], strict=True)]
 
 
-def reference(body: bytes) -> list[RawEvent]:
+def reference(body: bytes) -> list[ServerSentEvent]:
     """Read a whole body as the standard says, one line after the other.
 
     With two differences that are meant: an event without data is one if it has a name, and an id belongs to the event
     that it comes with, or if it comes alone, to the next one.
     """
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
-    events: list[RawEvent] = []
+    events: list[ServerSentEvent] = []
     name, data, last_id = "", "", None
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]:
         field, colon, value = line.partition(":")
         if not line:
             if data or name:
-                events.append(RawEvent(name or "message", data.removesuffix("\n"), last_id))
+                events.append(ServerSentEvent(name or "message", data.removesuffix("\n"), last_id))
                 last_id = None
             name, data = "", ""
         elif field == "data":
@@ -132,10 +132,10 @@ def test_no_event_is_held_back(end):
     """An event is there with its last byte, whatever ends the lines: nothing waits for what comes next."""
     body = f"event: output{end}id: 1{end}data: Once{end}{end}".encode()
     for size in (len(body), 1, 2, 3):
-        parser = EventParser()
+        parser = SSEDecoder()
         for turn in range(3):
             found = [event for start in range(0, len(body), size) for event in parser.feed(body[start : start + size])]
-            assert found == [RawEvent("output", "Once", "1")], (size, turn)
+            assert found == [ServerSentEvent("output", "Once", "1")], (size, turn)
 
 
 EXAMPLES = {
@@ -171,9 +171,9 @@ def test_examples():
 
 def test_the_comment_is_told():
     """What a server says in a comment, such as why it ends the stream, is at hand."""
-    parser = EventParser()
+    parser = SSEDecoder()
     assert parser.comment == ""
-    assert parser.feed(b"data: x\n\n:408: 408 Req") == [RawEvent("message", "x", None)]
+    assert parser.feed(b"data: x\n\n:408: 408 Req") == [ServerSentEvent("message", "x", None)]
     assert parser.feed(b"uest Timeout\n\n") == []
     assert parser.comment == "408: 408 Request Timeout"
 

@@ -675,7 +675,7 @@ async def test_leaving_before_the_answer(server, client):
 
 async def test_the_connection_is_closed_first(server, client, monkeypatch):
     """The connection doesn't wait for the cancelling: it is closed at once, even if that is slow or in vain."""
-    monkeypatch.setattr(jobs, "_GIVE_UP_WITHIN", 0.5)
+    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.5)
     server.faults.add(kind="stall", operation="predictions.cancel")
     events = client.stream("owner/endless")
     while await anext(events) != "Once":

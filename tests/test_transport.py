@@ -61,7 +61,7 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 def timeout_of(client: AsyncReplicate, *, hold: float = 0.0, **options: Any) -> aiohttp.ClientTimeout:
     """Return what aiohttp is given as a request's timeout."""
     request = Request[Any]("POST", "/predictions", None, options, hold=hold)
-    made: aiohttp.ClientTimeout = client._transport._prepare(request).timeout
+    made: aiohttp.ClientTimeout = client._transport.prepare(request).timeout
     return made
 
 
@@ -422,7 +422,7 @@ async def test_urls_that_only_look_like_home(url):
 def test_the_token_goes_to_the_same_origin_however_it_is_written(base_url, url):
     """The URL of a next page needs the token even if it spells the origin in another way."""
     client = AsyncReplicate(bearer_token=TOKEN, base_url=base_url)
-    attempt = client._transport._prepare(Request("GET", url, None, {}))
+    attempt = client._transport.prepare(Request("GET", url, None, {}))
     assert attempt.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
@@ -512,7 +512,7 @@ def test_the_token_is_in_no_repr():
     client = AsyncReplicate(bearer_token=TOKEN)
     blocking = Replicate(bearer_token=TOKEN)
     copied = client.with_options(bearer_token=TOKEN + "2")
-    attempt = client._transport._prepare(Request("GET", "/account", None, {}))
+    attempt = client._transport.prepare(Request("GET", "/account", None, {}))
     shown: list[Any] = [client, blocking, copied, attempt, client.account, blocking.predictions]
     shown += [client._transport.settings, vars(client), vars(client._transport), vars(client._transport.pool)]
     assert TOKEN not in "".join(map(repr, shown))

@@ -261,7 +261,7 @@ class Generator(Writer):
         # A page may be what the answer parses to: the twin's answer parses to the twin's page.
         page = unparse(inner).startswith("AsyncPage[") if inner is not None else False
         if page and unparse(outer) in {"APIResponse", "AsyncResponseContext"}:
-            value = f"{value}.mapped(Page)"
+            value = f"{value}.map(Page)"
         elif inner is not None and self.live & _names(inner):
             raise NotUnderstoodError(module, item, f"{item.name} returns {unparse(item.returns)}")
         name = unparse(outer)

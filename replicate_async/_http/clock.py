@@ -1,4 +1,4 @@
-"""Time, as the clients see it: the real one, unless the test kit has put a virtual clock in its place."""
+"""Time as the clients see it: real time, unless the test kit has installed a virtual clock."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ class Timer(Protocol):
     """A pending callback."""
 
     def cancel(self) -> None:
-        """Forget the callback."""
+        """Drop the callback."""
 
 
 class Clock(Protocol):
-    """What waits."""
+    """Tells the time and waits."""
 
     def now(self) -> datetime:
         """Return the date and time, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds from some fixed point."""
+        """Return the seconds since some fixed point."""
         ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back on the running loop when the time has passed."""
+        """Run a callback on the running loop after a delay."""
         ...
 
     def busy(self) -> Callable[[], None]:
-        """Take note that a client does something, such as a request, and return what it calls when that is done.
+        """Mark the start of work such as a request, and return the function that marks its end.
 
-        Until then a virtual clock doesn't jump, unless it is the server that waits.
+        A virtual clock does not jump in between, unless it is the server that waits.
         """
         ...
 
@@ -52,7 +52,7 @@ class _RealClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        import asyncio  # not for those who only want to know the time
+        import asyncio  # keeps the import of this module light
 
         await asyncio.sleep(seconds)
 
@@ -62,11 +62,11 @@ class _RealClock:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
     def busy(self) -> Callable[[], None]:
-        return _nothing
+        return _do_nothing
 
 
-def _nothing() -> None:
-    """Take note of nothing: real time goes on by itself."""
+def _do_nothing() -> None:
+    """Mark nothing: real time passes anyway."""
 
 
 current: Clock = _RealClock()
@@ -74,7 +74,7 @@ current: Clock = _RealClock()
 
 @contextmanager
 def busy() -> Generator[None]:
-    """Take note that a client does something in the block; see ``Clock.busy``."""
+    """Mark the block as work; see ``Clock.busy``."""
     done = current.busy()
     try:
         yield
@@ -84,7 +84,7 @@ def busy() -> Generator[None]:
 
 @contextmanager
 def time_limit(seconds: float | None) -> Generator[None]:
-    """Leave the block, quietly, when the time has passed; None: never."""
+    """Leave the block silently after so many seconds; None: never."""
     import anyio
 
     with anyio.CancelScope() as scope:

@@ -1,4 +1,4 @@
-"""Locks by key: of the tasks of one event loop that need the same thing, the first one gets it."""
+"""Locks by key."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-class _Turn(msgspec.Struct):
+class _Entry(msgspec.Struct):
     lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
-    waiting: int = 0
+    users: int = 0
 
 
 class KeyedLock:
-    """Lets those of one event loop that need the same thing come one after the other: the first one gets it."""
+    """A lock for each key and event loop, so that tasks that need the same thing fetch it once."""
 
     def __init__(self) -> None:
-        self._locks: dict[tuple[object, ...], _Turn] = {}
+        self._entries: dict[tuple[object, ...], _Entry] = {}
 
     @asynccontextmanager
-    async def of(self, *thing: object) -> AsyncGenerator[None, None]:
-        """Wait until it is one's turn."""
-        here = (asyncio.get_running_loop(), *thing)
-        turn = self._locks.setdefault(here, _Turn())
-        turn.waiting += 1
+    async def hold(self, *key: object) -> AsyncGenerator[None, None]:
+        """Hold the lock of a key."""
+        loop_key = (asyncio.get_running_loop(), *key)
+        entry = self._entries.setdefault(loop_key, _Entry())
+        entry.users += 1
         try:
-            async with turn.lock:
+            async with entry.lock:
                 yield
         finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                self._locks.pop(here, None)
+            entry.users -= 1
+            if not entry.users:
+                self._entries.pop(loop_key, None)

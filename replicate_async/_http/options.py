@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import UNSET, UnsetType
+
+from replicate_async._http.ratelimit import RateLimit
+from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import aiohttp
+    import tenacity
 
-PREFER_WAIT_MAX = 60
+    Timeout = float | aiohttp.ClientTimeout | None
+
+TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
+DEFAULT_TIMEOUT = 60.0
 
 QueryValue = str | int | float | bool | datetime | None
 
 
 class RequestOptions(TypedDict, total=False):
-    """What every call takes besides its own arguments.
+    """Options of every call, besides its own arguments.
 
-    ``extra_headers``, ``extra_query`` and ``extra_body`` are added to what the call sends, and win. ``timeout`` is
-    in seconds for each attempt (None: no limit); ``max_retries`` is how often a failed attempt may be repeated.
+    ``extra_headers``, ``extra_query`` and ``extra_body`` are added to the request and take precedence. ``timeout`` is
+    in seconds for each attempt (None: no limit). ``max_retries`` is the maximum number of retries.
     """
 
     extra_headers: Mapping[str, str]
@@ -36,9 +45,9 @@ class RequestOptions(TypedDict, total=False):
 
 
 class CallOptions(RequestOptions, total=False):
-    """What the low-level calls take.
+    """Options of the low-level calls.
 
-    ``json`` is the body as JSON, ``content`` the body as it is; ``params`` is the query, ``headers`` are sent beside
+    ``json`` is the body as JSON, ``content`` the raw body, ``params`` the query. ``headers`` are sent in addition to
     the client's.
     """
 
@@ -48,77 +57,13 @@ class CallOptions(RequestOptions, total=False):
     headers: Mapping[str, str]
 
 
-_OPTIONS = RequestOptions.__optional_keys__
-
-
-def check_options(options: RequestOptions) -> None:
-    """Refuse options that don't exist or can't be."""
-    # A misspelt argument lands among the options, whose names only type checkers know.
-    if unknown := options.keys() - _OPTIONS:
-        raise TypeError(f"unexpected argument {min(unknown)!r}")
-    if "timeout" in options:
-        check_timeout(options["timeout"])
-    if "max_retries" in options:
-        check_max_retries(options["max_retries"])
-    if "extra_headers" in options:
-        check_headers("extra_headers", options["extra_headers"])
-    if "extra_query" in options:
-        check_mapping("extra_query", options["extra_query"])
-    if "extra_body" in options:
-        check_mapping("extra_body", options["extra_body"])
-
-
-def check_timeout(timeout: float | aiohttp.ClientTimeout | None) -> None:
-    """Refuse a timeout that isn't a positive number of seconds, None, or aiohttp's own."""
-    if isinstance(timeout, bool) or (isinstance(timeout, (int, float)) and not 0 < timeout < math.inf):
-        raise ValueError(f"timeout={timeout!r} must be a positive number of seconds, or None for no limit")
-    # aiohttp isn't imported for this question: its ClientTimeout is what has these two.
-    if timeout is not None and not isinstance(timeout, (int, float)) and not hasattr(timeout, "sock_read"):
-        raise TypeError(f"timeout must be seconds, an aiohttp.ClientTimeout or None, not {type(timeout).__name__}")
-
-
-def check_max_retries(max_retries: int) -> None:
-    """Refuse a negative or fractional number of retries."""
-    if isinstance(max_retries, bool) or not isinstance(max_retries, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"max_retries must be an int, not {type(max_retries).__name__}")
-    if max_retries < 0:
-        raise ValueError(f"max_retries={max_retries} must not be negative")
-
-
-def check_mapping(name: str, value: object) -> None:
-    """Refuse what should be a mapping and isn't."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
-
-
-def check_headers(name: str, headers: Mapping[str, str]) -> None:
-    """Refuse headers that HTTP can't carry, without showing their values."""
-    check_mapping(name, headers)
-    for key, value in headers.items():
-        if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{name}[{key!r}] must be a str, not {type(value).__name__}")
-        if _CONTROL.search(value) or not _HEADER_NAME.fullmatch(key):
-            raise ValueError(f"{name}[{key!r}] is not a valid header: line breaks and the like can't be sent")
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-
-
-def check_token(token: str) -> Secret:
-    """Return a token that can be sent; the error doesn't show it."""
-    if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"bearer_token must be a str, not {type(token).__name__}")
-    stripped = Secret(token.strip())
-    if not stripped:
-        raise ValueError("bearer_token must not be empty: leave it out to use the environment's REPLICATE_API_TOKEN")
-    if not re.fullmatch(r"[\x21-\x7e]+", stripped):
-        raise ValueError("bearer_token has characters that can't stand in a token, such as spaces or line breaks")
-    return stripped
+def follow_up_options(options: RequestOptions) -> RequestOptions:
+    """Return the options of a create that also apply to fetching and canceling its result."""
+    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
 
 
 class Secret(str):
-    """A text that is sent but never shown: frames, headers and settings print it as stars."""
+    """A string that is sent but never shown: frames, headers and settings print it as asterisks."""
 
     __slots__ = ()
 
@@ -126,9 +71,107 @@ class Secret(str):
         return "'***'"
 
 
-def check_base_url(base_url: str) -> str:
-    """Return the base URL without a slash at its end."""
-    if not isinstance(base_url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a client; ``with_options`` changes them."""
+
+    base_url: str
+    token: str | None = None
+    timeout: Timeout = DEFAULT_TIMEOUT
+    max_retries: int | None = None
+    default_headers: Mapping[str, str] | None = None
+    default_query: Mapping[str, QueryValue] | None = None
+    retry: tenacity.AsyncRetrying | None = None
+    rate_limit: RateLimit | None = None
+
+    def find_token(self) -> Secret:
+        """Return the token, from the environment if the client has none."""
+        token = self.token or os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not token:
+            raise ReplicateError(f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token=")
+        return check_token(token)
+
+    def checked(self) -> Settings:
+        """Return these settings in normal form; raises TypeError or ValueError if one is invalid."""
+        for name in ("timeout", "max_retries", "default_headers", "default_query"):
+            if (value := getattr(self, name)) is not None:
+                _CHECKS[name](name, value)
+        if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"rate_limit must be a RateLimit, not {type(self.rate_limit).__name__}")
+        return msgspec.structs.replace(
+            self,
+            base_url=check_base_url(self.base_url),
+            token=None if self.token is None else check_token(self.token),
+        )
+
+
+def check_options(options: RequestOptions) -> None:
+    """Raise TypeError or ValueError if an option is unknown or invalid."""
+    for name, value in options.items():
+        # A misspelled argument ends up among the options, whose names only type checkers know.
+        if name not in RequestOptions.__optional_keys__:
+            raise TypeError(f"unexpected argument {name!r}")
+        _CHECKS[name](name, value)
+
+
+def _check_timeout(name: str, timeout: object) -> None:
+    if isinstance(timeout, bool) or (isinstance(timeout, (int, float)) and not 0 < timeout < math.inf):
+        raise ValueError(f"{name}={timeout!r} must be a positive number of seconds, or None for no limit")
+    # This must not import aiohttp, so its ClientTimeout is recognized by an attribute.
+    if timeout is not None and not isinstance(timeout, (int, float)) and not hasattr(timeout, "sock_read"):
+        raise TypeError(f"{name} must be seconds, an aiohttp.ClientTimeout or None, not {type(timeout).__name__}")
+
+
+def _check_max_retries(name: str, max_retries: object) -> None:
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int):
+        raise TypeError(f"{name} must be an int, not {type(max_retries).__name__}")
+    if max_retries < 0:
+        raise ValueError(f"{name}={max_retries} must not be negative")
+
+
+def check_mapping(name: str, value: object) -> None:
+    """Raise TypeError if a value is not a mapping."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+
+
+def check_headers(name: str, headers: object) -> None:
+    """Raise TypeError or ValueError if HTTP cannot carry the headers, without showing their values."""
+    check_mapping(name, headers)
+    for key, value in cast("Mapping[str, object]", headers).items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name}[{key!r}] must be a str, not {type(value).__name__}")
+        if _CONTROL.search(value) or not _HEADER_NAME.fullmatch(key):
+            raise ValueError(f"{name}[{key!r}] is not a valid header: control characters can't be sent")
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CHECKS: dict[str, Callable[[str, object], None]] = {
+    "timeout": _check_timeout,
+    "max_retries": _check_max_retries,
+    "extra_headers": check_headers,
+    "extra_query": check_mapping,
+    "extra_body": check_mapping,
+    "default_headers": check_headers,
+    "default_query": check_mapping,
+}
+
+
+def check_token(token: object) -> Secret:
+    """Return a token that can be sent; errors don't show it."""
+    if not isinstance(token, str):
+        raise TypeError(f"bearer_token must be a str, not {type(token).__name__}")
+    stripped = Secret(token.strip())
+    if not stripped:
+        raise ValueError("bearer_token must not be empty: omit it to use the environment variable REPLICATE_API_TOKEN")
+    if not re.fullmatch(r"[\x21-\x7e]+", stripped):
+        raise ValueError("bearer_token contains invalid characters, such as spaces or line breaks")
+    return stripped
+
+
+def check_base_url(base_url: object) -> str:
+    """Return the base URL without trailing slashes."""
+    if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
     if re.search(r"[\s\x00-\x1f\x7f]", base_url):
         raise ValueError(f"base_url={base_url!r} must not have spaces or line breaks")
@@ -140,7 +183,7 @@ def check_base_url(base_url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"base_url={base_url!r} must start with http:// or https:// and name a host")
     if not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
-        raise ValueError(f"base_url={base_url!r} names a host that can't be: a part of it is empty or too long")
+        raise ValueError(f"base_url={base_url!r} names an invalid host: a part of it is empty or too long")
     if parts.query or parts.fragment:
         raise ValueError(f"base_url={base_url!r} must have neither query nor fragment")
     if parts.username or parts.password:
@@ -149,16 +192,11 @@ def check_base_url(base_url: str) -> str:
 
 
 def drop_unset(**arguments: Any) -> dict[str, Any]:
-    """Keep what the caller passed, also when falsy; drop what was left out."""
+    """Return the arguments that the caller passed, falsy ones included."""
     return {name: value for name, value in arguments.items() if value is not UNSET}
 
 
 def check_choice(name: str, value: str | UnsetType, choices: Sequence[str]) -> None:
-    """Refuse a value that the API doesn't document."""
+    """Raise ValueError if the API does not document a value."""
     if value is not UNSET and value not in choices:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
-
-
-def follow_up_options(options: RequestOptions) -> RequestOptions:
-    """Return what of a create's options holds for looking at what it made too."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})

@@ -19,39 +19,39 @@ T = TypeVar("T")
 
 
 class AsyncPage(Generic[T]):
-    """One page of a list; iterating it goes on through the pages that follow."""
+    """One page of a list; iterating it continues through the pages that follow."""
 
-    def __init__(self, transport: Transport, request: Request[AsyncPage[T]], data: PageData[T]) -> None:
+    def __init__(self, transport: Transport, request: Request[PageData[T]], data: PageData[T]) -> None:
         self._transport = transport
         self._request = request
         self.results: list[T] = data.results
-        """The things on this page."""
+        """The items on this page."""
         self.next: str | None = data.next
-        """The URL of the page that follows, or None."""
+        """The URL of the next page, or None."""
         self.previous: str | None = data.previous
-        """The URL of the page before, or None."""
+        """The URL of the previous page, or None."""
 
     def has_next_page(self) -> bool:
         """Return whether another page follows."""
         return self.next is not None
 
     async def get_next_page(self) -> AsyncPage[T]:
-        """Fetch the page that follows.
+        """Fetch the next page.
 
         Raises:
             RuntimeError: this is the last page.
             APIError: the call failed.
         """
         if self.next is None:
-            raise RuntimeError("this is the last page: ask has_next_page() first")
-        # The URL carries the query of the first page already; and what is meant for the API stays with the API.
+            raise RuntimeError("this is the last page: check has_next_page() first")
+        # The URL already carries the query. Headers that are meant for the API stay with the API.
         dropped = {"extra_query"} if self._transport.is_api_url(self.next) else {"extra_query", "extra_headers"}
-        kept = cast("RequestOptions", {k: v for k, v in self._request.options.items() if k not in dropped})
-        following = msgspec.structs.replace(self._request, path=self.next, query=None, options=kept)
-        return await AsyncPaginator(self._transport, following)
+        options = cast("RequestOptions", {k: v for k, v in self._request.options.items() if k not in dropped})
+        request = msgspec.structs.replace(self._request, path=self.next, query=None, options=options)
+        return await AsyncPaginator(self._transport, request)
 
     async def iter_pages(self) -> AsyncGenerator[AsyncPage[T], None]:
-        """Yield this page and those that follow, each fetched when it is asked for."""
+        """Yield this page and the pages that follow; each is fetched on demand."""
         page = self
         while True:
             yield page
@@ -60,10 +60,10 @@ class AsyncPage(Generic[T]):
             page = await page.get_next_page()
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
-        """Yield the things of this page and of those that follow."""
+        """Yield the items of this page and of the pages that follow."""
         async for page in self.iter_pages():
-            for thing in page.results:
-                yield thing
+            for item in page.results:
+                yield item
 
     def __repr__(self) -> str:
         more = ", more follow" if self.has_next_page() else ""
@@ -71,24 +71,23 @@ class AsyncPage(Generic[T]):
 
 
 class AsyncPaginator(Generic[T]):
-    """A list that is about to be fetched: await it for the first page, or iterate it for the things of all pages."""
+    """A list that has not been fetched yet: await it for its first page, or iterate it for the items of all pages."""
 
-    def __init__(self, transport: Transport, request: Request[AsyncPage[T]]) -> None:
+    def __init__(self, transport: Transport, request: Request[PageData[T]]) -> None:
         self._transport = transport
         self._request = request
-        request.then = self._page
 
-    def _page(self, data: PageData[T]) -> AsyncPage[T]:
+    def _to_page(self, data: PageData[T]) -> AsyncPage[T]:
         return AsyncPage(self._transport.plain, self._request, data)
 
     def __await__(self) -> Generator[Any, None, AsyncPage[T]]:
         """Fetch the first page."""
-        return self._transport.call(self._request).__await__()
+        return self._transport.call(self._request.map(self._to_page)).__await__()
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
-        """Yield the things of all pages; each page is fetched when it is reached."""
-        async for thing in await self:
-            yield thing
+        """Yield the items of all pages; each page is fetched on demand."""
+        async for item in await self:
+            yield item
 
 
 def paginate(

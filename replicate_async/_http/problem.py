@@ -1,4 +1,4 @@
-"""What an error status or a failed connection becomes: the errors of this package."""
+"""Errors of a call: what a failed connection or an error status becomes."""
 
 from __future__ import annotations
 
@@ -8,46 +8,54 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from replicate_async import errors
-from replicate_async.errors import APIConnectionError, APITimeoutError, ReplicateError
+from replicate_async._narrow import is_dict
+
+# The number of characters of a body that an error message shows.
+_SNIPPET_LENGTH = 200
 
 
-def trim_traceback(error: ReplicateError) -> ReplicateError:
-    """Return an error with only the end of its way: the line that failed, which is what users look for."""
-    end = error.__traceback__
-    while end is not None and end.tb_next is not None:
-        end = end.tb_next
-    return error.with_traceback(end)
+def trim_traceback(error: errors.ReplicateError) -> errors.ReplicateError:
+    """Return an error with the innermost frame of its traceback only, which is the line that failed."""
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    return error.with_traceback(innermost)
 
 
-def connection_error(error: Exception, method: str, url: str) -> APIConnectionError:
-    """Say what happened to a request, and whether it can have reached the server."""
+def connection_error(error: Exception, method: str, url: str) -> errors.APIConnectionError:
+    """Return the error for a failed connection. Its ``sent`` is False if the request cannot have reached the API."""
     import aiohttp
 
-    # UnicodeError is what the resolver says of a host that can't be.
+    # The resolver raises UnicodeError for an invalid host.
     unsent = isinstance(
         error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
     )
-    # Older versions of aiohttp tell of a body that can't be read only in the cause.
-    reasons = dict.fromkeys(str(one) or type(one).__name__ for one in (error, error.__cause__) if one is not None)
-    reason = ", ".join(reasons)
+    # Older versions of aiohttp name the reason for an unreadable body only in the cause.
+    chain = [link for link in (error, error.__cause__) if link is not None]
+    reason = ", ".join(dict.fromkeys(str(link) or type(link).__name__ for link in chain))
     if isinstance(error, asyncio.TimeoutError):
-        return APITimeoutError(f"no answer in time: {reason}", method=method, url=url, sent=not unsent)
-    what = "no connection" if unsent else "the connection broke"
-    return APIConnectionError(f"{what}: {reason}", method=method, url=url, sent=not unsent)
-
-
-_SNIPPET = 200
+        return errors.APITimeoutError(f"no response in time: {reason}", method=method, url=url, sent=not unsent)
+    summary = "no connection" if unsent else "the connection broke"
+    return errors.APIConnectionError(f"{summary}: {reason}", method=method, url=url, sent=not unsent)
 
 
 def snippet(body: bytes) -> str:
     """Return the beginning of a body, for an error message."""
-    text = body[: _SNIPPET * 2].decode("utf-8", "replace").strip()
-    return repr(text[:_SNIPPET] + ("..." if len(text) > _SNIPPET or len(body) > _SNIPPET * 2 else ""))
+    text = body[: _SNIPPET_LENGTH * 2].decode("utf-8", "replace").strip()
+    cut = len(text) > _SNIPPET_LENGTH or len(body) > _SNIPPET_LENGTH * 2
+    return repr(text[:_SNIPPET_LENGTH] + ("..." if cut else ""))
+
+
+def portable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return case-insensitive headers that can be pickled."""
+    from multidict import CIMultiDict
+
+    return CIMultiDict(headers)
 
 
 _STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
@@ -64,16 +72,17 @@ _STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
 def status_error(
     method: str, url: str, status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
 ) -> errors.APIStatusError:
-    """Make the error that an answer of 300 or more stands for."""
+    """Return the error for a response with a status of 300 or more.
+
+    Source: https://replicate.com/docs/reference/http#errors (RFC 9457 problem documents)
+    """
     try:
         problem = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = None
-    if not isinstance(problem, dict):
-        problem = {}
-    fields = cast("dict[str, Any]", problem)
-    title, detail = (_problem_text(fields.get(name)) for name in ("title", "detail"))
-    reason = ": ".join(text for text in (title, detail) if text) or (snippet(body) if body.strip() else "no details")
+    members: dict[str, Any] = problem if is_dict(problem) else {}
+    title, detail = (_problem_text(members.get(name)) for name in ("title", "detail"))
+    reason = ": ".join(filter(None, (title, detail))) or (snippet(body) if body.strip() else "no details")
     if 300 <= status < 400:
         reason = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
     default = errors.InternalServerError if status >= 500 else errors.APIStatusError
@@ -86,49 +95,34 @@ def status_error(
         body=body,
         title=title,
         detail=detail,
-        retry_after=_retry_after(headers, fields, detail, now),
+        retry_after=_retry_after(headers, members.get("retry_after"), detail, now),
     )
 
 
-def portable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers that can be pickled with their error, and don't mind the case of names."""
-    from multidict import CIMultiDict
-
-    return CIMultiDict(headers)
-
-
 def _problem_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 _RESETS = re.compile(r"resets in ~?(\d+(?:\.\d+)?)\s*(ms|s|m)?\b")
-
-
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
-def _retry_after(
-    headers: Mapping[str, str], problem: Mapping[str, Any], detail: str | None, now: datetime | None
-) -> float | None:
-    """Return the longest wait in seconds that the answer asks for, in whichever of its places."""
+def _retry_after(headers: Mapping[str, str], member: object, detail: str | None, now: datetime | None) -> float | None:
+    """Return the longest wait in seconds that a response asks for: in its header, its body or its text."""
     waits: list[float] = []
     if header := headers.get("Retry-After"):
         try:
             waits.append(float(header))
         except ValueError:
             try:
-                then = parsedate_to_datetime(header)
-                # The server's own clock, where it says it, is the one that its date is meant for.
-                asked = headers.get("Date")
-                start = parsedate_to_datetime(asked) if asked else (now or datetime.now(timezone.utc))
-                waits.append((then - start).total_seconds())
+                # The date is meant for the server's own clock.
+                date = headers.get("Date")
+                start = parsedate_to_datetime(date) if date else (now or datetime.now(timezone.utc))
+                waits.append((parsedate_to_datetime(header) - start).total_seconds())
             except (TypeError, ValueError):
-                pass  # an unreadable hint is no hint
-    body = problem.get("retry_after")
-    if isinstance(body, (int, float)) and -1e9 < body < 1e9:
-        waits.append(float(body))
+                pass
+    if isinstance(member, (int, float)) and -1e9 < member < 1e9:
+        waits.append(float(member))
     if match := _RESETS.search(detail or ""):
         waits.append(float(match[1]) * _UNITS[match[2] or "s"])
     waits = [wait for wait in waits if math.isfinite(wait)]

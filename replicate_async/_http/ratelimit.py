@@ -1,4 +1,4 @@
-"""How many calls are made, and when: what the API allows a token, and lines for those that have to wait."""
+"""Rate limits and concurrency limits: how many calls are made, and when."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ import msgspec
 
 from replicate_async._http import clock
 
-# What the API documents, in calls a minute: the first guess once a refusal shows that there is a limit.
-_CREATES, _OTHERS = 600.0, 3000.0
+# The API's documented limits, in calls per minute. They are the first guess after a 429 response.
+# https://replicate.com/docs/topics/predictions/rate-limits
+_CREATES_PER_MINUTE, _OTHERS_PER_MINUTE = 600.0, 3000.0
 
-_LEAST = 1.0  # a sixth of what it documents for accounts that are low on credit: an end of refusals is noticed
+# The lowest rate that is tried, in calls per minute: a sixth of what the API documents for accounts low on credit.
+_MIN_PER_MINUTE = 1.0
 
-_CALM, _CALM_CALLS = 15.0, 20  # seconds, and calls, without a refusal after which more is tried
-_GROWTH, _GROWTH_MOST = 0.02, 0.01  # of the rate that was learnt, in a second and with a call
-_BURST = 0.1  # seconds' worth that a learnt pace allows at once: what comes late is made up for, but nothing piles up
-_EPSILON = 1e-6  # rounding must not make anybody wait once more
+# After so many seconds and calls without a 429 response, the rate grows.
+_RECOVERY_SECONDS, _RECOVERY_CALLS = 15.0, 20
+
+# The growth of the rate, as a fraction of the learned rate: per second, and at most per call.
+_GROWTH_PER_SECOND, _MAX_GROWTH_PER_CALL = 0.02, 0.01
+
+# The burst that a learned rate allows, in seconds. It makes up for calls that come late.
+_BURST_SECONDS = 0.1
+
+# Rounding errors must not make a call wait once more.
+_EPSILON = 1e-6
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """How many calls a minute a client allows itself, with a second's worth at once.
+    """Maximum numbers of calls per minute. Each allows a burst of one second's worth.
 
     Attributes:
-        creates: Predictions and trainings created in a minute; None: as many as the API takes.
-        others: All other calls in a minute; None: as many as the API takes.
+        creates: Predictions and trainings created per minute; None: the limit is learned from 429 responses.
+        others: All other calls per minute; None: the limit is learned from 429 responses.
     """
 
     creates: float | None = None
@@ -36,203 +45,211 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("creates", "others"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise TypeError(f"{name} must be a number of calls a minute, not {type(value).__name__}")
+                raise TypeError(f"{name} must be a number of calls per minute, not {type(value).__name__}")
             if value is not None and not 0 < value < inf:
-                raise ValueError(f"{name}={value} must be a positive number of calls a minute")
+                raise ValueError(f"{name}={value} must be a positive number of calls per minute")
 
 
 class TokenBucket:
-    """How many calls of one kind may be made. Open until a refusal shows that there is a limit; then they are paced.
+    """Limits the rate of one kind of call. It is inactive until a 429 response shows that there is a limit.
 
-    It knows no clock: times are seconds that only grow. Clients in several threads share it, and no step of it
-    depends on another one's being undone: at worst, a call too many is made.
+    It knows no clock: times are seconds that only grow. Clients in several threads share it without a lock: at worst,
+    one call too many is made.
     """
 
-    def __init__(self, typical: float) -> None:
-        self.paced: bool = False
-        self.accepted: int = 0  # since the rate was last learnt
-        self._rate = self._base = typical / 60
-        self._least = min(_LEAST, typical) / 60
-        self._most = 100 * typical / 60
-        self._burst = _BURST
+    def __init__(self, documented_per_minute: float) -> None:
+        self.active: bool = False
+        # Responses other than 429 since the rate was last learned.
+        self.accepted: int = 0
+        self._rate = self._learned_rate = documented_per_minute / 60
+        self._min_rate = min(_MIN_PER_MINUTE, documented_per_minute) / 60
+        self._max_rate = 100 * documented_per_minute / 60
+        self._burst_seconds = _BURST_SECONDS
         self._tokens = 0.0
-        self._filled = 0.0
-        self._shut_until = -inf
-        self._learnt = -inf
+        self._filled_at = 0.0
+        self._blocked_until = -inf
+        self._learned_at = -inf
 
-    def limit(self, a_minute: float, now: float) -> None:
-        """Allow so many, and never more, whatever the API says."""
-        self.paced = True
-        self._rate = self._most = a_minute / 60
-        self._least = min(self._least, self._rate)
-        self._burst = 1.0
-        self._tokens, self._filled = max(1.0, self._rate), now
+    def set_rate(self, per_minute: float, now: float) -> None:
+        """Set an explicit limit, which 429 responses can only lower."""
+        self.active = True
+        self._rate = self._max_rate = per_minute / 60
+        self._min_rate = min(self._min_rate, self._rate)
+        self._burst_seconds = 1.0
+        self._tokens, self._filled_at = max(1.0, self._rate), now
 
-    def take(self, now: float) -> float:
-        """Take the leave for one call: 0, or the seconds to wait before asking again."""
-        passed, self._filled = max(0.0, now - self._filled), max(now, self._filled)
-        if now - self._learnt > _CALM and self.accepted >= _CALM_CALLS:
-            # Additive increase: always by the same part of the rate that was learnt.
-            self._rate = min(self._most, self._rate + self._base * min(_GROWTH * passed, _GROWTH_MOST))
-        self._tokens = min(max(1.0, self._burst * self._rate), self._tokens + passed * self._rate)
-        if now < self._shut_until:
-            return self._shut_until - now
+    def reserve(self, now: float) -> float:
+        """Take a token for one call: return 0, or the seconds to wait before the next try."""
+        passed, self._filled_at = max(0.0, now - self._filled_at), max(now, self._filled_at)
+        if now - self._learned_at > _RECOVERY_SECONDS and self.accepted >= _RECOVERY_CALLS:
+            # Additive increase, by a fixed part of the learned rate.
+            growth = min(_GROWTH_PER_SECOND * passed, _MAX_GROWTH_PER_CALL)
+            self._rate = min(self._max_rate, self._rate + self._learned_rate * growth)
+        self._tokens = min(max(1.0, self._burst_seconds * self._rate), self._tokens + passed * self._rate)
+        if now < self._blocked_until:
+            return self._blocked_until - now
         if self._tokens < 1 - _EPSILON:
             return (1 - self._tokens) / self._rate
         self._tokens -= 1
         return 0.0
 
     def refund(self) -> None:
-        """Return what was taken for a call that wasn't made."""
+        """Return the token of a call that was not made."""
         self._tokens += 1
 
-    def refused(self, sent: float, now: float, retry_after: float | None) -> None:
-        """Learn from a refusal of a call made at ``sent``: nobody calls before it says so, and then at a pace."""
-        self._shut_until = max(self._shut_until, now + (retry_after or 0.0))
-        if sent <= self._learnt:
-            return  # made before the last lesson: it teaches nothing new
-        if self.paced:
-            # At both refusals less than one was left: what was accepted in between, and one more at most, is what the
-            # API allows.
-            measured = (self.accepted + 1) / (now - self._learnt) if self.accepted else self._rate / 2
-            self._rate = max(self._least, min(measured, 0.95 * self._rate))
-        self.paced = True
+    def on_throttled(self, sent_at: float, now: float, retry_after: float | None) -> None:
+        """Learn from a 429 response: block all calls until it allows them, and limit their rate from then on."""
+        self._blocked_until = max(self._blocked_until, now + (retry_after or 0.0))
+        if sent_at <= self._learned_at:
+            # The call was made before the rate was last learned: it shows nothing new.
+            return
+        if self.active:
+            # At both responses less than one token was left. So the API allows what was accepted in between, and at
+            # most one more.
+            measured = (self.accepted + 1) / (now - self._learned_at) if self.accepted else self._rate / 2
+            self._rate = max(self._min_rate, min(measured, 0.95 * self._rate))
+        self.active = True
         self.accepted = 0
-        self._tokens, self._filled, self._learnt = 0.0, now, now
-        self._burst = _BURST
-        self._base = self._rate
+        self._tokens, self._filled_at, self._learned_at = 0.0, now, now
+        self._burst_seconds = _BURST_SECONDS
+        self._learned_rate = self._rate
 
 
 class Limits:
-    """What one token may do at one base URL."""
+    """The rate limits of one token at one base URL."""
 
     def __init__(self) -> None:
-        self.creates: TokenBucket = TokenBucket(_CREATES)
-        self.others: TokenBucket = TokenBucket(_OTHERS)
+        self.creates: TokenBucket = TokenBucket(_CREATES_PER_MINUTE)
+        self.others: TokenBucket = TokenBucket(_OTHERS_PER_MINUTE)
         self._explicit: RateLimit | None = None
 
-    def set(self, limit: RateLimit) -> None:
-        """Set explicit limits, for all clients with this token."""
+    def set_rates(self, limit: RateLimit) -> None:
+        """Set explicit limits for all clients with this token."""
         if limit == self._explicit:
-            return  # by a copy of the client: what has been used up stays so
+            # A copy of a client sets the same limits again: the tokens that are used up stay used up.
+            return
         self._explicit = limit
         now = clock.current.monotonic()
         if limit.creates is not None:
-            self.creates.limit(limit.creates, now)
+            self.creates.set_rate(limit.creates, now)
         if limit.others is not None:
-            self.others.limit(limit.others, now)
+            self.others.set_rate(limit.others, now)
 
 
 class RateLimiter:
-    """Lets those of one event loop through as a budget allows, in the order of their arrival."""
+    """Makes the calls of one event loop wait for tokens of a bucket, first in, first out."""
 
-    def __init__(self, budget: TokenBucket) -> None:
-        self._budget = budget
-        self._line: deque[asyncio.Future[None]] = deque()
+    def __init__(self, bucket: TokenBucket) -> None:
+        self._bucket = bucket
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: clock.Timer | None = None
 
-    async def enter(self) -> None:
-        """Wait for the leave to make a call."""
+    async def acquire(self) -> None:
+        """Wait for a token."""
         turn = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
+        self._queue.append(turn)
         if self._timer is None:
-            self._serve()
+            self._wake_next()
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._budget.refund()
+                self._bucket.refund()
             raise
 
-    def _serve(self) -> None:
+    def _wake_next(self) -> None:
         self._timer = None
-        while self._line:
-            if not self._line[0].done():  # who was cancelled is still in line
-                delay = self._budget.take(clock.current.monotonic())
+        while self._queue:
+            # Cancelled waiters stay in the queue until it is their turn.
+            if not self._queue[0].done():
+                delay = self._bucket.reserve(clock.current.monotonic())
                 if delay:
-                    self._timer = clock.current.call_later(delay, self._serve)
+                    self._timer = clock.current.call_later(delay, self._wake_next)
                     return
-                self._line[0].set_result(None)
-            self._line.popleft()
+                self._queue[0].set_result(None)
+            self._queue.popleft()
 
 
 class ConcurrencyLimiter:
-    """Lets so many in at once; others wait in line, and a place goes straight from who leaves to who is first.
+    """Limits the number of calls in flight; the rest wait, first in, first out.
 
-    The connector's own queue grows costly when thousands wait, and so does ``asyncio.Semaphore``, which looks through
-    all whom it has woken and who haven't run yet.
+    The queues of aiohttp's connector and of ``asyncio.Semaphore`` are slow with thousands of waiters.
     """
 
-    __slots__ = ("_free", "_line")
+    __slots__ = ("_available", "_queue")
 
-    def __init__(self, places: int) -> None:
-        self._free = places
-        self._line: deque[asyncio.Future[None]] = deque()
+    def __init__(self, slots: int) -> None:
+        self._available = slots
+        self._queue: deque[asyncio.Future[None]] = deque()
 
     def try_acquire(self) -> bool:
-        """Take a place if one is free."""
-        if self._free <= 0:
+        """Take a slot if one is available."""
+        if self._available <= 0:
             return False
-        self._free -= 1
+        self._available -= 1
         return True
 
-    async def enter(self) -> None:
-        """Take a place when it is one's turn."""
+    async def acquire(self) -> None:
+        """Wait for a slot."""
         turn = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
+        self._queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self.leave()  # the turn had come already
+                self.release()
             raise
 
-    def leave(self) -> None:
-        """Give one's place to who is next."""
-        self._free += 1
-        while self._free > 0 and self._line:
-            turn = self._line.popleft()
-            if not turn.done():  # who was cancelled is still in line
-                self._free -= 1
+    def release(self) -> None:
+        """Hand the slot to the next waiter."""
+        self._available += 1
+        while self._available > 0 and self._queue:
+            turn = self._queue.popleft()
+            # Cancelled waiters stay in the queue until it is their turn.
+            if not turn.done():
+                self._available -= 1
                 turn.set_result(None)
 
 
 class AdaptiveConcurrencyLimiter(ConcurrencyLimiter):
-    """The line of the creates. How many may be under way at once follows from how fast the API answers.
+    """Limits the creates in flight by the latency of the API.
 
-    A few on a fast network create a thousand a second already. The fewer there are, the fewer are refused when a
-    limit shows suddenly.
+    A few on a fast network make a thousand creates per second. The fewer are in flight, the fewer get a 429 response
+    when a limit suddenly takes effect.
     """
 
-    __slots__ = ("_answers", "_fastest", "_places")
+    __slots__ = ("_fast_responses", "_fastest", "_slots")
 
-    least: int = 4
-    most: int = 16
-    step: int = 25  # quick answers to one more place: of a burst's worth, few are refused when it is used up
-    quick: float = 0.01  # seconds: what differs below that is the client's own work, and tells nothing of the API
+    min_slots: int = 4
+    max_slots: int = 16
+    # A slot is added after so many fast responses.
+    fast_responses_per_slot: int = 25
+    # In seconds. Smaller differences are the client's own work and say nothing about the API.
+    min_latency: float = 0.01
 
     def __init__(self) -> None:
-        super().__init__(self.least)
-        self._places = self.least
-        self._answers = 0
+        super().__init__(self.min_slots)
+        self._slots = self.min_slots
+        self._fast_responses = 0
         self._fastest = inf
 
-    def refused(self) -> None:
-        """Take note of a refusal: begin again with few."""
-        self._resize(self.least)
+    def on_throttled(self) -> None:
+        """Start again with the minimum after a 429 response."""
+        self._resize(self.min_slots)
 
-    def learn(self, seconds: float) -> None:
-        """Take note of an answer. As long as more at once doesn't make them slow, there may be more."""
-        seconds = max(seconds, self.quick)
-        self._fastest = min(seconds, 1.001 * self._fastest)  # forgotten with time: networks change
-        if seconds < 2 * self._fastest and self._line and self._places < self.most:
-            self._answers += 1
-            if self._answers == self.step:
-                self._resize(self._places + 1)
-        elif seconds > 4 * self._fastest and self._places > self.least:
-            self._resize(self._places - 1)
+    def on_response(self, latency: float) -> None:
+        """Add slots while more calls in flight don't make the responses slow, and remove slots when they do."""
+        latency = max(latency, self.min_latency)
+        # The fastest latency is forgotten over time, because networks change.
+        self._fastest = min(latency, 1.001 * self._fastest)
+        if latency < 2 * self._fastest and self._queue and self._slots < self.max_slots:
+            self._fast_responses += 1
+            if self._fast_responses == self.fast_responses_per_slot:
+                self._resize(self._slots + 1)
+        elif latency > 4 * self._fastest and self._slots > self.min_slots:
+            self._resize(self._slots - 1)
 
-    def _resize(self, places: int) -> None:
-        self._free += places - self._places
-        self._places = places
-        self._answers = 0
+    def _resize(self, slots: int) -> None:
+        self._available += slots - self._slots
+        self._slots = slots
+        self._fast_responses = 0

@@ -1,4 +1,4 @@
-"""What goes on the wire and how an answer is read: the protocol, without I/O."""
+"""Requests: one immutable description for each call, and its URL and body, without I/O."""
 
 from __future__ import annotations
 
@@ -6,137 +6,160 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote, urlsplit
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from msgspec import UNSET
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-from functools import lru_cache
-from typing import TYPE_CHECKING, Generic, TypeVar
-from urllib.parse import urlencode
-
-from replicate_async._http.options import (
-    PREFER_WAIT_MAX,
-    CallOptions,
-    QueryValue,
-    RequestOptions,
-    check_headers,
-    check_mapping,
-)
+from replicate_async._http.options import CallOptions, QueryValue, RequestOptions, check_headers, check_mapping
+from replicate_async._narrow import is_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
 T = TypeVar("T")
 U = TypeVar("U")
 
+# The longest time in seconds that the API holds a response back for ``Prefer: wait``.
+# https://replicate.com/docs/topics/predictions/create-a-prediction#sync-mode
+PREFER_WAIT_MAX = 60
 
-class Request(msgspec.Struct, Generic[T]):
-    """One call to the API, as a resource describes it.
 
-    ``type`` is what the answer's body becomes: ``bytes``, ``str`` and ``None`` as they are, anything else from JSON.
-    ``then`` makes the result out of the decoded body, where the two differ.
+class Request(msgspec.Struct, Generic[T], frozen=True):
+    """A call to the API, as a resource describes it.
+
+    Attributes:
+        method: The HTTP method.
+        path: A path below the base URL, or a whole URL.
+        response_type: What the body is decoded to: ``bytes``, ``str``, None, or any type that msgspec decodes from
+            JSON.
+        options: The caller's options.
+        query: Query parameters.
+        headers: Headers in addition to the client's.
+        json: The body, to be encoded as JSON.
+        content: The raw body, or a function that creates one for each attempt.
+        idempotent: Whether repeating the call has no further effect (RFC 9110, section 9.2.2); None: by its method.
+        billable: Whether the call creates a prediction or a training.
+        skips_queue: Whether the call waits neither for a connection nor for a rate limit.
+        prefer_wait: For how many seconds the API may hold the response back.
+        min_timeout: The shortest timeout in seconds that gives an upload a chance.
+        transform: Makes the result from the decoded body.
     """
 
     method: str
     path: str
-    type: Any
+    response_type: Any
     options: RequestOptions
     query: Mapping[str, QueryValue] | None = None
     headers: Mapping[str, str] | None = None
     json: Any = UNSET
     content: Any = None
-    repeatable: bool | None = None  # None: as the method says
-    creates: bool = False  # a prediction or a training: what is billed
-    skips_queue: bool = False  # goes past those that wait for a connection
-    sent: bool = False  # the transport's note: the server may have it, and hasn't refused it
-    sent_at: float = 0.0  # by the client's clock
-    hold: float = 0.0  # seconds for which the server may keep the answer back
-    then: Callable[[Any], T] | None = None
-    encoded: tuple[Any, str | None] | None = None  # the body, once it was asked for: all attempts send the same
+    idempotent: bool | None = None
+    billable: bool = False
+    skips_queue: bool = False
+    prefer_wait: float = 0.0
+    min_timeout: float = 0.0
+    transform: Callable[[Any], T] | None = None
 
     @property
-    def safe(self) -> bool:
-        """Whether the call may be made twice without anyone noticing."""
-        return self.method in _SAFE if self.repeatable is None else self.repeatable
-
-    @property
-    def shown(self) -> str:
-        """The path for logs: without a query, which may be a signature."""
+    def log_path(self) -> str:
+        """The path without its query, which may be a signature."""
         return self.path.partition("?")[0]
 
-    def mapped(self, function: Callable[[T], U]) -> Request[U]:
-        """Return this call with a function applied to its result."""
-        before = self.then
+    def map(self, function: Callable[[T], U]) -> Request[U]:
+        """Return this request with a function applied to its result."""
+        transform = self.transform
 
-        def then(body: Any) -> U:
-            return function(body if before is None else before(body))
+        def transform_further(body: Any) -> U:
+            return function(body if transform is None else transform(body))
 
-        return cast("Request[U]", msgspec.structs.replace(self, then=then))
-
-
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
+        return cast("Request[U]", msgspec.structs.replace(self, transform=transform_further))
 
 
-# --- requests ---
-
-
-def low_level_request(method: str, url: str, as_type: Any, call: CallOptions) -> Request[Any]:
-    """Describe a call from the arguments of a low-level one."""
+def low_level_request(method: object, url: object, response_type: Any, call: CallOptions) -> Request[Any]:
+    """Describe a call from the arguments of ``client.request``."""
     options = dict(call)
     json, content = options.pop("json", UNSET), options.pop("content", None)
     query, headers = options.pop("params", None), options.pop("headers", None)
     if json is not UNSET and content is not None:
         raise TypeError("pass json or content, not both: each is the whole body")
-    if not isinstance(url, str) or not url:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(url, str) or not url:
         raise ValueError(f"url={url!r} must be a path below the base URL, or a whole URL")
-    if not isinstance(method, str) or not re.fullmatch(r"[A-Za-z]+", method):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(method, str) or not re.fullmatch(r"[A-Za-z]+", method):
         raise ValueError(f"method={method!r} is not an HTTP method")
     if content is not None and not isinstance(content, (str, bytes, bytearray)):
         raise TypeError(f"content must be bytes or a str, not {type(content).__name__}")
     if query is not None:
         check_mapping("params", query)
     if headers is not None:
-        check_headers("headers", cast("Mapping[str, str]", headers))
-    request = Request[Any](method.upper(), url, as_type, cast("RequestOptions", options))
-    request.json, request.content = json, content.encode() if isinstance(content, str) else content
-    request.query, request.headers = cast("Any", query), cast("Any", headers)
-    return request
+        check_headers("headers", headers)
+    return Request[Any](
+        method.upper(),
+        url,
+        response_type,
+        cast("RequestOptions", options),
+        query=cast("Any", query),
+        headers=cast("Any", headers),
+        json=json,
+        content=content.encode() if isinstance(content, str) else content,
+    )
+
+
+# --- URLs ---
+
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_NOT_IN_SEGMENT = re.compile(r"[/?#\x00-\x1f\x7f]")
+
+
+def format_path(template: str, /, **arguments: object) -> str:
+    """Fill a path template; each argument becomes exactly one segment or raises a clear error."""
+    return template.format_map({name: _segment(name, value) for name, value in arguments.items()})
+
+
+def _segment(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if _PLAIN_SEGMENT.fullmatch(value):
+        return value
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    if value in {".", ".."} or _NOT_IN_SEGMENT.search(value):
+        raise ValueError(f"{name}={value!r} can't be part of a URL path: pass a bare name or id")
+    return quote(value, safe="")
 
 
 @lru_cache(maxsize=1024)
 def origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port: what a token belongs to."""
+    """Return the scheme, host and port of a URL: what a token belongs to."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, QueryValue] | None) -> str:
-    """Return the absolute URL of a request; a path is relative to the base URL, an absolute URL stays."""
-    target = request.path
-    if target.startswith("/"):
-        target = base_url + target
-    elif "://" in target.partition("?")[0]:
-        default_query = None  # of the API's paths; whole URLs, such as the next page's, have all they need
+    """Return the absolute URL of a request. Paths are relative to the base URL."""
+    url = request.path
+    if url.startswith("/"):
+        url = base_url + url
+    elif "://" in url.partition("?")[0]:
+        # Whole URLs, such as the next page's, have all the parameters that they need.
+        default_query = None
     else:
-        target = f"{base_url}/{target}"
+        url = f"{base_url}/{url}"
     extra = request.options.get("extra_query")
     if not (request.query or extra or default_query):
-        return target
+        return url
     text = encode_query({**(default_query or {}), **(request.query or {}), **(extra or {})})
-    return f"{target}{'&' if '?' in target else '?'}{text}" if text else target
+    return f"{url}{'&' if '?' in url else '?'}{text}" if text else url
 
 
 def encode_query(query: Mapping[str, QueryValue | Sequence[QueryValue]]) -> str:
-    """Encode query parameters: None is left out, booleans are lower case, times are ISO 8601."""
+    """Encode query parameters: None is omitted, booleans are lower case, times are ISO 8601."""
     pairs: list[tuple[str, str]] = []
     for name, value in query.items():
-        values = cast("Sequence[QueryValue]", value) if isinstance(value, (list, tuple)) else (value,)
-        pairs.extend((name, _query_text(name, one)) for one in values if one is not None)
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        pairs.extend((name, _query_text(name, item)) for item in values if item is not None)
     return urlencode(pairs)
 
 
@@ -152,119 +175,86 @@ def _query_text(name: str, value: Any) -> str:
     raise TypeError(f"{name} can't be sent in a query: {type(value).__name__}")
 
 
+# --- headers ---
+
 _PREFER = re.compile(r"\bwait(?:=([0-9]{1,9}))?\b")
 
 
-def hold_of(prefer: str | None) -> float:
-    """Return for how many seconds a Prefer header lets the server keep its answer back."""
+def prefer_wait_seconds(prefer: str | None) -> float:
+    """Return for how many seconds a Prefer header lets the API hold its response back."""
     match = _PREFER.search(prefer) if prefer else None
     return float(min(int(match[1] or PREFER_WAIT_MAX), PREFER_WAIT_MAX)) if match else 0.0
 
 
-def full_body(request: Request[Any]) -> tuple[Any, str | None]:
-    """Return the body and its content type (None: whatever the body itself says); both stay as they are at first."""
-    if request.encoded is None:
-        request.encoded = _encode_body(request)
-    return request.encoded
+# --- bodies ---
 
 
-def _encode_body(request: Request[Any]) -> tuple[Any, str | None]:
+def encode_body(request: Request[Any]) -> tuple[Any, str | None]:
+    """Return the body and its content type; None: there is no body, or its own type applies."""
     extra = request.options.get("extra_body")
     if request.json is UNSET and extra is None:
         return request.content, None
-    if request.content is not None:
-        raise TypeError("extra_body can only be added to a JSON object")
     value = request.json
     if extra is not None:
-        if value is not UNSET and not isinstance(value, Mapping):
+        value = cast("Any", {}) if value is UNSET else value
+        if request.content is not None or not is_mapping(value):
             raise TypeError("extra_body can only be added to a JSON object")
-        value = {**(cast("Mapping[str, Any]", value) if value is not UNSET else {}), **extra}
+        value = {**value, **extra}
     return encode_json(value), "application/json"
 
 
-def _encode_other(value: Any) -> Any:
-    if isinstance(value, Mapping):  # other than a dict
-        return dict(cast("Mapping[Any, Any]", value))  # type: ignore[redundant-cast]  # pyright needs it
+def _encode_object(value: Any) -> Any:
+    if is_mapping(value):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
+_encoder = msgspec.json.Encoder(enc_hook=_encode_object)
 
 
 def encode_json(value: Any, place: str = "") -> bytes:
-    """Encode a request's body, or the part of it at a place; what JSON can't say is an error that names its place."""
+    """Encode a body, or the part of it at a place; errors name the place of a value that JSON cannot express."""
     try:
         body = _encoder.encode(value)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         place = _find_unencodable(value, place) or place
         raise TypeError(f"{place or 'the body'} can't be encoded as JSON: {error}") from error
-    # The encoder writes NaN and the infinities as null, which would silently run the model with other inputs.
+    # The encoder writes NaN and infinities as null, which would silently run the model with other inputs.
     if b"null" in body:
-        # As the encoder sees it: with what is in dataclasses, structs, sets and enums.
-        plain = msgspec.to_builtins(value, enc_hook=_other_to_builtins)
-        if (found := _find_nonfinite(plain, place)) is not None:
-            raise ValueError(f"{found or 'the body'} is not a finite number, which JSON can't express")
+        # This covers the contents of dataclasses, structs, sets and enums.
+        plain = msgspec.to_builtins(value, enc_hook=_object_to_builtins)
+        if (nonfinite := _find_nonfinite(plain, place)) is not None:
+            raise ValueError(f"{nonfinite or 'the body'} is not a finite number, which JSON can't express")
     return body
 
 
-def _other_to_builtins(value: Any) -> Any:
-    return _encode_other(value) if isinstance(value, Mapping) else None  # msgspec.Raw: JSON already
+def _object_to_builtins(value: Any) -> Any:
+    # Everything else is msgspec.Raw, which is JSON already.
+    return dict(value) if is_mapping(value) else None
 
 
 def _children(value: Any, place: str) -> list[tuple[Any, str]]:
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[Any, Any]", value)  # type: ignore[redundant-cast]  # pyright needs it
-        return [(child, f"{place}.{key}" if place else str(key)) for key, child in mapping.items()]
+    if is_mapping(value):
+        return [(child, f"{place}.{key}" if place else str(key)) for key, child in value.items()]
     if isinstance(value, (list, tuple)):
         return [(child, f"{place}[{index}]") for index, child in enumerate(cast("Sequence[Any]", value))]
     return []
 
 
 def _find_unencodable(value: Any, place: str) -> str | None:
-    """Name the innermost part that can't be encoded."""
+    """Return the place of the innermost part that cannot be encoded."""
     try:
         _encoder.encode(value)
     except RecursionError:
         return place
     except (TypeError, ValueError, msgspec.MsgspecError):
-        for child, below in _children(value, place):
-            if found := _find_unencodable(child, below):
-                return found
-        return place
+        inner = (_find_unencodable(child, below) for child, below in _children(value, place))
+        return next(filter(None, inner), place)
     return None
 
 
 def _find_nonfinite(value: Any, place: str) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return place
-    for child, below in _children(value, place):
-        if (found := _find_nonfinite(child, below)) is not None:
-            return found
-    return None
-
-
-# --- answers ---
-
-
-_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
-
-
-_NOT_IN_SEGMENT = re.compile(r"[/?#\x00-\x1f\x7f]")
-
-
-def path(template: str, /, **arguments: str) -> str:
-    """Fill a path template; each argument becomes exactly one segment or a clear error."""
-    return template.format_map({name: _segment(name, value) for name, value in arguments.items()})
-
-
-def _segment(name: str, value: str) -> str:
-    # An argument may be anything at run time, whatever its annotation says.
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if _PLAIN_SEGMENT.fullmatch(value):
-        return value
-    if not value:
-        raise ValueError(f"{name} must not be empty")
-    if value in {".", ".."} or _NOT_IN_SEGMENT.search(value):
-        raise ValueError(f"{name}={value!r} can't stand in a URL path: pass a bare name or id")
-    return quote(value, safe="")
+    inner = (_find_nonfinite(child, below) for child, below in _children(value, place))
+    return next((found_at for found_at in inner if found_at is not None), None)

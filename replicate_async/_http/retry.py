@@ -1,15 +1,20 @@
-"""When a failed call is made again: what is safe to repeat, and how long to wait before."""
+"""Retries: which failed calls may be repeated, how often, and after how long."""
 
 from __future__ import annotations
 
+import logging
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from replicate_async._http import clock
+from replicate_async._http.call import Call, Outcome
 from replicate_async.errors import (
     APIConnectionError,
+    APIError,
     APIResponseValidationError,
     APIStatusError,
     CreateOutcomeUnknown,
+    RateLimitError,
 )
 
 if TYPE_CHECKING:
@@ -17,56 +22,102 @@ if TYPE_CHECKING:
 
     import tenacity
 
-    from replicate_async._http.request import Request
+    from replicate_async._http.options import Settings
 
-DEFAULT_MAX_RETRIES = 2
-FORGIVEN = 3  # refusals that don't count as retries, unless somebody says how many there may be
-MAX_HINT = 300.0  # a server that asks for a longer pause is better told about than waited for
-_INITIAL, _MAX = 0.5, 8.0
+T = TypeVar("T")
+
+logger = logging.getLogger("replicate_async")
+
+_MAX_RETRIES = 2
+# Responses with status 429 that do not count as retries, unless the caller has set max_retries.
+_FREE_THROTTLES = 3
+# Longer Retry-After values, in seconds, raise instead of waiting.
+MAX_RETRY_AFTER = 300.0
+_INITIAL_DELAY, _MAX_DELAY = 0.5, 8.0
+
+# RFC 9110, section 9.2.2; QUERY is idempotent as well.
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
 
 
-def repeatable(request: Request[Any], error: BaseException) -> bool:
-    """Whether making the call again can neither bill anyone twice nor change anything twice."""
+def is_transient(error: BaseException) -> bool:
+    """Return whether an idempotent call that failed with this error is worth repeating."""
     if isinstance(error, APIStatusError):
-        if (error.retry_after or 0) > MAX_HINT:
-            return False
-        if was_refused(error):
-            return True
-        if error.status_code in {408, 409}:
-            return request.safe
-        return error.status_code >= 500 and (request.safe or _was_looked_for(request))
-    if isinstance(error, APIConnectionError):
-        return not isinstance(error, CreateOutcomeUnknown) and (
-            request.safe or not error.sent or _was_looked_for(request)
+        return (error.retry_after or 0) <= MAX_RETRY_AFTER and (
+            error.status_code in {408, 409, 429} or error.status_code >= 500
         )
-    return isinstance(error, APIResponseValidationError) and _was_looked_for(request)
+    return isinstance(error, APIConnectionError) and not isinstance(error, CreateOutcomeUnknown)
 
 
 def was_refused(error: BaseException) -> bool:
-    """Whether the server turned a call away: nothing has happened."""
+    """Return whether the API turned a call away, so that nothing has happened."""
     return isinstance(error, APIStatusError) and (
         error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
     )
 
 
-def _was_looked_for(request: Request[Any]) -> bool:
-    """Whether a create may have been carried out, and turned out not to have been."""
-    return request.creates and not request.sent
-
-
-def wait(state: tenacity.RetryCallState) -> float:
-    """Return the pause in seconds: what the server asked for, else a growing one; never the same for everyone."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, APIStatusError) else None
-    if asked is not None:
-        return asked + random.uniform(0, min(0.25, 0.1 * asked))
-    return min(_MAX, _INITIAL * 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
-
-
-def default_policy(sleep: Callable[[float], Awaitable[None]]) -> tenacity.AsyncRetrying:
-    """Make the policy that a client uses unless it was given another."""
-    import tenacity  # costs 25 ms: loaded when the first call fails, not before
-
-    return tenacity.AsyncRetrying(
-        stop=tenacity.stop_after_attempt(1 + DEFAULT_MAX_RETRIES), wait=wait, sleep=sleep, reraise=True
+def may_retry(call: Call[Any], error: BaseException) -> bool:
+    """Return whether repeating a call can neither bill anyone twice nor change anything twice."""
+    if isinstance(error, APIResponseValidationError):
+        return call.outcome is Outcome.NOT_FOUND
+    idempotent = call.request.idempotent
+    if idempotent is None:
+        idempotent = call.request.method in _IDEMPOTENT_METHODS
+    not_carried_out = call.outcome in {Outcome.NOT_SENT, Outcome.NOT_FOUND} or (
+        # The body of the refusal broke off.
+        call.outcome is Outcome.REFUSED and isinstance(error, APIConnectionError)
     )
+    return is_transient(error) and (idempotent or not_carried_out or was_refused(error))
+
+
+async def retry(
+    call: Call[Any], first_error: APIError, attempt: Callable[[], Awaitable[T]], settings: Settings
+) -> tuple[T, int]:
+    """Repeat an attempt that failed while that is safe; return its result and the number of retries."""
+    max_retries = call.request.options.get("max_retries", settings.max_retries)
+    if max_retries == 0 or not may_retry(call, first_error):
+        raise first_error
+    error: BaseException = first_error
+
+    # This import takes 25 ms, so it waits for the first failure.
+    import tenacity
+
+    policy = settings.retry or tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(1 + _MAX_RETRIES), wait=retry_delay, sleep=clock.current.sleep
+    )
+    # Callers get the API's error, not tenacity's.
+    policy = policy.copy(reraise=True)
+    throttles = int(isinstance(first_error, RateLimitError))
+    if max_retries is not None:
+        policy.stop = tenacity.stop_after_attempt(1 + max_retries)
+    elif settings.retry is None:
+
+        def stop(state: tenacity.RetryCallState) -> bool:
+            return state.attempt_number > _MAX_RETRIES + min(throttles, _FREE_THROTTLES)
+
+        policy.stop = stop
+    async for step in policy:
+        with step:
+            number = step.retry_state.attempt_number
+            if number == 1:
+                # The attempt that has failed already.
+                raise error
+            logger.info("retry %d of %s %s after: %s", number - 1, call.request.method, call.request.log_path, error)
+            try:
+                return await attempt(), number - 1
+            except BaseException as next_error:
+                error = next_error
+                throttles += isinstance(error, RateLimitError)
+                # Regardless of the policy, a call that may have been carried out is not repeated.
+                if not may_retry(call, error):
+                    break
+                raise
+    raise error
+
+
+def retry_delay(state: tenacity.RetryCallState) -> float:
+    """Return the delay in seconds: the API's own, or exponential; with jitter in both cases."""
+    error = state.outcome.exception() if state.outcome else None
+    retry_after = error.retry_after if isinstance(error, APIStatusError) else None
+    if retry_after is not None:
+        return retry_after + random.uniform(0, min(0.25, 0.1 * retry_after))
+    return min(_MAX_DELAY, _INITIAL_DELAY * 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)

@@ -1,4 +1,4 @@
-"""Connections to the API: an aiohttp session for each event loop, closed with the client or with its loop."""
+"""Connection pools: one aiohttp session for each event loop, closed with the client or with its loop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import os
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING
 
-from replicate_async._http.fork import make_immortal
-from replicate_async._http.locks import KeyedLock
-from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter, ConcurrencyLimiter, RateLimiter, TokenBucket
-from replicate_async._http.request import origin as url_origin
-from replicate_async._predictions.uploads import Uploads
+from replicate_async._http.fork import after_fork_in_child, make_immortal
+from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimiter, TokenBucket
+from replicate_async._http.request import origin
+from replicate_async._http.state import StateOwner
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -21,67 +19,57 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from replicate_async._predictions.requests import ModelRef
-    from replicate_async.types import Prediction
-
 DEFAULT_MAX_CONNECTIONS = 100
-_HELD_AT_MOST = 16
+
+# Keeps sessions from becoming garbage before their loop ends: aiohttp prints a warning when one is finalized.
+_open_sessions: set[LoopSession] = set()
 
 
-_open: set[Connections] = set()
+@after_fork_in_child
+def _abandon_sessions() -> None:
+    for session in _open_sessions:
+        make_immortal(session)
+    _open_sessions.clear()
 
 
-def _after_fork() -> None:
-    for connections in _open:
-        make_immortal(connections)
-    _open.clear()
+class LoopSession(StateOwner):
+    """An aiohttp session on one event loop, and the limits of its calls."""
 
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class Connections:
-    """An aiohttp session and the number of requests that may use it at once, on one event loop."""
-
-    __slots__ = ("_gates", "_lifetime", "creates", "held", "left", "line", "max_held", "pid", "pollers", "session")
-
-    def __init__(self, session: aiohttp.ClientSession, limit: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, max_connections: int) -> None:
+        super().__init__()
         self.session: aiohttp.ClientSession = session
         self.pid: int = os.getpid()
-        self.line: ConcurrencyLimiter = ConcurrencyLimiter(limit)
-        self.creates: AdaptiveConcurrencyLimiter = AdaptiveConcurrencyLimiter()
-        self.held: int = 0  # creates whose answers the API keeps back until they are done
-        self.max_held: int = max(1, min(_HELD_AT_MOST, limit // 4))
-        self.pollers: WeakValueDictionary[object, Any] = WeakValueDictionary()
-        # Gives up what is under way when the client is closed, such as by an exception in an iteration that is left.
-        self.left: set[Callable[[], Awaitable[None]]] = set()
-        self._gates: dict[TokenBucket, RateLimiter] = {}
+        self.max_connections: int = max_connections
+        self.limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
+        # Awaited before the client closes, for example to cancel the predictions of runs in progress.
+        self.on_close: set[Callable[[], Awaitable[None]]] = set()
+        self._rate_limiters: dict[TokenBucket, RateLimiter] = {}
         self._lifetime: AsyncGenerator[None, None] | None = None
 
-    def gate(self, budget: TokenBucket) -> RateLimiter:
-        """Return this loop's way through a budget."""
-        if budget not in self._gates:
-            self._gates[budget] = RateLimiter(budget)
-        return self._gates[budget]
+    def rate_limiter(self, bucket: TokenBucket) -> RateLimiter:
+        """Return this loop's queue for a bucket."""
+        if bucket not in self._rate_limiters:
+            self._rate_limiters[bucket] = RateLimiter(bucket)
+        return self._rate_limiters[bucket]
 
-    async def bind(self) -> None:
-        """Close the session when its loop shuts down: loops finalize the async generators that are under way."""
-        # Until it is dropped, nothing of it can be garbage: finalized in the midst of a cycle, aiohttp makes noise.
-        _open.add(self)
+    def close_with_loop(self) -> None:
+        """Close the session when its loop shuts down, because loops finalize the async generators in progress."""
+        _open_sessions.add(self)
         self._lifetime = _until_shutdown(self.session)
-        await self._lifetime.__anext__()
+        with suppress(StopIteration):
+            self._lifetime.__anext__().send(None)
 
     async def close(self) -> None:
+        """Close the session, unless it is the user's own."""
         if self._lifetime is not None:
             await self._lifetime.aclose()
-        _open.discard(self)
+        _open_sessions.discard(self)
 
     def drop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Leave the rest to the loop, which finalizes the generator that keeps the session."""
-        _open.discard(self)
+        """Let the loop close the session, when it finalizes the generator that keeps it open."""
+        _open_sessions.discard(self)
         if self._lifetime is not None and loop.is_closed():
-            # Nobody has shut its generators down. Without a loop there is nothing to wait for.
+            # The loop was closed without shutting its generators down. Closing has nothing left to wait for.
             with suppress(StopIteration):
                 self.session.close().send(None)
 
@@ -93,90 +81,89 @@ async def _until_shutdown(session: aiohttp.ClientSession) -> AsyncGenerator[None
         await session.close()
 
 
-class Pool:
-    """The connections of a client and of its copies, made on first use in each event loop."""
+class SessionPool(StateOwner):
+    """The sessions of a client and its copies, created on first use in each event loop."""
 
     def __init__(
-        self, session: aiohttp.ClientSession | None, max_connections: int, *, to_be_closed: bool = False
+        self, session: aiohttp.ClientSession | None, max_connections: int, *, warn_unclosed: bool = False
     ) -> None:
-        self.to_be_closed: bool = to_be_closed  # by a caller, who is warned if it isn't
-        self.max_connections: int = max_connections
-        self.session: aiohttp.ClientSession | None = session
+        super().__init__()
         self.closed: bool = False
-        self.uploads: Uploads = Uploads()
-        self.schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
-        self.latest: dict[tuple[object, ...], tuple[ModelRef, float]] = {}
-        self.locks: KeyedLock = KeyedLock()
-        self._by_loop: dict[asyncio.AbstractEventLoop, Connections] = {}
+        self._session = session
+        self._max_connections = max_connections
+        self._warn_unclosed = warn_unclosed
+        self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
         self._proxies: dict[tuple[str, str, int], str | None] = {}
 
-    def here(self) -> Connections | None:
-        """Return the running loop's connections, once there are any."""
-        return self._by_loop.get(asyncio.get_running_loop())
+    def current(self) -> LoopSession:
+        """Return the running loop's session, opened on first use.
 
-    async def open(self) -> Connections:
-        """Make the running loop's connections."""
+        Raises:
+            ReplicateError: the client is closed, or ``session=`` belongs to another event loop.
+        """
         loop = asyncio.get_running_loop()
+        session = self._by_loop.get(loop)
+        return self._open(loop) if session is None else session
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
         if self.closed:
-            raise ReplicateError("this client is closed: make a new one, or close it later")
-        # Other threads' loops come and go meanwhile: each of them is dropped by the one that takes it out.
-        for other in list(self._by_loop):
-            if other.is_closed() and (left := self._by_loop.pop(other, None)) is not None:
-                left.drop(other)
-        if self.session is not None:
-            if self.session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-                raise ReplicateError("session= belongs to another event loop: leave it out, and each loop gets its own")
-            # What its own connector would make wait is made to wait here, where that isn't the request's time.
-            limit = self.session.connector.limit if self.session.connector else 0
-            made = Connections(self.session, min(self.max_connections, limit or self.max_connections))
+            raise ReplicateError("this client is closed: create another one, or close it later")
+        # Other threads do the same at the same time: a session is dropped by the thread that pops it.
+        for closed_loop in [other for other in list(self._by_loop) if other.is_closed()]:
+            if (dropped := self._by_loop.pop(closed_loop, None)) is not None:
+                dropped.drop(closed_loop)
+        if self._session is None:
+            session = LoopSession(_new_session(), self._max_connections)
+            session.close_with_loop()
         else:
-            made = Connections(_new_session(), self.max_connections)
-        self._by_loop[loop] = made  # before the first await, so that a loop never gets two
-        if self.session is None:
-            await made.bind()
-        return made
+            if self._session._loop is not loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                raise ReplicateError("session= belongs to another event loop: omit it, and each loop gets its own")
+            # A call that waits for the user's own connector would spend its timeout there.
+            limit = self._session.connector.limit if self._session.connector else 0
+            session = LoopSession(self._session, min(self._max_connections, limit or self._max_connections))
+        self._by_loop[loop] = session
+        return session
 
     def proxy(self, url: str) -> str | None:
         """Return the proxy that the environment names for a URL."""
-        origin = url_origin(url)
-        if origin not in self._proxies:
-            self._proxies[origin] = _environment_proxy(*origin)
-        return self._proxies[origin]
+        key = origin(url)
+        if key not in self._proxies:
+            self._proxies[key] = _environment_proxy(*key)
+        return self._proxies[key]
 
     async def close(self) -> None:
-        """Close the connections of all loops; those of other running loops are closed there, soon."""
-        here = asyncio.get_running_loop()
-        if (mine := self._by_loop.get(here)) is not None:
-            await asyncio.gather(*[give_up() for give_up in mine.left])
+        """Close the sessions of all loops; those of other running loops are closed there, soon."""
+        current_loop = asyncio.get_running_loop()
+        if (session := self._by_loop.get(current_loop)) is not None:
+            await asyncio.gather(*[on_close() for on_close in session.on_close])
         self.closed = True
         while True:
             try:
-                loop, connections = self._by_loop.popitem()
-            except KeyError:  # other threads may have taken some of them
+                loop, session = self._by_loop.popitem()
+            except KeyError:
                 return
-            if connections.pid != os.getpid():
+            if session.pid != os.getpid():
                 continue
-            if loop is here:
-                await connections.close()
+            if loop is current_loop:
+                await session.close()
             elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(connections.close(), loop)
+                asyncio.run_coroutine_threadsafe(session.close(), loop)
             else:
-                connections.drop(loop)
+                session.drop(loop)
 
-    def __reduce__(self) -> tuple[type[Pool], tuple[None, int]]:
-        # A copy in another process, or by deepcopy, makes connections of its own. It may belong to a page, which
-        # nobody can close.
-        return Pool, (None, self.max_connections)
+    def __reduce__(self) -> tuple[type[SessionPool], tuple[None, int]]:
+        # A copy, in another process or by deepcopy, opens sessions of its own. It does not warn if it is not closed,
+        # because it may belong to a page, which cannot be closed.
+        return SessionPool, (None, self._max_connections)
 
     def __del__(self) -> None:
-        # At its very end the interpreter clears this module; the loops have closed what was open by then.
+        # At the very end, the interpreter clears this module. By then the loops have closed their sessions.
         if os is None:
             return
-        # Only a warning: what is left is closed by the loops themselves, when they find the generators dropped.
-        mine = {loop: one for loop, one in self._by_loop.items() if one.pid == os.getpid()}
-        for loop, connections in mine.items():
-            connections.drop(loop)
-        if self.to_be_closed and self.session is None and any(not loop.is_closed() for loop in mine):
+        sessions = {loop: session for loop, session in self._by_loop.items() if session.pid == os.getpid()}
+        for loop, session in sessions.items():
+            session.drop(loop)
+        if self._warn_unclosed and self._session is None and any(not loop.is_closed() for loop in sessions):
             warnings.warn(
                 "a Replicate client was dropped without being closed: use 'with', or call close()",
                 ResourceWarning,
@@ -186,24 +173,21 @@ class Pool:
 
 
 def _new_session() -> aiohttp.ClientSession:
-    import aiohttp  # costs 150 ms: loaded with the first request, not before
+    # This import takes 150 ms, so it waits for the first request.
+    import aiohttp
 
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=True,
-    )
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _environment_proxy(scheme: str, host: str, port: int) -> str | None:
-    # aiohttp's own trust_env reads the environment and ~/.netrc again for each request, and a netrc entry would
-    # replace the token.
+    # aiohttp's trust_env reads the environment and ~/.netrc for every request, and a netrc entry would replace the
+    # token.
     from urllib.request import getproxies, proxy_bypass
 
     proxy = None if proxy_bypass(f"{host}:{port}") else getproxies().get(scheme)
     if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"  # as it is customary to write
+        proxy = f"http://{proxy}"
     if proxy and not proxy.startswith(("http://", "https://")):
         kind = proxy.partition("://")[0]
-        raise ValueError(f"the environment's {scheme}_proxy is of the kind {kind}: only HTTP proxies can be used")
+        raise ValueError(f"the environment's {scheme}_proxy is of the kind {kind}: only HTTP proxies are supported")
     return proxy

@@ -1,4 +1,7 @@
-"""Server-sent events: the parser, without I/O."""
+"""Server-sent events: the decoder, without I/O.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
 
 from __future__ import annotations
 
@@ -6,40 +9,44 @@ import codecs
 import re
 from typing import NamedTuple
 
-_new = tuple.__new__  # half the time of the named tuple's own  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+# This takes half the time of the named tuple's own constructor.
+_new = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
-class RawEvent(NamedTuple):
-    """An event as it came."""
+class ServerSentEvent(NamedTuple):
+    """An event as the server sent it."""
 
     event: str
     data: str
     id: str | None
 
 
-class EventParser:
-    """Takes the bytes of an event stream in whatever pieces, and gives the events that are complete.
+class SSEDecoder:
+    """Takes the bytes of an event stream in chunks, and returns the events that are complete.
 
     ``comment`` is the last comment line, without its colon.
     """
 
     def __init__(self) -> None:
-        self._bytes = b""  # of the last character, if it is cut in two
-        self._begun = False
-        self._rest: list[str] = []  # of the last line, in the pieces that it came in
-        self._after_cr = False  # a line feed that follows belongs to the same line end
+        # The bytes of a character that is incomplete.
+        self._incomplete = b""
+        self._at_start = True
+        # The pieces of a line that is incomplete.
+        self._line: list[str] = []
+        # After a carriage return, a line feed belongs to the same line end.
+        self._after_cr = False
         self._event = ""
         self._data: list[str] = []
         self._id: str | None = None
         self.comment: str = ""
 
-    def feed(self, piece: bytes) -> list[RawEvent]:
-        """Take some bytes and return the events that they complete."""
-        found: list[RawEvent] = []
-        # What costs most is done once for all lines, here, and not in a function for each.
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """Take a chunk and return the events that it completes."""
+        events: list[ServerSentEvent] = []
+        # One loop for all lines is faster than a method call for each line.
         event, data, event_id = self._event, self._data, self._id
-        for line in self._lines(piece):
+        for line in self._lines(chunk):
             if line:
                 name, _, value = line.partition(":")
                 if value[:1] == " ":
@@ -55,21 +62,22 @@ class EventParser:
                     self.comment = value
             elif data or event:
                 text = data[0] if len(data) == 1 else "\n".join(data)
-                found.append(_new(RawEvent, (event or "message", text, event_id)))
+                events.append(_new(ServerSentEvent, (event or "message", text, event_id)))
                 event, data, event_id = "", [], None
         self._event, self._data, self._id = event, data, event_id
-        return found
+        return events
 
-    def _lines(self, piece: bytes) -> list[str]:
-        """Return the lines that some bytes complete."""
-        if self._bytes:
-            piece = self._bytes + piece
-        # Not an incremental decoder: those are written in Python.
-        text, used = codecs.utf_8_decode(piece, "replace", False)
-        self._bytes = piece[used:]
-        if text and not self._begun:
-            self._begun = True
-            text = text.removeprefix("\ufeff")  # the standard allows a byte order mark
+    def _lines(self, chunk: bytes) -> list[str]:
+        """Return the lines that a chunk completes."""
+        if self._incomplete:
+            chunk = self._incomplete + chunk
+        # Python's incremental decoders are slower, because they are written in Python.
+        text, used = codecs.utf_8_decode(chunk, "replace", False)
+        self._incomplete = chunk[used:]
+        if text and self._at_start:
+            self._at_start = False
+            # The standard allows a byte order mark.
+            text = text.removeprefix("\ufeff")
         if text and self._after_cr:
             self._after_cr = False
             text = text.removeprefix("\n")
@@ -79,9 +87,9 @@ class EventParser:
         else:
             lines = text.split("\n")
         rest = lines.pop()
-        if lines and self._rest:
-            lines[0] = "".join([*self._rest, lines[0]])
-            self._rest = []
+        if lines and self._line:
+            lines[0] = "".join([*self._line, lines[0]])
+            self._line = []
         if rest:
-            self._rest.append(rest)
+            self._line.append(rest)
         return lines

@@ -9,14 +9,12 @@ from email.utils import parsedate_to_datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
-
 from replicate_async._http import clock
 from replicate_async._http.request import Request
-from replicate_async._predictions.creates import find
-from replicate_async._predictions.jobs import look
+from replicate_async._predictions.creates import CreateLedger, reconcile
+from replicate_async._predictions.jobs import fetch_job
 from replicate_async._predictions.journal import Entry, InputRow, Journal, Output, Result
-from replicate_async._predictions.map import Outcome, Outcomes
+from replicate_async._predictions.map import MapResult, MapRunner
 from replicate_async._predictions.requests import model_path
 from replicate_async._predictions.run import PredictionRun
 from replicate_async.errors import (
@@ -65,14 +63,14 @@ class Batch:
         """
         await self._look_at_the_clock()
         unfinished = await self._unfinished(lines)
-        outcomes = Outcomes(
+        outcomes = MapRunner(
             self.transport.pool,
             chain(unfinished, ((line, None) for line in lines)),
             lambda _, item: self._job(*item),
             concurrency=concurrency,
             use_file_output=False,
         )
-        async with aclosing(outcomes.read(ordered=False)) as each:
+        async with aclosing(outcomes.results(ordered=False)) as each:
             async for outcome in each:
                 result = result_of(outcome)
                 if result is None:
@@ -100,7 +98,7 @@ class Batch:
         if self.journal is None:
             return []
         for prediction_id in self.journal.ids():
-            self.transport.shared.ledger.own(prediction_id)
+            self.transport.account.state(CreateLedger).claim(prediction_id)
         taken = len(self.journal)
         unfinished: list[tuple[InputRow, Entry | None]] = []
         index = -1
@@ -120,10 +118,10 @@ class Batch:
         """Return the id of what was created for an input, None if nothing was, or why that can't be told."""
         if entry is None or entry.id is not None or entry.sent_at is None:
             return entry.id if entry else None
-        request = PredictionRun(self.transport, self._model, line.input, {}).describe(UNSET)
-        request.sent_at = clock.current.monotonic() - (self.server_time() - entry.sent_at)
+        call = self.transport.prepare(PredictionRun(self.transport, self._model, line.input, {}).describe())
+        call.sent_at = clock.current.monotonic() - (self.server_time() - entry.sent_at)
         try:
-            found = await find(self.transport, request, ReplicateError("the job was interrupted"))
+            found = await reconcile(self.transport, call, ReplicateError("the job was interrupted"))
         except CreateOutcomeUnknown as error:
             if not error.candidates:
                 raise
@@ -158,7 +156,7 @@ class BatchRun(PredictionRun, kw_only=True):
         if isinstance(self.known, Exception):
             raise self.known
         if self.known is not None:
-            self.prediction = await look(self.transport, self.known, Prediction, self.options)
+            self.prediction = await fetch_job(self.transport, self.known, Prediction, self.options)
             return self.prediction
         journal = self.batch.journal
         if journal is None:
@@ -170,24 +168,24 @@ class BatchRun(PredictionRun, kw_only=True):
             try:
                 prediction = await super().create()
             except Exception:
-                if self.request is None or not self.request.sent:
+                if self.call is None or not self.call.may_exist:
                     journal.undo_start(self.line.index)
                 raise
             journal.created(self.line.index, prediction.id)
         return prediction
 
 
-def result_of(outcome: Outcome) -> Result | None:
+def result_of(outcome: MapResult) -> Result | None:
     """Return what became of an input; None: nothing yet, for what failed would have failed for any other."""
-    assert isinstance(outcome.job, BatchRun)  # noqa: S101
-    error, prediction = outcome.error, outcome.job.prediction
+    assert isinstance(outcome.run, BatchRun)  # noqa: S101
+    error, prediction = outcome.error, outcome.run.prediction
     own = (ModelError, UnprocessableEntityError, BadRequestError, TypeError, ValueError)
     removed = type(error) is ReplicateError and prediction is not None and prediction.data_removed
     ambiguous = isinstance(error, CreateOutcomeUnknown) and error.candidates
     if not (error is None or isinstance(error, own) or removed or ambiguous):
         return None
     return Result(
-        outcome.job.line.index,
+        outcome.run.line.index,
         prediction.id if prediction else None,
         prediction.status if prediction else None,
         outcome.output,

@@ -1,4 +1,4 @@
-"""Creates are billed: one whose outcome isn't known is looked for on the server before it is made again."""
+"""Creates are billed: one whose response is lost is looked for on the server before it is repeated."""
 
 from __future__ import annotations
 
@@ -7,304 +7,389 @@ from collections import OrderedDict
 from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
 from replicate_async._http import clock
-from replicate_async._http.options import follow_up_options
-from replicate_async._http.request import Request, full_body, path
-from replicate_async._http.response import APIResponse
-from replicate_async._predictions.jobs import poll_key
-from replicate_async.errors import APIError, CreateOutcomeUnknown
+from replicate_async._http.call import Call, Outcome
+from replicate_async._http.fork import after_fork_in_child
+from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
+from replicate_async._http.request import Request, format_path
+from replicate_async._narrow import is_dict, is_list
+from replicate_async._predictions.jobs import list_path, poll_key
+from replicate_async.errors import APIError, CreateOutcomeUnknown, RateLimitError
 from replicate_async.types import PageData, Prediction, Training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicate_async._http.options import RequestOptions
+    from replicate_async._http.response import APIResponse
     from replicate_async._http.transport import Transport
 
 T = TypeVar("T")
+Job = Prediction | Training
 
-_KNOWN_MAX = 100_000
-# Date headers have whole seconds, and a create may be stamped a little before its request was seen to start.
-_CLOCK_SLACK = timedelta(seconds=2)
-# How long to pause before each look. A create that didn't show up until the last one isn't coming any more.
-_PAUSES = (0.0, 0.5, 1.0, 2.0)
-_PAGES_MAX = 1000
+_MAX_CLAIMED = 100_000
+# Date headers have whole seconds, and the server may date a create slightly before the client has sent it.
+_CLOCK_TOLERANCE = timedelta(seconds=2)
+# Delays in seconds before each lookup. A create that does not appear by the last one was not carried out.
+_LOOKUP_DELAYS = (0.0, 0.5, 1.0, 2.0)
 _LOOKUP_POLL_SECONDS = 0.05
+_MAX_PAGES = 1000
+
+# The path and body of a create. Identical creates have the same key: the result of one is as good for another.
+Key = tuple[str, bytes]
 
 
-class _Identified(msgspec.Struct):
+class _WithId(msgspec.Struct):
     id: str
 
 
-_ID = msgspec.json.Decoder(_Identified)
-
-_Made = Prediction | Training
-Key = tuple[str, bytes]  # path and body; creates with the same are twins: what one of them made is as good for another
+_ID_DECODER = msgspec.json.Decoder(_WithId)
 
 
-class Ledger:
-    """The creates of a token's clients: those under way, those that are lost, and what the answered ones made."""
+class CreateSlots:
+    """The creates of one event loop: how many may be in flight, and how many the API holds."""
 
     def __init__(self) -> None:
-        # By the ids of their requests: clients in several threads note and forget theirs at the same time.
-        self.in_flight: dict[int, Key] = {}  # sent, and without an answer; none starts while a twin of it is lost
-        self.lost: dict[int, Key] = {}  # as long as they are looked for
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self.limiter: AdaptiveConcurrencyLimiter = AdaptiveConcurrencyLimiter()
+        self.held: int = 0
 
-    def has_identical(self, request: Request[Any]) -> bool:
-        """Return whether a create is like another one that has no answer yet."""
-        itself = id(request) in self.in_flight
-        return len(self.in_flight) > itself and [*self.in_flight.values()].count(key_of(request)) > itself
+
+class CreateLedger:
+    """The creates of an account: in flight, unconfirmed, and the predictions that were claimed as their results."""
+
+    def __init__(self) -> None:
+        # By the id of the call, because clients in several threads add and remove theirs at the same time.
+        self.in_flight: dict[int, Key] = {}
+        # Creates that are looked for. Identical ones are not sent until the lookup ends.
+        self.unconfirmed: dict[int, Key] = {}
+        self._claimed: OrderedDict[str, None] = OrderedDict()
+        _ledgers.add(self)
+
+    def has_identical(self, call: Call[Any]) -> bool:
+        """Return whether an identical create is in flight."""
+        itself = id(call) in self.in_flight
+        return len(self.in_flight) > itself and [*self.in_flight.values()].count(key_of(call)) > itself
 
     async def wait_for_lookup(self, key: Key) -> None:
-        """Wait while a twin of a create is looked for."""
-        while key in self.lost.values():
+        """Wait while an identical create is looked for."""
+        while key in self.unconfirmed.values():
             await clock.current.sleep(_LOOKUP_POLL_SECONDS)
 
-    def forget(self) -> None:
-        """Let go of what is under way and looked for, which in a forked process is the parent's."""
+    def forget_pending(self) -> None:
+        """Forget the creates in flight and unconfirmed, which in a forked process are the parent's."""
         self.in_flight.clear()
-        self.lost.clear()
+        self.unconfirmed.clear()
 
-    def own(self, job_id: str) -> None:
-        """Note what a create has made."""
-        self._known[job_id] = None
-        if len(self._known) > _KNOWN_MAX:
-            self._known.popitem(last=False)
+    def claim(self, job_id: str) -> None:
+        """Note the result of a create, so that no other create adopts it."""
+        self._claimed[job_id] = None
+        if len(self._claimed) > _MAX_CLAIMED:
+            self._claimed.popitem(last=False)
 
     def unclaim(self, job_id: str) -> None:
-        """Forget what was noted last: nobody has it."""
-        self._known.pop(job_id, None)
+        """Drop a claim, because the caller did not get the result."""
+        self._claimed.pop(job_id, None)
 
     def match(
-        self, request: Request[Any], candidates: Sequence[Prediction | Training], *, lost: int = 1
+        self, call: Call[Any], candidates: Sequence[Job], *, unconfirmed: int = 1
     ) -> tuple[str | None, list[str]]:
-        """Return the id of what a lost create made, or the ids of all that it may have made if that can't be told.
+        """Return the id of a create's result, or all ids that may be it if the result is ambiguous.
 
         Args:
-            request: The create.
-            candidates: What was made since it was sent, newest first.
-            lost: How many such creates are lost.
+            call: The create.
+            candidates: The predictions or trainings created since it was sent, newest first.
+            unconfirmed: The number of unconfirmed creates that are identical.
         """
-        unowned = [(one, _match(request, one)) for one in candidates if one.id not in self._known]
-        same = [one.id for one, match in unowned if match is True]
-        if 0 < len(same) <= lost:
-            return same[-1], []
-        return None, [one.id for one, match in unowned if match is not False]
+        matches = [(job.id, _match(call, job)) for job in candidates if job.id not in self._claimed]
+        certain = [job_id for job_id, match in matches if match is Match.YES]
+        if 0 < len(certain) <= unconfirmed:
+            return certain[-1], []
+        return None, [job_id for job_id, match in matches if match is not Match.NO]
 
 
-def _match(request: Request[Any], job: Prediction | Training) -> bool | None:
-    """Whether something has the model or version, and the input, that a create asked for; None: perhaps."""
-    asked = cast("dict[str, Any]", msgspec.json.decode(full_body(request)[0]))
-    parts = request.path.strip("/").split("/")
-    if len(parts) == 1:
-        wanted = str(asked.get("version"))
-        same = wanted in {job.version, job.model, f"{job.model}:{job.version}"}
-        name = wanted.partition(":")[0] if "/" in wanted else job.model
+_ledgers: WeakSet[CreateLedger] = WeakSet()
+
+
+@after_fork_in_child
+def _forget_pending_creates() -> None:
+    for ledger in list(_ledgers):
+        ledger.forget_pending()
+
+
+class Match(Enum):
+    """Whether a prediction or training is the result of a create."""
+
+    YES = "yes"
+    NO = "no"
+    MAYBE = "maybe"
+
+
+def _match(call: Call[Any], job: Job) -> Match:
+    """Compare a create with a prediction or training: its model or version, and its input."""
+    body: dict[str, Any] = msgspec.json.decode(call.body)
+    segments = call.request.path.strip("/").split("/")
+    if len(segments) == 1:
+        version = str(body.get("version"))
+        same = version in {job.version, job.model, f"{job.model}:{job.version}"}
+        name = version.partition(":")[0] if "/" in version else job.model
         possible = same or (job.version == "hidden" and name == job.model)
-    elif parts[-1] == "trainings":
-        same = possible = parts[-2] == job.version
+    elif segments[-1] == "trainings":
+        same = possible = segments[-2] == job.version
     else:
-        made_by = job.model if parts[0] == "models" else getattr(job, "deployment", None)
-        same = possible = "/".join(parts[1:3]) == made_by
+        parent = job.model if segments[0] == "models" else getattr(job, "deployment", None)
+        same = possible = "/".join(segments[1:3]) == parent
     if not possible:
-        return False
-    sent: dict[str, Any] = asked.get("input") or {}
+        return Match.NO
+    sent: dict[str, Any] = body.get("input") or {}
     if same and sent == job.input:
-        return True
-    # Defaults may have been filled in.
-    return (
-        None
-        if all(name in job.input and _same_input(value, job.input[name]) for name, value in sent.items())
-        else False
-    )
+        return Match.YES
+    # The API may have added defaults.
+    covered = all(name in job.input and _same_input(value, job.input[name]) for name, value in sent.items())
+    return Match.MAYBE if covered else Match.NO
 
 
-def _same_input(sent: Any, told: Any) -> bool:
-    """Whether two inputs may be the same; files in the input may have got URLs."""
+def _same_input(sent: Any, listed: Any) -> bool:
+    """Return whether two inputs may be the same; the API may have replaced files by URLs."""
     if isinstance(sent, str) and sent.startswith("data:"):
-        return isinstance(told, str) and (told == sent or told.startswith("http"))
-    if isinstance(sent, dict) and isinstance(told, dict):
-        one, other = cast("dict[str, Any]", sent), cast("dict[str, Any]", told)
-        return one.keys() == other.keys() and all(_same_input(value, other[name]) for name, value in one.items())
-    if isinstance(sent, list) and isinstance(told, list):
-        items, others = cast("list[Any]", sent), cast("list[Any]", told)  # type: ignore[redundant-cast]  # for pyright
-        return len(items) == len(others) and all(map(_same_input, items, others))
-    return bool(sent == told)
+        return isinstance(listed, str) and (listed == sent or listed.startswith("http"))
+    if is_dict(sent) and is_dict(listed):
+        return sent.keys() == listed.keys() and all(_same_input(value, listed[name]) for name, value in sent.items())
+    if is_list(sent) and is_list(listed):
+        return len(sent) == len(listed) and all(map(_same_input, sent, listed))
+    return bool(sent == listed)
 
 
-def key_of(request: Request[Any]) -> Key:
-    """Return what twins have in common."""
-    return request.path, full_body(request)[0]
+def key_of(call: Call[Any]) -> Key:
+    """Return the key that identical creates share."""
+    return call.request.path, call.body
 
 
-def id_of(answer: APIResponse[Any]) -> str:
-    """Return the id of what a create has made.
+async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
+    """Make one attempt at a create; if its response is lost, return its result from the server.
 
     Raises:
-        APIResponseValidationError: the answer can't be read.
+        CreateOutcomeUnknown: it is unknown whether the create was carried out.
+        APIError: the attempt failed; ``call.outcome`` says what is known about it.
+    """
+    ledger = transport.account.state(CreateLedger)
+    try:
+        response = await _send_in_turn(transport, call, ledger)
+        ledger.claim(_id_of(response))
+    except APIError as error:
+        job_id = await reconcile(transport, call, error) if call.may_exist else None
+        if job_id is None:
+            raise
+        return await _adopt(transport, call, job_id, error)
+    return response
+
+
+async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedger) -> APIResponse[T]:
+    """Send a create when there is a slot for it, and no identical create is looked for."""
+    key = key_of(call)
+    # Held responses take long, so they say nothing about how many creates the API can take.
+    limiter = None if call.prefer_wait else transport.pool.current().state(CreateSlots).limiter
+    if limiter and not limiter.try_acquire():
+        await limiter.acquire()
+    try:
+        if ledger.unconfirmed:
+            await ledger.wait_for_lookup(key)
+        ledger.in_flight[id(call)] = key
+        response = await transport.send_once(call)
+        if limiter:
+            limiter.on_response(clock.current.monotonic() - call.sent_at)
+    except RateLimitError:
+        if limiter:
+            limiter.on_throttled()
+        raise
+    finally:
+        ledger.in_flight.pop(id(call), None)
+        if limiter:
+            limiter.release()
+    return response
+
+
+def _id_of(response: APIResponse[Any]) -> str:
+    """Return the id of a create's result.
+
+    Raises:
+        APIResponseValidationError: the response can't be read.
     """
     try:
-        return _ID.decode(answer.read()).id
+        return _ID_DECODER.decode(response.read()).id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return str(answer.parse().id)  # says what is wrong with it
+        # This error says what is wrong with the response.
+        return str(response.parse().id)
 
 
-async def find(transport: Transport, request: Request[Any], failure: Exception) -> str | None:
-    """Look on the server for what a create made whose answer never came.
+async def reconcile(transport: Transport, call: Call[Any], error: Exception) -> str | None:
+    """Look on the server for the result of a create whose response is lost.
 
     Returns:
-        Its id; None: nothing was made.
+        Its id; None if the create was not carried out, which becomes the call's outcome.
 
     Raises:
-        CreateOutcomeUnknown: that can't be told.
+        CreateOutcomeUnknown: it is unknown whether the create was carried out.
     """
-    ledger, key = transport.shared.ledger, key_of(request)
-    looks = await _looks(transport, request)
+    ledger, key = transport.account.state(CreateLedger), key_of(call)
+    recent_list = _recent_list(transport, call.request)
     candidates: list[str] = []
-    ledger.lost[id(request)] = key
+    ledger.unconfirmed[id(call)] = key
     try:
-        while ledger.has_identical(request):  # no new ones start: whatever these make will be known to be theirs
+        # No identical create is sent now, so the results of those in flight will be known as theirs.
+        while ledger.has_identical(call):
             await clock.current.sleep(_LOOKUP_POLL_SECONDS)
-        for pause in _PAUSES:
-            await clock.current.sleep(pause)
+        for delay in _LOOKUP_DELAYS:
+            await clock.current.sleep(delay)
             try:
-                recent = await looks.since(request.sent_at)
-            except APIError as error:
-                raise _unknown(request, f"looking for it failed too: {error}", []) from failure
-            found, candidates = ledger.match(request, recent, lost=[*ledger.lost.values()].count(key))
-            if found is not None:
-                ledger.own(found)
-                return found
+                recent = await recent_list.since(call.sent_at)
+            except APIError as lookup_error:
+                raise _outcome_unknown(call, f"looking for it failed too: {lookup_error}", []) from error
+            unconfirmed = [*ledger.unconfirmed.values()].count(key)
+            job_id, candidates = ledger.match(call, recent, unconfirmed=unconfirmed)
+            if job_id is not None:
+                ledger.claim(job_id)
+                return job_id
     finally:
-        ledger.lost.pop(id(request), None)
+        ledger.unconfirmed.pop(id(call), None)
     if candidates:
-        raise _unknown(request, "what was made meanwhile may be it or somebody else's", candidates) from failure
+        raise _outcome_unknown(call, "recent predictions may be its result or someone else's", candidates) from error
+    call.outcome = Outcome.NOT_FOUND
     return None
 
 
-async def fetch(transport: Transport, request: Request[T], job_id: str, failure: Exception) -> APIResponse[T]:
-    """Fetch what a create made, in place of its answer.
+async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Exception) -> APIResponse[T]:
+    """Fetch the result of a create in place of its response.
 
     Raises:
-        CreateOutcomeUnknown: that failed; whatever the reason, it is none to make the create again.
+        CreateOutcomeUnknown: the result can't be fetched. The create must not be repeated for that.
     """
-    at = path(_listed_at(request) + "/{job_id}", job_id=job_id)
+    request = call.request
+    path = format_path(list_path(_kind(request)) + "/{job_id}", job_id=job_id)
+    fetch = Request[T](
+        "GET", path, request.response_type, follow_up_options(request.options), transform=request.transform
+    )
     try:
-        return await transport.send(
-            Request[T]("GET", at, request.type, follow_up_options(request.options), then=request.then)
-        )
-    except APIError as error:
+        return await transport.send(fetch)
+    except APIError as fetch_error:
         raise CreateOutcomeUnknown(
-            f"this create was carried out, but its answer was lost, and what it made can't be fetched: {error}",
+            f"this create was carried out, but its response was lost, and its result can't be fetched: {fetch_error}",
             method=request.method,
-            url=request.shown,
+            url=request.log_path,
             prediction_id=job_id,
             candidates=[job_id],
-        ) from failure
+        ) from error
     except asyncio.CancelledError:
-        transport.shared.ledger.unclaim(job_id)  # whoever gives it up looks for it
+        # The cancelled caller looks for it again, to cancel it.
+        transport.account.state(CreateLedger).unclaim(job_id)
         raise
 
 
-def _listed_at(request: Request[Any]) -> str:
-    return "/trainings" if request.path.endswith("/trainings") else "/predictions"
+def _kind(request: Request[Any]) -> type[Job]:
+    return Training if request.path.endswith("/trainings") else Prediction
 
 
-async def _looks(transport: Transport, request: Request[Any]) -> _RecentList:
-    """Return what is shared by all who would look in the same way."""
-    connections = transport.pool.here() or await transport.pool.open()
-    at, options = _listed_at(request), follow_up_options(request.options)
-    key = at, *poll_key(transport, options)
-    looks: _RecentList | None = connections.pollers.get(key)
-    if looks is None:
-        looks = connections.pollers[key] = _RecentList(transport, at, options)
-    return looks
+class _RecentLists(WeakValueDictionary[object, "_RecentList"]):
+    """The lists of one event loop that are being read."""
+
+
+def _recent_list(transport: Transport, request: Request[Any]) -> _RecentList:
+    """Return the list that all creates share whose lookups are interchangeable."""
+    lists = transport.pool.current().state(_RecentLists)
+    kind, options = _kind(request), follow_up_options(request.options)
+    key = kind, *poll_key(transport, options)
+    recent_list = lists.get(key)
+    if recent_list is None:
+        recent_list = lists[key] = _RecentList(transport, kind, options)
+    return recent_list
 
 
 class _RecentList:
-    """Reads the list of what was made: once for all who look at the same time, for one lost create rarely is alone."""
+    """Reads the list of recent predictions or trainings once for all creates that are looked for at the same time."""
 
-    def __init__(self, transport: Transport, at: str, options: RequestOptions) -> None:
+    def __init__(self, transport: Transport, kind: type[Job], options: RequestOptions) -> None:
         self._transport = transport
-        self._at = at
+        self._kind = kind
         self._options = options
-        self._waiting: list[tuple[float, asyncio.Future[tuple[list[_Made], datetime]]]] = []
+        self._waiting: list[tuple[float, asyncio.Future[tuple[list[Job], datetime]]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def since(self, sent_at: float) -> list[_Made]:
-        """Return what was made since a create was sent, newest first, by a list that is read from now on."""
+    async def since(self, sent_at: float) -> list[Job]:
+        """Return what was created since a create was sent, newest first, from a list that is read from now on."""
         loop = asyncio.get_running_loop()
-        read: asyncio.Future[tuple[list[_Made], datetime]] = loop.create_future()
-        self._waiting.append((sent_at, read))
+        future: asyncio.Future[tuple[list[Job], datetime]] = loop.create_future()
+        self._waiting.append((sent_at, future))
         if self._task is None:
-            self._task = Context().run(loop.create_task, self._work())
-        made, origin = await read
-        return _later(made, origin + timedelta(seconds=sent_at))
+            # It serves every caller, so it runs in an empty context.
+            self._task = Context().run(loop.create_task, self._run())
+        jobs, clock_origin = await future
+        return _created_since(jobs, clock_origin + timedelta(seconds=sent_at))
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         waiting = self._waiting
         try:
-            while waiting := [(sent_at, read) for sent_at, read in self._waiting if not read.done()]:
+            while waiting := [(sent_at, future) for sent_at, future in self._waiting if not future.done()]:
                 self._waiting = []
-                found = error = None
+                result = error = None
                 try:
-                    found = await self._read(min(sent_at for sent_at, _ in waiting))
-                except Exception as failure:  # noqa: BLE001 - whatever it is, those who wait have to know
-                    error = failure
-                for _, read in waiting:
-                    if read.done():
+                    result = await self._read(min(sent_at for sent_at, _ in waiting))
+                except Exception as read_error:  # noqa: BLE001 - it is raised to every waiting caller
+                    error = read_error
+                for _, future in waiting:
+                    if future.done():
                         continue
-                    if found is not None:
-                        read.set_result(found)
+                    if result is not None:
+                        future.set_result(result)
                     elif error is not None:
-                        read.set_exception(error)
+                        future.set_exception(error)
         finally:
             self._task = None
-            for _, read in [*waiting, *self._waiting]:  # if this was cancelled along with its loop
-                read.cancel()
+            # This has an effect only if the task was cancelled together with its loop.
+            for _, future in [*waiting, *self._waiting]:
+                future.cancel()
 
-    async def _read(self, sent_at: float) -> tuple[list[_Made], datetime]:
-        """Return what was made since then, and when by the server's clock ours was at 0, less some slack."""
-        at = self._at
-        kind = PageData[Training] if at == "/trainings" else PageData[Prediction]
-        found: list[_Made] = []
-        origin = None
-        for _ in range(_PAGES_MAX):
-            answer = await self._transport.send(Request[Any]("GET", at, kind, self._options, skips_queue=True))
-            if origin is None:
-                # The server's clock decides, because it stamped what it made.
-                origin = _time_of(answer) - timedelta(seconds=clock.current.monotonic()) - _CLOCK_SLACK
-            page = answer.parse()
-            recent = _later(page.results, origin + timedelta(seconds=sent_at))
-            found += recent
+    async def _read(self, sent_at: float) -> tuple[list[Job], datetime]:
+        """Return what was created since then, and the server's time when the client's clock was at 0."""
+        path = list_path(self._kind)
+        page_type = PageData[Training] if self._kind is Training else PageData[Prediction]
+        jobs: list[Job] = []
+        clock_origin = None
+        for _ in range(_MAX_PAGES):
+            response = await self._transport.send(Request[Any]("GET", path, page_type, self._options, skips_queue=True))
+            if clock_origin is None:
+                # The server's clock decides, because the server has dated what it created.
+                clock_origin = _date_of(response) - timedelta(seconds=clock.current.monotonic()) - _CLOCK_TOLERANCE
+            page = response.parse()
+            recent = _created_since(page.results, clock_origin + timedelta(seconds=sent_at))
+            jobs += recent
             if not page.next or len(recent) < len(page.results):
-                return found, origin
-            at = page.next
-        raise APIError(f"more was made since than there is on {_PAGES_MAX} pages")
+                return jobs, clock_origin
+            path = page.next
+        raise APIError(f"more than {_MAX_PAGES} pages were created since then")
 
 
-def _later(things: list[_Made], since: datetime) -> list[_Made]:
-    return [one for one in things if one.created_at is None or one.created_at >= since]
+def _created_since(jobs: list[Job], start: datetime) -> list[Job]:
+    return [job for job in jobs if job.created_at is None or job.created_at >= start]
 
 
-def _time_of(answer: APIResponse[Any]) -> datetime:
+def _date_of(response: APIResponse[Any]) -> datetime:
     try:
-        now = parsedate_to_datetime(answer.headers.get("Date", ""))
+        date = parsedate_to_datetime(response.headers.get("Date", ""))
     except ValueError:
         return datetime.now(timezone.utc)
-    return now if now.tzinfo else now.replace(tzinfo=timezone.utc)
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
-def _unknown(request: Request[Any], why: str, candidates: list[str]) -> CreateOutcomeUnknown:
+def _outcome_unknown(call: Call[Any], reason: str, candidates: list[str]) -> CreateOutcomeUnknown:
     return CreateOutcomeUnknown(
-        f"whether this create was carried out can't be told ({why}): "
-        "look at predictions.list() or trainings.list() before it is made again",
-        method=request.method,
-        url=request.shown,
+        f"it is unknown whether this create was carried out ({reason}): "
+        "check predictions.list() or trainings.list() before you repeat it",
+        method=call.request.method,
+        url=call.request.log_path,
         candidates=candidates,
     )

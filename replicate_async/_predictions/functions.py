@@ -1,4 +1,4 @@
-"""Models as functions: called with their inputs, returning their output in the shape that their schema gives it."""
+"""Models as functions: called with their inputs, returning their output in the form that their schema describes."""
 
 from __future__ import annotations
 
@@ -6,68 +6,86 @@ import inspect
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from msgspec import UNSET, UnsetType
-
 from replicate_async._http.locks import KeyedLock
-from replicate_async._http.options import follow_up_options
-from replicate_async._predictions import schema
-from replicate_async._predictions.jobs import output_of
+from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.request import Request, format_path
+from replicate_async._narrow import is_list
+from replicate_async._predictions import schema as schemas
+from replicate_async._predictions.jobs import cancel_request, output_of
 from replicate_async._predictions.outputs import has_files, with_files
-from replicate_async._predictions.requests import to_model_ref
-from replicate_async._predictions.run import PredictionRun, created, run, stream
+from replicate_async._predictions.requests import ModelRef, PredictionOptions, request_options
+from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
 from replicate_async.errors import APIError
-from replicate_async.resources.models import AsyncModels
-from replicate_async.resources.predictions import AsyncPredictions
+from replicate_async.types import Model, ModelVersion, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
-    from replicate_async._http.options import RequestOptions
     from replicate_async._http.transport import Transport
-    from replicate_async._predictions.requests import ModelRef
-    from replicate_async.types import Model, ModelVersion, Prediction
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncModelReference:
-    """A model, as it can be used."""
+class _SchemaCache:
+    """The schemas and examples of models, each fetched once."""
 
-    # Where inputs are keyword arguments, ``self`` is positional only: a model may have an input of that name.
+    def __init__(self) -> None:
+        self._schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
+        self._lock = KeyedLock()
+
+    async def get(
+        self, transport: Transport, ref: ModelRef, options: RequestOptions
+    ) -> tuple[dict[str, Any], Prediction | None]:
+        """Return a model's OpenAPI document and its example."""
+        key = transport.settings.base_url, transport.settings.token, ref
+        async with self._lock.hold(*key):
+            if key not in self._schemas:
+                self._schemas[key] = await _fetch_schema(transport, ref, options)
+        return self._schemas[key]
+
+
+async def _fetch_schema(
+    transport: Transport, ref: ModelRef, options: RequestOptions
+) -> tuple[dict[str, Any], Prediction | None]:
+    if not (ref.owner and ref.name):
+        # The API gives no schema for a version id without the model's name.
+        return {}, None
+    model = await transport.call(Request[Model]("GET", ref.path(), Model, options))
+    version = model.latest_version
+    if ref.version and (version is None or version.id != ref.version):
+        tail = format_path("/versions/{version_id}", version_id=ref.version)
+        version = await transport.call(Request[ModelVersion]("GET", ref.path(tail), ModelVersion, options))
+    return (version.openapi_schema if version else None) or {}, model.default_example
+
+
+class AsyncModelReference:
+    """A model and the options with which it is used."""
+
+    # ``self`` is positional-only where inputs are keyword arguments: a model may have an input of that name.
 
     def __init__(
         self,
         transport: Transport,
         ref: str | Model | ModelVersion,
-        options: RequestOptions,
+        options: PredictionOptions,
         *,
         validate: bool = False,
         cancel_on_abort: bool = True,
-        cancel_after: str | int | UnsetType = UNSET,
     ) -> None:
         self._transport = transport
-        self._model: ModelRef = to_model_ref(ref)
+        self._ref = ModelRef.parse(ref)
         self._options = options
         self._validate = validate
         self._cancel_on_abort = cancel_on_abort
-        self._cancel_after = cancel_after
 
-    def _job(self, inputs: Mapping[str, Any], **how: Any) -> PredictionRun:
-        return PredictionRun(
-            self._transport,
-            self._model,
-            inputs,
-            self._options,
-            cancel_on_abort=self._cancel_on_abort,
-            cancel_after=self._cancel_after,
-            **how,
-        )
-
-    async def _check(self, inputs: Mapping[str, Any]) -> None:
-        """Say all that is wrong with the inputs, before anything is billed."""
-        if self._validate and (problems := schema.problems(await self.openapi_schema(), inputs)):
+    async def _prepare(self, inputs: Mapping[str, Any], **options: Any) -> PredictionRun:
+        """Describe a prediction; invalid inputs raise here, before anything is billed."""
+        if self._validate and (problems := schemas.problems(await self.openapi_schema(), inputs)):
             raise ValueError(f"the inputs don't fit {self}: " + "; ".join(problems))
+        return PredictionRun(
+            self._transport, self._ref, inputs, self._options, cancel_on_abort=self._cancel_on_abort, **options
+        )
 
     async def create(self, /, **inputs: Any) -> AsyncRun:
         """Start a prediction and return a handle to it.
@@ -79,19 +97,18 @@ class AsyncModelReference:
             The handle.
 
         Raises:
-            ValueError: the inputs don't fit the model's schema, where that is to be checked.
+            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        await self._check(inputs)
-        return AsyncRun(await created(self._job(inputs)), self._shaped)
+        return AsyncRun(await create_or_cancel(await self._prepare(inputs)), self._convert_output)
 
     async def openapi_schema(self) -> dict[str, Any]:
-        """Return the OpenAPI document of the model's inputs and outputs, fetched once for each client.
+        """Return the OpenAPI document of the model's inputs and outputs, which is fetched once for each client.
 
         Returns:
-            The document; empty for models that have none.
+            The document; empty if the model has none.
 
         Raises:
             NotFoundError: there is no such model or version.
@@ -99,10 +116,10 @@ class AsyncModelReference:
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
-        return (await self._described())[0]
+        return (await self._describe())[0]
 
     async def default_example(self) -> Prediction | None:
-        """Return the prediction that the model's author shows, if there is one.
+        """Return the prediction that the model's author shows as an example, if there is one.
 
         Returns:
             The example.
@@ -113,21 +130,21 @@ class AsyncModelReference:
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
-        return (await self._described())[1]
+        return (await self._describe())[1]
 
     async def signature(self) -> inspect.Signature:
-        """Return the signature that the model's schema gives the function.
+        """Return the signature of the function according to the model's schema.
 
         Returns:
-            The signature, with types, defaults and the order of the model's own.
+            The signature, with types and defaults, in the order of the model's inputs.
 
         Raises:
             APIError: the schema couldn't be fetched.
         """
-        return schema.signature(await self.openapi_schema())
+        return schemas.signature(await self.openapi_schema())
 
     async def documentation(self) -> str:
-        """Return what the model's schema says of its inputs.
+        """Return the description of the inputs in the model's schema.
 
         Returns:
             A docstring.
@@ -135,64 +152,45 @@ class AsyncModelReference:
         Raises:
             APIError: the schema couldn't be fetched.
         """
-        return schema.documentation(str(self), await self.openapi_schema())
-
-    async def _described(self) -> tuple[dict[str, Any], Prediction | None]:
-        """Return schema and example."""
-        pool, settings = self._transport.pool, self._transport.settings
-        key = (settings.base_url, settings.token, self._model)
-        async with pool.locks.of("schema", *key):
-            if key not in pool.schemas:
-                pool.schemas[key] = await self._describe()
-        return pool.schemas[key]
+        return schemas.documentation(str(self), await self.openapi_schema())
 
     async def _describe(self) -> tuple[dict[str, Any], Prediction | None]:
-        owner, name, version = self._model.owner, self._model.name, self._model.version
-        if not (owner and name):
-            return {}, None  # a bare version id: the API tells no schema without the model's name
-        models, options = AsyncModels(self._transport), follow_up_options(self._options)
-        model = await models.get(owner, name, **options)
-        latest = model.latest_version
-        if version and (latest is None or latest.id != version):
-            latest = await models.versions.get(owner, name, version, **options)
-        return (latest.openapi_schema if latest else None) or {}, model.default_example
+        cache = self._transport.pool.state(_SchemaCache)
+        return await cache.get(self._transport, self._ref, follow_up_options(request_options(self._options)))
 
-    async def _shaped(self, output: Any) -> Any:
-        """Give an output the shape that the schema tells of: pieces of text become one, and URIs files."""
-        # Where texts in a list may be one, or where a URL may be a text, the schema is looked at; otherwise not.
-        pieces: list[Any] = cast("list[Any]", output) if isinstance(output, list) else []  # type: ignore[redundant-cast]
-        texts = isinstance(output, list) and all(isinstance(one, str) for one in pieces)
-        if not texts and not has_files(output, self._transport):
-            return cast("Any", output)
+    async def _convert_output(self, output: Any) -> Any:
+        """Return an output in the form that the schema describes: pieces of text joined, and URIs as files."""
+        # The schema is only needed if a list of texts may be one text, or a URL may be a plain text.
+        is_texts = is_list(output) and all(isinstance(item, str) for item in output)
+        if not is_texts and not has_files(output, self._transport):
+            return output
         document = await self.openapi_schema()
-        if texts and schema.is_text(document):
-            return "".join(pieces)
-        return with_files(self._transport, output, document, schema.output(document))
+        if is_texts and schemas.is_text(document):
+            return "".join(output)
+        return with_files(self._transport, output, document, schemas.output(document))
 
-    async def _shaped_piece(self, piece: str) -> Any:
+    async def _convert_piece(self, piece: str) -> Any:
         if not has_files(piece, self._transport):
             return piece
         document = await self.openapi_schema()
-        items = schema.below(document, schema.output(document))
-        return with_files(self._transport, piece, document, items or schema.output(document))
+        items = schemas.below(document, schemas.output(document))
+        return with_files(self._transport, piece, document, items or schemas.output(document))
 
     def __str__(self) -> str:
-        model = self._model
-        name = f"{model.owner}/{model.name}" if model.owner else ""
-        return ":".join(part for part in (name, model.version) if part)
+        return str(self._ref)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 
 
 class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
-    """A model as a function: call it with its inputs, get its output."""
+    """A model as a function: call it with its inputs to get its output."""
 
     async def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> T:
         """Run the model.
 
         Args:
-            *args: Nothing: inputs have names.
+            *args: Not supported: inputs are keyword arguments.
             **inputs: The model's inputs; files as for ``run``, and outputs of other models.
 
         Returns:
@@ -201,67 +199,66 @@ class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-            ValueError: the inputs don't fit the model's schema, where that is to be checked.
+            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: a call failed.
         """
-        _only_named(args)
-        await self._check(inputs)
-        job = self._job(inputs, wait=True)
-        output = await run(job, time_limit=None, use_file_output=False)
+        _check_keyword_only(args)
+        prediction_run = await self._prepare(inputs, wait=True)
+        output = await run(prediction_run, time_limit=None, use_file_output=False)
         try:
-            return cast("T", await self._shaped(output))
-        except APIError as error:  # the schema couldn't be had; the output can be, by its prediction
-            error.prediction_id = job.prediction.id if job.prediction else None
+            return cast("T", await self._convert_output(output))
+        except APIError as error:
+            # The schema is not available, but the output is: by its prediction.
+            error.prediction_id = prediction_run.prediction.id if prediction_run.prediction else None
             raise
 
 
 class AsyncStreamingFunction(AsyncModelReference, Generic[P]):
-    """A model as a function whose output can be read while it is made."""
+    """A model as a function whose output can be read as it is made."""
 
     def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> AsyncOutputStream:
         """Run the model.
 
         Args:
-            *args: Nothing: inputs have names.
+            *args: Not supported: inputs are keyword arguments.
             **inputs: The model's inputs; files as for ``run``, and outputs of other models.
 
         Returns:
             The output: iterate it for its pieces, or pass it to another model.
         """
-        _only_named(args)
+        _check_keyword_only(args)
         return AsyncOutputStream(self, inputs)
 
 
 class AsyncOutputStream:
-    """An output that is being made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
+    """An output as it is made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
 
-    Nothing happens before.
+    The model runs when the output is first read.
     """
 
     def __init__(self, model: AsyncModelReference, inputs: Mapping[str, Any]) -> None:
         self._model = model
         self._inputs = inputs
-        self._job: PredictionRun | None = None
-        self._locks = KeyedLock()
+        self._run: PredictionRun | None = None
+        self._lock = KeyedLock()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        """Yield the output's pieces: text, or file outputs. However often it is read, the model runs once."""
+        """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read."""
         model = self._model
-        async with self._locks.of(self):
-            if self._job is None:
-                await model._check(self._inputs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-                job = model._job(self._inputs, stream=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-                self._job = await created(job)
-        async with aclosing(stream(self._job)) as events:
+        async with self._lock.hold(self):
+            if self._run is None:
+                prediction_run = await model._prepare(self._inputs, stream=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                self._run = await create_or_cancel(prediction_run)
+        async with aclosing(stream(self._run)) as events:
             async for event in events:
                 if event.event == "output":
-                    yield await model._shaped_piece(str(event))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                    yield await model._convert_piece(str(event))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def read(self) -> Any:
         """Return the whole output.
 
         Returns:
-            A text where all pieces are text, otherwise the list of pieces.
+            A text if all pieces are text, otherwise the list of pieces.
 
         Raises:
             ModelError: the prediction failed.
@@ -277,18 +274,18 @@ class AsyncOutputStream:
 
 
 class AsyncRun:
-    """A prediction that has been started: a handle to wait for its output, or to look at it."""
+    """A handle to a prediction that was started: wait for its output, or check on it."""
 
-    def __init__(self, job: PredictionRun, shape: Callable[[Any], Any] | None) -> None:
-        self._job = job
-        self._shape = shape  # what the output becomes; may have to be awaited
+    def __init__(self, prediction_run: PredictionRun, convert_output: Callable[[Any], Any] | None) -> None:
+        self._run = prediction_run
+        self._convert_output = convert_output
 
     @property
     def prediction(self) -> Prediction:
-        """The prediction, as it was when it was last looked at."""
-        if self._job.prediction is None:
+        """The prediction as it was last fetched."""
+        if self._run.prediction is None:
             raise RuntimeError("the prediction hasn't been created")
-        return self._job.prediction
+        return self._run.prediction
 
     @property
     def id(self) -> str:
@@ -296,7 +293,7 @@ class AsyncRun:
         return self.prediction.id
 
     async def wait(self) -> Prediction:
-        """Wait until the prediction has ended, however it ends.
+        """Wait until the prediction has ended, whatever its status.
 
         Returns:
             The prediction in its final status, with output, logs and metrics.
@@ -304,7 +301,7 @@ class AsyncRun:
         Raises:
             APIError: a call failed.
         """
-        return await self._job.finish()
+        return await self._run.wait_until_done()
 
     async def output(self) -> Any:
         """Wait for the output, and return it.
@@ -317,9 +314,9 @@ class AsyncRun:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
-        output = output_of(await self._job.finish())
-        if self._shape is not None:
-            output = self._shape(output)
+        output = output_of(await self._run.wait_until_done())
+        if self._convert_output is not None:
+            output = self._convert_output(output)
         return await output if inspect.isawaitable(output) else output
 
     async def logs(self) -> str:
@@ -331,7 +328,7 @@ class AsyncRun:
         Raises:
             APIError: the call failed.
         """
-        return (await self._job.look()).logs or ""
+        return (await self._run.reload()).logs or ""
 
     async def cancel(self) -> Prediction:
         """Cancel the prediction.
@@ -342,13 +339,13 @@ class AsyncRun:
         Raises:
             APIError: the call failed.
         """
-        self._job.prediction = await AsyncPredictions(self._job.transport).cancel(self.prediction.id)
-        return self._job.prediction
+        self._run.prediction = await self._run.transport.call(cancel_request(self.prediction.id))
+        return self._run.prediction
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prediction.id} {self.prediction.status}>"
 
 
-def _only_named(args: tuple[object, ...]) -> None:
+def _check_keyword_only(args: tuple[object, ...]) -> None:
     if args:
-        raise TypeError("a model's inputs have names: pass them as keyword arguments")
+        raise TypeError("a model's inputs are keyword arguments: pass them by name")

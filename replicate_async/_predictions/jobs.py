@@ -1,4 +1,4 @@
-"""Predictions and trainings that were created: looking at them, giving them up, and what comes of them."""
+"""Predictions and trainings that exist: fetching them, canceling them, and their outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, follow_up_options
-from replicate_async._http.request import Request, path
+from replicate_async._http.request import Request, format_path
 from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
 
@@ -24,56 +24,60 @@ JobT = TypeVar("JobT", Prediction, Training)
 
 logger = logging.getLogger("replicate_async")
 
-_GIVE_UP_WITHIN = 5.0  # seconds
+# How long an interrupted caller waits for a cancellation on the server, in seconds.
+_MAX_CANCEL_SECONDS = 5.0
 
 
-async def look(transport: Transport, job_id: str, kind: type[JobT], options: RequestOptions) -> JobT:
-    """Look at one job.
+def list_path(kind: type[Prediction | Training]) -> str:
+    """Return the path of the list of all predictions or trainings."""
+    return "/predictions" if kind is Prediction else "/trainings"
+
+
+async def fetch_job(transport: Transport, job_id: str, kind: type[JobT], options: RequestOptions) -> JobT:
+    """Fetch a prediction or training.
 
     Raises:
-        APIError: that failed; the error has the job's id.
+        APIError: the call failed; the error has the id.
     """
-    at = "/predictions/{job_id}" if kind is Prediction else "/trainings/{job_id}"
+    path = format_path(list_path(kind) + "/{job_id}", job_id=job_id)
     try:
-        return await transport.plain.call(Request("GET", path(at, job_id=job_id), kind, follow_up_options(options)))
+        return await transport.plain.call(Request("GET", path, kind, follow_up_options(options)))
     except APIError as error:
         error.prediction_id = job_id
         raise
 
 
 def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...]:
-    """Return what tells these looks from others: one look serves all that would be like it."""
-    extra = options.get("extra_headers") or {}
-    return transport.options_key, tuple(extra.items()), options.get("timeout", UNSET), options.get("max_retries")
+    """Return a key that is equal for callers whose polls are interchangeable."""
+    headers = options.get("extra_headers") or {}
+    return (
+        *(transport.options_key, tuple(headers.items())),
+        *(options.get("timeout", UNSET), options.get("max_retries")),
+    )
 
 
 def cancel_request(
     prediction_id: str, options: RequestOptions | None = None, *, skips_queue: bool = False
 ) -> Request[Prediction]:
-    """Describe the call that cancels a prediction; cancelling twice is cancelling once."""
-    at = path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
-    return Request("POST", at, Prediction, options or {}, repeatable=True, skips_queue=skips_queue)
+    """Describe the call that cancels a prediction."""
+    path = format_path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
+    return Request("POST", path, Prediction, options or {}, idempotent=True, skips_queue=skips_queue)
 
 
-async def cancel(transport: Transport, prediction_id: str) -> None:
-    """Cancel a prediction, ahead of all calls that wait for a connection."""
-    await transport.call(cancel_request(prediction_id, skips_queue=True))
+async def run_shielded(canceling: Coroutine[Any, Any, None]) -> None:
+    """Await a cancellation on the server while the caller is being cancelled; bounded, and it raises no error."""
 
-
-async def run_shielded(giving_up: Coroutine[Any, Any, None]) -> None:
-    """Carry a giving-up through while the caller is being cancelled: not for long, and never with another error."""
-
-    async def bounded() -> None:
+    async def run_bounded() -> None:
         try:
-            with anyio.fail_after(_GIVE_UP_WITHIN):
-                await giving_up
+            with anyio.fail_after(_MAX_CANCEL_SECONDS):
+                await canceling
         except (ReplicateError, TimeoutError) as error:
-            # The caller's cancellation is on its way and must not be replaced.
-            logger.warning("a prediction that was given up could not be canceled: %s", error or "no answer in time")
+            # An error must not replace the caller's cancellation.
+            logger.warning("an abandoned prediction could not be canceled: %s", error or "no response in time")
 
-    task = asyncio.ensure_future(bounded())
+    # A task of its own, because a shielded scope does not protect from a second Task.cancel().
+    task = asyncio.ensure_future(run_bounded())
     while not task.done():
-        # A task of its own, because a shielded scope doesn't hold off a second Task.cancel().
         with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
             await asyncio.shield(task)
 
@@ -82,9 +86,9 @@ def output_of(prediction: Prediction) -> Any:
     """Return the output of a prediction that has ended.
 
     Raises:
-        PredictionCanceledError: it was canceled, or aborted before it ran.
-        ModelError: it failed.
-        ReplicateError: it ended so long ago that its output was removed.
+        PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+        ModelError: the prediction failed.
+        ReplicateError: the output was removed, because the prediction ended too long ago.
     """
     if prediction.status in {"canceled", "aborted"}:
         raise PredictionCanceledError(prediction)

@@ -1,4 +1,4 @@
-"""Running a model over many inputs: so many at once, lazily, and with nothing lost that was paid for."""
+"""Running a model on many inputs: a bounded number at once, lazily, and without losing an output that was paid for."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ import contextvars
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
 from replicate_async._predictions.jobs import run_shielded
-from replicate_async._predictions.run import run
+from replicate_async._predictions.run import PredictionRun, run
 from replicate_async.errors import ReplicateError
+from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-    from replicate_async._http.sessions import Pool
-    from replicate_async._predictions.run import PredictionRun
-    from replicate_async.types import Prediction
+    from replicate_async._http.sessions import SessionPool
 
 T = TypeVar("T")
 
-_AHEAD = 4  # times the concurrency: how many results may wait for a slow one before them, or for whoever reads them
+# So many results, in multiples of the concurrency, may wait for a slower one before them, or for their reader.
+_MAX_WAITING_RESULTS = 4
 _END: Any = object()
-
-Inputs = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 
 class MapProgress(msgspec.Struct, frozen=True):
-    """How far ``map`` has come.
+    """The progress of ``map``.
 
-    ``prediction`` is what has just changed, at ``index`` of the inputs; ``started`` inputs have been taken, of which
+    ``prediction`` has just changed; it belongs to the input at ``index``. ``started`` inputs have been taken, of which
     ``succeeded`` and ``failed`` have ended.
     """
 
@@ -45,257 +44,256 @@ class MapProgress(msgspec.Struct, frozen=True):
     failed: int
 
 
-class Outcome(msgspec.Struct):
-    """What became of one input: an output or an error."""
+class MapResult(msgspec.Struct):
+    """The result of one input: an output or an error."""
 
     index: int
-    job: PredictionRun
+    run: PredictionRun
     output: Any = None
     error: Exception | None = None
 
 
-class Outcomes:
-    """What comes of running a model on each of the inputs.
+class MapRunner:
+    """Runs a model on each of the inputs.
 
-    When an input can't be had, ``on_update`` raises, or with ``stop_at_failure`` a run fails, no more are started;
-    those under way are carried through.
-
-    Attributes:
-        failure: What the inputs, or ``on_update``, have raised.
+    When an input can't be read, ``on_update`` raises, or (with ``stop_on_failure``) a run fails, no more are started,
+    and those in progress are completed.
     """
 
     def __init__(
         self,
-        pool: Pool,
+        pool: SessionPool,
         inputs: Iterable[Any] | AsyncIterable[Any],
-        job_of: Callable[[int, Any], PredictionRun],
+        make_run: Callable[[int, Any], PredictionRun],
         *,
         concurrency: int,
         use_file_output: bool = True,
-        stop_at_failure: bool = False,
+        stop_on_failure: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
     ) -> None:
         self.failure: BaseException | None = None
         self._pool = pool
         self._inputs = inputs
-        self._job_of = job_of
+        self._make_run = make_run
         self._use_file_output = use_file_output
-        self._stop_at_failure = stop_at_failure
+        self._stop_on_failure = stop_on_failure
         self._on_update = on_update
         self._started = self._succeeded = self._failed = 0
         self._running: set[asyncio.Task[None]] = set()
-        self._ended: dict[int, Outcome] = {}
-        self._news = asyncio.Event()
-        self._places = asyncio.Semaphore(concurrency)
-        self._results = asyncio.Semaphore(_AHEAD * concurrency)
+        self._results: dict[int, MapResult] = {}
+        self._changed = asyncio.Event()
+        self._run_slots = asyncio.Semaphore(concurrency)
+        self._result_slots = asyncio.Semaphore(_MAX_WAITING_RESULTS * concurrency)
         self._feeder: asyncio.Task[None] | None = None
-        self._stopped = False  # besides: eager tasks run, and may fail, before there is a feeder to cancel
+        # Needed in addition to the feeder: eager tasks run, and may fail, before there is a feeder to cancel.
+        self._stopped = False
 
-    async def read(self, *, ordered: bool) -> AsyncGenerator[Outcome, None]:
-        """Start, and yield the outcomes; leaving early gives up what is running."""
-        connections = self._pool.here() or await self._pool.open()
+    async def results(self, *, ordered: bool) -> AsyncGenerator[MapResult, None]:
+        """Start, and yield the results; leaving the iteration early cancels the runs in progress."""
+        on_close = self._pool.current().on_close
         feeder = self._feeder = asyncio.ensure_future(self._feed())
-        feeder.add_done_callback(lambda _: self._news.set())
-        # An exception in the reader's loop may close the client before this generator.
-        connections.left.add(self._give_up)
+        feeder.add_done_callback(lambda _: self._changed.set())
+        # An exception in the reader's loop may close the client before it closes this generator.
+        on_close.add(self._abandon)
         yielded = 0
         try:
             while not feeder.done() or yielded < self._started:
-                index = yielded if ordered else next(iter(self._ended), yielded)
-                if index in self._ended:
+                index = yielded if ordered else next(iter(self._results), yielded)
+                if index in self._results:
                     yielded += 1
-                    self._results.release()
-                    yield self._ended.pop(index)
+                    self._result_slots.release()
+                    yield self._results.pop(index)
                 elif feeder.done() and not self._running:
-                    raise ReplicateError("this client was closed before all of its map was read")
+                    raise ReplicateError("this client was closed before all results of its map were read")
                 else:
-                    self._news.clear()
-                    await self._news.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         finally:
-            connections.left.discard(self._give_up)
-            await self._give_up()
+            on_close.discard(self._abandon)
+            await self._abandon()
 
     def stop(self) -> None:
-        """Start no more."""
+        """Start no more runs."""
         self._stopped = True
         if self._feeder is not None:
             self._feeder.cancel()
 
-    async def _give_up(self) -> None:
-        """Cancel what is running."""
+    async def _abandon(self) -> None:
+        """Cancel the runs in progress."""
         self.stop()
         for task in self._running:
             task.cancel()
-        await run_shielded(self._end())
+        await run_shielded(self._join())
 
-    async def _end(self) -> None:
+    async def _join(self) -> None:
         while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
             await asyncio.wait(tasks)
-        self._feeder = None  # how it was cancelled would keep the inputs until the next garbage collection
+        # The traceback of its cancellation would keep the inputs alive until the next garbage collection.
+        self._feeder = None
 
     async def _feed(self) -> None:
         try:
-            async with aclosing(_each(self._inputs)) as each:
+            async with aclosing(_iterate(self._inputs)) as inputs:
                 while not self._stopped:
-                    # First the place, then the input: no more of them are taken than are run.
-                    await self._places.acquire()
-                    await self._results.acquire()
+                    # The slots come first, so that no more inputs are taken than are run.
+                    await self._run_slots.acquire()
+                    await self._result_slots.acquire()
                     try:
-                        one = await anext(each)
+                        self._start(await anext(inputs))
                     except StopAsyncIteration:
                         return
-                    self._start(one)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whoever reads is told
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - raised when the results were read
             self.failure = self.failure or error
 
-    def _start(self, one: Any) -> None:
-        outcome = Outcome(self._started, self._job_of(self._started, one))
+    def _start(self, item: Any) -> None:
+        result = MapResult(self._started, self._make_run(self._started, item))
         if self._on_update is not None:
-            outcome.job.on_update = partial(self._tell_on_the_way, outcome)
+            result.run.on_update = partial(self._report_change, result)
         self._started += 1
-        task = asyncio.ensure_future(self._carry_out(outcome))
+        task = asyncio.ensure_future(self._run_one(result))
         self._running.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._on_done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _on_done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._places.release()
-        self._news.set()
+        self._run_slots.release()
+        self._changed.set()
 
-    async def _carry_out(self, outcome: Outcome) -> None:
+    async def _run_one(self, result: MapResult) -> None:
         try:
-            outcome.output = await run(outcome.job, time_limit=None, use_file_output=self._use_file_output)
+            result.output = await run(result.run, time_limit=None, use_file_output=self._use_file_output)
             self._succeeded += 1
-        except Exception as error:  # noqa: BLE001 - whoever reads the outcomes is told
-            outcome.error = error
+        except Exception as error:  # noqa: BLE001 - it is part of the result
+            result.error = error
             self._failed += 1
-            if self._stop_at_failure:
+            if self._stop_on_failure:
                 self.stop()
-        self._tell(outcome, outcome.job.prediction)
-        self._ended[outcome.index] = outcome
+        self._report(result, result.run.prediction)
+        self._results[result.index] = result
 
-    def _tell_on_the_way(self, outcome: Outcome, prediction: Prediction) -> None:
-        if not prediction.done:  # its end is told when it has been counted
-            self._tell(outcome, prediction)
+    def _report_change(self, result: MapResult, prediction: Prediction) -> None:
+        # The end is reported when it has been counted.
+        if not prediction.done:
+            self._report(result, prediction)
 
-    def _tell(self, outcome: Outcome, prediction: Prediction | None) -> None:
+    def _report(self, result: MapResult, prediction: Prediction | None) -> None:
         if self._on_update is None or prediction is None:
             return
         try:
-            self._on_update(MapProgress(outcome.index, prediction, self._started, self._succeeded, self._failed))
-        except Exception as error:  # noqa: BLE001 - it must not cost an output: whoever reads is told in the end
+            self._on_update(MapProgress(result.index, prediction, self._started, self._succeeded, self._failed))
+        except Exception as error:  # noqa: BLE001 - raised when the results were read, so that no output is lost
             self.failure = self.failure or error
             self._on_update = None
             self.stop()
 
 
-async def _each(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+async def _iterate(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
     if isinstance(inputs, AsyncIterable):
-        async for one in inputs:
-            yield one
+        async for item in inputs:
+            yield item
     elif isinstance(inputs, Sequence):
-        for one in inputs:
-            yield one
+        for item in inputs:
+            yield item
     else:
-        # It may read a file or a database, for which the event loop, in the blocking client shared by all, can't wait.
-        async with aclosing(_in_a_thread(inputs)) as each:
-            async for one in each:
-                yield one
+        # It may read a file or a database. The event loop, which all blocking clients share, can't wait for that.
+        async with aclosing(_iterate_in_thread(inputs)) as items:
+            async for item in items:
+                yield item
 
 
-async def _in_a_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
-    """Read in a thread of its own: a daemon, because what blocks for ever must not keep a program from ending."""
-    from queue import SimpleQueue
-
+async def _iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
+    """Iterate in a thread of its own: a daemon, so that an iterator that blocks does not keep a program from ending."""
     loop = asyncio.get_running_loop()
-    asked: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
+    requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
 
     def read() -> None:
         iterator: Iterator[T] | None = None
-        while (wanted := asked.get()) is not None:
+        while (future := requests.get()) is not None:
             error: BaseException | None = None
-            one: Any = _END
+            item: Any = _END
             try:
                 iterator = iter(inputs) if iterator is None else iterator
-                one = next(iterator, _END)
-            except StopIteration as raised:  # of __iter__, say: as from coroutines, no future takes it
+                item = next(iterator, _END)
+            except StopIteration as stop:
+                # Raised by __iter__, for example. Futures, like coroutines, do not accept it.
                 error = RuntimeError("the inputs raised StopIteration")
-                error.__cause__ = raised
-            except BaseException as raised:  # noqa: BLE001 - it is raised to whoever asked
+                error.__cause__ = stop
+            except BaseException as raised:  # noqa: BLE001 - it is raised to the reader
                 error = raised
-            with suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(_settle, wanted, one, error)
+            # The loop may have been closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, future, item, error)
 
     Thread(target=contextvars.copy_context().run, args=(read,), name="replicate_async inputs", daemon=True).start()
     try:
         while True:
-            wanted: asyncio.Future[T] = loop.create_future()
-            asked.put(wanted)
-            if (one := await wanted) is _END:
+            future: asyncio.Future[T] = loop.create_future()
+            requests.put(future)
+            if (item := await future) is _END:
                 return
-            yield one
+            yield item
     finally:
-        asked.put(None)
+        requests.put(None)
 
 
-def _settle(wanted: asyncio.Future[T], one: T, error: BaseException | None) -> None:
-    if wanted.done():
-        return  # nobody waits any more
+def _settle(future: asyncio.Future[T], item: T, error: BaseException | None) -> None:
+    if future.done():
+        return
     if error is None:
-        wanted.set_result(one)
+        future.set_result(item)
     else:
-        wanted.set_exception(error)
+        future.set_exception(error)
 
 
-async def map_(
-    pool: Pool,
-    inputs: Inputs,
-    job_of: Callable[[int, Mapping[str, Any]], PredictionRun],
+async def map_outputs(
+    pool: SessionPool,
+    inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+    make_run: Callable[[int, Mapping[str, Any]], PredictionRun],
     *,
-    concurrency: int,
+    concurrency: object,
     ordered: bool,
     return_exceptions: bool,
     use_file_output: bool,
     on_update: Callable[[MapProgress], None] | None,
 ) -> AsyncGenerator[Any, None]:
-    """Yield the outputs of the model for each of the inputs; see ``AsyncReplicate.map``."""
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+    """Yield the outputs of a model for each of the inputs; see ``AsyncReplicate.map``."""
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int):
         raise TypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
     if concurrency < 1:
         raise ValueError(f"concurrency={concurrency} must be at least 1")
     anything = cast("object", inputs)
     if isinstance(anything, (str, bytes, Mapping)) or not isinstance(anything, (Iterable, AsyncIterable)):
         raise TypeError(f"inputs must be an iterable of mappings, not {type(inputs).__name__}")
-    failures: list[Outcome] = []
-    every = Outcomes(
+    runner = MapRunner(
         pool,
         inputs,
-        job_of,
+        make_run,
         concurrency=concurrency,
         use_file_output=use_file_output,
-        stop_at_failure=not return_exceptions,
+        stop_on_failure=not return_exceptions,
         on_update=on_update,
     )
-    async with aclosing(every.read(ordered=ordered)) as each:
-        async for outcome in each:
-            if outcome.error is None:
-                yield outcome.output
+    failed: list[MapResult] = []
+    async with aclosing(runner.results(ordered=ordered)) as results:
+        async for result in results:
+            if result.error is None:
+                yield result.output
             elif return_exceptions:
-                yield outcome.error
+                yield result.error
             else:
-                failures.append(outcome)
-    error = every.failure
-    if error is None and failures:
-        first = failures.pop(0)
+                failed.append(result)
+    error = runner.failure
+    if error is None and failed:
+        first = failed.pop(0)
         error = first.error
-        add_note(error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
+        _add_note(error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
     if error is not None:
-        for other in failures:
-            add_note(error, f"input {other.index} failed as well: {other.error!r}")
+        for result in failed:
+            _add_note(error, f"input {result.index} failed as well: {result.error!r}")
         raise error
 
 
-def add_note(error: BaseException | None, note: str) -> None:
-    """Add a note to an error; before Python 3.11 it isn't shown in tracebacks."""
+def _add_note(error: BaseException | None, note: str) -> None:
+    """Add a note to an error; tracebacks show it from Python 3.11 on."""
     if error is not None:
         error.__dict__.setdefault("__notes__", []).append(note)

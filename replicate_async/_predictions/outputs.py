@@ -1,4 +1,4 @@
-"""A model's outputs: files among them can be read, saved and shown."""
+"""Outputs of models: the files in them can be read, saved and shown."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import shutil
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import anyio.to_thread
 
 from replicate_async import errors
+from replicate_async._http.options import Settings
 from replicate_async._http.request import Request
-from replicate_async._http.response import AsyncStreamedResponse, OpenResponse, save
-from replicate_async._http.sessions import Pool
-from replicate_async._http.transport import Settings, Transport
+from replicate_async._http.response import AsyncStreamedResponse, save_chunks
+from replicate_async._http.sessions import SessionPool
+from replicate_async._http.transport import Transport
+from replicate_async._narrow import is_dict, is_list
 from replicate_async._predictions import schema as schemas
 from replicate_async._predictions.uploads import mime_type, suffix_for
 
@@ -30,35 +32,35 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# No two repetitions that could share a character: a long text of a model must not be tried in all divisions.
+# No two repetitions can match the same character, so that a long text takes linear time.
 _WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
 _GONE = frozenset({403, 404, 410})
 
 
 class AsyncFileOutput:
-    """A file that a model made. Reading it fetches it, an hour after the prediction at the latest.
+    """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
-    Passed to another model, it goes there by its URL. It can be pickled (the token stays behind), and read after the
+    As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
     client is closed.
     """
 
     def __init__(self, url: str, transport: Transport | None = None) -> None:
         self.url: str = url
-        """Where it is: an address on the web, or a data URI with the content itself."""
+        """The file's address: on the web, or a data URI with the content itself."""
         self._transport = transport
         self._content_type: str | None = None
         self._size: int | None = None
 
     @property
     def content_type(self) -> str | None:
-        """The MIME type: what the URL suggests, or once it was read, what the server said."""
+        """The MIME type: as the URL suggests, or as the server said once the file was read."""
         if self.url.startswith("data:"):
             return self.url[5:].partition(",")[0].partition(";")[0] or "text/plain"
         return self._content_type or mime_type(urlsplit(self.url).path)
 
     @property
     def size(self) -> int | None:
-        """The number of bytes, as far as it is known."""
+        """The size in bytes, if it is known."""
         if not self.url.startswith("data:"):
             return self._size
         try:
@@ -70,124 +72,129 @@ class AsyncFileOutput:
         """Return the content.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
         """
         if self.url.startswith("data:"):
             return _decode_data(self.url)
         return await self._fetch(lambda response: response.read())
 
     async def iter_bytes(self, chunk_size: int = 65536) -> AsyncGenerator[bytes, None]:
-        """Yield the content in pieces as they arrive.
+        """Yield the content in chunks as they arrive.
 
         Args:
-            chunk_size: The most bytes that a piece has.
+            chunk_size: The maximum size of a chunk, in bytes.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
         """
         if self.url.startswith("data:"):
             content = _decode_data(self.url)
             for start in range(0, len(content), chunk_size):
                 yield content[start : start + chunk_size]
             return
-        async with self._fetching() as (transport, request):
-            response = self._noted(await transport.open(request))
+        async with self._request() as (transport, request):
+            response = await transport.open(request)
+            self._learn_from(response)
             try:
-                async for piece in response.iter_bytes(chunk_size):
-                    yield piece
+                async for chunk in response.iter_bytes(chunk_size):
+                    yield chunk
             finally:
                 await response.close()
 
     async def _fetch(self, use: Callable[[AsyncStreamedResponse[bytes]], Awaitable[T]]) -> T:
-        """Fetch it, and return what is made of the answer: once more, where that breaks off."""
-        made: list[T] = []
+        """Fetch the file and return what is made of the response, starting again if the body breaks off."""
+        results: list[T] = []
 
-        async def whole(opened: OpenResponse[bytes]) -> None:
-            response = self._noted(opened)
+        async def use_and_close(response: AsyncStreamedResponse[bytes]) -> None:
+            self._learn_from(response)
             try:
-                made.append(await use(response))
+                results.append(await use(response))
             finally:
                 await response.close()
 
-        async with self._fetching() as (transport, request):
-            await transport.open(request, whole)
-        return made[0]
+        async with self._request() as (transport, request):
+            await transport.open(request, use_and_close)
+        return results[0]
 
     @asynccontextmanager
-    async def _fetching(self) -> AsyncGenerator[tuple[Transport, Request[bytes]], None]:
-        """Give what fetches it, and the request for it."""
-        transport, own = self._transport, None
+    async def _request(self) -> AsyncGenerator[tuple[Transport, Request[bytes]], None]:
+        """Give the request for the file, and a transport for it."""
+        transport, own_pool = self._transport, None
         if transport is None or transport.pool.closed:
-            own = Pool(None, 1)
+            own_pool = SessionPool(None, 1)
             settings = Settings(base_url="https://api.replicate.com/v1") if transport is None else transport.settings
-            transport = Transport(settings, own)
+            transport = Transport(settings, own_pool)
         try:
             yield transport, Request[bytes]("GET", self.url, bytes, {}, headers={"Accept": "*/*"})
         except errors.APIStatusError as error:
             if error.status_code in _GONE:
-                gone = f"the file is gone: outputs are deleted an hour after their prediction ({error.args[0]})"
-                error.args = (gone,)
+                reason = f"the file is gone: outputs are deleted an hour after their prediction ({error.args[0]})"
+                error.args = (reason,)
             raise
         finally:
-            if own is not None:
-                await own.close()
+            if own_pool is not None:
+                await own_pool.close()
 
-    def _noted(self, opened: OpenResponse[bytes]) -> AsyncStreamedResponse[bytes]:
-        """Take note of what an answer says of the file."""
-        response = AsyncStreamedResponse(opened)
+    def _learn_from(self, response: AsyncStreamedResponse[bytes]) -> None:
         self._content_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None
         length = response.headers.get("Content-Length", "")
-        packed = "Content-Encoding" in response.headers  # then it is the packed content's length
-        self._size = int(length) if length.isdecimal() and not packed else None
-        return response
+        # The length of an encoded body is not the length of the content.
+        encoded = "Content-Encoding" in response.headers
+        self._size = int(length) if length.isdecimal() and not encoded else None
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """Yield the content in pieces as they arrive."""
-        async for piece in self.iter_bytes():
-            yield piece
+        """Yield the content in chunks as they arrive."""
+        async for chunk in self.iter_bytes():
+            yield chunk
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the content to disk as it arrives. An incomplete file never has the name.
+        """Write the content to disk as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write, or a folder; there it gets the name that its URL has. One that exists is
+            path: The file to write, or a folder, in which the file gets the name from its URL. An existing file is
                 replaced.
 
         Returns:
             The file's path.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
             OSError: the file can't be written.
         """
         target = Path(path)
-        folder = await anyio.to_thread.run_sync(target.is_dir)
+        is_folder = await anyio.to_thread.run_sync(target.is_dir)
 
-        async def write(pieces: AsyncGenerator[bytes, None]) -> Path:
-            # With the answer comes the content type, which may decide the suffix.
-            return await save(pieces, target / self._name() if folder else target)
+        async def write(chunks: AsyncGenerator[bytes, None]) -> Path:
+            # The name may depend on the content type, which comes with the response.
+            return await save_chunks(chunks, target / self._file_name() if is_folder else target)
 
         if self.url.startswith("data:"):
             return await write(self.iter_bytes())
         return await self._fetch(lambda response: write(response.iter_bytes()))
 
     async def local_path(self) -> str:
-        """Return the path of a copy on this machine, fetched once into a private folder that goes with the process.
+        """Return the path of a local copy, fetched once into a private folder that is deleted with the process.
 
         Returns:
             The copy's path.
 
         Raises:
-            NotFoundError: it is gone; files are deleted an hour after their prediction.
-            APIError: it couldn't be fetched.
+            NotFoundError: the file is gone; files are deleted an hour after their prediction.
+            APIError: the file couldn't be fetched.
         """
-        return await _cached(self)
+        folder = await anyio.to_thread.run_sync(_cache_folder)
+        # A folder for each URL, because two outputs may have the same name.
+        target = folder / hashlib.sha256(self.url.encode()).hexdigest()[:32]
+        await anyio.to_thread.run_sync(lambda: target.mkdir(mode=0o700, exist_ok=True))
+        for cached in await anyio.to_thread.run_sync(lambda: list(target.glob("[!.]*"))):
+            return str(cached)
+        return str(await self.save(target))
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
-        """Show pictures, sound and films in notebooks; the text is the repr, as for any object."""
+        """Show images, audio and video in notebooks; the text is the repr, as for any object."""
         import html
 
         bundle: dict[str, str] = {}
@@ -198,10 +205,9 @@ class AsyncFileOutput:
             bundle["text/html"] = f'<{kind} controls src="{source}"></{kind}>'
         return bundle
 
-    def _name(self) -> str:
-        """Return a file name that can't lead out of its folder."""
+    def _file_name(self) -> str:
+        """Return a safe file name: without separators, leading dots, and characters special to shells."""
         last = "" if self.url.startswith("data:") else unquote(urlsplit(self.url).path).rpartition("/")[2]
-        # Whatever the server calls it: no separators, no leading dots, nothing that a shell or a terminal minds.
         name = re.sub(r"[^\w.+-]", "_", last).encode()[-200:].decode(errors="ignore").lstrip(".+-") or "output"
         if not Path(name).suffix and self.content_type:
             name += suffix_for(self.content_type)
@@ -211,9 +217,9 @@ class AsyncFileOutput:
         return self.url
 
     def __repr__(self) -> str:
-        shown = self.url if len(self.url) <= 100 else f"{self.url[:60]}...{self.url[-10:]}"
-        known = "".join(f", {fact}" for fact in (self.content_type, self.size and f"{self.size:,} bytes") if fact)
-        return f"<{type(self).__name__} {shown}{known}>"
+        url = self.url if len(self.url) <= 100 else f"{self.url[:60]}...{self.url[-10:]}"
+        facts = "".join(f", {fact}" for fact in (self.content_type, self.size and f"{self.size:,} bytes") if fact)
+        return f"<{type(self).__name__} {url}{facts}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncFileOutput) and self.url == other.url
@@ -225,32 +231,21 @@ class AsyncFileOutput:
         return AsyncFileOutput, (self.url,)
 
 
-async def _cached(output: AsyncFileOutput) -> str:
-    """Return the path of a file's copy on this machine, fetched once."""
-    folder = await anyio.to_thread.run_sync(_cache_folder)
-    # One folder for each URL: two outputs may have the same name.
-    target = folder / hashlib.sha256(output.url.encode()).hexdigest()[:32]
-    await anyio.to_thread.run_sync(lambda: target.mkdir(mode=0o700, exist_ok=True))
-    for known in await anyio.to_thread.run_sync(lambda: list(target.glob("[!.]*"))):
-        return str(known)
-    return str(await output.save(target))
-
-
 _folder: tuple[int, Path] | None = None
 
 
 def _cache_folder() -> Path:
-    """Return a private folder that goes with the process: not with a forked child, which gets one of its own."""
+    """Return a private folder that is deleted with the process; a forked child gets its own."""
     global _folder
-    mine = os.getpid()
-    if _folder is None or _folder[0] != mine:
-        _folder = mine, Path(tempfile.mkdtemp(prefix="replicate-async-"))
-        atexit.register(_remove, *_folder)
+    pid = os.getpid()
+    if _folder is None or _folder[0] != pid:
+        _folder = pid, Path(tempfile.mkdtemp(prefix="replicate-async-"))
+        atexit.register(_remove_folder, *_folder)
     return _folder[1]
 
 
-def _remove(owner: int, folder: Path) -> None:
-    if os.getpid() == owner:
+def _remove_folder(owner_pid: int, folder: Path) -> None:
+    if os.getpid() == owner_pid:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -267,21 +262,21 @@ def _decode_data(url: str) -> bytes:
 def with_files(
     transport: Transport, value: Any, document: Mapping[str, Any] | None = None, schema: Mapping[str, Any] | None = None
 ) -> Any:
-    """Return an output with its files as files: every text that is a URL from its beginning to its end.
+    """Return an output with file outputs in place of URLs: of every text that is a URL from beginning to end.
 
-    Where a schema tells which texts are files, it counts.
+    If a schema says which texts are files, it decides.
     """
     document, schema = document or {}, schema or {}
     if isinstance(value, str):
         is_file = is_file_url(value, transport) and schemas.is_file(schema) is not False
         return AsyncFileOutput(value, transport) if is_file else value
-    if isinstance(value, list):
-        below = schemas.below(document, schema)
-        return [with_files(transport, one, document, below) for one in cast("list[Any]", value)]  # type: ignore[redundant-cast]
-    if isinstance(value, dict):
+    if is_list(value):
+        items = schemas.below(document, schema)
+        return [with_files(transport, item, document, items) for item in value]
+    if is_dict(value):
         return {
-            key: with_files(transport, one, document, schemas.below(document, schema, key))
-            for key, one in cast("dict[str, Any]", value).items()
+            key: with_files(transport, member, document, schemas.below(document, schema, key))
+            for key, member in value.items()
         }
     return value
 
@@ -290,13 +285,12 @@ def has_files(value: Any, transport: Transport) -> bool:
     """Return whether something in an output may be a file."""
     if isinstance(value, str):
         return is_file_url(value, transport)
-    if isinstance(value, dict):
-        value = list(cast("dict[str, Any]", value).values())
-    return isinstance(value, list) and any(has_files(one, transport) for one in cast("list[Any]", value))  # type: ignore[redundant-cast]
+    items = list(value.values()) if is_dict(value) else value
+    return is_list(items) and any(has_files(item, transport) for item in items)
 
 
 def is_file_url(text: str, transport: Transport) -> bool:
-    """Return whether a text is the URL of a file: https, or http where the API itself is on http."""
+    """Return whether a text is the URL of a file: https, or http if the API itself is on http."""
     if not text.startswith(("https://", "http://", "data:")) or not _WHOLE_URL.fullmatch(text):
         return False
     return not text.startswith("http://") or transport.settings.base_url.startswith("http://")

@@ -1,4 +1,4 @@
-"""Waiting for predictions and trainings to end: all that the callers of a client wait for is watched together."""
+"""Waiting until predictions and trainings end: all that are waited for are polled together."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from contextvars import Context
 from datetime import datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic
+from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
 from msgspec import Raw
 
-from replicate_async._http import clock, retry
-from replicate_async._http.options import follow_up_options
+from replicate_async._http import clock
+from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request
-from replicate_async._predictions.jobs import JobT, look, poll_key
+from replicate_async._http.retry import is_transient
+from replicate_async._predictions.jobs import JobT, fetch_job, list_path, poll_key
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from replicate_async._http.options import QueryValue, RequestOptions
+    from replicate_async._http.options import QueryValue
     from replicate_async._http.transport import Transport
 
 logger = logging.getLogger("replicate_async")
 
-_LIST_POLL_ABOVE = 3  # as many are looked at one by one; more are swept
-_MAX_CONCURRENT_POLLS = 8  # single looks under way
-_POLLS_PER_SECOND = 30  # looks, on average: three fifths of what the API documents to allow
-_COALESCE = 0.25  # of its pause: what is due so soon is looked at along with the rest
-_MAX_FAILING_SECONDS = 120.0  # seconds for which looks may fail before those who wait are told
-_SECOND = timedelta(seconds=1)
+# Up to so many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
+_LIST_POLL_ABOVE = 3
+_MAX_CONCURRENT_POLLS = 8
+# The average rate of requests: three fifths of what the API documents.
+_POLLS_PER_SECOND = 30
+# Jobs whose next poll is due within this fraction of their interval are polled together with the others.
+_COALESCE = 0.25
+# For so many seconds polls may fail before the waiting callers get the error.
+_MAX_FAILING_SECONDS = 120.0
+_MIN_INTERVAL, _MAX_INTERVAL = 0.25, 10.0
 
 
 def poll_interval(age: float) -> float:
-    """Return how long to wait before looking again at something that has been awaited for ``age`` seconds."""
-    return min(max(0.25, age / 5), 10.0)
+    """Return the delay before the next poll of a job that has been waited for ``age`` seconds."""
+    return min(max(_MIN_INTERVAL, age / 5), _MAX_INTERVAL)
 
 
 async def wait_until_done(
@@ -51,42 +57,43 @@ async def wait_until_done(
     options: RequestOptions,
     *,
     time_limit: float | None = None,
-    look_now: bool = False,
+    poll_now: bool = False,
     on_update: Callable[[JobT], None] | None = None,
 ) -> JobT:
-    """Wait until a job has ended; ``look_now`` skips the first pause.
+    """Wait until a job has ended; ``poll_now`` skips the first delay.
 
     Raises:
-        APITimeoutError: the time limit has passed.
-        APIError: looking failed. Both have the job's id.
+        APITimeoutError: the time limit has passed; the error has the job's id.
+        APIError: polling failed; the error has the job's id.
     """
     check_time_limit(time_limit)
     job_id = job if isinstance(job, str) else job.id
     with clock.time_limit(time_limit):
-        found = (
-            await look(transport, job_id, kind, options) if isinstance(job, str) or (look_now and not job.done) else job
-        )
+        if isinstance(job, str) or (poll_now and not job.done):
+            job = await fetch_job(transport, job_id, kind, options)
         if on_update is not None:
-            on_update(found)
-        if not found.done:
-            found = await (await _poller(transport, kind, options)).wait(found, on_update)
-        return found
+            on_update(job)
+        return job if job.done else await _poller(transport, kind, options).wait(job, on_update)
     raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=job_id)
 
 
-async def _poller(transport: Transport, kind: type[JobT], options: RequestOptions) -> Poller[JobT]:
-    """Return the waiter that is shared by all who would look in the same way."""
-    connections = transport.pool.here() or await transport.pool.open()
+class _Pollers(WeakValueDictionary[object, Any]):
+    """The pollers of one event loop."""
+
+
+def _poller(transport: Transport, kind: type[JobT], options: RequestOptions) -> Poller[JobT]:
+    """Return the poller that all callers share whose polls are interchangeable."""
+    pollers = transport.pool.current().state(_Pollers)
     options = follow_up_options(options)
     key = kind, *poll_key(transport, options)
-    waiter: Poller[JobT] | None = connections.pollers.get(key)
-    if waiter is None:
-        waiter = connections.pollers[key] = Poller(transport, kind, options)
-    return waiter
+    poller: Poller[JobT] | None = pollers.get(key)
+    if poller is None:
+        poller = pollers[key] = Poller(transport, kind, options)
+    return poller
 
 
-class _Seen(msgspec.Struct):
-    """What a list tells of a job, as far as it matters here."""
+class _ListedJob(msgspec.Struct):
+    """A list's entry, as far as polling needs it."""
 
     id: str
     status: str
@@ -98,50 +105,51 @@ class _Seen(msgspec.Struct):
         return has_ended(self.status, self.completed_at)
 
 
-_SEEN = msgspec.json.Decoder(_Seen)
+_LISTED_JOB_DECODER = msgspec.json.Decoder(_ListedJob)
 
 
 class _Subscriber(Generic[JobT]):
-    """Somebody who waits for a job, and takes up what is told in a task of their own."""
+    """A caller that waits for a job and receives its updates in its own task."""
 
-    __slots__ = ("_failure", "_news", "_woken", "wants_updates")
+    __slots__ = ("_error", "_update", "_wakeup", "wants_updates")
 
     def __init__(self, *, wants_updates: bool) -> None:
         self.wants_updates = wants_updates
-        self._woken: asyncio.Future[None] | None = None
-        self._news: JobT | None = None
-        self._failure: Exception | None = None
+        self._wakeup: asyncio.Future[None] | None = None
+        self._update: JobT | None = None
+        self._error: Exception | None = None
 
     def publish(self, job: JobT) -> None:
-        if self._news is None or not self._news.done:  # an end stays one, whatever a list that lags says after it
-            self._news = job
+        # A final status is kept, even if a stale list page arrives later.
+        if self._update is None or not self._update.done:
+            self._update = job
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        self._failure = error
+        self._error = error
         self._wake()
 
     def cancel(self) -> None:
-        if self._woken is not None:
-            self._woken.cancel()
+        if self._wakeup is not None:
+            self._wakeup.cancel()
 
     def _wake(self) -> None:
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
 
     async def next_update(self) -> JobT:
-        """Wait for news, and return the newest."""
-        while self._news is None:
-            if self._failure is not None:
-                raise self._failure
-            self._woken = asyncio.get_running_loop().create_future()
-            await self._woken
-        news, self._news = self._news, None
-        return news
+        """Wait for an update, and return the newest."""
+        while self._update is None:
+            if self._error is not None:
+                raise self._error
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+        update, self._update = self._update, None
+        return update
 
 
 class _PolledJob(Generic[JobT]):
-    """A job that somebody waits for."""
+    """A job that callers wait for."""
 
     __slots__ = ("created_at", "due", "failing_since", "id", "since", "state", "subscribers")
 
@@ -152,248 +160,248 @@ class _PolledJob(Generic[JobT]):
         self.since: float = now
         self.due: float = now + poll_interval(0)
         self.failing_since: float | None = None
-        self.subscribers: dict[_Subscriber[JobT], None] = {}  # in the order in which they came
+        # A dict keeps the order in which they came.
+        self.subscribers: dict[_Subscriber[JobT], None] = {}
 
     def is_due(self, now: float) -> bool:
         return self.due <= now + _COALESCE * poll_interval(now - self.since)
 
-    def put_off(self, now: float) -> None:
+    def reschedule(self, now: float) -> None:
         self.due = now + poll_interval(now - self.since)
 
 
 class Poller(Generic[JobT]):
-    """Looks at all jobs that somebody waits for, less and less often, with as few requests as it takes.
+    """Polls all jobs that callers wait for, less and less often, with as few requests as possible.
 
-    Few of them are looked at one by one; many by sweeping over the list of all, of which each page tells the states
-    of a hundred. It lives in one event loop, and works as long as anybody waits.
+    A few jobs are polled one by one, many by the list of all. It belongs to one event loop, and runs while callers
+    wait.
     """
 
     def __init__(self, transport: Transport, kind: type[JobT], options: RequestOptions) -> None:
         self._transport = transport
         self._kind: type[JobT] = kind
         self._options = options
-        self._polled: dict[str, _PolledJob[JobT]] = {}
+        self._jobs: dict[str, _PolledJob[JobT]] = {}
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
-        self._sweeps = True
-        self._rests_until = self._wakes_at = -inf
+        self._can_list = True
+        self._paused_until = self._sleeps_until = -inf
 
     async def wait(self, job: JobT, on_update: Callable[[JobT], None] | None = None) -> JobT:
-        """Wait until a job has ended; it is looked at for the first time after a pause."""
+        """Wait until a job has ended; its first poll comes after a delay."""
         subscriber = _Subscriber[JobT](wants_updates=on_update is not None)
-        watched = self._polled.get(job.id)
-        if watched is None:
-            watched = self._polled[job.id] = _PolledJob(job, clock.current.monotonic())
-        watched.subscribers[subscriber] = None
+        polled = self._jobs.get(job.id)
+        if polled is None:
+            polled = self._jobs[job.id] = _PolledJob(job, clock.current.monotonic())
+        polled.subscribers[subscriber] = None
         if self._task is None:
-            # It works for all: nothing of who came first, such as a trace's span, shall stick to it.
+            # It serves every caller, so it runs in an empty context: without the first caller's trace span, say.
             self._task = Context().run(asyncio.get_running_loop().create_task, self._run())
             self._task.add_done_callback(_consume_exception)
-        if max(watched.due, self._rests_until) < self._wakes_at:
+        if max(polled.due, self._paused_until) < self._sleeps_until:
             self._woken.set()
         try:
             while True:
-                found = await subscriber.next_update()
+                job = await subscriber.next_update()
                 if on_update is not None:
-                    on_update(found)
-                if found.done:
-                    return found
+                    on_update(job)
+                if job.done:
+                    return job
         finally:
-            watched.subscribers.pop(subscriber, None)
-            if not watched.subscribers:
-                self._polled.pop(job.id, None)
-            if not self._polled:
+            polled.subscribers.pop(subscriber, None)
+            if not polled.subscribers:
+                self._jobs.pop(polled.id, None)
+            if not self._jobs:
                 self._stop()
 
     def _stop(self) -> None:
-        """Rest: nobody waits any more."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
     async def _run(self) -> None:
         try:
-            while self._polled:
+            while self._jobs:
                 now = clock.current.monotonic()
-                due = [one for one in self._polled.values() if one.is_due(now)] if now >= self._rests_until else []
+                due = [job for job in self._jobs.values() if job.is_due(now)] if now >= self._paused_until else []
                 if due:
-                    # Many single looks are the budget's to pace: newcomers mustn't wait for them.
-                    self._rests_until = now + min(await self._poll(due) / _POLLS_PER_SECOND, poll_interval(inf))
+                    # The pause bounds the rate of requests, but not for so long that it delays new jobs.
+                    self._paused_until = now + min(await self._poll(due) / _POLLS_PER_SECOND, _MAX_INTERVAL)
                 else:
-                    soonest = min(one.due for one in self._polled.values())
-                    await self._rest(now, max(soonest, self._rests_until))
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to know
-            self._raise_to_subscribers(list(self._polled.values()), error)
+                    next_due = min(job.due for job in self._jobs.values())
+                    await self._sleep(now, max(next_due, self._paused_until))
+        except Exception as error:  # noqa: BLE001 - it is raised to every waiting caller
+            self._raise_to_subscribers(list(self._jobs.values()), error)
         finally:
-            if self._task is asyncio.current_task():  # not stopped, but cancelled along with its loop
+            # This has an effect only if the task was cancelled together with its loop, and not by wait().
+            if self._task is asyncio.current_task():
                 self._task = None
-                for subscriber in [subscriber for one in self._polled.values() for subscriber in one.subscribers]:
+                for subscriber in [subscriber for job in self._jobs.values() for subscriber in job.subscribers]:
                     subscriber.cancel()
 
-    async def _rest(self, now: float, until: float) -> None:
-        """Wait until something is due, or somebody comes for something that is due before."""
+    async def _sleep(self, now: float, until: float) -> None:
+        """Wait until a poll is due, or a new job comes whose poll is due before."""
         self._woken.clear()
-        self._wakes_at = until
+        self._sleeps_until = until
         timer = clock.current.call_later(until - now, self._woken.set)
         try:
             await self._woken.wait()
         finally:
-            self._wakes_at = -inf
+            self._sleeps_until = -inf
             timer.cancel()
 
     async def _poll(self, due: list[_PolledJob[JobT]]) -> int:
-        """Look at those that are due; return how many requests that took."""
+        """Poll the jobs that are due; return the number of requests."""
         requests = 0
         now = clock.current.monotonic()
-        for one in due:
-            one.put_off(now)
-        if self._sweeps and len(due) > _LIST_POLL_ABOVE:
+        for job in due:
+            job.reschedule(now)
+        if self._can_list and len(due) > _LIST_POLL_ABOVE:
             try:
                 due, requests = await self._poll_list(due)
             except APIError as error:
-                if self._is_transient(error):
+                if self._may_pass(error):
                     self._on_poll_error(due, error)
                     return 1
-                self._sweeps = False  # the list can't be had, or not be read: each for itself will do
-        requests += len(due)
+                # The list is not available, or not readable: poll each job instead.
+                self._can_list = False
         queue = deque(due)
 
-        async def look_at_each() -> None:
+        async def poll_each() -> None:
             while queue:
-                one = queue.popleft()
-                if one.subscribers:
-                    await self._poll_one(one)
+                job = queue.popleft()
+                if job.subscribers:
+                    await self._poll_one(job)
 
         if len(due) == 1:
-            await look_at_each()
+            await poll_each()
         else:
             async with anyio.create_task_group() as group:
                 for _ in range(min(_MAX_CONCURRENT_POLLS, len(due))):
-                    group.start_soon(look_at_each)
-        return requests
+                    group.start_soon(poll_each)
+        return requests + len(due)
 
-    async def _poll_one(self, one: _PolledJob[JobT]) -> None:
+    async def _poll_one(self, polled: _PolledJob[JobT]) -> None:
         try:
-            job = await look(self._transport, one.id, self._kind, self._options)
+            job = await fetch_job(self._transport, polled.id, self._kind, self._options)
         except APIError as error:
-            self._on_poll_error([one], error)
-        except Exception as error:  # noqa: BLE001 - such as that the client was closed
-            self._raise_to_subscribers([one], error)
+            self._on_poll_error([polled], error)
+        except Exception as error:  # noqa: BLE001 - for example, the client was closed
+            self._raise_to_subscribers([polled], error)
         else:
-            self._publish(one, job)
+            self._publish(polled, job)
 
     async def _poll_list(self, due: list[_PolledJob[JobT]]) -> tuple[list[_PolledJob[JobT]], int]:
-        """Look at many by the list of all, newest first.
+        """Poll many jobs by the list of all, newest first.
 
         Returns:
-            Those that have to be looked at one by one, and how many pages were read.
+            The jobs to poll one by one, and the number of pages that were read.
         """
-        left: list[_PolledJob[JobT]] = [one for one in due if one.created_at is None]
-        rest: deque[_PolledJob[JobT]] = deque(
-            sorted((one for one in due if one.created_at), key=_created_at, reverse=True)
+        unlisted: list[_PolledJob[JobT]] = [job for job in due if job.created_at is None]
+        pending: deque[_PolledJob[JobT]] = deque(
+            sorted((job for job in due if job.created_at), key=_created_at, reverse=True)
         )
-        listed_at = "/predictions" if self._kind is Prediction else "/trainings"
-        at = listed_at
+        listed_ids: set[str] = set()
+        path, pages = list_path(self._kind), 0
         query: Mapping[str, QueryValue] | None = None
-        met: set[str] = set()
-        pages = 0
-        while len(rest) > _LIST_POLL_ABOVE:
-            request = Request[PageData[Raw]]("GET", at, PageData[Raw], self._options, query=query)
-            page = await self._transport.plain.call(request)
+        while len(pending) > _LIST_POLL_ABOVE:
+            page = await self._fetch_page(path, query)
             pages += 1
-            seen = [(one, raw) for raw in page.results if (one := _seen(raw)) is not None]
-            ours = [(watched, one, raw) for one, raw in seen if (watched := self._polled.get(one.id)) is not None]
-            met.update(one.id for _, one, _ in ours)
-            left += [watched for watched, one, raw in ours if not self._apply_listed(watched, one, raw)]
-            oldest = min((one.created_at for one, _ in seen if one.created_at), default=None)
-            while rest and (rest[0].id in met or (oldest and _created_at(rest[0]) > oldest)):
-                if rest[0].id not in met:
-                    left.append(rest[0])
-                rest.popleft()
-            if page.next is None or not rest:
+            listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
+            ours = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]
+            listed_ids.update(entry.id for _, entry, _ in ours)
+            unlisted += [job for job, entry, raw in ours if not self._apply_listed(job, entry, raw)]
+            oldest = min((entry.created_at for entry, _ in listed if entry.created_at), default=None)
+            while pending and (pending[0].id in listed_ids or (oldest and _created_at(pending[0]) > oldest)):
+                job = pending.popleft()
+                if job.id not in listed_ids:
+                    unlisted.append(job)
+            if page.next is None or not pending:
                 break
             if ours or self._kind is not Prediction:
-                at, query = page.next, None
-            elif query is None:  # a stretch of others' predictions: it needn't be walked through
-                at, query = listed_at, {"created_before": _created_at(rest[0]) + _SECOND}
+                path, query = page.next, None
+            elif query is None:
+                # The page has other programs' predictions only. Skip to the newest one that is pending.
+                path, query = list_path(self._kind), {"created_before": _created_at(pending[0]) + timedelta(seconds=1)}
             else:
                 break
-        left.extend(rest)
-        return left, pages
+        unlisted.extend(pending)
+        return unlisted, pages
 
-    def _apply_listed(self, watched: _PolledJob[JobT], seen: _Seen, raw: Raw) -> bool:
-        """Tell those who wait what a list says; False: it says too little."""
-        updates = any(subscriber.wants_updates for subscriber in watched.subscribers)
-        if not seen.done and seen.status == watched.state[0] and not updates:
-            watched.failing_since = None
+    async def _fetch_page(self, path: str, query: Mapping[str, QueryValue] | None) -> PageData[Raw]:
+        request = Request[PageData[Raw]]("GET", path, PageData[Raw], self._options, query=query)
+        return await self._transport.plain.call(request)
+
+    def _apply_listed(self, polled: _PolledJob[JobT], entry: _ListedJob, raw: Raw) -> bool:
+        """Publish a list's entry; return False if it says too little, so that the job must be polled by itself."""
+        wants_updates = any(subscriber.wants_updates for subscriber in polled.subscribers)
+        if not entry.done and entry.status == polled.state[0] and not wants_updates:
+            polled.failing_since = None
             return True
         try:
             job = msgspec.json.decode(raw, type=self._kind)
         except msgspec.MsgspecError:
             return False
-        if job.status in {"succeeded", "failed"} and job.output is None and job.error is None:
+        lacks_result = job.status in {"succeeded", "failed"} and job.output is None and job.error is None
+        if lacks_result or (job.done and len(job.logs or "") < len(polled.state[1] or "")):
             return False
-        if job.done and len(job.logs or "") < len(watched.state[1] or ""):
-            return False
-        self._publish(watched, job)
+        self._publish(polled, job)
         return True
 
-    def _publish(self, watched: _PolledJob[JobT], job: JobT) -> None:
-        """Tell those who wait for a job how it is now."""
-        watched.failing_since = None
+    def _publish(self, polled: _PolledJob[JobT], job: JobT) -> None:
+        """Publish a job to the callers that wait for it."""
+        polled.failing_since = None
         state = job.status, job.logs
-        if not job.done and _is_older(state, watched.state):
-            return  # lists may lag behind
-        changed, watched.state = state != watched.state, state
-        for subscriber in watched.subscribers:
+        if not job.done and _is_older(state, polled.state):
+            # Lists may lag behind.
+            return
+        changed, polled.state = state != polled.state, state
+        for subscriber in polled.subscribers:
             if job.done or (changed and subscriber.wants_updates):
                 subscriber.publish(job)
 
-    def _is_transient(self, error: APIError) -> bool:
-        retries = self._options.get("max_retries", self._transport.settings.max_retries)
-        return retries != 0 and retry.repeatable(Request("GET", "", None, {}), error)
+    def _may_pass(self, error: APIError) -> bool:
+        return self._options.get("max_retries", self._transport.settings.max_retries) != 0 and is_transient(error)
 
-    def _on_poll_error(self, those: list[_PolledJob[JobT]], error: APIError) -> None:
-        """Tell those who wait that looking failed, unless it may go better soon: what they wait for has been paid."""
-        if not self._is_transient(error):
-            self._raise_to_subscribers(those, error)
-            return
-        logger.info("looking at %d that are waited for failed, and is tried again: %s", len(those), error)
-        now = clock.current.monotonic()
-        given_up: list[_PolledJob[JobT]] = []
-        for one in those:
-            since = one.failing_since = now if one.failing_since is None else one.failing_since
-            if now - since >= _MAX_FAILING_SECONDS:
-                given_up.append(one)
-        self._raise_to_subscribers(given_up, error)
+    def _on_poll_error(self, failing: Sequence[_PolledJob[JobT]], error: APIError) -> None:
+        """Raise an error to the waiting callers, unless it may pass: they wait for what has been paid for."""
+        if self._may_pass(error):
+            logger.info("polling %d jobs failed and will be retried: %s", len(failing), error)
+            now = clock.current.monotonic()
+            for job in failing:
+                job.failing_since = now if job.failing_since is None else job.failing_since
+            limit = now - _MAX_FAILING_SECONDS
+            failing = [job for job in failing if job.failing_since is not None and job.failing_since <= limit]
+        self._raise_to_subscribers(failing, error)
 
-    def _raise_to_subscribers(self, those: list[_PolledJob[JobT]], error: Exception) -> None:
-        for watched in those:
-            for subscriber in watched.subscribers:
-                mine = copy.copy(error)
-                mine.__cause__ = error.__cause__
-                if isinstance(mine, APIError):
-                    mine.prediction_id = watched.id
-                subscriber.fail(mine)
+    def _raise_to_subscribers(self, jobs: Sequence[_PolledJob[JobT]], error: Exception) -> None:
+        for job in jobs:
+            for subscriber in job.subscribers:
+                own_copy = copy.copy(error)
+                own_copy.__cause__ = error.__cause__
+                if isinstance(own_copy, APIError):
+                    own_copy.prediction_id = job.id
+                subscriber.fail(own_copy)
 
 
 def _consume_exception(task: asyncio.Task[None]) -> None:
-    """Take note of what ended a task, so that asyncio makes no noise: before Python 3.11, Ctrl-C may hit any."""
+    """Retrieve a task's exception, so that asyncio does not log it: before Python 3.11, Ctrl-C may end any task."""
     if not task.cancelled():
         task.exception()
 
 
-def _is_older(state: tuple[str, str | None], known: tuple[str, str | None]) -> bool:
-    return (state[0] == "starting" != known[0]) or len(state[1] or "") < len(known[1] or "")
+def _is_older(state: tuple[str, str | None], newest: tuple[str, str | None]) -> bool:
+    return (state[0] == "starting" != newest[0]) or len(state[1] or "") < len(newest[1] or "")
 
 
-def _created_at(one: _PolledJob[Any]) -> datetime:
-    assert one.created_at is not None  # noqa: S101
-    return one.created_at
+def _created_at(job: _PolledJob[Any]) -> datetime:
+    assert job.created_at is not None  # noqa: S101
+    return job.created_at
 
 
-def _seen(raw: Raw) -> _Seen | None:
+def _decode_listed(raw: Raw) -> _ListedJob | None:
+    """Return a list's entry; None if it is not readable, so that its job is polled by itself."""
     try:
-        return _SEEN.decode(raw)
+        return _LISTED_JOB_DECODER.decode(raw)
     except msgspec.MsgspecError:
-        return None  # whoever waits for it looks at it alone, and is told what is wrong
+        return None

@@ -1,38 +1,100 @@
-"""How creates are described: the model, the input and the headers, checked before anything is sent."""
+"""How a create is described: the model, the input and the options, checked before anything is sent."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import PREFER_WAIT_MAX, RequestOptions, check_choice, drop_unset
-from replicate_async._http.request import Request, path
+from replicate_async._http.options import RequestOptions, check_choice, drop_unset
+from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
+from replicate_async._narrow import is_mapping
 from replicate_async.types import Model, ModelVersion, Prediction, WebhookEvent
 
+# How files in an input are sent: inside the JSON, or uploaded before.
+FileEncodingStrategy = Literal["base64", "url"]
 
-def check_time_limit(seconds: float | None) -> None:
-    """Refuse what is no time to wait for; NaN would even keep the event loop's timers from ever coming."""
+
+class PredictionOptions(RequestOptions, total=False):
+    """Options of every call that creates predictions.
+
+    ``webhook`` is the URL that receives webhook events, ``webhook_events_filter`` the events to send (all if
+    omitted). ``cancel_after`` is the maximum lifetime, after which the API cancels the prediction: seconds, or a
+    duration such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds. ``file_encoding_strategy`` says how
+    files in the input are sent: ``"base64"`` inside the request, ``"url"`` uploaded before; if omitted, files over
+    256 kB are uploaded.
+    """
+
+    webhook: str
+    webhook_events_filter: Sequence[WebhookEvent]
+    cancel_after: str | int
+    file_encoding_strategy: FileEncodingStrategy
+
+
+_CREATE_OPTIONS = PredictionOptions.__optional_keys__ - RequestOptions.__optional_keys__
+
+
+def request_options(options: PredictionOptions) -> RequestOptions:
+    """Return the options that apply to the request itself."""
+    return cast("RequestOptions", {k: v for k, v in options.items() if k not in _CREATE_OPTIONS})
+
+
+def create_request(
+    path: str,
+    options: PredictionOptions,
+    input: Mapping[str, Any],
+    *,
+    version: str | UnsetType = UNSET,
+    stream: bool | UnsetType = UNSET,
+    prefer: str | UnsetType = UNSET,
+) -> Request[Prediction]:
+    """Describe the call that creates a prediction: with a version, a model or a deployment."""
+    webhook, events = options.get("webhook", UNSET), options.get("webhook_events_filter", UNSET)
+    check_events(events)
+    headers: dict[str, str] = {}
+    prefer_wait = 0.0
+    if prefer is not UNSET:
+        prefer_wait = _check_prefer(prefer)
+        headers["Prefer"] = prefer
+    if (cancel_after := options.get("cancel_after", UNSET)) is not UNSET:
+        headers["Cancel-After"] = _check_cancel_after(cancel_after)
+    return Request(
+        "POST",
+        path,
+        Prediction,
+        request_options(options),
+        headers=headers,
+        json=drop_unset(
+            version=version, input=check_input(input), stream=stream, webhook=webhook, webhook_events_filter=events
+        ),
+        billable=True,
+        prefer_wait=prefer_wait,
+    )
+
+
+def check_time_limit(seconds: object) -> None:
+    """Raise TypeError or ValueError unless a time limit is None, or seconds from 0 on."""
     if seconds is None:
         return
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"time_limit is seconds, or None for no limit, not {seconds!r}")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"time_limit must be seconds, or None for no limit, not {seconds!r}")
+    # NaN would even block the event loop's timers.
     if not seconds >= 0:
-        raise ValueError(f"time_limit={seconds} is no time to wait for: pass seconds from 0 on, or None for no limit")
+        raise ValueError(f"time_limit={seconds} is invalid: pass seconds from 0 on, or None for no limit")
 
 
-def check_input(value: Any) -> Mapping[str, Any]:
-    """Return a model's input if it is a mapping."""
-    if isinstance(value, (dict, Mapping)):  # a dict is told faster than a Mapping
-        return cast("Mapping[str, Any]", value)
+def check_input(value: object) -> Mapping[str, Any]:
+    """Return a model's input; raises TypeError if it is not a mapping."""
+    if is_mapping(value):
+        return value
     raise TypeError(f"input must be a mapping of the model's input names to values, not {type(value).__name__}")
 
 
 def check_events(value: Sequence[WebhookEvent] | UnsetType) -> None:
-    """Refuse webhook events that don't exist."""
+    """Raise TypeError or ValueError if the API does not document a webhook event."""
     if value is UNSET:
         return
     if isinstance(value, str):
@@ -41,20 +103,9 @@ def check_events(value: Sequence[WebhookEvent] | UnsetType) -> None:
         check_choice("webhook_events_filter", event, ("start", "output", "logs", "completed"))
 
 
-def prediction_headers(prefer: str | UnsetType, cancel_after: str | int | UnsetType) -> tuple[dict[str, str], float]:
-    """Return the headers of a create, and for how long it lets the server keep the answer back."""
-    headers: dict[str, str] = {}
-    hold = 0.0
-    if prefer is not UNSET:
-        hold = _hold(prefer)
-        headers["Prefer"] = prefer
-    if cancel_after is not UNSET:
-        headers["Cancel-After"] = _check_cancel_after(cancel_after)
-    return headers, hold
-
-
-def _hold(prefer: str) -> float:
-    if not isinstance(prefer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+def _check_prefer(prefer: object) -> float:
+    """Return for how many seconds the API may hold its response back."""
+    if not isinstance(prefer, str):
         raise TypeError(f"prefer must be a str such as 'wait=5', not {type(prefer).__name__}")
     match = re.fullmatch(r"wait(?:=([0-9]{1,9}))?", prefer)
     seconds = int(match[1] or PREFER_WAIT_MAX) if match else 0
@@ -63,13 +114,13 @@ def _hold(prefer: str) -> float:
     return float(seconds)
 
 
-def prefer_header(wait: bool | int) -> str | UnsetType:
-    """Translate ``wait`` (False, True or 1..60 seconds) into the Prefer header's value."""
+def prefer_header(wait: object) -> str | UnsetType:
+    """Return the Prefer header for ``wait``: False, True, or 1 to 60 seconds."""
     if wait is False:
         return UNSET
     if wait is True:
         return "wait"
-    if not isinstance(wait, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(wait, int):
         raise TypeError(f"wait must be a bool or an int, not {type(wait).__name__}")
     if not 1 <= wait <= PREFER_WAIT_MAX:
         raise ValueError(f"wait={wait} must be from 1 to {PREFER_WAIT_MAX} seconds, True or False")
@@ -98,9 +149,13 @@ class ModelRef(msgspec.Struct, frozen=True):
     version: str | None = None
 
     @classmethod
-    def parse(cls, ref: str) -> ModelRef:
+    def parse(cls, ref: object) -> ModelRef:
         """Read ``owner/name``, ``owner/name:version`` or a bare version id."""
-        if not isinstance(ref, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(ref, Model):
+            return cls(ref.owner, ref.name)
+        if isinstance(ref, ModelVersion):
+            return cls(version=ref.id)
+        if not isinstance(ref, str):
             raise TypeError(f"ref must be a str such as 'owner/name', not {type(ref).__name__}")
         if match := re.fullmatch(r"([\w.-]+)/([\w.-]+)(?::([\w.-]+))?", ref, re.ASCII):
             if not {".", ".."} & set(match.groups()):
@@ -109,46 +164,20 @@ class ModelRef(msgspec.Struct, frozen=True):
             return cls(version=ref)
         raise ValueError(f"ref={ref!r} is not a model: use 'owner/name', 'owner/name:version' or a version id")
 
+    def path(self, tail: str = "") -> str:
+        """Return the path of the model."""
+        return model_path(self.owner or "", self.name or "", tail=tail)
+
+    def __str__(self) -> str:
+        name = f"{self.owner}/{self.name}" if self.owner else None
+        return ":".join(filter(None, (name, self.version)))
+
 
 def model_path(owner: str, name: str | UnsetType, *, kind: str = "model", tail: str = "") -> str:
-    """Return the path of a model or a deployment, given as two arguments or as one ``owner/name``."""
+    """Return the path of a model or a deployment, named by two arguments or by one ``owner/name``."""
     if name is UNSET:
         owner, slash, name = owner.partition("/")
         if not slash:
             raise TypeError(f"missing argument {kind}_name: pass {kind}_owner and {kind}_name, or one 'owner/name'")
     template = f"/{kind}s/{{{kind}_owner}}/{{{kind}_name}}"
-    return path(template, **{f"{kind}_owner": owner, f"{kind}_name": name}) + tail
-
-
-def to_model_ref(ref: str | Model | ModelVersion) -> ModelRef:
-    """Return what to run."""
-    if isinstance(ref, Model):
-        return ModelRef(ref.owner, ref.name)
-    if isinstance(ref, ModelVersion):
-        return ModelRef(version=ref.id)
-    return ModelRef.parse(ref)
-
-
-def prediction_request(
-    at: str,
-    options: RequestOptions,
-    *,
-    input: Mapping[str, Any],
-    stream: bool | UnsetType,
-    webhook: str | UnsetType,
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType,
-    prefer: str | UnsetType,
-    cancel_after: str | int | UnsetType,
-    version: str | UnsetType = UNSET,
-) -> Request[Prediction]:
-    """Describe the call that starts a prediction: of a version, a model or a deployment."""
-    check_events(webhook_events_filter)
-    headers, hold = prediction_headers(prefer, cancel_after)
-    body = drop_unset(
-        version=version,
-        input=check_input(input),
-        stream=stream,
-        webhook=webhook,
-        webhook_events_filter=webhook_events_filter,
-    )
-    return Request("POST", at, Prediction, options, headers=headers, json=body, hold=hold, creates=True)
+    return format_path(template, **{f"{kind}_owner": owner, f"{kind}_name": name}) + tail

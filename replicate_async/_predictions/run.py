@@ -1,4 +1,4 @@
-"""Running a model from its inputs to its output."""
+"""Running a model: create the prediction, wait for it, and cancel it if the caller stops waiting."""
 
 from __future__ import annotations
 
@@ -10,214 +10,224 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._http import clock
+from replicate_async._http.call import Call
+from replicate_async._http.locks import KeyedLock
 from replicate_async._http.problem import trim_traceback
-from replicate_async._predictions.creates import find
-from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
-from replicate_async._predictions.jobs import cancel, look, output_of, run_shielded
+from replicate_async._http.request import Request
+from replicate_async._predictions.creates import CreateLedger, CreateSlots, reconcile
+from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.jobs import cancel_request, fetch_job, output_of, run_shielded
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import (
     ModelRef,
+    PredictionOptions,
     check_time_limit,
-    model_path,
-    prediction_request,
+    create_request,
     prefer_header,
+    request_options,
 )
 from replicate_async._predictions.streaming import follow
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
-from replicate_async.resources.models import AsyncModels
-from replicate_async.types import Prediction
+from replicate_async.types import Model, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from replicate_async._http.options import RequestOptions
-    from replicate_async._http.request import Request
+    from replicate_async._http.sessions import LoopSession
     from replicate_async._http.transport import Transport
     from replicate_async._predictions.streaming import StreamEvent
-    from replicate_async.types import WebhookEvent
+
+_LATEST_VERSION_TTL = 60.0
+_MAX_HELD = 16
 
 
-_LATEST_VERSION_TTL = 60.0  # seconds for which a model's latest version is taken to be that
+class LatestVersions:
+    """The latest versions of community models, which the API runs by version only."""
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[object, ...], tuple[ModelRef, float]] = {}
+        self._lock = KeyedLock()
+
+    def cached(self, key: tuple[object, ...]) -> ModelRef | None:
+        """Return a version that was fetched less than a minute ago."""
+        version, expires_at = self._versions.get(key, (None, 0.0))
+        return version if clock.current.monotonic() < expires_at else None
+
+    async def fetch(self, transport: Transport, model: ModelRef) -> ModelRef | None:
+        """Return a model's latest version; callers that need it at the same time share one request."""
+        key = transport.options_key, model
+        async with self._lock.hold(*key):
+            version = self.cached(key)
+            if version is None:
+                latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
+                if latest is not None:
+                    version = ModelRef(version=latest.id)
+                    self._versions[key] = version, clock.current.monotonic() + _LATEST_VERSION_TTL
+        return version
 
 
 class PredictionRun(msgspec.Struct):
-    """A prediction that is to be created for somebody who waits for it."""
+    """A prediction on behalf of a caller: described, then created, then waited for."""
 
     transport: Transport
     model: ModelRef
     input: Mapping[str, Any]
-    options: RequestOptions
+    options: PredictionOptions
     wait: bool | int = False
     stream: bool | UnsetType = UNSET
-    webhook: str | UnsetType = UNSET
-    webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET
-    cancel_after: str | int | UnsetType = UNSET
-    file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET
     cancel_on_abort: bool = True
     on_update: Callable[[Prediction], None] | None = None
-    request: Request[Prediction] | None = None
+    # The create, while it is in flight.
+    call: Call[Prediction] | None = None
     prediction: Prediction | None = None
     prediction_id: str | None = None
 
-    def describe(self, prefer: str | UnsetType) -> Request[Prediction]:
-        """Describe the create; every bad argument shows here."""
-        model = self.model
-        return prediction_request(
-            "/predictions" if model.version else model_path(model.owner or "", model.name or "", tail="/predictions"),
-            self.options,
-            version=model.version or UNSET,
-            input=self.input,
-            stream=self.stream,
-            webhook=self.webhook,
-            webhook_events_filter=self.webhook_events_filter,
-            prefer=prefer,
-            cancel_after=self.cancel_after,
-        )
+    def describe(self, prefer: str | UnsetType = UNSET) -> Request[Prediction]:
+        """Describe the create; invalid arguments raise here."""
+        version = self.model.version or UNSET
+        path = "/predictions" if version else self.model.path("/predictions")
+        return create_request(path, self.options, self.input, version=version, stream=self.stream, prefer=prefer)
 
     async def create(self) -> Prediction:
-        """Create the prediction, with the model's latest version where a community model is only named."""
-        connections = self.transport.pool.here() or await self.transport.pool.open()
+        """Create the prediction, with the model's latest version if a community model is only named."""
+        session = self.transport.pool.current()
+        slots = session.state(CreateSlots)
         prefer = prefer_header(self.wait)
-        # As long as there are few, the API holds its answers until they are done: nothing is faster. Of many, each
-        # would keep a connection from others, and they are cheaper to watch together.
-        if self.wait is True and (self.on_update is not None or connections.held >= connections.max_held):
+        # A held response is the fastest way to the output, but it occupies a connection. Polling many predictions
+        # together is cheaper.
+        if self.wait is True and (self.on_update is not None or slots.held >= _max_held(session)):
             prefer = UNSET
-        connections.held += prefer is not UNSET
+        slots.held += prefer is not UNSET
+        versions = self.transport.pool.state(LatestVersions)
         if not self.model.version:
-            self.model = self._known_latest() or self.model
+            self.model = versions.cached((self.transport.options_key, self.model)) or self.model
         try:
-            self.request = self.describe(prefer)
-            await encode_files(self.transport, self.request, self.file_encoding_strategy)
-            self.input = self.request.json["input"]
+            strategy = self.options.get("file_encoding_strategy", UNSET)
+            request = await encode_files(self.transport, self.describe(prefer), strategy)
+            self.input = request.json["input"]
             try:
-                self.prediction = await self._call()
+                self.prediction = await self._send(request)
             except NotFoundError:
-                if self.model.version:
-                    raise
-                # Only official models run by their name alone; of others, the latest version is meant.
-                latest = await self._latest()
+                # Only official models run by their name alone.
+                latest = None if self.model.version else await versions.fetch(self.transport, self.model)
                 if latest is None:
                     raise
                 self.model = latest
-                self.request = self.describe(prefer)
-                self.prediction = await self._call()
+                self.prediction = await self._send(self.describe(prefer))
         finally:
-            connections.held -= prefer is not UNSET
+            slots.held -= prefer is not UNSET
         return self.prediction
 
-    async def _call(self) -> Prediction:
-        assert self.request is not None  # noqa: S101
-        if self.wait is True and self.request.hold and self.transport.shared.ledger.has_identical(self.request):
-            # As long as the answers are held, nobody knows which prediction is whose; the one that is given up has to
-            # be told from the one that isn't.
-            self.request = self.describe(UNSET)
-        return await self.transport.call(self.request)
+    async def _send(self, request: Request[Prediction]) -> Prediction:
+        self.call = self.transport.prepare(request)
+        ledger = self.transport.account.state(CreateLedger)
+        if self.wait is True and request.prefer_wait and ledger.has_identical(self.call):
+            # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
+            # cancelled must cancel its own.
+            self.call = self.transport.prepare(self.describe())
+        return await self.transport.call(self.call)
 
-    def _known_latest(self) -> ModelRef | None:
-        known, until = self.transport.pool.latest.get((self.transport.options_key, self.model), (None, 0.0))
-        return known if clock.current.monotonic() < until else None
-
-    async def _latest(self) -> ModelRef | None:
-        """Ask for a model's latest version: once for all that need it at the same time, and for a minute after."""
-        pool = self.transport.pool
-        key = self.transport.options_key, self.model
-        async with pool.locks.of("latest", *key):
-            latest = self._known_latest()
-            if latest is None:
-                model = await AsyncModels(self.transport).get(self.model.owner or "", self.model.name or "")
-                if model.latest_version is not None:
-                    latest = ModelRef(version=model.latest_version.id)
-                    pool.latest[key] = latest, clock.current.monotonic() + _LATEST_VERSION_TTL
-        return latest
-
-    async def finish(self) -> Prediction:
-        """Wait until the prediction has ended."""
+    async def wait_until_done(self) -> Prediction:
+        """Wait until the prediction has ended; it is created if necessary."""
         prediction = self.prediction or await self.create()
-        held = self.request is not None and self.request.hold > 0
-        self.input, self.request = {}, None  # thousands may wait: they needn't keep what has been sent
+        held = self.call is not None and self.call.prefer_wait > 0
+        # Thousands may wait: they need not keep what was sent.
+        self.input, self.call = {}, None
         self.prediction = await wait_until_done(
             self.transport,
             prediction,
             Prediction,
-            self.options,
-            # What was held until its end may still say "processing": that is looked at again without a pause.
-            look_now=held,
+            request_options(self.options),
+            # A response that was held to the end may still say "processing".
+            poll_now=held,
             on_update=self.on_update,
         )
         return self.prediction
 
-    async def look(self) -> Prediction:
-        """Look at the prediction, which has been created."""
+    async def reload(self) -> Prediction:
+        """Fetch the prediction, which has been created."""
         assert self.prediction is not None  # noqa: S101
-        self.prediction = await look(self.transport, self.prediction.id, Prediction, self.options)
+        options = request_options(self.options)
+        self.prediction = await fetch_job(self.transport, self.prediction.id, Prediction, options)
         return self.prediction
 
     async def abandon(self) -> None:
-        """Cancel the prediction, for nobody waits for it any more: carried through whatever happens meanwhile."""
-        if self.cancel_on_abort and (self.prediction is not None or self.request is not None):
-            self.cancel_on_abort = False  # once is enough
-            await run_shielded(self._give_up())
+        """Cancel the prediction on the server, because the caller stops waiting; further cancellation is deferred."""
+        if self.cancel_on_abort and (self.prediction is not None or self.call is not None):
+            self.cancel_on_abort = False
+            await run_shielded(self._cancel())
 
-    async def _give_up(self) -> None:
-        # A create that was interrupted may be on the server all the same, or be about to arrive there.
-        if self.prediction is None and self.request is not None and self.request.sent:
-            found = await find(self.transport, self.request, APIConnectionError("interrupted"))
-        else:
-            found = self.prediction.id if self.prediction is not None and not self.prediction.done else None
-        if found is not None:
-            self.prediction_id = found
-            await cancel(self.transport, found)
+    async def _cancel(self) -> None:
+        job_id = None
+        if self.prediction is not None:
+            job_id = None if self.prediction.done else self.prediction.id
+        elif self.call is not None and self.call.may_exist:
+            # The interrupted create may be on the server, or about to arrive there.
+            job_id = await reconcile(self.transport, self.call, APIConnectionError("interrupted"))
+        if job_id is not None:
+            self.prediction_id = job_id
+            await self.transport.call(cancel_request(job_id, skips_queue=True))
 
 
-async def created(job: PredictionRun) -> PredictionRun:
-    """Create a job's prediction; whoever stops waiting meanwhile gives it up."""
+def _max_held(session: LoopSession) -> int:
+    """Return how many creates the API may hold at once: at most a quarter of the connections."""
+    return max(1, min(_MAX_HELD, session.max_connections // 4))
+
+
+async def create_or_cancel(prediction_run: PredictionRun) -> PredictionRun:
+    """Create the prediction, and cancel it if the caller is cancelled in the meantime."""
     try:
-        await job.create()
+        await prediction_run.create()
     except anyio.get_cancelled_exc_class():
-        await job.abandon()
+        await prediction_run.abandon()
         raise
-    return job
+    return prediction_run
 
 
-async def run(job: PredictionRun, *, time_limit: float | None, use_file_output: bool) -> Any:
-    """Carry a job through and return its output; see ``AsyncReplicate.run``."""
+async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_file_output: bool) -> Any:
+    """Create the prediction, wait for it, and return its output; see ``AsyncReplicate.run``."""
     check_time_limit(time_limit)
-    connections = job.transport.pool.here() or await job.transport.pool.open()
-    connections.left.add(job.abandon)  # the client may be closed meanwhile
+    on_close = prediction_run.transport.pool.current().on_close
+    on_close.add(prediction_run.abandon)
     with clock.time_limit(time_limit):
         try:
-            output = output_of(await job.finish())
-            return with_files(job.transport, output) if use_file_output else output
+            output = output_of(await prediction_run.wait_until_done())
+            return with_files(prediction_run.transport, output) if use_file_output else output
         except ReplicateError:
-            raise  # tells which prediction it is about, which may be waited for again
-        except BaseException:  # a cancelled task, or the caller's own on_update
-            await job.abandon()
+            # The error names the prediction, which the caller can wait for again.
+            raise
+        except BaseException:
+            # The task was cancelled, or the caller's on_update raised.
+            await prediction_run.abandon()
             raise
         finally:
-            connections.left.discard(job.abandon)
+            on_close.discard(prediction_run.abandon)
+    prediction = prediction_run.prediction
     raise APITimeoutError(
         f"not done after {time_limit} s, the time limit",
-        prediction_id=job.prediction.id if job.prediction else job.prediction_id,
+        prediction_id=prediction.id if prediction else prediction_run.prediction_id,
     )
 
 
-async def stream(job: PredictionRun) -> AsyncGenerator[StreamEvent, None]:
-    """Yield a job's output as it is made; leaving early gives the prediction up."""
-    ended = False
-    connections = job.transport.pool.here() or await job.transport.pool.open()
-    connections.left.add(job.abandon)  # an exception in the reader's loop may close the client before this generator
+async def stream(prediction_run: PredictionRun) -> AsyncGenerator[StreamEvent, None]:
+    """Yield a prediction's events; leaving the iteration early cancels the prediction."""
+    done = False
+    # An exception in the reader's loop may close the client before it closes this generator.
+    on_close = prediction_run.transport.pool.current().on_close
+    on_close.add(prediction_run.abandon)
     try:
-        prediction = job.prediction or await job.create()
-        async with aclosing(follow(job.transport, prediction, job.options)) as events:
+        prediction = prediction_run.prediction or await prediction_run.create()
+        options = request_options(prediction_run.options)
+        async with aclosing(follow(prediction_run.transport, prediction, options)) as events:
             async for event in events:
-                ended = event.event == "done"
+                done = event.event == "done"
                 yield event
     except ReplicateError as error:
         raise trim_traceback(error) from error.__cause__
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
-        if not ended:
-            await job.abandon()
+        if not done:
+            await prediction_run.abandon()
         raise
     finally:
-        connections.left.discard(job.abandon)
+        on_close.discard(prediction_run.abandon)

@@ -1,4 +1,4 @@
-"""What a model's OpenAPI document says of its inputs and its output: pure reading, no I/O."""
+"""Schemas of models: what an OpenAPI document says about inputs and outputs, without I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from keyword import iskeyword
-from typing import Any, cast
+from typing import Any
+
+from replicate_async._narrow import is_list, is_mapping
 
 _JSON_TYPES = (str, int, float, bool, list, dict)
 _PYTHON_TYPES: dict[str, Any] = {
@@ -35,38 +37,38 @@ def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def resolve(document: Mapping[str, Any], schema: Mapping[str, Any] | bool) -> dict[str, Any]:
-    """Return a schema with its reference followed, and what stands beside the reference kept.
+    """Return a schema with its references resolved; its own members take precedence.
 
-    Since OpenAPI 3.1 a schema may be true or false, which is taken for one that says nothing.
+    Since OpenAPI 3.1 a schema may be true or false, which counts as empty.
     """
     if isinstance(schema, bool):
         return {}
-    found = dict(schema)
-    parts = [*found.pop("allOf", []), *([{"$ref": found.pop("$ref")}] if "$ref" in found else [])]
+    resolved = dict(schema)
+    parts = [*resolved.pop("allOf", []), *([{"$ref": resolved.pop("$ref")}] if "$ref" in resolved else [])]
     for part in parts:
         target: Any = part
         if not isinstance(part, bool) and "$ref" in part:
             target = document
             for step in part["$ref"].removeprefix("#/").split("/"):
                 target = target.get(step, {})
-        found = {**resolve(document, target), **found}
-    return found
+        resolved = {**resolve(document, target), **resolved}
+    return resolved
 
 
 def inputs(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the schemas of the inputs by name, in the order that the model's author gave them."""
+    """Return the schemas of the inputs by name, in the order of the model's author."""
     properties: Mapping[str, Any] = _part(document, "Input").get("properties", {})
     resolved = {name: resolve(document, schema) for name, schema in properties.items()}
     return dict(sorted(resolved.items(), key=lambda item: item[1].get("x-order", 1_000)))
 
 
 def required(document: Mapping[str, Any]) -> list[str]:
-    """Return the names of the inputs that must be given."""
+    """Return the names of the required inputs."""
     return list(_part(document, "Input").get("required", []))
 
 
 def is_text(document: Mapping[str, Any]) -> bool:
-    """Return whether a list of texts is one text that came in pieces."""
+    """Return whether a list of texts is one text in pieces."""
     output = _part(document, "Output")
     return output.get("type") == "array" and output.get("x-cog-array-display") == "concatenate"
 
@@ -84,16 +86,17 @@ def is_file(schema: Mapping[str, Any]) -> bool | None:
 def below(document: Mapping[str, Any], schema: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
     """Return the schema of an object's part, or of a list's items."""
     properties: dict[str, Any] = schema.get("properties") or {}
-    found: Any = schema.get("items") if name is None else properties.get(name)
-    if found is None and name is not None:
-        found = schema.get("additionalProperties")
-    return resolve(document, cast("Mapping[str, Any]", found)) if isinstance(found, Mapping) else {}
+    part: Any = schema.get("items") if name is None else properties.get(name)
+    if part is None and name is not None:
+        part = schema.get("additionalProperties")
+    return resolve(document, part) if is_mapping(part) else {}
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
     kind: Any = schema.get("type")
-    if isinstance(kind, list):  # as in OpenAPI 3.1, where null is one of several
-        kind = next((one for one in cast("list[Any]", kind) if one != "null"), "")  # type: ignore[redundant-cast]  # pyright needs it
+    # Since OpenAPI 3.1 there may be several types, null among them.
+    if is_list(kind):
+        kind = next((name for name in kind if name != "null"), "")
     return kind if isinstance(kind, str) else ""
 
 
@@ -104,13 +107,13 @@ def _nullable(schema: Mapping[str, Any]) -> bool:
 
 def signature(document: Mapping[str, Any]) -> inspect.Signature:
     """Return the signature of a model as a function."""
-    needed = required(document)
+    required_names = required(document)
     return inspect.Signature(
         [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if name in needed else schema.get("default"),
+                default=inspect.Parameter.empty if name in required_names else schema.get("default"),
                 annotation=_PYTHON_TYPES.get(_kind(schema), Any),
             )
             for name, schema in inputs(document).items()
@@ -121,7 +124,7 @@ def signature(document: Mapping[str, Any]) -> inspect.Signature:
 
 def documentation(name: str, document: Mapping[str, Any]) -> str:
     """Return a docstring that lists the inputs."""
-    needed = required(document)
+    required_names = required(document)
     lines = [f"Run {name}.", "", "Args:"]
     for input_name, schema in inputs(document).items():
         facts = [_kind(schema) or "any"]
@@ -130,37 +133,39 @@ def documentation(name: str, document: Mapping[str, Any]) -> str:
         for bound, word in (("minimum", "from"), ("maximum", "to")):
             if bound in schema:
                 facts.append(f"{word} {schema[bound]}")
-        facts.append("required" if input_name in needed else f"default {schema.get('default')!r}")
+        facts.append("required" if input_name in required_names else f"default {schema.get('default')!r}")
         text = re.sub(r"\s+", " ", schema.get("description") or schema.get("title") or "").strip()
         lines.append(f"    {input_name} ({', '.join(facts)}): {text}".rstrip())
     return "\n".join(lines)
 
 
-def problems(document: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Return all that is wrong with some inputs."""
-    known = inputs(document)
-    if not known:
-        return []  # a model that tells nothing of its inputs
-    needed = required(document)
-    # Where nothing is said of other inputs, there are none: it is a name misspelt.
-    others: Any = _part(document, "Input").get("additionalProperties")
-    other = None if others is None or others is False else resolve(document, others)
-    found = [f"{name} is missing" for name in needed if name not in given]
-    for name, value in given.items():
-        if value is None and name in needed and not _nullable(known.get(name, {})):
-            found.append(f"{name} must not be None")
-        elif (schema := known.get(name, other)) is None:
-            found.append(f"{name} is not an input; there are {', '.join(known)}")
+def problems(document: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Return everything that is wrong with the values of the inputs."""
+    declared = inputs(document)
+    if not declared:
+        # The model does not describe its inputs.
+        return []
+    required_names = required(document)
+    # Without a schema for additional inputs, an unknown name is probably misspelled.
+    additional: Any = _part(document, "Input").get("additionalProperties")
+    default = None if additional is None or additional is False else resolve(document, additional)
+    messages = [f"{name} is missing" for name in required_names if name not in values]
+    for name, value in values.items():
+        if value is None and name in required_names and not _nullable(declared.get(name, {})):
+            messages.append(f"{name} must not be None")
+        elif (schema := declared.get(name, default)) is None:
+            messages.append(f"{name} is not an input; the inputs are {', '.join(declared)}")
         elif problem := _problem(document, name, value, schema):
-            found.append(problem)
-    return found
+            messages.append(problem)
+    return messages
 
 
 def _problem(document: Mapping[str, Any], name: str, value: Any, schema: Mapping[str, Any]) -> str | None:
     if value is None:
         return None if _nullable(schema) or "default" not in schema else f"{name} must not be None"
+    # It is not yet known what a file, or another model's output, becomes.
     if type(value) not in _JSON_TYPES:
-        return None  # a file, or another model's output: what it becomes is not known yet
+        return None
     kind = _kind(schema)
     if "enum" in schema and value not in schema["enum"]:
         return f"{name}={value!r} is not one of {', '.join(map(repr, schema['enum']))}"
@@ -171,10 +176,10 @@ def _problem(document: Mapping[str, Any], name: str, value: Any, schema: Mapping
         return _text_problem(name, value, schema)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _number_problem(name, value, schema)
-    if isinstance(value, list) and "items" in schema:
+    if is_list(value) and "items" in schema:
         items = resolve(document, schema["items"])
-        each = enumerate(cast("list[Any]", value))  # type: ignore[redundant-cast]  # pyright needs it
-        return next((found for i, one in each if (found := _problem(document, f"{name}[{i}]", one, items))), None)
+        nested = (_problem(document, f"{name}[{index}]", item, items) for index, item in enumerate(value))
+        return next(filter(None, nested), None)
     return None
 
 
@@ -195,7 +200,8 @@ def _text_problem(name: str, value: str, schema: Mapping[str, Any]) -> str | Non
         return f"{name} must have at least {low} characters, not {len(value)}"
     if high is not None and len(value) > high:
         return f"{name} must have at most {high} characters, not {len(value)}"
-    with suppress(re.error):  # other languages have other patterns
+    # The pattern may be written in another dialect.
+    with suppress(re.error):
         if pattern is not None and not re.search(pattern, value):
             return f"{name}={value!r} doesn't match the pattern {pattern}"
     return None

@@ -1,19 +1,20 @@
-"""Following a prediction's output while it is made."""
+"""Streaming: a prediction's output as it is made, by server-sent events with resume, or by polling."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from replicate_async._http import clock
+from replicate_async._http.options import RequestOptions
 from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
-from replicate_async._http.response import AsyncStreamedResponse
-from replicate_async._http.sse import EventParser, RawEvent
-from replicate_async._predictions.jobs import look, output_of
+from replicate_async._http.sse import ServerSentEvent, SSEDecoder
+from replicate_async._narrow import is_list
+from replicate_async._predictions.jobs import fetch_job, output_of
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
 from replicate_async.types import Prediction
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from replicate_async._http.options import RequestOptions
     from replicate_async._http.transport import Transport
 
 logger = logging.getLogger("replicate_async")
 
-_SILENCE = 45.0  # seconds without a byte; the API itself ends an idle stream after 30
-_TRIES = 2  # connections in a row that bring nothing new, before polling takes over
-_POLL_AT_MOST = 1.0  # seconds between two looks at a prediction that somebody reads along
+# In seconds without a byte. The API itself ends an idle stream after 30.
+_READ_TIMEOUT = 45.0
+# After so many connections in a row without anything new, polling takes over.
+_MAX_FRUITLESS_CONNECTIONS = 2
+_MAX_POLL_INTERVAL = 1.0
 
 
-class StreamEvent(str):  # noqa: SLOT000 - its attributes are few, and pickle wants a dict
-    """A piece of a prediction's output as it is made, as text; ``event`` tells what else it may be.
+class StreamEvent(str):  # noqa: SLOT000 - pickle needs a dict
+    """A piece of a prediction's output as text, or another event of its stream.
 
-    ``event`` is ``output``, ``logs`` or ``done``, ``data`` what came with it, ``id`` the server's name for it. As a
-    text it is the output's piece, and empty for other events: printing or joining all of them gives the output.
+    ``event`` is ``output``, ``logs`` or ``done``, ``data`` the event's data, ``id`` the server's id. As a text it is
+    the piece of output, and empty for other events: printing or joining all events gives the output.
     """
 
     event: str
@@ -45,12 +47,12 @@ class StreamEvent(str):  # noqa: SLOT000 - its attributes are few, and pickle wa
     id: str | None
 
     def __new__(cls, event: str, data: str, id: str | None = None) -> Self:
-        """Make an event."""
-        made = super().__new__(cls, data if event == "output" else "")
-        made.event = event
-        made.data = data
-        made.id = id
-        return made
+        """Create an event."""
+        self = super().__new__(cls, data if event == "output" else "")
+        self.event = event
+        self.data = data
+        self.id = id
+        return self
 
     def __getnewargs__(self) -> tuple[str, str, str | None]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.event, self.data, self.id
@@ -60,25 +62,25 @@ class StreamEvent(str):  # noqa: SLOT000 - its attributes are few, and pickle wa
 
 
 class _Reader:
-    """What was read of a prediction so far, and what that leaves to be read."""
+    """The events read so far, and what is missing from them."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.logs = ""
         self.last_id: str | None = None
-        self._seen: set[str] = set()
-        self._before: frozenset[str] = frozenset()
+        self._seen_ids: set[str] = set()
+        self._earlier_ids: frozenset[str] = frozenset()
 
-    def connect(self) -> None:
-        """Begin with another connection: what the others brought may come once more."""
-        self._before = frozenset(self._seen)
+    def on_connect(self) -> None:
+        """Begin another connection, which may repeat events of earlier ones."""
+        self._earlier_ids = frozenset(self._seen_ids)
 
-    def event(self, raw: RawEvent) -> StreamEvent | None:
-        """Take an event from the stream; None if another connection brought it, or if it is of no known kind."""
+    def read(self, raw: ServerSentEvent) -> StreamEvent | None:
+        """Take an event from the stream; return None if it was read before, or is of an unknown kind."""
         if raw.id:
-            if raw.id in self._before:
+            if raw.id in self._earlier_ids:
                 return None
-            self._seen.add(raw.id)
+            self._seen_ids.add(raw.id)
             self.last_id = raw.id
         if raw.event == "output":
             self.pieces.append(raw.data)
@@ -90,37 +92,35 @@ class _Reader:
 
     @property
     def resumable(self) -> bool:
-        """Whether a new connection can go on where the last one ended."""
+        """Whether a new connection can continue where the last one ended."""
         return self.last_id is not None or not (self.pieces or self.logs)
 
-    def lacks(self, prediction: Prediction) -> bool:
-        """Return whether a prediction has, or may have, more than what was read."""
+    def is_behind(self, prediction: Prediction) -> bool:
+        """Return whether a prediction has, or may have, more than was read."""
         return prediction.done or bool(self._rest(prediction)) or len(prediction.logs or "") > len(self.logs)
 
-    def missing(self, prediction: Prediction) -> list[StreamEvent]:
-        """Return what a prediction has beyond what was read."""
-        found: list[StreamEvent] = []
+    def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
+        """Return events for everything that a prediction has beyond what was read."""
+        events: list[StreamEvent] = []
         logs = prediction.logs or ""
         if len(logs) > len(self.logs) and logs.startswith(self.logs):
-            found.append(StreamEvent("logs", logs[len(self.logs) :]))
+            events.append(StreamEvent("logs", logs[len(self.logs) :]))
             self.logs = logs
-        for piece in self._rest(prediction):
-            self.pieces.append(piece)
-            found.append(StreamEvent("output", piece))
-        return found
+        rest = self._rest(prediction)
+        self.pieces += rest
+        return events + [StreamEvent("output", piece) for piece in rest]
 
     def _rest(self, prediction: Prediction) -> list[str]:
-        output = prediction.output
-        if isinstance(output, list):
-            items = [_text(item) for item in cast("list[Any]", output)]  # type: ignore[redundant-cast]
-            if items[: len(self.pieces)] == self.pieces:
+        output, read = prediction.output, "".join(self.pieces)
+        if is_list(output):
+            items = [_text(item) for item in output]
+            whole = "".join(items)
+            if items[: len(self.pieces)] == self.pieces or not whole.startswith(read):
                 return items[len(self.pieces) :]
-            read, whole = "".join(self.pieces), "".join(items)
-            if whole.startswith(read):  # it is cut differently
-                return [whole[len(read) :]] if whole != read else []
-            return items[len(self.pieces) :]
-        # Anything else comes in one piece, at the end.
-        whole, read = "" if output is None or not prediction.done else _text(output), "".join(self.pieces)
+            # The list divides the text differently from the stream.
+        else:
+            # Anything else comes in one piece, at the end.
+            whole = "" if output is None or not prediction.done else _text(output)
         return [whole[len(read) :]] if whole.startswith(read) and whole != read else []
 
 
@@ -131,7 +131,7 @@ def _text(value: Any) -> str:
 async def follow(
     transport: Transport, prediction: Prediction, options: RequestOptions
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Yield a prediction's events from its beginning, over as many connections as it takes."""
+    """Yield a prediction's events from its beginning, over as many connections as necessary."""
     try:
         async with aclosing(_follow(transport, prediction, options)) as events:
             async for event in events:
@@ -148,80 +148,85 @@ async def _follow(
     reader = _Reader()
     fruitless = 0
     url = prediction.urls.stream
-    while url and reader.resumable and fruitless < _TRIES:
+    while url and reader.resumable and fruitless < _MAX_FRUITLESS_CONNECTIONS:
         fruitless += 1
-        reader.connect()
+        reader.on_connect()
         try:
-            async with aclosing(_connection(transport, url, reader.last_id)) as events:
+            async with aclosing(_connect(transport, url, reader.last_id)) as events:
                 async for raw in events:
                     if raw.event == "done":
-                        await _check_end(transport, prediction, options, raw, reader)
+                        await _raise_for_reason(transport, prediction, options, raw, reader)
                         yield StreamEvent("done", raw.data, raw.id)
                         return
-                    event = reader.event(raw)
-                    if event is not None:  # as a text, an event of logs is empty
+                    event = reader.read(raw)
+                    # Compared with None, because events of logs are empty texts.
+                    if event is not None:
                         fruitless = 0
                         yield event
         except (APIConnectionError, APIStatusError) as error:
             logger.info("the stream of prediction %s broke: %s", prediction.id, error)
         else:
-            if fruitless:  # idle, so the server ended it; the model may still be starting
+            if fruitless:
+                # The server has ended an idle stream. The model may still be starting.
                 fruitless = 0
-                await clock.current.sleep(_POLL_AT_MOST)
-                prediction = await look(transport, prediction.id, Prediction, options)
-                if reader.lacks(prediction):
+                await clock.current.sleep(_MAX_POLL_INTERVAL)
+                prediction = await fetch_job(transport, prediction.id, Prediction, options)
+                if reader.is_behind(prediction):
                     break
     async with aclosing(_poll(transport, prediction, options, reader)) as rest:
         async for event in rest:
             yield event
 
 
-async def _connection(transport: Transport, url: str, last_id: str | None) -> AsyncGenerator[RawEvent, None]:
-    """Yield the events of one connection, until it ends or breaks."""
+async def _connect(transport: Transport, url: str, last_id: str | None) -> AsyncGenerator[ServerSentEvent, None]:
+    """Yield the events of one connection, until it ends or breaks.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
     import aiohttp
 
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if last_id is not None:
         headers["Last-Event-ID"] = last_id
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE)
-    opened = await transport.open(Request[bytes]("GET", url, bytes, {"timeout": timeout}, headers=headers))
-    parser = EventParser()
-    async with aclosing(AsyncStreamedResponse(opened).iter_bytes()) as pieces:
-        async for piece in pieces:
-            for event in parser.feed(piece):
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_TIMEOUT)
+    response = await transport.open(Request[bytes]("GET", url, bytes, {"timeout": timeout}, headers=headers))
+    decoder = SSEDecoder()
+    async with aclosing(response.iter_bytes()) as chunks:
+        async for chunk in chunks:
+            for event in decoder.feed(chunk):
                 yield event
 
 
-async def _check_end(
-    transport: Transport, prediction: Prediction, options: RequestOptions, done: RawEvent, reader: _Reader
+async def _raise_for_reason(
+    transport: Transport, prediction: Prediction, options: RequestOptions, done: ServerSentEvent, reader: _Reader
 ) -> None:
-    """Raise what the stream's end stands for, unless all went well."""
+    """Raise the error that the end of a stream stands for, if it has a reason."""
     try:
         reason = msgspec.json.decode(done.data or "{}", type=dict[str, Any]).get("reason")
     except msgspec.MsgspecError:
         reason = None
     if reason is not None:
-        ended = await wait_until_done(transport, prediction, Prediction, options, look_now=True)
-        _check_status(ended, reader)
+        _raise_for_status(await wait_until_done(transport, prediction, Prediction, options, poll_now=True), reader)
 
 
-def _check_status(ended: Prediction, reader: _Reader) -> None:
-    if ended.output is None and ended.status != "succeeded":
-        ended.output = reader.pieces or None  # so far
-    output_of(ended)
+def _raise_for_status(prediction: Prediction, reader: _Reader) -> None:
+    if prediction.output is None and prediction.status != "succeeded":
+        # The output so far.
+        prediction.output = reader.pieces or None
+    output_of(prediction)
 
 
 async def _poll(
     transport: Transport, prediction: Prediction, options: RequestOptions, reader: _Reader
 ) -> AsyncGenerator[StreamEvent, None]:
-    """Yield what is missing by looking at the prediction itself."""
+    """Yield the missing events by polling the prediction."""
     started = clock.current.monotonic()
     while True:
-        for event in reader.missing(prediction):
+        for event in reader.catch_up(prediction):
             yield event
         if prediction.done:
-            _check_status(prediction, reader)
+            _raise_for_status(prediction, reader)
             yield StreamEvent("done", "{}")
             return
-        await clock.current.sleep(min(poll_interval(clock.current.monotonic() - started), _POLL_AT_MOST))
-        prediction = await look(transport, prediction.id, Prediction, options)
+        await clock.current.sleep(min(poll_interval(clock.current.monotonic() - started), _MAX_POLL_INTERVAL))
+        prediction = await fetch_job(transport, prediction.id, Prediction, options)

@@ -1,4 +1,4 @@
-"""Files on their way in and out: read and written in worker threads, a piece at a time."""
+"""Uploads: files as people have them, read in worker threads chunk by chunk."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import anyio
 import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._http import clock
+from replicate_async._http.fork import after_fork_in_child
 from replicate_async._http.locks import KeyedLock
+from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request, encode_json
 from replicate_async.types import File
 
@@ -30,20 +31,21 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from replicate_async._http.options import RequestOptions
-
+# The API's limit for a file, in bytes. https://replicate.com/docs/reference/http#files.create
 MAX_UPLOAD = 100 * 2**20
-_PIECE = 2**18
+_CHUNK = 2**18
 _WEBP = "image/webp"
-_EXPIRY_MARGIN = timedelta(minutes=5)  # a file must outlive the time that its prediction waits in the queue
-_SLOWEST = 2**17  # bytes per second that an upload may fall to before it times out
+# A file must outlive the time that its prediction waits in the queue.
+_EXPIRY_MARGIN = timedelta(minutes=5)
+# In bytes per second. An upload that is slower times out.
+_MIN_UPLOAD_RATE = 2**17
 
 
 class AsyncBinaryFile(Protocol):
-    """An open file whose methods are coroutines, such as ``anyio.open_file`` gives."""
+    """An open file whose methods are coroutines, such as the files of ``anyio.open_file``."""
 
     def read(self, size: int = -1, /) -> Awaitable[bytes]:
-        """Read up to so many bytes, or all."""
+        """Read up to ``size`` bytes, or all."""
         ...
 
 
@@ -53,38 +55,31 @@ if TYPE_CHECKING:
 
 
 class Upload(msgspec.Struct):
-    """A file ready to be sent, as often as it takes."""
+    """A file that is ready to be sent, as often as necessary.
+
+    ``identity`` is equal for a file on disk that has not changed, which need not be sent again.
+    """
 
     name: str
     type: str
     size: int
-    pieces: Callable[[], AsyncIterator[bytes]]
-    identity: tuple[object, ...] | None = None  # of a file on disk: what is unchanged needn't be sent again
+    chunks: Callable[[], AsyncIterator[bytes]]
+    identity: tuple[object, ...] | None = None
 
 
 async def open_upload(
     content: FileInput, *, filename: str | UnsetType = UNSET, type: str | UnsetType = UNSET
 ) -> Upload:
-    """Look at what is to be uploaded; every problem with it shows here, before anything is sent."""
+    """Prepare a file for upload; every problem with it raises here, before anything is sent."""
     if isinstance(content, tuple):
         if len(content) not in {2, 3}:
             raise TypeError("content as a tuple must be (name, content) or (name, content, type)")
         name, content, *rest = content
         filename = name if filename is UNSET else filename
         type = rest[0] if rest and type is UNSET else type
-    upload = await _look_at(content)
-    upload.name = upload.name if filename is UNSET else filename
-    if not isinstance(upload.name, str) or not upload.name:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError("filename must not be empty")
-    if not upload.name.isprintable():  # nor are names that aren't Unicode
-        raise ValueError(f"filename={upload.name!r} has characters that can't be sent: pass filename=")
-    if len(upload.name.encode()) > 255:
-        raise ValueError(f"filename={upload.name[:40]!r}... must be at most 255 bytes long in UTF-8")
-    upload.type = (mime_type(upload.name) or "application/octet-stream") if type is UNSET else type
-    if not isinstance(upload.type, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"type must be a str such as 'image/png', not {upload.type!r}")
-    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", upload.type, re.ASCII):
-        raise ValueError(f"type={upload.type!r} is not a MIME type such as 'image/png'")
+    upload = await _open_content(content)
+    upload.name = _check_name(upload.name if filename is UNSET else filename)
+    upload.type = _check_type((mime_type(upload.name) or "application/octet-stream") if type is UNSET else type)
     if upload.size == 0:
         raise ValueError(f"{upload.name} is empty: there is nothing to upload")
     if upload.size > MAX_UPLOAD:
@@ -95,63 +90,86 @@ async def open_upload(
     return upload
 
 
-async def _look_at(content: FileContent) -> Upload:
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ValueError("filename must not be empty")
+    # Names that are not valid Unicode are not printable either.
+    if not name.isprintable():
+        raise ValueError(f"filename={name!r} has characters that can't be sent: pass filename=")
+    if len(name.encode()) > 255:
+        raise ValueError(f"filename={name[:40]!r}... must be at most 255 bytes long in UTF-8")
+    return name
+
+
+def _check_type(type: object) -> str:
+    if not isinstance(type, str):
+        raise TypeError(f"type must be a str such as 'image/png', not {type!r}")
+    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", type, re.ASCII):
+        raise ValueError(f"type={type!r} is not a MIME type such as 'image/png'")
+    return type
+
+
+async def _open_content(content: FileContent) -> Upload:
     if isinstance(content, (bytes, bytearray, memoryview)):
-        return _in_memory("upload", bytes(content))
+        return _from_bytes("upload", bytes(content))
     if isinstance(content, (str, os.PathLike)):
         path = Path(content)
-        status = await anyio.to_thread.run_sync(_status_of, path)
-        pieces = partial(_reading, partial(_read_path_at, path), 0, status.st_size)
-        return Upload(path.name, "", status.st_size, pieces, _identity(status, 0))
+        status = await anyio.to_thread.run_sync(_stat, path)
+        chunks = partial(_iter_chunks, partial(_read_path_at, path), 0, status.st_size)
+        return Upload(path.name, "", status.st_size, chunks, _identity(status, 0))
     read = getattr(content, "read", None)
     if read is None:
         raise TypeError(f"content must be bytes, a path or a binary file, not {type(content).__name__}")
     file = cast("Any", content)
-    # Uploads of web frameworks have a filename; the names of temporary files are no str.
+    # Uploads of web frameworks have a filename. The name of a temporary file may be an int.
     names = (getattr(file, "name", None), getattr(file, "filename", None))
-    name = next((Path(one).name for one in names if isinstance(one, str) and one), "upload")
+    name = next((Path(candidate).name for candidate in names if isinstance(candidate, str) and candidate), "upload")
     if getattr(file, "closed", False):
         raise ValueError(f"{name} is closed: pass an open file, or its path")
     if inspect.iscoroutinefunction(read):
-        # Read here: its position and size may be coroutines, properties, or nothing at all.
-        return _in_memory(name, await _read_all(read, name))
-    reading = partial(anyio.to_thread.run_sync, read)
-    _check_binary(await reading(0), name)  # a file for writing only says so here
-    # Not every seekable file says that it is one: Python 3.10's spooled temporary files don't.
+        # Its position and size may be coroutines or properties, or it may have none. So it is read now.
+        return _from_bytes(name, await _read_all(read, name))
+    read_in_thread = partial(anyio.to_thread.run_sync, read)
+    # A file that is open for writing only raises here.
+    _check_binary(await read_in_thread(0), name)
+    # Python 3.10's spooled temporary files are seekable, but have no method that says so.
     if not getattr(file, "seekable", lambda: hasattr(file, "seek"))():
-        return _in_memory(name, await _read_all(reading, name))
-    start, size = await anyio.to_thread.run_sync(_extent, file)
+        return _from_bytes(name, await _read_all(read_in_thread, name))
+    start, size = await anyio.to_thread.run_sync(_measure, file)
     try:
         identity = _identity(os.fstat(file.fileno()), start)
-    except (AttributeError, OSError):  # a file of Python's, not of the system's
+    except (AttributeError, OSError):
+        # The file exists in Python only.
         identity = None
-    return Upload(name, "", size, lambda: _reading(partial(_read_at, file), start, size), identity)
+    return Upload(name, "", size, lambda: _iter_chunks(partial(_read_at, file), start, size), identity)
 
 
 async def _read_all(read: Callable[[int], Awaitable[bytes]], name: str) -> bytes:
-    """Read to the end, or beyond what can be uploaded: one read may return less than there is."""
-    pieces: list[bytes] = []
-    left = MAX_UPLOAD + 1
-    while left > 0 and (piece := await read(_PIECE)):
-        _check_binary(piece, name)
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
+    """Read a file to its end, or beyond the limit for uploads; one read may return less than there is."""
+    chunks: list[bytes] = []
+    remaining = MAX_UPLOAD + 1
+    while remaining > 0 and (chunk := await read(_CHUNK)):
+        _check_binary(chunk, name)
+        chunks.append(chunk)
+        remaining -= len(chunk)
+    return b"".join(chunks)
 
 
-def _check_binary(piece: object, name: str) -> None:
-    if not isinstance(piece, bytes):
+def _check_binary(chunk: object, name: str) -> None:
+    if not isinstance(chunk, bytes):
         raise TypeError(f"{name} is open as text: open it in binary mode ('rb')")
 
 
-def _in_memory(name: str, data: bytes) -> Upload:
-    return Upload(name, "", len(data), lambda: _reading(lambda start, size: data[start : start + size], 0, len(data)))
+def _from_bytes(name: str, data: bytes) -> Upload:
+    chunks = partial(_iter_chunks, lambda start, size: data[start : start + size], 0, len(data))
+    return Upload(name, "", len(data), chunks)
 
 
-def _status_of(path: Path) -> os.stat_result:
+def _stat(path: Path) -> os.stat_result:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder can't be uploaded", str(path))
-    with path.open("rb") as file:  # says so if it can't be read
+    # Opening raises if the file can't be read.
+    with path.open("rb") as file:
         return os.fstat(file.fileno())
 
 
@@ -159,22 +177,20 @@ def _identity(status: os.stat_result, start: int) -> tuple[object, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, start
 
 
-# An open file may be in several inputs at once: whoever moves in it puts it back where it was before anyone else may.
-_FILE_LOCKS = [threading.Lock() for _ in range(61)]
+# An open file may be in several inputs at once. A thread that moves its position restores it before it releases the
+# lock.
+_file_locks = [threading.Lock() for _ in range(61)]
 
 
-def _after_fork() -> None:
-    # Held by a thread that isn't in the child, a lock would never be free again there.
-    _FILE_LOCKS[:] = [threading.Lock() for _ in _FILE_LOCKS]
+@after_fork_in_child
+def _renew_locks() -> None:
+    # A lock that another thread of the parent held would never be released in the child.
+    _file_locks[:] = [threading.Lock() for _ in _file_locks]
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _extent(file: BinaryIO) -> tuple[int, int]:
-    """Return where a file is, and how much of it follows."""
-    with _FILE_LOCKS[id(file) % len(_FILE_LOCKS)]:
+def _measure(file: BinaryIO) -> tuple[int, int]:
+    """Return the position of a file, and the number of bytes that follow."""
+    with _file_locks[id(file) % len(_file_locks)]:
         start = file.tell()
         file.seek(0, io.SEEK_END)
         size = file.tell() - start
@@ -183,7 +199,7 @@ def _extent(file: BinaryIO) -> tuple[int, int]:
 
 
 def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
-    with _FILE_LOCKS[id(file) % len(_FILE_LOCKS)]:
+    with _file_locks[id(file) % len(_file_locks)]:
         before = file.tell()
         file.seek(position)
         try:
@@ -192,31 +208,31 @@ def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
             file.seek(before)
 
 
-def mime_type(name: str) -> str | None:
-    """Guess a type from a file name."""
-    # WebP, which most image models make, is unknown to Python 3.10 where the system has no list of types.
-    return mimetypes.guess_type(name, strict=False)[0] or (_WEBP if name.lower().endswith(".webp") else None)
+def _read_path_at(path: Path, start: int, size: int) -> bytes:
+    # The file is opened for each chunk, so that an abandoned upload leaves no file open.
+    with path.open("rb") as file:
+        return _read_at(file, start, size)
 
 
-def suffix_for(type: str) -> str:
-    """Guess a file name's suffix from a type."""
-    return mimetypes.guess_extension(type, strict=False) or (".webp" if type == _WEBP else "")
-
-
-async def _reading(read_at: Callable[[int, int], bytes], start: int, size: int) -> AsyncGenerator[bytes, None]:
-    """Yield exactly the bytes that were announced, whatever happens to the file meanwhile."""
+async def _iter_chunks(read_at: Callable[[int, int], bytes], start: int, size: int) -> AsyncGenerator[bytes, None]:
+    """Yield exactly as many bytes as were announced, even if the file changes."""
     end = start + size
-    while start < end and (piece := await anyio.to_thread.run_sync(read_at, start, min(_PIECE, end - start))):
-        start += len(piece)
-        yield piece
+    while start < end and (chunk := await anyio.to_thread.run_sync(read_at, start, min(_CHUNK, end - start))):
+        start += len(chunk)
+        yield chunk
     if start < end:
         raise ValueError("the file became shorter while it was being uploaded")
 
 
-def _read_path_at(path: Path, start: int, size: int) -> bytes:
-    # Opened for each piece: an upload that is given up between two of them leaves nothing open.
-    with path.open("rb") as file:
-        return _read_at(file, start, size)
+def mime_type(name: str) -> str | None:
+    """Guess a MIME type from a file name."""
+    # Python 3.10 does not know WebP, which most image models make, unless the system does.
+    return mimetypes.guess_type(name, strict=False)[0] or (_WEBP if name.lower().endswith(".webp") else None)
+
+
+def suffix_for(type: str) -> str:
+    """Guess a file name's suffix from a MIME type."""
+    return mimetypes.guess_extension(type, strict=False) or (".webp" if type == _WEBP else "")
 
 
 def upload_request(
@@ -227,20 +243,21 @@ def upload_request(
     type: str | UnsetType = UNSET,
     metadata: Mapping[str, Any] | UnsetType = UNSET,
 ) -> Request[File]:
-    """Describe the call that uploads a file; its multipart body is made anew for each attempt."""
-    hold = upload.size / _SLOWEST if upload.size > _PIECE else 0.0
+    """Describe the call that uploads a file; its multipart body is created for each attempt."""
 
-    def make() -> aiohttp.FormData:
+    def create_form() -> aiohttp.FormData:
         import aiohttp
         from aiohttp.payload import AsyncIterablePayload
 
-        class Pieces(AsyncIterablePayload):
+        class Chunks(AsyncIterablePayload):
             def __init__(self) -> None:
-                super().__init__(upload.pieces(), content_type=upload.type)
-                self._size = upload.size  # known, so that the request needn't be sent in chunks
+                super().__init__(upload.chunks(), content_type=upload.type)
+                # A known size avoids chunked transfer encoding.
+                self._size = upload.size
 
-        form = aiohttp.FormData(quote_fields=False)  # names as they are, not percent-encoded
-        form.add_field("content", Pieces(), filename=upload.name, content_type=upload.type)
+        # File names are sent as they are, not percent-encoded.
+        form = aiohttp.FormData(quote_fields=False)
+        form.add_field("content", Chunks(), filename=upload.name, content_type=upload.type)
         if filename is not UNSET:
             form.add_field("filename", filename)
         if type is not UNSET:
@@ -249,31 +266,33 @@ def upload_request(
             form.add_field("metadata", encode_json(metadata).decode(), content_type="application/json")
         return form
 
-    return Request("POST", "/files", File, options, content=make, hold=hold)
+    min_timeout = upload.size / _MIN_UPLOAD_RATE if upload.size > _CHUNK else 0.0
+    return Request("POST", "/files", File, options, content=create_form, min_timeout=min_timeout)
 
 
-class Uploads:
-    """The files that a client has uploaded and that have not expired: each is uploaded once."""
+class UploadCache:
+    """The uploaded files of a client that have not expired: each is uploaded once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], File] = {}
-        self._locks = KeyedLock()
+        self._files: dict[tuple[object, ...], File] = {}
+        self._lock = KeyedLock()
 
     async def url(self, identity: tuple[object, ...], upload: Callable[[], Awaitable[File]]) -> str:
-        """Return a file's URL, after uploading it if need be; those that ask meanwhile wait for the same upload."""
-        async with self._locks.of(*identity):
+        """Return a file's URL; callers that need it at the same time share one upload."""
+        async with self._lock.hold(*identity):
             soon = clock.current.now() + _EXPIRY_MARGIN
-            self._forget_those(lambda file: file.expires_at is not None and file.expires_at < soon)
-            file = self._known.get(identity)
+            self._forget_if(lambda file: file.expires_at is not None and file.expires_at < soon)
+            file = self._files.get(identity)
             if file is None:
-                file = self._known[identity] = await upload()
+                file = self._files[identity] = await upload()
             return file.urls.get or ""
 
     def forget(self, file_id: str) -> None:
-        """Upload it again when it is needed again: it is about to be deleted."""
-        self._forget_those(lambda file: file.id == file_id)
+        """Forget a file that is about to be deleted, so that it is uploaded again when it is needed."""
+        self._forget_if(lambda file: file.id == file_id)
 
-    def _forget_those(self, condition: Callable[[File], bool]) -> None:
-        for identity, file in list(self._known.items()):  # a list: other threads change it meanwhile
+    def _forget_if(self, condition: Callable[[File], bool]) -> None:
+        # Copied, because other threads change it at the same time.
+        for identity, file in list(self._files.items()):
             if condition(file):
-                self._known.pop(identity, None)
+                self._files.pop(identity, None)

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import UNSET
 
 from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL, AsyncReplicate
-from replicate_async._http.transport import TOKEN_VARIABLE
+from replicate_async._http.options import TOKEN_VARIABLE
 from replicate_async._predictions import schema as model_schema
 from replicate_async._predictions.outputs import AsyncFileOutput
 from replicate_async._predictions.requests import ModelRef

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.pages import AsyncPaginator, paginate
-from replicate_async._http.request import Request, path
+from replicate_async._http.request import Request, format_path
 from replicate_async._views import AsyncCollectionsRaw, AsyncCollectionsStreaming
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Collection, PageData
@@ -60,5 +60,5 @@ class AsyncCollections(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#collections.get
         """
-        at = path("/collections/{collection_slug}", collection_slug=collection_slug)
-        return await self._transport.call(Request("GET", at, Collection, options))
+        path = format_path("/collections/{collection_slug}", collection_slug=collection_slug)
+        return await self._transport.call(Request("GET", path, Collection, options))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
-from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
-from replicate_async._predictions.requests import model_path, prediction_request
+from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
 from replicate_async._views import (
     AsyncDeploymentPredictionsRaw,
     AsyncDeploymentPredictionsStreaming,
@@ -20,7 +20,7 @@ from replicate_async._views import (
     AsyncDeploymentsStreaming,
 )
 from replicate_async.resources._resource import AsyncResource
-from replicate_async.types import Deployment, PageData, Prediction, WebhookEvent
+from replicate_async.types import Deployment, PageData, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -122,8 +122,8 @@ class AsyncDeployments(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#deployments.get
         """
-        at = model_path(deployment_owner, deployment_name, kind="deployment")
-        return await self._transport.call(Request("GET", at, Deployment, options))
+        path = model_path(deployment_owner, deployment_name, kind="deployment")
+        return await self._transport.call(Request("GET", path, Deployment, options))
 
     async def update(
         self,
@@ -160,8 +160,8 @@ class AsyncDeployments(AsyncResource):
         """
         _check_instances(min_instances=min_instances, max_instances=max_instances)
         body = drop_unset(version=version, hardware=hardware, min_instances=min_instances, max_instances=max_instances)
-        at = model_path(deployment_owner, deployment_name, kind="deployment")
-        return await self._transport.call(Request("PATCH", at, Deployment, options, json=body, repeatable=True))
+        path = model_path(deployment_owner, deployment_name, kind="deployment")
+        return await self._transport.call(Request("PATCH", path, Deployment, options, json=body, idempotent=True))
 
     async def delete(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -179,8 +179,8 @@ class AsyncDeployments(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#deployments.delete
         """
-        at = model_path(deployment_owner, deployment_name, kind="deployment")
-        return await self._transport.call(Request[None]("DELETE", at, None, options))
+        path = model_path(deployment_owner, deployment_name, kind="deployment")
+        return await self._transport.call(Request[None]("DELETE", path, None, options))
 
 
 class AsyncDeploymentPredictions(AsyncResource):
@@ -203,12 +203,8 @@ class AsyncDeploymentPredictions(AsyncResource):
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a deployment.
 
@@ -217,15 +213,17 @@ class AsyncDeploymentPredictions(AsyncResource):
             deployment_name: Its name.
             input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
             prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
                 otherwise 60) seconds.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
-            **options: Options of the request.
+            **options: Options of the create, and of its requests:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The prediction, done or not.
@@ -237,17 +235,9 @@ class AsyncDeploymentPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
-        request = prediction_request(
-            model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions"),
-            options,
-            input=input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            prefer=prefer,
-            cancel_after=cancel_after,
-        )
-        await encode_files(self._transport, request, file_encoding_strategy)
+        path = model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions")
+        request = create_request(path, options, input, stream=stream, prefer=prefer)
+        request = await encode_files(self._transport, request, options.get("file_encoding_strategy", UNSET))
         return await self._transport.call(request)
 
 

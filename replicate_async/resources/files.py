@@ -9,9 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
-from replicate_async._http.request import Request, path
+from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
-from replicate_async._predictions.uploads import open_upload, upload_request
+from replicate_async._predictions.uploads import UploadCache, open_upload, upload_request
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import File, PageData
@@ -104,7 +104,9 @@ class AsyncFiles(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#files.get
         """
-        return await self._transport.call(Request("GET", path("/files/{file_id}", file_id=file_id), File, options))
+        return await self._transport.call(
+            Request("GET", format_path("/files/{file_id}", file_id=file_id), File, options)
+        )
 
     async def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> None:
         """Delete a file.
@@ -119,9 +121,9 @@ class AsyncFiles(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#files.delete
         """
-        at = path("/files/{file_id}", file_id=file_id)
-        self._transport.pool.uploads.forget(file_id)
-        return await self._transport.call(Request[None]("DELETE", at, None, options))
+        path = format_path("/files/{file_id}", file_id=file_id)
+        self._transport.pool.state(UploadCache).forget(file_id)
+        return await self._transport.call(Request[None]("DELETE", path, None, options))
 
     async def download(
         self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
@@ -146,6 +148,6 @@ class AsyncFiles(AsyncResource):
         Source: https://replicate.com/docs/reference/http#files.download
         """
         query = drop_unset(owner=owner, expiry=expiry, signature=signature)
-        at = path("/files/{file_id}/download", file_id=file_id)
-        request = Request[bytes]("GET", at, bytes, options, query=query, headers={"Accept": "*/*"})
-        return AsyncStreamedResponse(await self._transport.open(request))
+        path = format_path("/files/{file_id}/download", file_id=file_id)
+        request = Request[bytes]("GET", path, bytes, options, query=query, headers={"Accept": "*/*"})
+        return await self._transport.open(request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,9 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
-from replicate_async._http.request import Request, path
-from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
-from replicate_async._predictions.requests import model_path, prediction_request
+from replicate_async._http.request import Request, format_path
+from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
 from replicate_async._views import (
     AsyncModelExamplesRaw,
     AsyncModelExamplesStreaming,
@@ -26,7 +26,7 @@ from replicate_async._views import (
     AsyncModelVersionsStreaming,
 )
 from replicate_async.resources._resource import AsyncResource
-from replicate_async.types import Model, ModelVersion, PageData, Prediction, WebhookEvent
+from replicate_async.types import Model, ModelVersion, PageData, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -167,8 +167,10 @@ class AsyncModels(AsyncResource):
         query = body if query is UNSET else query
         if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
-        request = Request[Any]("QUERY", "/models", PageData[Model], options, headers={"Content-Type": "text/plain"})
-        request.content = query.encode()
+        headers, content = {"Content-Type": "text/plain"}, query.encode()
+        request = Request[PageData[Model]](
+            "QUERY", "/models", PageData[Model], options, headers=headers, content=content
+        )
         return AsyncPaginator(self._transport, request)
 
     async def get(
@@ -235,8 +237,8 @@ class AsyncModels(AsyncResource):
             weights_url=weights_url,
             license_url=license_url,
         )
-        at = model_path(model_owner, model_name)
-        return await self._transport.call(Request("PATCH", at, Model, options, json=body, repeatable=True))
+        path = model_path(model_owner, model_name)
+        return await self._transport.call(Request("PATCH", path, Model, options, json=body, idempotent=True))
 
     async def delete(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -254,8 +256,8 @@ class AsyncModels(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.delete
         """
-        at = model_path(model_owner, model_name)
-        return await self._transport.call(Request[None]("DELETE", at, None, options))
+        path = model_path(model_owner, model_name)
+        return await self._transport.call(Request[None]("DELETE", path, None, options))
 
 
 class AsyncModelExamples(AsyncResource):
@@ -290,8 +292,8 @@ class AsyncModelExamples(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.examples.list
         """
-        at = model_path(model_owner, model_name, tail="/examples")
-        return paginate(self._transport, at, PageData[Prediction], options)
+        path = model_path(model_owner, model_name, tail="/examples")
+        return paginate(self._transport, path, PageData[Prediction], options)
 
 
 class AsyncModelPredictions(AsyncResource):
@@ -314,12 +316,8 @@ class AsyncModelPredictions(AsyncResource):
         *,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with an official model.
 
@@ -328,15 +326,17 @@ class AsyncModelPredictions(AsyncResource):
             model_name: Its name.
             input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
             prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
                 otherwise 60) seconds.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
-            **options: Options of the request.
+            **options: Options of the create, and of its requests:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The prediction, done or not.
@@ -348,17 +348,9 @@ class AsyncModelPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
-        request = prediction_request(
-            model_path(model_owner, model_name, tail="/predictions"),
-            options,
-            input=input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            prefer=prefer,
-            cancel_after=cancel_after,
-        )
-        await encode_files(self._transport, request, file_encoding_strategy)
+        path = model_path(model_owner, model_name, tail="/predictions")
+        request = create_request(path, options, input, stream=stream, prefer=prefer)
+        request = await encode_files(self._transport, request, options.get("file_encoding_strategy", UNSET))
         return await self._transport.call(request)
 
 
@@ -394,9 +386,9 @@ class AsyncModelReadme(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.readme.get
         """
-        at = model_path(model_owner, model_name, tail="/readme")
+        path = model_path(model_owner, model_name, tail="/readme")
         headers = {"Accept": "text/plain"}
-        return await self._transport.call(Request("GET", at, str, options, headers=headers))
+        return await self._transport.call(Request("GET", path, str, options, headers=headers))
 
 
 class AsyncModelVersions(AsyncResource):
@@ -431,8 +423,8 @@ class AsyncModelVersions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.versions.list
         """
-        at = model_path(model_owner, model_name, tail="/versions")
-        return paginate(self._transport, at, PageData[ModelVersion], options)
+        path = model_path(model_owner, model_name, tail="/versions")
+        return paginate(self._transport, path, PageData[ModelVersion], options)
 
     async def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
@@ -454,8 +446,8 @@ class AsyncModelVersions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
-        at = model_path(model_owner, model_name, tail=path("/versions/{version_id}", version_id=version_id))
-        return await self._transport.call(Request("GET", at, ModelVersion, options))
+        path = model_path(model_owner, model_name, tail=format_path("/versions/{version_id}", version_id=version_id))
+        return await self._transport.call(Request("GET", path, ModelVersion, options))
 
     async def delete(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
@@ -474,5 +466,5 @@ class AsyncModelVersions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.versions.delete
         """
-        at = model_path(model_owner, model_name, tail=path("/versions/{version_id}", version_id=version_id))
-        return await self._transport.call(Request[None]("DELETE", at, None, options))
+        path = model_path(model_owner, model_name, tail=format_path("/versions/{version_id}", version_id=version_id))
+        return await self._transport.call(Request[None]("DELETE", path, None, options))

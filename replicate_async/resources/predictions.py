@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import anyio
 from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
-from replicate_async._http.request import Request, path
-from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
-from replicate_async._predictions.jobs import cancel, cancel_request, run_shielded
+from replicate_async._http.request import Request, format_path
+from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.jobs import cancel_request
 from replicate_async._predictions.polling import wait_until_done
-from replicate_async._predictions.requests import prediction_request
-from replicate_async._predictions.streaming import StreamEvent, follow
+from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request
+from replicate_async._predictions.run import PredictionRun, stream
+from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async.resources._resource import AsyncResource
-from replicate_async.types import PageData, Prediction, WebhookEvent
+from replicate_async.types import PageData, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,12 +45,8 @@ class AsyncPredictions(AsyncResource):
         version: str,
         input: Mapping[str, Any],
         stream: bool | UnsetType = UNSET,
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         prefer: str | UnsetType = UNSET,
-        cancel_after: str | int | UnsetType = UNSET,
-        file_encoding_strategy: FileEncodingStrategy | UnsetType = UNSET,
-        **options: Unpack[RequestOptions],
+        **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a model version, or with an official model.
 
@@ -58,15 +54,17 @@ class AsyncPredictions(AsyncResource):
             version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
             input: The model's inputs by name, with files as for ``run``.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            webhook: The URL that is told of the prediction's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
             prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
                 otherwise 60) seconds.
-            cancel_after: When the API shall cancel it, counted from its creation: seconds, or a text such as
-                ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
-            file_encoding_strategy: How files in the input are sent: ``"base64"`` in the request itself, ``"url"``
-                uploaded before. Otherwise those above 256 kB are uploaded.
-            **options: Options of the request.
+            **options: Options of the create, and of its requests:
+
+                - ``webhook``: URL that receives webhook events.
+                - ``webhook_events_filter``: The events to send; all if omitted.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
+                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
+                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - The options of every request, see ``RequestOptions``.
 
         Returns:
             The prediction, done or not.
@@ -78,18 +76,8 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        request = prediction_request(
-            "/predictions",
-            options,
-            version=version,
-            input=input,
-            stream=stream,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            prefer=prefer,
-            cancel_after=cancel_after,
-        )
-        await encode_files(self._transport, request, file_encoding_strategy)
+        request = create_request("/predictions", options, input, version=version, stream=stream, prefer=prefer)
+        request = await encode_files(self._transport, request, options.get("file_encoding_strategy", UNSET))
         return await self._transport.call(request)
 
     async def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
@@ -108,8 +96,8 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
-        at = path("/predictions/{prediction_id}", prediction_id=prediction_id)
-        return await self._transport.call(Request("GET", at, Prediction, options))
+        path = format_path("/predictions/{prediction_id}", prediction_id=prediction_id)
+        return await self._transport.call(Request("GET", path, Prediction, options))
 
     def list(
         self,
@@ -209,15 +197,12 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
-        known = await self.get(prediction, **options) if isinstance(prediction, str) else prediction
-
-        ended = known.done
-        try:
-            async with aclosing(follow(self._transport, known, options)) as events:
-                async for event in events:
-                    ended = ended or event.event == "done"
-                    yield event
-        except (GeneratorExit, anyio.get_cancelled_exc_class()):
-            if cancel_on_abort and not ended:
-                await run_shielded(cancel(self._transport, known.id))
-            raise
+        if isinstance(prediction, str):
+            prediction = await self.get(prediction, **options)
+        create_options = cast("PredictionOptions", options)
+        prediction_run = PredictionRun(
+            self._transport, ModelRef(), {}, create_options, cancel_on_abort=cancel_on_abort, prediction=prediction
+        )
+        async with aclosing(stream(prediction_run)) as events:
+            async for event in events:
+                yield event

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
-from replicate_async._http.request import Request, path
+from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import check_events, check_input, model_path
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
@@ -68,8 +68,8 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.create
         """
-        tail = path("/versions/{version_id}/trainings", version_id=version_id)
-        at = model_path(model_owner, model_name, tail=tail)
+        tail = format_path("/versions/{version_id}/trainings", version_id=version_id)
+        path = model_path(model_owner, model_name, tail=tail)
         if not destination:
             raise ValueError("destination must not be empty: pass the model that gets the new version, 'owner/name'")
         check_events(webhook_events_filter)
@@ -79,7 +79,7 @@ class AsyncTrainings(AsyncResource):
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
         )
-        return await self._transport.call(Request("POST", at, Training, options, json=body, creates=True))
+        return await self._transport.call(Request("POST", path, Training, options, json=body, billable=True))
 
     async def get(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
         """Fetch a training.
@@ -97,8 +97,8 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
-        at = path("/trainings/{training_id}", training_id=training_id)
-        return await self._transport.call(Request("GET", at, Training, options))
+        path = format_path("/trainings/{training_id}", training_id=training_id)
+        return await self._transport.call(Request("GET", path, Training, options))
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[Training]:
         """List one's trainings, newest first, 100 a page.
@@ -132,9 +132,9 @@ class AsyncTrainings(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#trainings.cancel
         """
-        at = path("/trainings/{training_id}/cancel", training_id=training_id)
+        path = format_path("/trainings/{training_id}/cancel", training_id=training_id)
         # Cancelling twice is cancelling once.
-        return await self._transport.call(Request("POST", at, Training, options, repeatable=True))
+        return await self._transport.call(Request("POST", path, Training, options, idempotent=True))
 
     async def wait(
         self,
