@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from replicate_async._http.fork import make_immortal
+from replicate_async._http.fork import after_fork_in_child, make_immortal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -335,6 +335,7 @@ def stop() -> None:
         _thread.join(_CLEANUP_SECONDS)
 
 
+@after_fork_in_child
 def _after_fork() -> None:
     """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
     global _starting, _loop, _thread, _under_way
@@ -343,7 +344,3 @@ def _after_fork() -> None:
     _starting = threading.Lock()  # whoever held it isn't here either
     _loop = _thread = None
     _under_way = set()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

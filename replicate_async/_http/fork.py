@@ -1,13 +1,26 @@
-"""What a forked child does with what it inherits."""
+"""What happens in a forked child process."""
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def after_fork_in_child(function: Callable[[], None]) -> Callable[[], None]:
+    """Call a function in each forked child, right after the fork; does nothing on platforms without fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+    return function
+
 
 def make_immortal(thing: object) -> None:
-    """Keep what a forked child has inherited beyond the end of the interpreter, which clears all modules.
+    """Never finalize an object that a forked child inherited, not even when the interpreter shuts down.
 
-    Finalized, the parent's connections and event loop would edit the epoll set that parent and child share, and the
-    parent would wait for ever.
+    Finalizing the parent's connections or event loop would modify the epoll set that parent and child share, and the
+    parent would wait forever.
     """
     import ctypes
 
