@@ -8,20 +8,24 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from replicate_async import errors
-from replicate_async.errors import APIConnectionError, APITimeoutError, ReplicateError
+from replicate_async.errors import APIConnectionError, APITimeoutError
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
-def trim_traceback(error: ReplicateError) -> ReplicateError:
-    """Return an error with only the end of its way: the line that failed, which is what users look for."""
-    end = error.__traceback__
-    while end is not None and end.tb_next is not None:
-        end = end.tb_next
-    return error.with_traceback(end)
+def trim_traceback(error: ErrorT) -> ErrorT:
+    """Return an error whose traceback starts at the last line of this package, or at the code of others it called."""
+    start = entry = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_globals.get("__name__", "").startswith("replicate_async."):
+            start = entry.tb_next or entry
+        entry = entry.tb_next
+    return error.with_traceback(start)
 
 
 def connection_error(error: Exception, method: str, url: str) -> APIConnectionError:
