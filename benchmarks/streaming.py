@@ -16,7 +16,7 @@ from replicate.lib._predictions_use import use as official_use
 import replicate_async
 from benchmarks._server import running
 from benchmarks._table import OURS, Benchmark, Bound
-from replicate_async._http.sse import SSEDecoder
+from replicate_async._http.sse import SSEDecoder as OurSSEDecoder
 
 _TOKEN = "r8_benchmark"
 _REF = "owner/name"

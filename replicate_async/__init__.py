@@ -1,9 +1,9 @@
 """An async-first SDK for Replicate's HTTP API, with a blocking client generated from the same code.
 
 ``AsyncReplicate`` and ``Replicate`` are the clients. The functions and resources of this module
-(``replicate_async.run(...)``, ``replicate_async.predictions.get(...)``) use a ``Replicate`` that is made on first use.
+(``replicate_async.run(...)``, ``replicate_async.predictions.get(...)``) share a ``Replicate``, created on first use.
 
-Importing this package loads none of its parts: each is loaded when it is first asked for.
+Importing this package imports none of its modules: each is imported on first use.
 """
 
 from __future__ import annotations
@@ -13,209 +13,114 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from replicate_async._version import __version__
+from replicate_async._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from replicate_async import errors, types
-    from replicate_async._client import AsyncReplicate
-    from replicate_async._client import AsyncReplicate as AsyncClient
-    from replicate_async._default import use
-    from replicate_async._http.options import RequestOptions
-    from replicate_async._http.pages import AsyncPage, AsyncPaginator
-    from replicate_async._http.ratelimit import RateLimit
-    from replicate_async._http.response import APIResponse, AsyncStreamedResponse
-    from replicate_async._predictions.functions import (
-        AsyncModelFunction,
-        AsyncOutputStream,
-        AsyncRun,
-        AsyncStreamingFunction,
-    )
-    from replicate_async._predictions.map import MapProgress
-    from replicate_async._predictions.outputs import AsyncFileOutput
-    from replicate_async._predictions.requests import PredictionOptions
-    from replicate_async._predictions.streaming import StreamEvent
-    from replicate_async._sync import (
-        Accounts,
-        Collections,
-        Deployments,
-        FileOutput,
-        Files,
-        HardwareKinds,
-        ModelFunction,
-        Models,
-        OutputStream,
-        Page,
-        Predictions,
-        Replicate,
-        Run,
-        StreamedResponse,
-        StreamingFunction,
-        Trainings,
-        Webhooks,
-        default_client,
-        delete,
-        get,
-        map,  # noqa: A004 - as the clients' method
-        patch,
-        post,
-        put,
-        request,
-        run,
-        search,
-        stream,
-        submit,
-    )
-    from replicate_async._sync import Replicate as Client
-    from replicate_async._webhooks import verify_webhook
-    from replicate_async.errors import (
-        APIConnectionError,
-        APIError,
-        APIResponseValidationError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        ConflictError,
-        CreateOutcomeUnknown,
-        InternalServerError,
-        ModelError,
-        NotFoundError,
-        PermissionDeniedError,
-        PredictionCanceledError,
-        RateLimitError,
-        ReplicateError,
-        UnprocessableEntityError,
-        WebhookVerificationError,
-    )
+    from replicate_async import _sync
+    from replicate_async import errors as errors
+    from replicate_async import types as types
+    from replicate_async._client import AsyncReplicate as AsyncReplicate
+    from replicate_async._default import use as use
+    from replicate_async._http.options import RequestOptions as RequestOptions
+    from replicate_async._http.pages import AsyncPage as AsyncPage
+    from replicate_async._http.pages import AsyncPaginator as AsyncPaginator
+    from replicate_async._http.ratelimit import RateLimit as RateLimit
+    from replicate_async._http.response import APIResponse as APIResponse
+    from replicate_async._http.response import AsyncStreamedResponse as AsyncStreamedResponse
+    from replicate_async._predictions.functions import AsyncModelFunction as AsyncModelFunction
+    from replicate_async._predictions.functions import AsyncOutputStream as AsyncOutputStream
+    from replicate_async._predictions.functions import AsyncRun as AsyncRun
+    from replicate_async._predictions.functions import AsyncStreamingFunction as AsyncStreamingFunction
+    from replicate_async._predictions.map import MapProgress as MapProgress
+    from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
+    from replicate_async._predictions.requests import PredictionOptions as PredictionOptions
+    from replicate_async._predictions.streaming import StreamEvent as StreamEvent
+    from replicate_async._sync import FileOutput as FileOutput
+    from replicate_async._sync import ModelFunction as ModelFunction
+    from replicate_async._sync import OutputStream as OutputStream
+    from replicate_async._sync import Page as Page
+    from replicate_async._sync import Replicate as Replicate
+    from replicate_async._sync import Run as Run
+    from replicate_async._sync import StreamedResponse as StreamedResponse
+    from replicate_async._sync import StreamingFunction as StreamingFunction
+    from replicate_async._sync import default_client as default_client
+    from replicate_async._sync import delete as delete
+    from replicate_async._sync import get as get
+    from replicate_async._sync import map as map  # noqa: A004 - as the clients' method
+    from replicate_async._sync import patch as patch
+    from replicate_async._sync import post as post
+    from replicate_async._sync import put as put
+    from replicate_async._sync import request as request
+    from replicate_async._sync import run as run
+    from replicate_async._sync import search as search
+    from replicate_async._sync import stream as stream
+    from replicate_async._sync import submit as submit
+    from replicate_async._webhooks import verify_webhook as verify_webhook
+    from replicate_async.errors import *  # noqa: F403 - all of its ``__all__``
 
-    account: Accounts
-    collections: Collections
-    deployments: Deployments
-    files: Files
-    hardware: HardwareKinds
-    models: Models
-    predictions: Predictions
-    trainings: Trainings
-    webhooks: Webhooks
+    AsyncClient = AsyncReplicate
+    Client = Replicate
 
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIResponse",
-    "APIResponseValidationError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AsyncClient",
-    "AsyncFileOutput",
-    "AsyncModelFunction",
-    "AsyncOutputStream",
-    "AsyncPage",
-    "AsyncPaginator",
-    "AsyncReplicate",
-    "AsyncRun",
-    "AsyncStreamedResponse",
-    "AsyncStreamingFunction",
-    "AuthenticationError",
-    "BadRequestError",
-    "Client",
-    "ConflictError",
-    "CreateOutcomeUnknown",
-    "FileOutput",
-    "InternalServerError",
-    "MapProgress",
-    "ModelError",
-    "ModelFunction",
-    "NotFoundError",
-    "OutputStream",
-    "Page",
-    "PermissionDeniedError",
-    "PredictionCanceledError",
-    "PredictionOptions",
-    "RateLimit",
-    "RateLimitError",
-    "Replicate",
-    "ReplicateError",
-    "RequestOptions",
-    "Run",
-    "StreamEvent",
-    "StreamedResponse",
-    "StreamingFunction",
-    "UnprocessableEntityError",
-    "WebhookVerificationError",
-    "__version__",
-    "account",
-    "collections",
-    "default_client",
-    "delete",
-    "deployments",
-    "errors",
-    "files",
-    "get",
-    "hardware",
-    "map",
-    "models",
-    "patch",
-    "post",
-    "predictions",
-    "put",
-    "request",
-    "run",
-    "search",
-    "stream",
-    "submit",
-    "trainings",
-    "types",
-    "use",
-    "verify_webhook",
-    "webhooks",
-]
-
-_LAZY = {
-    "_http.options": ("RequestOptions",),
-    "_predictions.requests": ("PredictionOptions",),
-    "_client": ("AsyncReplicate",),
-    "_default": ("use",),
-    "_http.ratelimit": ("RateLimit",),
-    "_predictions.map": ("MapProgress",),
-    "_predictions.outputs": ("AsyncFileOutput",),
-    "_predictions.streaming": ("StreamEvent",),
-    "_predictions.functions": ("AsyncModelFunction", "AsyncOutputStream", "AsyncRun", "AsyncStreamingFunction"),
-    "_http.pages": ("AsyncPage", "AsyncPaginator"),
-    "_sync": (
-        *("Page", "Replicate", "StreamedResponse", "default_client"),
-        *("FileOutput", "ModelFunction", "OutputStream", "Run", "StreamingFunction"),
-        *("delete", "get", "map", "patch", "post", "put", "request", "run", "search", "stream", "submit"),
-    ),
-    "_webhooks": ("verify_webhook",),
-    "_http.response": ("APIResponse", "AsyncStreamedResponse"),
-}
-_MODULE_OF = {name: home for home, names in _LAZY.items() for name in names}
-_RESOURCES = {
-    *("account", "collections", "deployments", "files", "hardware", "models", "predictions", "trainings", "webhooks"),
-}
-_ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
+# The resources of the default client. ``__getattr__`` looks for their names in these annotations.
+account: _sync.Accounts
+collections: _sync.Collections
+deployments: _sync.Deployments
+files: _sync.Files
+hardware: _sync.HardwareKinds
+models: _sync.Models
+predictions: _sync.Predictions
+trainings: _sync.Trainings
+webhooks: _sync.Webhooks
 
 
 @atexit.register
 def _stop() -> None:
-    # Registered here, not where the loop is: what a program registers after this import comes before it, and may
-    # still make calls.
+    # Registered here, not in the bridge: exit functions that a program registers after this import run earlier, and
+    # may still make calls.
     if (bridge := sys.modules.get(f"{__name__}._bridge")) is not None:
         bridge.stop()
 
 
-if not TYPE_CHECKING:  # they would take every misspelt name for one of these
+# Type checkers see the imports above, and would accept every misspelled name because of ``__getattr__``.
+if not TYPE_CHECKING:
+    _EXPORTS = {
+        "_client": "AsyncClient AsyncReplicate",
+        "_default": "use",
+        "_http.options": "RequestOptions",
+        "_http.pages": "AsyncPage AsyncPaginator",
+        "_http.ratelimit": "RateLimit",
+        "_http.response": "APIResponse AsyncStreamedResponse",
+        "_predictions.functions": "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction",
+        "_predictions.map": "MapProgress",
+        "_predictions.outputs": "AsyncFileOutput",
+        "_predictions.requests": "PredictionOptions",
+        "_predictions.streaming": "StreamEvent",
+        "_sync": (
+            "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
+            "StreamingFunction default_client delete get map patch post put request run search stream submit"
+        ),
+        "_webhooks": "verify_webhook",
+        "errors": (
+            "APIConnectionError APIError APIResponseValidationError APIStatusError APITimeoutError "
+            "AuthenticationError BadRequestError ConflictError CreateOutcomeUnknown InternalServerError "
+            "ModelError NotFoundError PermissionDeniedError PredictionCanceledError RateLimitError "
+            "ReplicateError UnprocessableEntityError WebhookVerificationError"
+        ),
+    }
+    _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+    _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
+    _SUBMODULES = ("errors", "types")
+    __all__ = ["__version__", *_MODULES, *_SUBMODULES, *__annotations__]  # noqa: PLE0604 - all are strings
 
     def __getattr__(name: str) -> Any:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name in _RESOURCES:
-            # Looked up each time: another default client has others.
+        if name in __annotations__:
+            # Not stored, because another default client has other resources.
             return getattr(import_module(f"{__name__}._sync").default_client(), name)
-        if name in {"errors", "types"}:
+        if name in _SUBMODULES:
             return import_module(f"{__name__}.{name}")
-        wanted = _ALIASES.get(name, name)
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF.get(wanted, 'errors')}"), wanted)
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), _ALIASES.get(name, name))
         globals()[name] = value
         return value
 

@@ -1,7 +1,7 @@
-"""From blocking code into asyncio: one event loop in one background thread, shared by all blocking clients.
+"""Runs coroutines for blocking code, on one event loop in one background thread that all blocking clients share.
 
-The thread starts with the first call, and is a daemon: a program never waits for it. A call hands its coroutine over
-with ``call_soon_threadsafe`` and sleeps on a plain lock, which is the cheapest way there and back.
+The first call starts the thread, a daemon that never keeps a program running. A call hands its coroutine to the loop
+with ``call_soon_threadsafe`` and waits for a plain lock: the cheapest round trip.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from replicate_async._http.fork import make_immortal
+from replicate_async._http.fork import after_fork_in_child, make_immortal
+from replicate_async._http.problem import trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 T = TypeVar("T")
 
-_CLEANUP_SECONDS = 1.2  # what an interrupted call, or the end of the program, leaves to coroutines for their cleanup
+# How long coroutines may clean up after Ctrl-C, or at the end of the program.
+_CLEANUP_SECONDS = 1.2
 
-_POLL_SECONDS = 0.1  # between two looks, where a wait for a lock isn't interrupted
+# How often a wait checks for Ctrl-C where Ctrl-C doesn't interrupt a lock.
+_POLL_SECONDS = 0.1
 
-_AHEAD = 64  # items of an iterator that may wait for their reader
+# How many items an iterator reads ahead of its reader.
+_MAX_BUFFERED = 64
 
-_starting = threading.Lock()
+_start_lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
-_under_way: set[_Call] = set()
+_in_flight: set[_Call] = set()
 _exiting = False
 
 
@@ -40,35 +44,34 @@ def run(awaitable: Awaitable[T]) -> T:
     """Run an awaitable on the background loop and return its result; the caller's thread waits.
 
     Raises:
-        RuntimeError: called from the background loop itself, which would wait for itself for ever.
+        RuntimeError: the caller runs on the background loop itself, or the program is ending.
     """
-    call = _Call(awaitable, _loop_for(awaitable))
+    call = _Call(awaitable)
     try:
-        # The coroutine sees the caller's context variables.
-        _tell(call.loop, call.start, contextvars.copy_context())
+        call.submit()
         _wait(call.done)
     except BaseException:
-        # Ctrl-C, or what a signal handler raised: stop the coroutine and leave it some time for its cleanup.
+        # Ctrl-C, or an exception from a signal handler.
         call.abort()
         raise
-    if call.failure is not None:
-        raise call.failed()
+    if call.error is not None:
+        raise call.take_error()
     return cast("T", call.value)
 
 
 def close(awaitable: Awaitable[None]) -> None:
-    """Run what closes something; at the very end of the program nothing is left to be closed, and nothing is done.
+    """Run an awaitable that closes something; does nothing once the program is ending.
 
-    The end of the loop has closed all connections. ``with`` blocks and finalizers that come after it are no errors.
+    By then the shutdown of the loop has closed all connections. ``with`` blocks and finalizers may still end later.
     """
     if _exiting:
-        _forget(awaitable)
+        _discard(awaitable)
     else:
         run(awaitable)
 
 
 def attribute(fetch: Callable[[], T]) -> T:
-    """Return the value of an attribute that has to be fetched; where that fails, the object has no such attribute."""
+    """Return the value of an attribute that has to be fetched; raises AttributeError if that fails."""
     try:
         return fetch()
     except Exception as error:
@@ -76,161 +79,168 @@ def attribute(fetch: Callable[[], T]) -> T:
 
 
 class Documentation:
-    """A class's docstring, which for its instances is what their method ``documentation`` returns."""
+    """A ``__doc__`` that is a class's own text, and for instances the result of their method ``documentation``."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def __get__(self, instance: Any, owner: type) -> str:
-        if instance is None:
-            return self._text
-        try:
-            return str(attribute(instance.documentation))
-        except AttributeError:
-            return self._text
+        with suppress(Exception):
+            if instance is not None:
+                return str(instance.documentation())
+        return self._text
 
 
 class _Call:
-    """An awaitable on its way to the loop, and its result on the way back."""
+    """A call on its way to the loop, and its result on the way back."""
 
-    __slots__ = ("awaitable", "done", "ended", "failure", "loop", "name", "task", "value")
+    __slots__ = ("done", "ended", "error", "loop", "source", "task", "value")
 
-    def __init__(self, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop, of: object = None) -> None:
-        self.awaitable = awaitable
-        # What the loop's debug mode calls it when it holds up the others.
-        self.name: str = getattr(of or awaitable, "__qualname__", type(awaitable).__qualname__)
-        self.loop = loop
+    def __init__(self, source: Any) -> None:
+        try:
+            self.loop = _get_loop()
+        except BaseException:
+            _discard(source)
+            raise
+        self.source = source
         self.task: asyncio.Task[None] | None = None
         self.value: Any = None
-        self.failure: BaseException | None = None
+        self.error: BaseException | None = None
         self.ended = False
         self.done = threading.Lock()
         self.done.acquire()
 
-    def start(self) -> None:
-        self.task = self.loop.create_task(self.drive(), name=self.name)
-        # Not at the end of drive(): a task that is cancelled before its first step never gets there.
-        self.task.add_done_callback(self.finish)
-        _under_way.add(self)
+    def submit(self) -> None:
+        # The coroutine sees the caller's context variables.
+        self.call_soon(self.start, contextvars.copy_context())
+
+    def call_soon(self, callback: Callable[[], object], context: contextvars.Context | None = None) -> None:
+        try:
+            self.loop.call_soon_threadsafe(callback, context=context)
+        except RuntimeError:
+            # The loop has just been closed.
+            _reject_call()
+
+    def start(self) -> asyncio.Task[None]:
+        # The loop's debug mode reports slow callbacks by the name of their task.
+        name: str = getattr(self.source, "__qualname__", type(self.source).__qualname__)
+        self.task = task = self.loop.create_task(self.drive(), name=name)
+        # A task that is cancelled before its first step never runs the end of drive().
+        task.add_done_callback(self.finish)
+        _in_flight.add(self)
+        return task
 
     async def drive(self) -> None:
         try:
-            self.value = await self.awaitable
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the caller's, and would end the loop
-            self.failure = error
+            self.value = await self.work()
+        except BaseException as error:  # noqa: BLE001 - SystemExit is the caller's too, and would end the loop
+            self.error = error
+
+    async def work(self) -> Any:
+        return await self.source
 
     def finish(self, task: asyncio.Task[None]) -> None:
-        _under_way.discard(self)
+        _in_flight.discard(self)
         if task.cancelled():
-            self.failure = asyncio.CancelledError()
-            _forget(self.awaitable)
+            self.error = asyncio.CancelledError()
+            _discard(self.source)
         self.ended = True
-        # At exit only daemon threads can still be waiting: awake, they would print tracebacks.
+        # At exit only daemon threads can still wait. Awake, they would print tracebacks.
         if not _exiting:
             self.done.release()
 
-    def failed(self) -> BaseException:
-        """Give up the error, with only the end of its way: the line that failed, or what it called of others' code."""
-        # Who raises it is in its traceback: if that kept it too, it would live until the next garbage collection.
-        error, self.failure = cast("BaseException", self.failure), None
-        end = entry = error.__traceback__
-        while entry is not None:
-            if entry.tb_frame.f_globals.get("__name__", "").startswith("replicate_async."):
-                end = entry.tb_next or entry
-            entry = entry.tb_next
-        return error.with_traceback(end)
+    def take_error(self) -> BaseException:
+        """Return the error to raise, and drop it: the traceback refers to this call, which would be a cycle."""
+        error, self.error = cast("BaseException", self.error), None
+        return trim_traceback(error)
 
     def abort(self) -> None:
-        """Cancel it, from any thread but the loop's, and leave it some time for its cleanup."""
-        _tell(self.loop, self.cancel)
-        # A result that came together with Ctrl-C has been taken, and doesn't come again.
+        """Cancel the call and give it some time for its cleanup. Not to be called on the loop."""
+        self.call_soon(self.cancel)
+        # If Ctrl-C came together with the result, the lock is taken already and isn't released again.
         if not self.ended:
             self.done.acquire(timeout=_CLEANUP_SECONDS)
 
     def cancel(self) -> None:
-        if self.task is None:  # Ctrl-C came before it was handed over
-            self.start()
-        if self.task is not None:
-            self.task.cancel()
+        # Ctrl-C may come before the call is submitted.
+        (self.task or self.start()).cancel()
 
 
 def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-    """Iterate an async generator of the background loop.
+    """Iterate an async generator on the background loop.
 
     One task drives it from its first to its last item, so that timeouts and cancel scopes inside, which belong to
-    tasks, keep working. It runs ahead by some items, which then cost no further hand-over.
+    tasks, keep working. It reads some items ahead, which saves round trips.
     """
-    pump = _Pump(source, _loop_for(source))
+    call = _IteratorCall(source)
     try:
-        _tell(pump.loop, pump.start, contextvars.copy_context())
+        call.submit()
         while True:
-            while pump.ready:
-                yield cast("T", pump.ready.popleft())
-                if pump.room is not None and len(pump.ready) <= _AHEAD // 2:
-                    _tell(pump.loop, pump.resume)
-            if pump.ended and not pump.ready:
+            while call.items:
+                yield call.items.popleft()
+                if not call.has_room.is_set() and len(call.items) <= _MAX_BUFFERED // 2:
+                    call.call_soon(call.has_room.set)
+            if call.ended and not call.items:
                 break
-            # After a fork the loop that would bring more is in the other process.
-            if pump.pid != os.getpid():
+            # After a fork, the loop that would bring more items is in the parent process.
+            if call.pid != os.getpid():
                 raise RuntimeError("this iterator belongs to the process that this one was forked from: begin another")
-            _wait(pump.arrived)
-        if pump.failure is not None:
-            raise pump.failed()
+            _wait(call.news)
+        if call.error is not None:
+            raise call.take_error()
     finally:
-        # Left early or interrupted: the source is closed on its loop before this returns.
-        if not pump.ended and not _exiting and pump.pid == os.getpid():
-            if threading.current_thread() is _thread:  # a collected iterator is closed in any thread
-                pump.cancel()
+        # Close the source on its loop if the iteration was left early or interrupted.
+        if not call.ended and not _exiting and call.pid == os.getpid():
+            # Garbage collection may close an iterator in any thread.
+            if threading.current_thread() is _thread:
+                call.cancel()
             else:
-                pump.abort()
+                call.abort()
 
 
-class _Pump(_Call):
-    """An async generator, and the items that it is ahead of its reader."""
+class _IteratorCall(_Call):
+    """An async generator's call, with the items that its reader has not taken yet."""
 
-    __slots__ = ("arrived", "pid", "ready", "room", "source")
+    __slots__ = ("has_room", "items", "news", "pid")
 
-    def __init__(self, source: AsyncGenerator[Any, None], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(self.pump(), loop, source)
-        self.source = source
+    def __init__(self, source: AsyncGenerator[Any, None]) -> None:
+        super().__init__(source)
         self.pid = os.getpid()
-        self.ready: deque[Any] = deque()
-        self.room: asyncio.Future[None] | None = None
-        # Held while there is nothing new to look at.
-        self.arrived = threading.Lock()
-        self.arrived.acquire()
+        self.items: deque[Any] = deque()
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+        # Locked while there are no news for the reader.
+        self.news = threading.Lock()
+        self.news.acquire()
 
-    async def pump(self) -> None:
-        async with aclosing(self.source):  # when it is cancelled here, it is not in the source
+    async def work(self) -> None:
+        # If the task is cancelled outside of the source, nothing else closes the source.
+        async with aclosing(self.source):
             async for item in self.source:
-                self.ready.append(item)
-                self.signal()
-                if len(self.ready) >= _AHEAD:
-                    self.room = self.loop.create_future()
-                    # Asked again: the reader may have emptied it before it could see that it is waited for.
-                    if len(self.ready) >= _AHEAD:
-                        await self.room
-                    self.room = None
+                self.items.append(item)
+                self.notify()
+                if len(self.items) >= _MAX_BUFFERED:
+                    self.has_room.clear()
+                    # Check again: the reader may have taken all items before it could see the cleared event.
+                    if len(self.items) >= _MAX_BUFFERED:
+                        await self.has_room.wait()
+                    self.has_room.set()
 
     def finish(self, task: asyncio.Task[None]) -> None:
         super().finish(task)
         if not _exiting:
-            self.signal()
+            self.notify()
 
-    def signal(self) -> None:
-        # The reader looks at what is ready after each time it gets the lock, so one signal does for many items.
-        if self.arrived.locked():
-            self.arrived.release()
-
-    def resume(self) -> None:
-        if self.room is not None and not self.room.done():
-            self.room.set_result(None)
+    def notify(self) -> None:
+        # One release is enough for many items, because the reader takes all that there are.
+        if self.news.locked():
+            self.news.release()
 
 
 def _wait(lock: threading.Lock) -> None:
-    """Wait for a lock as long as it takes, or until Ctrl-C."""
-    # asyncio.run() takes Ctrl-C for itself and cancels its task (from Python 3.11 on), which can't notice while it
-    # waits here; on Windows, Ctrl-C doesn't interrupt a thread that waits for a lock.
+    """Acquire a lock, however long it takes, unless Ctrl-C interrupts."""
+    # From Python 3.11 on, asyncio.run() turns Ctrl-C into a cancellation of its task, which can't take effect while
+    # the task blocks here. On Windows, Ctrl-C doesn't interrupt a thread that waits for a lock.
     task = asyncio.current_task() if asyncio._get_running_loop() else None  # noqa: SLF001
     timeout = _POLL_SECONDS if task is not None or sys.platform == "win32" else -1
     cancelling: Callable[[], int] = getattr(task, "cancelling", int)
@@ -240,93 +250,77 @@ def _wait(lock: threading.Lock) -> None:
             raise asyncio.CancelledError
 
 
-def _loop_for(awaitable: object) -> asyncio.AbstractEventLoop:
-    """Return the background loop, unless the caller is on it."""
-    try:
-        loop = _loop or _start()
-        if threading.current_thread() is _thread:
-            raise RuntimeError(
-                "a blocking call was made from replicate_async's own event loop, where it would wait for itself: "
-                "use AsyncReplicate there"
-            )
-    except BaseException:
-        _forget(awaitable)
-        raise
+def _discard(source: object) -> None:
+    """Close a coroutine that will never be awaited, so that it doesn't warn."""
+    if asyncio.iscoroutine(source):
+        source.close()
+
+
+def _get_loop() -> asyncio.AbstractEventLoop:
+    loop = _loop or _start_loop()
+    if threading.current_thread() is _thread:
+        raise RuntimeError(
+            "a blocking call on replicate_async's own event loop would wait for itself: use AsyncReplicate there"
+        )
     return loop
 
 
-def _forget(awaitable: object) -> None:
-    if asyncio.iscoroutine(awaitable):
-        awaitable.close()  # it will never be awaited, and needn't warn of that
-
-
-def _start() -> asyncio.AbstractEventLoop:
+def _start_loop() -> asyncio.AbstractEventLoop:
     if _exiting:
-        _refuse()
-    # Not a Future: a signal handler that interrupts this, and makes a call itself, would hold the Future's lock all the
-    # while, and the thread would wait for it.
+        _reject_call()
+    # Not a Future: a signal handler that interrupts this and makes a call itself would hold the Future's lock, and
+    # the thread would wait for it.
     started: SimpleQueue[asyncio.AbstractEventLoop | BaseException] = SimpleQueue()
-    # The threads that its coroutines start to read files are daemons too, then: none of them is waited for.
-    threading.Thread(target=_serve, args=(started,), name="replicate_async", daemon=True).start()
-    found = started.get()
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    # Threads inherit the daemon flag, so threads that coroutines start to read files keep no program running either.
+    threading.Thread(target=_run_loop, args=(started,), name="replicate_async", daemon=True).start()
+    loop = started.get()
+    if isinstance(loop, BaseException):
+        raise loop
+    return loop
 
 
-def _refuse() -> NoReturn:
+def _reject_call() -> NoReturn:
     if threading.current_thread().daemon:
-        # Python will stop it wherever it is: an error would be printed by a program that has come to its end.
+        # The interpreter stops daemon threads wherever they are. An error would only be printed at the very end.
         threading.Event().wait()
     raise RuntimeError("the program is ending: no more calls can be made")
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop, callback: Callable[[], None], context: contextvars.Context | None = None
-) -> None:
-    """Call something on the loop, soon."""
-    try:
-        loop.call_soon_threadsafe(callback, context=context)
-    except RuntimeError:  # it has just been closed
-        _refuse()
-
-
-def _serve(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> None:
-    """Make the loop, unless there is one already, and run it."""
+def _run_loop(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> None:
+    """Create the loop and run it, unless another thread already does."""
     global _loop, _thread
-    # Many may start one at the same time. The lock is only taken here, never in the main thread: there a signal
-    # handler would wait for what it has interrupted.
+    # Several threads may start at the same time. The main thread never takes the lock, because a signal handler there
+    # would wait for the code that it interrupted.
     try:
-        with _starting:
-            loop = _loop or asyncio.new_event_loop()
-            mine = _loop is None
-            if mine:
-                _loop, _thread = loop, threading.current_thread()
-    except BaseException as error:  # noqa: BLE001 - such as that there are too many open files: it is the caller's
+        with _start_lock:
+            if _loop is None:
+                _loop, _thread = asyncio.new_event_loop(), threading.current_thread()
+            loop = _loop
+    except BaseException as error:  # noqa: BLE001 - the caller's, for example too many open files
         started.put(error)
         return
     started.put(loop)
-    if not mine:
+    if _thread is not threading.current_thread():
         return
     asyncio.set_event_loop(loop)
     while not _exiting:
-        # A task that a coroutine has started may raise SystemExit, but this is the loop of all others too.
+        # SystemExit in a task that a coroutine started must not end the loop that all others use.
         with suppress(SystemExit, KeyboardInterrupt):
             loop.run_forever()
-    # As asyncio.run() ends: what is under way is cancelled, then the clients' connections close.
+    # As at the end of asyncio.run(): cancel all tasks, then let the clients' connections close.
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_SECONDS / 2))
-    # What has not ended by then can't be closed any more, and nobody is there who could do anything about it.
+    # Errors of tasks that still run can't be handled any more.
     loop.set_exception_handler(lambda _loop, _context: None)
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
 
 def stop() -> None:
-    """Let the loop close its connections, but don't wait for it for long."""
+    """Stop the loop at the end of the program, and give it a short time to close its connections."""
     global _exiting, _loop
     _exiting = True
     loop, _loop = _loop, None
@@ -335,15 +329,13 @@ def stop() -> None:
         _thread.join(_CLEANUP_SECONDS)
 
 
+@after_fork_in_child
 def _after_fork() -> None:
-    """Start anew in a forked child: the parent's thread isn't here, and its loop's descriptors are the parent's."""
-    global _starting, _loop, _thread, _under_way
-    # Finalized, the loop would close what the parent uses, and tasks that are under way would make noise.
-    make_immortal((_loop, _under_way))
-    _starting = threading.Lock()  # whoever held it isn't here either
+    """Start over in a forked child, where the parent's thread doesn't run and the loop's descriptors are shared."""
+    global _start_lock, _loop, _thread, _in_flight
+    # Finalizing the loop would close descriptors that the parent uses, and pending tasks would print warnings.
+    make_immortal((_loop, _in_flight))
+    # A thread of the parent may hold the old lock.
+    _start_lock = threading.Lock()
     _loop = _thread = None
-    _under_way = set()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    _in_flight = set()

@@ -254,14 +254,14 @@ class AsyncReplicate:
             on_update: Called with the prediction when it has been created, and whenever its status or logs have
                 changed; in the blocking client on the background loop's thread.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -308,14 +308,14 @@ class AsyncReplicate:
                 ``models.versions.get`` returned.
             input: The model's inputs by name, with files as for ``run``.
             cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -355,14 +355,14 @@ class AsyncReplicate:
             input: The model's inputs by name, with files as for ``run``.
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -414,14 +414,14 @@ class AsyncReplicate:
                 blocking client on the background loop's thread. What it raises ends the map as a failure does.
             cancel_on_abort: Whether to cancel what is running when the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -546,14 +546,14 @@ class AsyncReplicate:
             streaming: Whether calls return the output while it is made.
             validate: Whether inputs are checked against the model's schema before anything is billed.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:

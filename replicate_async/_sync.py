@@ -431,7 +431,7 @@ class Page(Generic[T]):
 
 
 class Accounts:
-    """Who one is."""
+    """The authenticated account."""
 
     def __init__(self, twin: AsyncAccounts) -> None:
         self._async = twin
@@ -456,7 +456,7 @@ class Accounts:
             The account.
 
         Raises:
-            AuthenticationError: the token is not valid.
+            AuthenticationError: the token is invalid.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#account.get
@@ -465,7 +465,7 @@ class Accounts:
 
 
 class Collections:
-    """Find models by what they are good for."""
+    """List and fetch collections."""
 
     def __init__(self, twin: AsyncCollections) -> None:
         self._async = twin
@@ -487,7 +487,7 @@ class Collections:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its collections; its first page has ``results``.
+            The collections: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -497,17 +497,17 @@ class Collections:
         return Page(_bridge.run(self._async.list(**options)))
 
     def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> Collection:
-        """Fetch a collection, with its models.
+        """Fetch a collection with its models.
 
         Args:
-            collection_slug: The collection's name in URLs, such as ``"super-resolution"``.
+            collection_slug: Name of the collection in URLs, for example ``"super-resolution"``.
             **options: Options of the request.
 
         Returns:
             The collection.
 
         Raises:
-            NotFoundError: there is no such collection.
+            NotFoundError: the collection does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#collections.get
@@ -516,7 +516,7 @@ class Collections:
 
 
 class Deployments:
-    """Create, change and delete deployments."""
+    """Create, update and delete deployments."""
 
     def __init__(self, twin: AsyncDeployments) -> None:
         self._async = twin
@@ -537,13 +537,13 @@ class Deployments:
         return DeploymentPredictions(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Deployment]:
-        """List one's deployments, newest first.
+        """List the account's deployments, newest first.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its deployments; its first page has ``results``.
+            The deployments: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -563,15 +563,15 @@ class Deployments:
         max_instances: int,
         **options: Unpack[RequestOptions],
     ) -> Deployment:
-        """Create a deployment. Its owner is the one that the token belongs to.
+        """Create a deployment that belongs to the token's account.
 
         Args:
-            name: Its name, unique among the owner's deployments.
-            model: The model it runs, as ``"owner/name"``.
-            version: The id of the model's version, 64 hexadecimal digits.
-            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
-            min_instances: How many instances are kept running at least; 0: none while there is nothing to do.
-            max_instances: How many instances run at most.
+            name: Name of the deployment, unique among the account's deployments.
+            model: Model to run, as ``"owner/name"``.
+            version: Id of the model version, 64 hexadecimal digits.
+            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances.
             **options: Options of the request.
 
         Returns:
@@ -599,18 +599,18 @@ class Deployments:
     def get(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> Deployment:
-        """Fetch a deployment, with what it runs at the moment.
+        """Fetch a deployment with its current release.
 
         Args:
-            deployment_owner: Who owns it, or both as ``"owner/name"``.
-            deployment_name: Its name.
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
             The deployment.
 
         Raises:
-            NotFoundError: there is no such deployment.
+            NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#deployments.get
@@ -628,24 +628,24 @@ class Deployments:
         max_instances: int | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Deployment:
-        """Change what a deployment runs, or how. What isn't passed stays; each change makes a new release.
+        """Update a deployment, which creates a release. Omitted arguments keep their current values.
 
         Args:
-            deployment_owner: Who owns it, or both as ``"owner/name"``.
-            deployment_name: Its name.
-            version: The id of the model's version, 64 hexadecimal digits.
-            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
-            min_instances: How many instances are kept running at least; 0: none while there is nothing to do.
-            max_instances: How many instances run at most.
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            version: Id of the model version, 64 hexadecimal digits.
+            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances.
             **options: Options of the request.
 
         Returns:
-            The deployment as it is now.
+            The updated deployment.
 
         Raises:
             TypeError: ``min_instances`` or ``max_instances`` is not an int.
             ValueError: ``min_instances`` or ``max_instances`` is negative.
-            NotFoundError: there is no such deployment.
+            NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#deployments.update
@@ -668,12 +668,12 @@ class Deployments:
         """Delete a deployment that has been offline and unused for at least 15 minutes.
 
         Args:
-            deployment_owner: Who owns it, or both as ``"owner/name"``.
-            deployment_name: Its name.
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such deployment.
+            NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#deployments.delete
@@ -682,7 +682,7 @@ class Deployments:
 
 
 class DeploymentPredictions:
-    """Predictions with deployments, which run the version that the deployment has."""
+    """Predictions with deployments."""
 
     def __init__(self, twin: AsyncDeploymentPredictions) -> None:
         self._async = twin
@@ -710,29 +710,29 @@ class DeploymentPredictions:
         """Start a prediction with a deployment.
 
         Args:
-            deployment_owner: Who owns the deployment, or both as ``"owner/name"``.
-            deployment_name: Its name.
-            input: The model's inputs by name, with files as for ``run``.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
-            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
-                otherwise 60) seconds.
-            **options: Options of the create, and of its requests:
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
+                60, by default 60).
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The prediction, done or not.
+            The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: an argument is outside of what the API documents.
-            APIError: the call failed. It is repeated only where it can't have started a prediction.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
+            APIError: the call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
@@ -742,7 +742,7 @@ class DeploymentPredictions:
 
 
 class Files:
-    """Upload and look after files."""
+    """Upload, fetch and delete files."""
 
     def __init__(self, twin: AsyncFiles) -> None:
         self._async = twin
@@ -758,13 +758,13 @@ class Files:
         return FilesStreaming(self._async.with_streaming_response)
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[File]:
-        """List one's files.
+        """List the account's files.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its files; its first page has ``results``.
+            The files: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -782,23 +782,23 @@ class Files:
         type: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> File:
-        """Upload a file, of at most 100 MB.
+        """Upload a file of at most 100 MB.
 
         Args:
-            content: Bytes, a path, an open binary file (asynchronous ones too; a file is read from where it is), or
-                a tuple ``(name, content)`` or ``(name, content, type)``.
-            filename: Its name, at most 255 bytes in UTF-8; otherwise the path's or the file's own.
-            metadata: A JSON object to keep beside it.
-            type: Its MIME type; otherwise guessed from the name.
-            **options: Options of the request. The time limit is made longer for large files.
+            content: Bytes, a path, an open binary file (synchronous or asynchronous, read from its current position),
+                or a tuple ``(name, content)`` or ``(name, content, type)``.
+            filename: File name, at most 255 bytes in UTF-8. If omitted, the name of the path or of the open file.
+            metadata: JSON object to store with the file.
+            type: MIME type. If omitted, it is guessed from the file name.
+            **options: Options of the request. Large files extend its timeout.
 
         Returns:
-            The file; ``urls.get`` is what models take, ``expires_at`` when it is deleted.
+            The file. Models accept its ``urls.get``; it is deleted at ``expires_at``.
 
         Raises:
-            FileNotFoundError: there is nothing at the path. Other errors of the operating system likewise.
-            TypeError: the content is not a file, or one open as text.
-            ValueError: the file is empty, closed or too large, or its name too long.
+            FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
+            TypeError: the content is not a file, or a file open in text mode.
+            ValueError: the file is empty, closed or too large, or its name is too long.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -806,17 +806,17 @@ class Files:
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
-        """Fetch what is known of a file.
+        """Fetch a file's metadata.
 
         Args:
-            file_id: The file's id.
+            file_id: Id of the file.
             **options: Options of the request.
 
         Returns:
             The file.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.get
@@ -827,11 +827,11 @@ class Files:
         """Delete a file.
 
         Args:
-            file_id: The file's id.
+            file_id: Id of the file.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.delete
@@ -841,21 +841,21 @@ class Files:
     def download(
         self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
     ) -> StreamedResponse[bytes]:
-        """Fetch the content of a file, with the signature of its owner.
+        """Download the content of a file, authorized by a signature of its owner.
 
         Args:
-            file_id: The file's id.
-            owner: The user or organization that owns it.
-            expiry: Until when the signature holds, in Unix seconds.
-            signature: The signature of owner, id and expiry.
+            file_id: Id of the file.
+            owner: User or organization that owns the file.
+            expiry: Time when the signature expires, in Unix seconds.
+            signature: Signature of owner, id and expiry.
             **options: Options of the request.
 
         Returns:
-            The answer, still to be read: all of it with ``read()``, in pieces with ``iter_bytes()``, or straight to
-            disk with ``save()``.
+            The response, with its body not yet read. Read it at once with ``read()`` or in chunks with
+            ``iter_bytes()``, or write it to a file with ``save()``.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.download
@@ -866,7 +866,7 @@ class Files:
 
 
 class HardwareKinds:
-    """What models and deployments can run on."""
+    """Kinds of hardware for models and deployments."""
 
     def __init__(self, twin: AsyncHardwareKinds) -> None:
         self._async = twin
@@ -888,7 +888,7 @@ class HardwareKinds:
             **options: Options of the request.
 
         Returns:
-            All kinds at once; the ``sku`` of one is what ``models.create`` and ``deployments.create`` take.
+            All kinds of hardware. ``models.create`` and ``deployments.create`` accept their ``sku``.
 
         Raises:
             APIError: the call failed.
@@ -899,7 +899,7 @@ class HardwareKinds:
 
 
 class Models:
-    """Find, create and change models."""
+    """Find, create, update and delete models."""
 
     def __init__(self, twin: AsyncModels) -> None:
         self._async = twin
@@ -944,12 +944,12 @@ class Models:
         """List public models.
 
         Args:
-            sort_by: What to sort by; the API's default is ``"latest_version_created_at"``.
-            sort_direction: ``"asc"`` or ``"desc"`` (the API's default).
+            sort_by: Time to sort by. If omitted, the API uses ``"latest_version_created_at"``.
+            sort_direction: Sort order. If omitted, the API uses ``"desc"``.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its models; its first page has ``results``.
+            The models: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -972,18 +972,18 @@ class Models:
         cover_image_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Model:
-        """Create a model, still without versions.
+        """Create a model. It has no versions yet.
 
         Args:
-            owner: The user or organization that shall own it: the one that the token belongs to.
-            name: Its name, unique among the owner's models.
-            visibility: ``"public"`` or ``"private"``.
-            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
-            description: What it does.
-            github_url: Where its code is.
-            paper_url: Where its paper is.
-            license_url: Where its license is.
-            cover_image_url: The image that stands for it.
+            owner: User or organization that owns the model. It must be the token's account.
+            name: Name of the model, unique among the owner's models.
+            visibility: Who can see the model: ``"public"`` or ``"private"``.
+            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            description: Description of the model.
+            github_url: URL of the model's code on GitHub.
+            paper_url: URL of the model's paper.
+            license_url: URL of the model's license.
+            cover_image_url: URL of the model's cover image.
             **options: Options of the request.
 
         Returns:
@@ -1013,18 +1013,18 @@ class Models:
     def search(
         self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> Page[Model]:
-        """Search public models. ``client.search`` searches collections and pages of the documentation too.
+        """Search public models. ``client.search`` also searches collections and documentation pages.
 
         Args:
-            query: What to search for.
-            body: The same, under the name that it has in the official SDK.
+            query: Text to search for.
+            body: Same as ``query``; the official SDK's name for it.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its models; its first page has ``results``.
+            The models: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            TypeError: there is no query, or it is given twice, or is no str.
+            TypeError: neither or both of ``query`` and ``body`` are passed, or the text is not a str.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.search
@@ -1032,18 +1032,18 @@ class Models:
         return Page(_bridge.run(self._async.search(query, body=body, **options)))
 
     def get(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> Model:
-        """Fetch a model, with its latest version.
+        """Fetch a model with its latest version.
 
         Args:
-            model_owner: Who owns it, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
             The model.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.get
@@ -1063,24 +1063,24 @@ class Models:
         license_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Model:
-        """Change what is told about a model. What isn't passed stays.
+        """Update a model's metadata. Omitted arguments keep their current values.
 
         Args:
-            model_owner: Who owns it, or both as ``"owner/name"``.
-            model_name: Its name.
-            description: What it does.
-            readme: Its README, in Markdown.
-            github_url: Where its code is.
-            paper_url: Where its paper is.
-            weights_url: Where its weights are.
-            license_url: Where its license is.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            description: Description of the model.
+            readme: README of the model, in Markdown.
+            github_url: URL of the model's code on GitHub.
+            paper_url: URL of the model's paper.
+            weights_url: URL of the model's weights.
+            license_url: URL of the model's license.
             **options: Options of the request.
 
         Returns:
-            The model as it is now.
+            The updated model.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.update
@@ -1100,15 +1100,15 @@ class Models:
         )
 
     def delete(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> None:
-        """Delete a private model of one's own that has no versions.
+        """Delete a private model of the token's account. It must not have versions.
 
         Args:
-            model_owner: Who owns it, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.delete
@@ -1117,7 +1117,7 @@ class Models:
 
 
 class ModelExamples:
-    """Example predictions that a model's author has chosen."""
+    """Example predictions, chosen by the author of a model."""
 
     def __init__(self, twin: AsyncModelExamples) -> None:
         self._async = twin
@@ -1138,15 +1138,15 @@ class ModelExamples:
         """List a model's examples.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its predictions; its first page has ``results``.
+            The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.examples.list
@@ -1155,7 +1155,7 @@ class ModelExamples:
 
 
 class ModelPredictions:
-    """Predictions with official models, which need no version."""
+    """Predictions with official models, which don't require a version."""
 
     def __init__(self, twin: AsyncModelPredictions) -> None:
         self._async = twin
@@ -1183,29 +1183,29 @@ class ModelPredictions:
         """Start a prediction with an official model.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
-            input: The model's inputs by name, with files as for ``run``.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
-            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
-                otherwise 60) seconds.
-            **options: Options of the create, and of its requests:
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
+                60, by default 60).
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The prediction, done or not.
+            The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: an argument is outside of what the API documents.
-            APIError: the call failed. It is repeated only where it can't have started a prediction.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
+            APIError: the call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
@@ -1215,7 +1215,7 @@ class ModelPredictions:
 
 
 class ModelReadme:
-    """What a model's author says about it."""
+    """READMEs of models."""
 
     def __init__(self, twin: AsyncModelReadme) -> None:
         self._async = twin
@@ -1234,15 +1234,15 @@ class ModelReadme:
         """Fetch a model's README.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
             The README, in Markdown.
 
         Raises:
-            NotFoundError: there is no such model, or it has no README.
+            NotFoundError: the model does not exist, or has no README.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.readme.get
@@ -1251,7 +1251,7 @@ class ModelReadme:
 
 
 class ModelVersions:
-    """Versions of models: what actually runs."""
+    """Versions of models."""
 
     def __init__(self, twin: AsyncModelVersions) -> None:
         self._async = twin
@@ -1272,15 +1272,15 @@ class ModelVersions:
         """List a model's versions, newest first.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its versions; its first page has ``results``.
+            The versions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.versions.list
@@ -1290,19 +1290,19 @@ class ModelVersions:
     def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> ModelVersion:
-        """Fetch a version of a model, with the OpenAPI document of its inputs and outputs.
+        """Fetch a version of a model with the OpenAPI document of its inputs and outputs.
 
         Args:
-            model_owner: Who owns the model.
-            model_name: Its name.
-            version_id: The version's id, 64 hexadecimal digits.
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
             **options: Options of the request.
 
         Returns:
             The version.
 
         Raises:
-            NotFoundError: there is no such version.
+            NotFoundError: the version does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
@@ -1310,16 +1310,16 @@ class ModelVersions:
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]) -> None:
-        """Delete a version of a private model, with all its predictions. The API does it in its own time.
+        """Delete a version of a private model with all its predictions. The API deletes them in the background.
 
         Args:
-            model_owner: Who owns the model.
-            model_name: Its name.
-            version_id: The version's id, 64 hexadecimal digits.
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such version.
+            NotFoundError: the version does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.versions.delete
@@ -1328,7 +1328,7 @@ class ModelVersions:
 
 
 class Predictions:
-    """Create, follow and cancel predictions."""
+    """Create, fetch, wait for, stream and cancel predictions."""
 
     def __init__(self, twin: AsyncPredictions) -> None:
         self._async = twin
@@ -1355,28 +1355,28 @@ class Predictions:
         """Start a prediction with a model version, or with an official model.
 
         Args:
-            version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
-            input: The model's inputs by name, with files as for ``run``.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
-            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
-                otherwise 60) seconds.
-            **options: Options of the create, and of its requests:
+            version: ``owner/name`` (official models only), ``owner/name:version`` or a version id.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
+                60, by default 60).
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The prediction, done or not.
+            The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: an argument is outside of what the API documents.
-            APIError: the call failed. It is repeated only where it can't have started a prediction.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
+            APIError: the call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -1386,14 +1386,14 @@ class Predictions:
         """Fetch a prediction.
 
         Args:
-            prediction_id: The prediction's id.
+            prediction_id: Id of the prediction.
             **options: Options of the request.
 
         Returns:
-            The prediction as it is now. An hour after its end its input, output and logs are gone.
+            The prediction in its current state. The API removes input, output and logs an hour after the end.
 
         Raises:
-            NotFoundError: there is no such prediction.
+            NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.get
@@ -1408,16 +1408,16 @@ class Predictions:
         source: Literal["web"] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Page[Prediction]:
-        """List one's predictions, newest first, 100 a page.
+        """List the account's predictions, newest first, 100 per page.
 
         Args:
-            created_after: Only those created at that time or later: an aware datetime or ISO 8601.
-            created_before: Only those created before that time.
-            source: ``"web"``: only those made on the website.
+            created_after: Include only predictions created at or after this time: an aware datetime or ISO 8601.
+            created_before: Include only predictions created before this time.
+            source: If ``"web"``, include only predictions created on the website.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its predictions; its first page has ``results``.
+            The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -1431,17 +1431,17 @@ class Predictions:
         )
 
     def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
-        """Cancel a prediction. One that has ended stays as it is.
+        """Cancel a prediction. Has no effect if the prediction has ended.
 
         Args:
-            prediction_id: The prediction's id.
+            prediction_id: Id of the prediction.
             **options: Options of the request.
 
         Returns:
-            The prediction, canceled or about to be.
+            The prediction, which may not be canceled yet.
 
         Raises:
-            NotFoundError: there is no such prediction.
+            NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.cancel
@@ -1456,20 +1456,20 @@ class Predictions:
         on_update: Callable[[Prediction], None] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
-        """Wait until a prediction has ended, however it ends.
+        """Wait until a prediction has ended, with any final status.
 
         Args:
-            prediction: The prediction, or its id.
-            time_limit: After how many seconds to stop waiting; the prediction goes on. None: never.
-            on_update: Called with the prediction as it is at first, and whenever its status or logs have changed.
+            prediction: Prediction, or its id.
+            time_limit: Maximum time to wait, in seconds; the prediction itself continues. If None, there is no limit.
+            on_update: Called with the prediction at first, and after each change of its status or logs.
             **options: Options of each request.
 
         Returns:
-            The prediction in its final status.
+            The prediction with its final status.
 
         Raises:
-            APITimeoutError: the time limit has passed; the error has the ``prediction_id``.
-            APIError: a call failed; the error has the ``prediction_id``.
+            APITimeoutError: the time limit is reached. The error has the ``prediction_id``.
+            APIError: a call failed. The error has the ``prediction_id``.
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
@@ -1478,22 +1478,22 @@ class Predictions:
     def stream(
         self, prediction: Prediction | str, *, cancel_on_abort: bool = True, **options: Unpack[RequestOptions]
     ) -> Generator[StreamEvent, None, None]:
-        """Yield a prediction's output as it is made, from its beginning.
+        """Stream a prediction's output from its beginning.
 
-        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
-        looked at again and again instead.
+        A broken connection is resumed without lost or repeated events. Predictions of models that don't support
+        streaming are polled.
 
         Args:
-            prediction: The prediction, or its id.
-            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            prediction: Prediction, or its id.
+            cancel_on_abort: Whether to cancel the prediction if the iteration ends early.
             **options: Options of each request.
 
         Returns:
-            The events. Each is a text: the piece of the output, or empty for logs and the end.
+            The events. Each is a str: a piece of the output, or empty for logs and the end.
 
         Raises:
-            ModelError: the prediction failed; its ``prediction`` has the output so far.
-            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            ModelError: the prediction failed. The error's ``prediction`` has the output so far.
+            PredictionCanceledError: the prediction was canceled, or was aborted before it ran.
             APIError: a call failed.
 
         Source: https://replicate.com/docs/topics/predictions/streaming
@@ -1502,7 +1502,7 @@ class Predictions:
 
 
 class Trainings:
-    """Create, follow and cancel trainings."""
+    """Create, fetch, wait for and cancel trainings."""
 
     def __init__(self, twin: AsyncTrainings) -> None:
         self._async = twin
@@ -1529,25 +1529,25 @@ class Trainings:
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Training:
-        """Start a training of a model version; when it ends, the destination has a new version.
+        """Start a training of a model version. When it succeeds, the destination gets a new version.
 
         Args:
-            model_owner: Who owns the model.
-            model_name: Its name.
-            version_id: The version's id, 64 hexadecimal digits.
-            destination: The model that gets the new version, as ``"owner/name"``: an existing one of one's own.
-            input: The inputs of the model's training by name.
-            webhook: The URL that is told of the training's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
+            destination: Existing model of the account that gets the new version, as ``"owner/name"``.
+            input: Inputs of the training by name.
+            webhook: URL that receives webhook events.
+            webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
             **options: Options of the request.
 
         Returns:
-            The training, hardly begun.
+            The training, which has just started.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: ``destination`` is empty, or an event is not one that the API documents.
-            NotFoundError: there is no such version.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
+            NotFoundError: the version does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#trainings.create
@@ -1569,14 +1569,14 @@ class Trainings:
         """Fetch a training.
 
         Args:
-            training_id: The training's id.
+            training_id: Id of the training.
             **options: Options of the request.
 
         Returns:
-            The training as it is now.
+            The training in its current state.
 
         Raises:
-            NotFoundError: there is no such training.
+            NotFoundError: the training does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#trainings.get
@@ -1584,13 +1584,13 @@ class Trainings:
         return _bridge.run(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Training]:
-        """List one's trainings, newest first, 100 a page.
+        """List the account's trainings, newest first, 100 per page.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its trainings; its first page has ``results``.
+            The trainings: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -1600,17 +1600,17 @@ class Trainings:
         return Page(_bridge.run(self._async.list(**options)))
 
     def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
-        """Cancel a training. One that has ended stays as it is.
+        """Cancel a training. Has no effect if the training has ended.
 
         Args:
-            training_id: The training's id.
+            training_id: Id of the training.
             **options: Options of the request.
 
         Returns:
-            The training, canceled or about to be.
+            The training, which may not be canceled yet.
 
         Raises:
-            NotFoundError: there is no such training.
+            NotFoundError: the training does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#trainings.cancel
@@ -1625,20 +1625,20 @@ class Trainings:
         on_update: Callable[[Training], None] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Training:
-        """Wait until a training has ended, however it ends.
+        """Wait until a training has ended, with any final status.
 
         Args:
-            training: The training, or its id.
-            time_limit: After how many seconds to stop waiting; the training goes on. None: never.
-            on_update: Called with the training as it is at first, and whenever its status or logs have changed.
+            training: Training, or its id.
+            time_limit: Maximum time to wait, in seconds; the training itself continues. If None, there is no limit.
+            on_update: Called with the training at first, and after each change of its status or logs.
             **options: Options of each request.
 
         Returns:
-            The training in its final status.
+            The training with its final status.
 
         Raises:
-            APITimeoutError: the time limit has passed; the error's ``prediction_id`` is the training's id.
-            APIError: a call failed; the error's ``prediction_id`` is the training's id.
+            APITimeoutError: the time limit is reached. The error's ``prediction_id`` is the training's id.
+            APIError: a call failed. The error's ``prediction_id`` is the training's id.
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
@@ -1685,7 +1685,7 @@ class DefaultWebhook:
 
     @cached_property
     def secret(self) -> WebhookSecrets:
-        """The secret that signs it."""
+        """The secret that signs the webhook."""
         return WebhookSecrets(self._async.secret)
 
 
@@ -1706,13 +1706,13 @@ class WebhookSecrets:
         return WebhookSecretsStreaming(self._async.with_streaming_response)
 
     def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
-        """Fetch the secret with which webhooks are signed, to check that they come from Replicate.
+        """Fetch the secret that signs webhooks, for ``verify_webhook``.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The secret. It changes rarely: fetch it once, not for every webhook.
+            The secret. It changes rarely, so fetch it once rather than for each webhook.
 
         Raises:
             APIError: the call failed.
@@ -3261,14 +3261,14 @@ class Replicate:
             on_update: Called with the prediction when it has been created, and whenever its status or logs have
                 changed; in the blocking client on the background loop's thread.
             stream: Ask for a stream of the output; models that can stream do so without being asked.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3319,14 +3319,14 @@ class Replicate:
                 ``models.versions.get`` returned.
             input: The model's inputs by name, with files as for ``run``.
             cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3360,14 +3360,14 @@ class Replicate:
             input: The model's inputs by name, with files as for ``run``.
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3418,14 +3418,14 @@ class Replicate:
                 blocking client on the background loop's thread. What it raises ends the map as a failure does.
             cancel_on_abort: Whether to cancel what is running when the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3546,14 +3546,14 @@ class Replicate:
             streaming: Whether calls return the output while it is made.
             validate: Whether inputs are checked against the model's schema before anything is billed.
             cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
-            **options: Options of the create, and of each request:
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3750,14 +3750,14 @@ def run(
         on_update: Called with the prediction when it has been created, and whenever its status or logs have
             changed; in the blocking client on the background loop's thread.
         stream: Ask for a stream of the output; models that can stream do so without being asked.
-        **options: Options of the create, and of each request:
+        **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
-            - ``webhook_events_filter``: The events to send; all if omitted.
-            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+            - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3804,14 +3804,14 @@ def stream(
             ``models.versions.get`` returned.
         input: The model's inputs by name, with files as for ``run``.
         cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
-        **options: Options of the create, and of each request:
+        **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
-            - ``webhook_events_filter``: The events to send; all if omitted.
-            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+            - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3845,14 +3845,14 @@ def submit(
         input: The model's inputs by name, with files as for ``run``.
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
-        **options: Options of the create, and of each request:
+        **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
-            - ``webhook_events_filter``: The events to send; all if omitted.
-            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+            - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3901,14 +3901,14 @@ def map(
             blocking client on the background loop's thread. What it raises ends the map as a failure does.
         cancel_on_abort: Whether to cancel what is running when the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
-        **options: Options of the create, and of each request:
+        **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
-            - ``webhook_events_filter``: The events to send; all if omitted.
-            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-              such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-            - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-              ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+            - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+            - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+              such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+            - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
             - The options of every request, see ``RequestOptions``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Telling Replicate's webhooks from anybody else's: the Standard Webhooks scheme, without I/O."""
+"""Verifies webhooks by the Standard Webhooks scheme, without I/O."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ if TYPE_CHECKING:
 def verify_webhook(
     body: bytes | str, headers: Mapping[str, str], secret: WebhookSecret | str, *, tolerance: float = 300.0
 ) -> Prediction | Training:
-    """Check that Replicate sent a webhook, and return what it tells of.
+    """Check that Replicate sent a webhook, and return its prediction or training.
 
-    Deliveries may be repeated and come out of order: what matters is the newest state of each id.
+    Webhooks may arrive more than once and out of order. For each id, keep the newest state.
 
     Args:
-        body: The request's body, exactly as it came.
-        headers: The request's headers, in whatever case.
-        secret: What ``webhooks.default.secret.get()`` returns, or its key.
-        tolerance: How many seconds the webhook's time may be away from now, either way.
+        body: Raw body of the request.
+        headers: Headers of the request. The case of their names doesn't matter.
+        secret: Secret from ``webhooks.default.secret.get()``, or its key.
+        tolerance: Maximum difference between the webhook's time and now, in seconds.
 
     Returns:
         The prediction or the training.
 
     Raises:
-        WebhookVerificationError: something is missing, malformed, too old or too new, or not signed with the secret;
-            or the body is neither a prediction nor a training.
+        WebhookVerificationError: a part is missing or malformed, the time is out of tolerance, no signature matches, or
+            the body is neither a prediction nor a training.
 
     Source: https://replicate.com/docs/topics/webhooks/verify-webhook
     """
-    # What frameworks have for headers needn't be a Mapping.
+    # The header objects of some frameworks are not Mappings.
     items: Any = getattr(headers, "items", None)
     if items is None:
-        raise WebhookVerificationError(f"headers: they must be a mapping, not {type(headers).__name__}")
+        raise WebhookVerificationError(f"headers: expected a mapping, not {type(headers).__name__}")
     lower = {name.lower(): value for name, value in items() if isinstance(name, str)}
     webhook_id, timestamp, signatures = (_header(lower, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
     _check_time(timestamp, tolerance)
     if not isinstance(body, (bytes, bytearray, memoryview, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise WebhookVerificationError(f"body: it must be the request's raw bytes or str, not {type(body).__name__}")
-    # Some frameworks keep bytes that aren't text as surrogates; whatever they are, the signature decides.
+        raise WebhookVerificationError(f"body: expected the request's raw bytes or str, not {type(body).__name__}")
+    # Some frameworks decode invalid UTF-8 as surrogates. The signature decides whether they are right.
     content = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "surrogatepass") + content
     expected = hmac.new(_key(secret), signed, hashlib.sha256).digest()
-    if not any(hmac.compare_digest(expected, given) for given in _signatures(signatures)):
+    if not any(hmac.compare_digest(expected, signature) for signature in _signatures(signatures)):
         raise WebhookVerificationError(
-            "webhook-signature: none matches; the body must be the raw bytes, and the secret that of this account"
+            "webhook-signature: none matches; pass the raw bytes of the body, and the secret of the account"
         )
     try:
-        # Both have the same form; their URLs tell them apart.
+        # Predictions and trainings have the same form, but different URLs.
         urls = msgspec.json.decode(content, type=_Job).urls or PredictionUrls()
         kind: type[Prediction | Training] = Training if "/trainings/" in (urls.get or urls.cancel or "") else Prediction
         return msgspec.json.decode(content, type=kind)
@@ -95,27 +95,27 @@ def _check_time(timestamp: str, tolerance: float) -> None:
 def _key(secret: WebhookSecret | str) -> bytes:
     text = secret.key if isinstance(secret, WebhookSecret) else secret
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise WebhookVerificationError(f"secret: it must be a WebhookSecret or a str, not {type(text).__name__}")
+        raise WebhookVerificationError(f"secret: expected a WebhookSecret or a str, not {type(text).__name__}")
     text = text.strip().removeprefix("whsec_")
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not key:
-        raise WebhookVerificationError("secret: it must be 'whsec_' and a base64 text")
+        raise WebhookVerificationError("secret: expected 'whsec_' followed by base64")
     return key
 
 
 def _signatures(header: str) -> list[bytes]:
-    """Return the signatures of a known version; the others may be of a future one."""
-    found: list[bytes] = []
+    """Return the signatures of version 1, and ignore those of other versions, which may be added."""
+    decoded: list[bytes] = []
     for entry in header.split():
         version, comma, value = entry.partition(",")
         if not comma:
             raise WebhookVerificationError(f"webhook-signature: {entry[:8]!r}... is not 'version,signature'")
         if version == "v1":
             try:
-                found.append(base64.b64decode(value, validate=True))
+                decoded.append(base64.b64decode(value, validate=True))
             except (binascii.Error, ValueError):
                 raise WebhookVerificationError("webhook-signature: a signature is not base64") from None
-    return found
+    return decoded

@@ -1,11 +1,11 @@
-"""What can go wrong, as a tree.
+"""The errors of this package, as a tree.
 
     ReplicateError
     ├── APIError                            a call to the API failed
-    │   ├── APIConnectionError              no answer came
+    │   ├── APIConnectionError              no response came
     │   │   ├── APITimeoutError             ... in time
-    │   │   └── CreateOutcomeUnknown        ... and whether something was created can't be told
-    │   ├── APIStatusError                  the answer was a refusal
+    │   │   └── CreateOutcomeUnknown        ... and it is unknown whether something was created
+    │   ├── APIStatusError                  the response has an error status
     │   │   ├── BadRequestError             400
     │   │   ├── AuthenticationError         401
     │   │   ├── PermissionDeniedError       403
@@ -14,12 +14,12 @@
     │   │   ├── UnprocessableEntityError    422
     │   │   ├── RateLimitError              429
     │   │   └── InternalServerError         5xx
-    │   └── APIResponseValidationError      the answer has a shape the SDK doesn't know
+    │   └── APIResponseValidationError      the response has an unknown shape
     ├── ModelError                          the prediction failed
     │   └── PredictionCanceledError         the prediction was canceled or aborted
-    └── WebhookVerificationError            a webhook's signature doesn't hold
+    └── WebhookVerificationError            a webhook could not be verified
 
-Bad arguments are ``TypeError`` and ``ValueError``, raised before anything is sent. No error carries the token.
+Invalid arguments raise ``TypeError`` or ``ValueError`` before anything is sent. No error contains the token.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ReplicateError(Exception):
 class APIError(ReplicateError):
     """A call to the API failed.
 
-    ``method`` and ``url`` say which call; ``prediction_id`` names the prediction it was about, where there is one.
+    ``method`` and ``url`` identify the call; ``prediction_id`` is the id of the prediction concerned, if there is one.
     """
 
     # Every argument but the message has a default, so that unpickling (message first, then the attributes) works.
@@ -77,9 +77,9 @@ class APIError(ReplicateError):
 
 
 class APIConnectionError(APIError):
-    """No answer came: the connection could not be made, or broke.
+    """No response came: the connection could not be established, or broke.
 
-    ``sent`` is False when the request provably never reached the server, so that repeating it is always safe.
+    ``sent`` is False if the request certainly never reached the server, so that a retry is always safe.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """No answer came in time."""
+    """No response came in time."""
 
 
-class CreateOutcomeUnknown(APIConnectionError):  # noqa: N818 - it is no error of the create's
-    """A create's answer was lost, and whether it was carried out can't be told: making it again may bill it twice.
+class CreateOutcomeUnknown(APIConnectionError):  # noqa: N818 - the create may have succeeded
+    """The response to a create was lost, and it is unknown whether it succeeded: a retry may be billed twice.
 
-    ``candidates`` are the ids of the predictions (or trainings) that it may have made. The cause is what went wrong.
+    ``candidates`` are the ids of predictions or trainings that it may have created. ``__cause__`` is the failure.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class CreateOutcomeUnknown(APIConnectionError):  # noqa: N818 - it is no error o
 
 
 class APIStatusError(APIError):
-    """The API answered with an error status.
+    """The API responded with an error status.
 
-    ``title``, ``detail`` come from the answer's problem document where it has one; ``body`` is the answer as it
-    came; ``retry_after`` is the wait in seconds that the answer asks for.
+    ``title`` and ``detail`` come from the response's problem document, if it has one; ``body`` is the raw body;
+    ``retry_after`` is the delay in seconds that the response asks for.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class APIStatusError(APIError):
 
     @property
     def status(self) -> int:
-        """The HTTP status, under the name that the problem document gives it."""
+        """The HTTP status, by its name in problem documents."""
         return self.status_code
 
 
@@ -165,7 +165,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the request collides with the thing's present state."""
+    """409: the request conflicts with the current state of the object."""
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -173,7 +173,7 @@ class UnprocessableEntityError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; ``retry_after`` says when to come back."""
+    """429: too many requests; ``retry_after`` is the time to wait."""
 
 
 class InternalServerError(APIStatusError):
@@ -181,7 +181,7 @@ class InternalServerError(APIStatusError):
 
 
 class APIResponseValidationError(APIError):
-    """The answer is not what the API documents: not JSON, or JSON of another shape. ``body`` is what came."""
+    """The response is not what the API documents: not JSON, or JSON of another shape. ``body`` is the raw body."""
 
     def __init__(
         self,
@@ -212,8 +212,8 @@ class ModelError(ReplicateError):
 
 
 class PredictionCanceledError(ModelError):
-    """The prediction was canceled while it ran, or aborted before."""
+    """The prediction was canceled while it ran, or aborted before it started."""
 
 
 class WebhookVerificationError(ReplicateError):
-    """The webhook is not what Replicate signed; the message says which part is wrong."""
+    """The webhook could not be verified; the message names the part that is wrong."""

@@ -1,7 +1,7 @@
-"""What the API answers with: one plain struct per thing.
+"""The objects that the API returns, as plain structs.
 
 Unknown fields are ignored and unknown enum values are kept, because the API adds both without notice. Fields that
-the API may leave out read as ``None``. Times are timezone-aware.
+the API may omit are ``None``. Times are timezone-aware.
 
 Source: https://replicate.com/docs/reference/http
 """
@@ -48,7 +48,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What the caller may send is closed; what the API may answer is open.
+# Arguments accept only known values. Fields of responses accept any.
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 
 if TYPE_CHECKING:
@@ -60,41 +60,45 @@ if TYPE_CHECKING:
     Source = Literal["web", "api"] | str
     Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
     Visibility = Literal["public", "private"] | str
-else:  # the decoder has nothing to check: every string is a legitimate value
+else:
+    # The decoder accepts every string.
     AccountType = Source = Status = Visibility = str
-    # May be null once the data is removed, which then reads as empty.
+    # These may be null after the data is removed, and are then empty.
     Input = dict[str, Any] | None
     Flag = bool | None
 
-Time = Annotated[datetime, msgspec.Meta(tz=True)]  # aware, always
+# Times are always timezone-aware.
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 _RUNNING = frozenset({"starting", "processing"})
 
 
 class Struct(msgspec.Struct, kw_only=True):
-    """What all of the API's things can do: compare, show, copy, pickle, and become JSON again."""
+    """The base of all objects of the API. They can be compared, printed, copied, pickled and serialized to JSON."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the thing as a dict of JSON-compatible values; times become ISO 8601 strings."""
+        """Return the object as a dict of JSON-compatible values; times become ISO 8601 strings."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
     def to_json(self) -> str:
-        """Return the thing as a JSON document."""
+        """Return the object as a JSON document."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
-        """Let pydantic, and so FastAPI, use the thing as a field or a result."""
-        from pydantic_core import core_schema  # there, if pydantic asks
+        """Let pydantic, and so FastAPI, use the object as a field or a result."""
+        # Only pydantic calls this, so pydantic_core is installed.
+        from pydantic_core import core_schema
 
         def convert(value: object) -> Struct:
             if isinstance(value, cls):
                 return value
             try:
                 return msgspec.convert(value, cls)
-            except msgspec.ValidationError as error:  # before msgspec 0.20 no ValueError, which pydantic waits for
+            except msgspec.ValidationError as error:
+                # Pydantic expects a ValueError, which msgspec's error is only from version 0.20 on.
                 raise ValueError(str(error)) from error
 
         return core_schema.no_info_plain_validator_function(
@@ -105,18 +109,18 @@ class Struct(msgspec.Struct, kw_only=True):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
-        """Document the thing in the OpenAPI page of an application."""
+        """Describe the object in the OpenAPI document of an application."""
         (top,), components = msgspec.json.schema_components((cls,))
 
         def inline(part: Any) -> Any:
-            # The application's document has no place for definitions of ours, so each is put where it is used.
+            # The application's document has no place for our definitions: put each one where it is referenced.
             if isinstance(part, dict):
                 fields = cast("dict[str, Any]", part)
                 if "$ref" in fields:
                     return inline(components[fields["$ref"].rpartition("/")[2]])
                 return {key: inline(value) for key, value in fields.items()}
             if isinstance(part, list):
-                return [inline(one) for one in cast("list[Any]", part)]  # type: ignore[redundant-cast]  # for pyright
+                return [inline(item) for item in cast("list[Any]", part)]  # type: ignore[redundant-cast]  # for pyright
             return part
 
         inlined: dict[str, Any] = inline(top)
@@ -124,12 +128,12 @@ class Struct(msgspec.Struct, kw_only=True):
 
 
 def has_ended(status: str, completed_at: datetime | None) -> bool:
-    """Whether a status is final, or one this version doesn't know beside a completion time."""
+    """Whether a status is final, or unknown to this version while there is a completion time."""
     return status in _TERMINAL or (status not in _RUNNING and completed_at is not None)
 
 
 class _Job(Struct, kw_only=True):
-    """What predictions and trainings share: a status that ends."""
+    """The base of predictions and trainings, which have a status that becomes final."""
 
     id: str
     status: Status
@@ -142,7 +146,7 @@ class _Job(Struct, kw_only=True):
 
     @property
     def done(self) -> bool:
-        """Whether the job has ended: a final status, or one this version doesn't know with a completion time."""
+        """Whether the status is final, or unknown to this version while there is a completion time."""
         return has_ended(self.status, self.completed_at)
 
 
@@ -157,7 +161,7 @@ class Account(Struct, kw_only=True):
 
 
 class PredictionUrls(Struct, kw_only=True):
-    """Where a prediction can be fetched, canceled, streamed and looked at."""
+    """The URLs to fetch, cancel, stream and view a prediction."""
 
     get: str | None = None
     cancel: str | None = None
@@ -166,7 +170,7 @@ class PredictionUrls(Struct, kw_only=True):
 
 
 class PredictionMetrics(Struct, kw_only=True):
-    """What a prediction took: times in seconds, and what language models count."""
+    """The metrics of a prediction: times in seconds, and token counts of language models."""
 
     predict_time: float | None = None
     total_time: float | None = None
@@ -176,7 +180,7 @@ class PredictionMetrics(Struct, kw_only=True):
     output_token_count: float | None = None
 
 
-# As tqdm draws it: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]"; counts may be scaled, as in "1.50G/2.00G".
+# A progress bar of tqdm: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]"; counts may be scaled, as in "1.50G/2.00G".
 # Bounded, because logs can be long and full of digits.
 _COUNT = r"(\d{1,15}(?:\.\d{1,15})?)([kMGTPEZY]?)"
 _PROGRESS_BAR = re.compile(rf"(?<![\d.])(\d{{1,3}}(?:\.\d{{1,3}})?)%\|[^|\r\n]{{0,500}}\| *{_COUNT}/{_COUNT}")
@@ -184,7 +188,7 @@ _SCALE = {"": 1, **{unit: 1000**power for power, unit in enumerate("kMGTPEZY", 1
 
 
 class Progress(Struct, kw_only=True):
-    """How far a prediction is: ``percentage`` from 0 to 1, and ``current`` of ``total`` steps."""
+    """The progress of a prediction: ``percentage`` from 0 to 1, and ``current`` of ``total`` steps."""
 
     percentage: float
     current: int
@@ -209,7 +213,7 @@ class Prediction(_Job, kw_only=True):
     source: Source | None = None
 
     def __post_init__(self) -> None:
-        # Runs for each prediction of a page, where the call of the base class would be an eighth of decoding it.
+        # This runs for each prediction of a page, where a call of the base class would take an eighth of the decoding.
         if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
             super().__post_init__()
         if self.data_removed is None:  # pyright: ignore[reportUnnecessaryComparison]
@@ -217,7 +221,7 @@ class Prediction(_Job, kw_only=True):
 
     @property
     def progress(self) -> Progress | None:
-        """How far the prediction is, from the last progress bar in its logs; None if there is none."""
+        """The progress according to the last progress bar in the logs; None if there is none."""
         bars = _PROGRESS_BAR.findall(self.logs or "")
         if not bars:
             return None
@@ -276,7 +280,7 @@ class DeploymentConfiguration(Struct, kw_only=True):
 
 
 class DeploymentRelease(Struct, kw_only=True):
-    """What a deployment runs at the moment."""
+    """The current release of a deployment."""
 
     number: int | None = None
     model: str | None = None
@@ -287,7 +291,7 @@ class DeploymentRelease(Struct, kw_only=True):
 
 
 class Deployment(Struct, kw_only=True):
-    """A model version kept running on hardware of one's choice."""
+    """A model version that runs on hardware of your choice."""
 
     owner: str
     name: str
@@ -301,7 +305,7 @@ class FileChecksums(Struct, kw_only=True):
 
 
 class FileUrls(Struct, kw_only=True):
-    """Where a file can be fetched."""
+    """The URL to fetch a file."""
 
     get: str | None = None
 
@@ -322,14 +326,14 @@ class File(Struct, kw_only=True):
 
 
 class TrainingOutput(Struct, kw_only=True):
-    """What a training made: the new version's reference and the weights' URL."""
+    """The output of a training: the reference of the new version and the URL of the weights."""
 
     version: str | None = None
     weights: str | None = None
 
 
 class TrainingUrls(Struct, kw_only=True):
-    """Where a training can be fetched, canceled and looked at."""
+    """The URLs to fetch, cancel and view a training."""
 
     get: str | None = None
     cancel: str | None = None
@@ -352,7 +356,7 @@ class Training(_Job, kw_only=True):
 
 
 class Hardware(Struct, kw_only=True):
-    """A kind of machine; ``sku`` is what ``models.create`` and ``deployments.create`` take."""
+    """A kind of hardware; ``models.create`` and ``deployments.create`` accept its ``sku``."""
 
     name: str
     sku: str
@@ -368,7 +372,7 @@ class WebhookSecret(Struct, kw_only=True):
 
 
 class SearchModelMetadata(Struct, kw_only=True):
-    """Why a model was found."""
+    """Details of a model that matches a search."""
 
     generated_description: str | None = None
     tags: list[str] | None = None
@@ -399,7 +403,7 @@ class SearchPage(Struct, kw_only=True):
 
 
 class SearchResults(Struct, kw_only=True):
-    """What a search found."""
+    """The results of a search."""
 
     query: str
     models: list[SearchModel]

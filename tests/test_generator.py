@@ -710,17 +710,29 @@ def test_every_exported_name_resolves(monkeypatch):
 
 
 def test_type_checkers_see_what_is_exported():
-    """The imports that only type checkers see are the names in ``__all__``."""
+    """The package exports what type checkers see: the same names, from the same modules."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen, kinds = {"__version__"}, set()
-    for node in block.body:
+    checkers_only = next(node for node in tree.body if isinstance(node, ast.If))
+    seen: dict[str, Any] = {}
+    resources: dict[str, str] = {}
+    for node in [*tree.body, *checkers_only.body]:
         if isinstance(node, ast.ImportFrom):
-            seen |= {alias.asname or alias.name for alias in node.names}
+            module = import_module(node.module or "")
+            for alias in node.names:
+                if alias.name == "*":
+                    seen |= {name: getattr(module, name) for name in module.__all__}
+                elif alias.asname is not None:
+                    seen[alias.asname] = getattr(module, alias.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            seen[node.targets[0].id] = seen[ast.unparse(node.value)]
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            seen.add(node.target.id)
-            kinds.add(ast.unparse(node.annotation))
-    assert seen - kinds == set(replicate_async.__all__)
+            resources[node.target.id] = ast.unparse(node.annotation)
+    assert seen.keys() | resources.keys() == set(replicate_async.__all__)
+    for name, value in seen.items():
+        assert getattr(replicate_async, name) is value
+    for name, annotation in resources.items():
+        member = vars(replicate_async.Replicate)[name]
+        assert annotation == f"_sync.{member.func.__annotations__['return']}"
 
 
 def test_no_other_name_resolves():

@@ -298,7 +298,7 @@ def test_ctrl_c_before_the_call_is_handed_over():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        call = _bridge._Call(work(), _bridge._start())
+        call = _bridge._Call(work())
         call.abort()
         assert call.ended
         del call
@@ -311,8 +311,8 @@ def test_ctrl_c_as_the_result_comes():
     async def work() -> str:
         return "done"
 
-    call = _bridge._Call(work(), _bridge._start())
-    call.loop.call_soon_threadsafe(call.start)
+    call = _bridge._Call(work())
+    call.submit()
     _bridge._wait(call.done)
     started = time.monotonic()
     call.abort()
@@ -459,7 +459,7 @@ def test_the_end_without_the_server(server, waits):
     import replicate_async as replicate
     from replicate_async import _bridge
     {waits}
-    loop = _bridge._start()
+    loop = _bridge._start_loop()
     print("waiting", flush=True)
     input()
     """
@@ -506,7 +506,7 @@ import replicate_async as replicate
 
 stream = replicate.stream("owner/endless")
 print(next(stream), flush=True)
-while stream.gi_frame.f_locals["pump"].room is None:
+while stream.gi_frame.f_locals["call"].has_room.is_set():
     time.sleep(0.01)  # until it is ahead as far as it goes
 child = os.fork()
 if child == 0:
@@ -545,7 +545,7 @@ def test_a_fork_while_another_thread_starts_the_loop(server):
     held, forked = threading.Event(), threading.Event()
 
     def start():
-        with _bridge._starting:
+        with _bridge._start_lock:
             held.set()
             forked.wait()
 
@@ -828,20 +828,19 @@ def test_a_reader_that_is_faster_than_the_source_sees():
     """A source that has stopped for want of room goes on, although the reader made room before it could be told."""
 
     async def numbers() -> AsyncIterator[int]:
-        for number in range(2 * _bridge._AHEAD):
+        for number in range(2 * _bridge._MAX_BUFFERED):
             yield number
 
-    pump = _bridge._Pump(numbers(), _bridge._start())
+    class Meanwhile(asyncio.Event):
+        """Has the reader take everything in the very moment before it could see that the source will wait."""
 
-    class Meanwhile:
-        """The loop, on which the reader takes everything in the very moment before it is asked to."""
+        def clear(self) -> None:
+            call.items.clear()
+            super().clear()
 
-        def create_future(self) -> asyncio.Future[None]:
-            pump.ready.clear()
-            return asyncio.get_running_loop().create_future()
-
-    pump.loop = Meanwhile()  # type: ignore[assignment]
-    _bridge.run(asyncio.wait_for(pump.awaitable, 5))
+    call = _bridge._IteratorCall(numbers())
+    call.has_room = Meanwhile()
+    _bridge.run(asyncio.wait_for(call.work(), 5))
 
 
 # --- one loop for all ---

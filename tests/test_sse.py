@@ -12,7 +12,7 @@ from httpx_sse import EventSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async._http.sse import SSEDecoder, ServerSentEvent
+from replicate_async._http.sse import ServerSentEvent, SSEDecoder
 
 BOM = "\ufeff".encode()
 

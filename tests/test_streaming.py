@@ -955,7 +955,7 @@ def test_a_slow_blocking_reader_holds_the_stream(apart, blocking):
     events = blocking.stream("owner/flood")
     assert len(next(events)) == 10_000
     until_blocking(lambda: len(list(apart.predictions.values())[-1].output) > 500)
-    assert len(events.gi_frame.f_locals["pump"].ready) <= 128
+    assert len(events.gi_frame.f_locals["call"].items) <= 128
     events.close()
     assert last_status(apart) == "canceled"
 

@@ -8,23 +8,27 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from replicate_async import errors
 from replicate_async._narrow import is_dict
 
+ErrorT = TypeVar("ErrorT", bound=BaseException)
+
 # The number of characters of a body that an error message shows.
 _SNIPPET_LENGTH = 200
 
 
-def trim_traceback(error: errors.ReplicateError) -> errors.ReplicateError:
-    """Return an error with the innermost frame of its traceback only, which is the line that failed."""
-    innermost = error.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    return error.with_traceback(innermost)
+def trim_traceback(error: ErrorT) -> ErrorT:
+    """Return an error whose traceback starts at the last line of this package, or at the code of others it called."""
+    start = entry = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_globals.get("__name__", "").startswith("replicate_async."):
+            start = entry.tb_next or entry
+        entry = entry.tb_next
+    return error.with_traceback(start)
 
 
 def connection_error(error: Exception, method: str, url: str) -> errors.APIConnectionError:

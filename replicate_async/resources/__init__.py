@@ -1,1 +1,1 @@
-"""The API's resources, as attributes of a client."""
+"""The API's resources, which are attributes of a client."""

@@ -1,4 +1,4 @@
-"""What all resources are: a set of calls that go through one transport."""
+"""The base class of all resources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class AsyncResource:
-    """A part of the API."""
+    """A group of API operations that share a transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AsyncAccounts(AsyncResource):
-    """Who one is."""
+    """The authenticated account."""
 
     @property
     def with_raw_response(self) -> AsyncAccountsRaw:
@@ -38,7 +38,7 @@ class AsyncAccounts(AsyncResource):
             The account.
 
         Raises:
-            AuthenticationError: the token is not valid.
+            AuthenticationError: the token is invalid.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#account.get

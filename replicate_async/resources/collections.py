@@ -1,4 +1,4 @@
-"""Collections: models that Replicate has put together by what they are good for."""
+"""Collections: lists of models for a task, curated by Replicate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AsyncCollections(AsyncResource):
-    """Find models by what they are good for."""
+    """List and fetch collections."""
 
     @property
     def with_raw_response(self) -> AsyncCollectionsRaw:
@@ -35,7 +35,7 @@ class AsyncCollections(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its collections; its first page has ``results``.
+            The collections: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -45,17 +45,17 @@ class AsyncCollections(AsyncResource):
         return paginate(self._transport, "/collections", PageData[Collection], options)
 
     async def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> Collection:
-        """Fetch a collection, with its models.
+        """Fetch a collection with its models.
 
         Args:
-            collection_slug: The collection's name in URLs, such as ``"super-resolution"``.
+            collection_slug: Name of the collection in URLs, for example ``"super-resolution"``.
             **options: Options of the request.
 
         Returns:
             The collection.
 
         Raises:
-            NotFoundError: there is no such collection.
+            NotFoundError: the collection does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#collections.get

@@ -1,4 +1,4 @@
-"""Deployments: model versions kept running on hardware of one's choice."""
+"""Deployments: model versions that run on hardware of your choice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AsyncDeployments(AsyncResource):
-    """Create, change and delete deployments."""
+    """Create, update and delete deployments."""
 
     @property
     def with_raw_response(self) -> AsyncDeploymentsRaw:
@@ -45,13 +45,13 @@ class AsyncDeployments(AsyncResource):
         return AsyncDeploymentPredictions(self._transport)
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[Deployment]:
-        """List one's deployments, newest first.
+        """List the account's deployments, newest first.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its deployments; its first page has ``results``.
+            The deployments: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -71,15 +71,15 @@ class AsyncDeployments(AsyncResource):
         max_instances: int,
         **options: Unpack[RequestOptions],
     ) -> Deployment:
-        """Create a deployment. Its owner is the one that the token belongs to.
+        """Create a deployment that belongs to the token's account.
 
         Args:
-            name: Its name, unique among the owner's deployments.
-            model: The model it runs, as ``"owner/name"``.
-            version: The id of the model's version, 64 hexadecimal digits.
-            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
-            min_instances: How many instances are kept running at least; 0: none while there is nothing to do.
-            max_instances: How many instances run at most.
+            name: Name of the deployment, unique among the account's deployments.
+            model: Model to run, as ``"owner/name"``.
+            version: Id of the model version, 64 hexadecimal digits.
+            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances.
             **options: Options of the request.
 
         Returns:
@@ -106,18 +106,18 @@ class AsyncDeployments(AsyncResource):
     async def get(
         self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> Deployment:
-        """Fetch a deployment, with what it runs at the moment.
+        """Fetch a deployment with its current release.
 
         Args:
-            deployment_owner: Who owns it, or both as ``"owner/name"``.
-            deployment_name: Its name.
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
             The deployment.
 
         Raises:
-            NotFoundError: there is no such deployment.
+            NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#deployments.get
@@ -136,24 +136,24 @@ class AsyncDeployments(AsyncResource):
         max_instances: int | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Deployment:
-        """Change what a deployment runs, or how. What isn't passed stays; each change makes a new release.
+        """Update a deployment, which creates a release. Omitted arguments keep their current values.
 
         Args:
-            deployment_owner: Who owns it, or both as ``"owner/name"``.
-            deployment_name: Its name.
-            version: The id of the model's version, 64 hexadecimal digits.
-            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
-            min_instances: How many instances are kept running at least; 0: none while there is nothing to do.
-            max_instances: How many instances run at most.
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            version: Id of the model version, 64 hexadecimal digits.
+            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances.
             **options: Options of the request.
 
         Returns:
-            The deployment as it is now.
+            The updated deployment.
 
         Raises:
             TypeError: ``min_instances`` or ``max_instances`` is not an int.
             ValueError: ``min_instances`` or ``max_instances`` is negative.
-            NotFoundError: there is no such deployment.
+            NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#deployments.update
@@ -169,12 +169,12 @@ class AsyncDeployments(AsyncResource):
         """Delete a deployment that has been offline and unused for at least 15 minutes.
 
         Args:
-            deployment_owner: Who owns it, or both as ``"owner/name"``.
-            deployment_name: Its name.
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such deployment.
+            NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#deployments.delete
@@ -184,7 +184,7 @@ class AsyncDeployments(AsyncResource):
 
 
 class AsyncDeploymentPredictions(AsyncResource):
-    """Predictions with deployments, which run the version that the deployment has."""
+    """Predictions with deployments."""
 
     @property
     def with_raw_response(self) -> AsyncDeploymentPredictionsRaw:
@@ -209,29 +209,29 @@ class AsyncDeploymentPredictions(AsyncResource):
         """Start a prediction with a deployment.
 
         Args:
-            deployment_owner: Who owns the deployment, or both as ``"owner/name"``.
-            deployment_name: Its name.
-            input: The model's inputs by name, with files as for ``run``.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
-            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
-                otherwise 60) seconds.
-            **options: Options of the create, and of its requests:
+            deployment_owner: Owner of the deployment, or ``"owner/name"``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
+                60, by default 60).
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The prediction, done or not.
+            The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: an argument is outside of what the API documents.
-            APIError: the call failed. It is repeated only where it can't have started a prediction.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
+            APIError: the call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
@@ -242,7 +242,7 @@ class AsyncDeploymentPredictions(AsyncResource):
 
 
 def _check_instances(**counts: int | UnsetType) -> None:
-    """Refuse numbers of instances that can't be."""
+    """Check that numbers of instances are ints and not negative."""
     for name, count in counts.items():
         if count is UNSET:
             continue

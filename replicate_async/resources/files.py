@@ -1,4 +1,4 @@
-"""Files kept by Replicate for a while, as inputs of models."""
+"""Files that Replicate stores temporarily, as inputs for models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class AsyncFiles(AsyncResource):
-    """Upload and look after files."""
+    """Upload, fetch and delete files."""
 
     @property
     def with_raw_response(self) -> AsyncFilesRaw:
@@ -36,13 +36,13 @@ class AsyncFiles(AsyncResource):
         return AsyncFilesStreaming(self)
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[File]:
-        """List one's files.
+        """List the account's files.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its files; its first page has ``results``.
+            The files: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -60,23 +60,23 @@ class AsyncFiles(AsyncResource):
         type: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> File:
-        """Upload a file, of at most 100 MB.
+        """Upload a file of at most 100 MB.
 
         Args:
-            content: Bytes, a path, an open binary file (asynchronous ones too; a file is read from where it is), or
-                a tuple ``(name, content)`` or ``(name, content, type)``.
-            filename: Its name, at most 255 bytes in UTF-8; otherwise the path's or the file's own.
-            metadata: A JSON object to keep beside it.
-            type: Its MIME type; otherwise guessed from the name.
-            **options: Options of the request. The time limit is made longer for large files.
+            content: Bytes, a path, an open binary file (synchronous or asynchronous, read from its current position),
+                or a tuple ``(name, content)`` or ``(name, content, type)``.
+            filename: File name, at most 255 bytes in UTF-8. If omitted, the name of the path or of the open file.
+            metadata: JSON object to store with the file.
+            type: MIME type. If omitted, it is guessed from the file name.
+            **options: Options of the request. Large files extend its timeout.
 
         Returns:
-            The file; ``urls.get`` is what models take, ``expires_at`` when it is deleted.
+            The file. Models accept its ``urls.get``; it is deleted at ``expires_at``.
 
         Raises:
-            FileNotFoundError: there is nothing at the path. Other errors of the operating system likewise.
-            TypeError: the content is not a file, or one open as text.
-            ValueError: the file is empty, closed or too large, or its name too long.
+            FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
+            TypeError: the content is not a file, or a file open in text mode.
+            ValueError: the file is empty, closed or too large, or its name is too long.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -89,17 +89,17 @@ class AsyncFiles(AsyncResource):
         )
 
     async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
-        """Fetch what is known of a file.
+        """Fetch a file's metadata.
 
         Args:
-            file_id: The file's id.
+            file_id: Id of the file.
             **options: Options of the request.
 
         Returns:
             The file.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.get
@@ -112,11 +112,11 @@ class AsyncFiles(AsyncResource):
         """Delete a file.
 
         Args:
-            file_id: The file's id.
+            file_id: Id of the file.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.delete
@@ -128,21 +128,21 @@ class AsyncFiles(AsyncResource):
     async def download(
         self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
     ) -> AsyncStreamedResponse[bytes]:
-        """Fetch the content of a file, with the signature of its owner.
+        """Download the content of a file, authorized by a signature of its owner.
 
         Args:
-            file_id: The file's id.
-            owner: The user or organization that owns it.
-            expiry: Until when the signature holds, in Unix seconds.
-            signature: The signature of owner, id and expiry.
+            file_id: Id of the file.
+            owner: User or organization that owns the file.
+            expiry: Time when the signature expires, in Unix seconds.
+            signature: Signature of owner, id and expiry.
             **options: Options of the request.
 
         Returns:
-            The answer, still to be read: all of it with ``read()``, in pieces with ``iter_bytes()``, or straight to
-            disk with ``save()``.
+            The response, with its body not yet read. Read it at once with ``read()`` or in chunks with
+            ``iter_bytes()``, or write it to a file with ``save()``.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.download

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AsyncHardwareKinds(AsyncResource):
-    """What models and deployments can run on."""
+    """Kinds of hardware for models and deployments."""
 
     @property
     def with_raw_response(self) -> AsyncHardwareKindsRaw:
@@ -37,7 +37,7 @@ class AsyncHardwareKinds(AsyncResource):
             **options: Options of the request.
 
         Returns:
-            All kinds at once; the ``sku`` of one is what ``models.create`` and ``deployments.create`` take.
+            All kinds of hardware. ``models.create`` and ``deployments.create`` accept their ``sku``.
 
         Raises:
             APIError: the call failed.

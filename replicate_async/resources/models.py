@@ -1,4 +1,4 @@
-"""Models, and what belongs to them: versions, examples, the README, predictions."""
+"""Models, with their versions, examples, READMEs and predictions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class AsyncModels(AsyncResource):
-    """Find, create and change models."""
+    """Find, create, update and delete models."""
 
     @property
     def with_raw_response(self) -> AsyncModelsRaw:
@@ -75,12 +75,12 @@ class AsyncModels(AsyncResource):
         """List public models.
 
         Args:
-            sort_by: What to sort by; the API's default is ``"latest_version_created_at"``.
-            sort_direction: ``"asc"`` or ``"desc"`` (the API's default).
+            sort_by: Time to sort by. If omitted, the API uses ``"latest_version_created_at"``.
+            sort_direction: Sort order. If omitted, the API uses ``"desc"``.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its models; its first page has ``results``.
+            The models: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -106,18 +106,18 @@ class AsyncModels(AsyncResource):
         cover_image_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Model:
-        """Create a model, still without versions.
+        """Create a model. It has no versions yet.
 
         Args:
-            owner: The user or organization that shall own it: the one that the token belongs to.
-            name: Its name, unique among the owner's models.
-            visibility: ``"public"`` or ``"private"``.
-            hardware: The SKU of the hardware it runs on, from ``hardware.list()``.
-            description: What it does.
-            github_url: Where its code is.
-            paper_url: Where its paper is.
-            license_url: Where its license is.
-            cover_image_url: The image that stands for it.
+            owner: User or organization that owns the model. It must be the token's account.
+            name: Name of the model, unique among the owner's models.
+            visibility: Who can see the model: ``"public"`` or ``"private"``.
+            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            description: Description of the model.
+            github_url: URL of the model's code on GitHub.
+            paper_url: URL of the model's paper.
+            license_url: URL of the model's license.
+            cover_image_url: URL of the model's cover image.
             **options: Options of the request.
 
         Returns:
@@ -146,24 +146,24 @@ class AsyncModels(AsyncResource):
     def search(
         self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> AsyncPaginator[Model]:
-        """Search public models. ``client.search`` searches collections and pages of the documentation too.
+        """Search public models. ``client.search`` also searches collections and documentation pages.
 
         Args:
-            query: What to search for.
-            body: The same, under the name that it has in the official SDK.
+            query: Text to search for.
+            body: Same as ``query``; the official SDK's name for it.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its models; its first page has ``results``.
+            The models: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            TypeError: there is no query, or it is given twice, or is no str.
+            TypeError: neither or both of ``query`` and ``body`` are passed, or the text is not a str.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.search
         """
         if (query is UNSET) is (body is UNSET):
-            raise TypeError("pass query, or body, which means the same")
+            raise TypeError("pass either query or body, which mean the same")
         query = body if query is UNSET else query
         if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
@@ -176,18 +176,18 @@ class AsyncModels(AsyncResource):
     async def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> Model:
-        """Fetch a model, with its latest version.
+        """Fetch a model with its latest version.
 
         Args:
-            model_owner: Who owns it, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
             The model.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.get
@@ -207,24 +207,24 @@ class AsyncModels(AsyncResource):
         license_url: str | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Model:
-        """Change what is told about a model. What isn't passed stays.
+        """Update a model's metadata. Omitted arguments keep their current values.
 
         Args:
-            model_owner: Who owns it, or both as ``"owner/name"``.
-            model_name: Its name.
-            description: What it does.
-            readme: Its README, in Markdown.
-            github_url: Where its code is.
-            paper_url: Where its paper is.
-            weights_url: Where its weights are.
-            license_url: Where its license is.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            description: Description of the model.
+            readme: README of the model, in Markdown.
+            github_url: URL of the model's code on GitHub.
+            paper_url: URL of the model's paper.
+            weights_url: URL of the model's weights.
+            license_url: URL of the model's license.
             **options: Options of the request.
 
         Returns:
-            The model as it is now.
+            The updated model.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.update
@@ -243,15 +243,15 @@ class AsyncModels(AsyncResource):
     async def delete(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
     ) -> None:
-        """Delete a private model of one's own that has no versions.
+        """Delete a private model of the token's account. It must not have versions.
 
         Args:
-            model_owner: Who owns it, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.delete
@@ -261,7 +261,7 @@ class AsyncModels(AsyncResource):
 
 
 class AsyncModelExamples(AsyncResource):
-    """Example predictions that a model's author has chosen."""
+    """Example predictions, chosen by the author of a model."""
 
     @property
     def with_raw_response(self) -> AsyncModelExamplesRaw:
@@ -279,15 +279,15 @@ class AsyncModelExamples(AsyncResource):
         """List a model's examples.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its predictions; its first page has ``results``.
+            The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.examples.list
@@ -297,7 +297,7 @@ class AsyncModelExamples(AsyncResource):
 
 
 class AsyncModelPredictions(AsyncResource):
-    """Predictions with official models, which need no version."""
+    """Predictions with official models, which don't require a version."""
 
     @property
     def with_raw_response(self) -> AsyncModelPredictionsRaw:
@@ -322,29 +322,29 @@ class AsyncModelPredictions(AsyncResource):
         """Start a prediction with an official model.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
-            input: The model's inputs by name, with files as for ``run``.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
-            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
-                otherwise 60) seconds.
-            **options: Options of the create, and of its requests:
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
+                60, by default 60).
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The prediction, done or not.
+            The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: an argument is outside of what the API documents.
-            APIError: the call failed. It is repeated only where it can't have started a prediction.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
+            APIError: the call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
@@ -355,7 +355,7 @@ class AsyncModelPredictions(AsyncResource):
 
 
 class AsyncModelReadme(AsyncResource):
-    """What a model's author says about it."""
+    """READMEs of models."""
 
     @property
     def with_raw_response(self) -> AsyncModelReadmeRaw:
@@ -373,15 +373,15 @@ class AsyncModelReadme(AsyncResource):
         """Fetch a model's README.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
             The README, in Markdown.
 
         Raises:
-            NotFoundError: there is no such model, or it has no README.
+            NotFoundError: the model does not exist, or has no README.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.readme.get
@@ -392,7 +392,7 @@ class AsyncModelReadme(AsyncResource):
 
 
 class AsyncModelVersions(AsyncResource):
-    """Versions of models: what actually runs."""
+    """Versions of models."""
 
     @property
     def with_raw_response(self) -> AsyncModelVersionsRaw:
@@ -410,15 +410,15 @@ class AsyncModelVersions(AsyncResource):
         """List a model's versions, newest first.
 
         Args:
-            model_owner: Who owns the model, or both as ``"owner/name"``.
-            model_name: Its name.
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its versions; its first page has ``results``.
+            The versions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            NotFoundError: there is no such model.
+            NotFoundError: the model does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.versions.list
@@ -429,19 +429,19 @@ class AsyncModelVersions(AsyncResource):
     async def get(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> ModelVersion:
-        """Fetch a version of a model, with the OpenAPI document of its inputs and outputs.
+        """Fetch a version of a model with the OpenAPI document of its inputs and outputs.
 
         Args:
-            model_owner: Who owns the model.
-            model_name: Its name.
-            version_id: The version's id, 64 hexadecimal digits.
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
             **options: Options of the request.
 
         Returns:
             The version.
 
         Raises:
-            NotFoundError: there is no such version.
+            NotFoundError: the version does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
@@ -452,16 +452,16 @@ class AsyncModelVersions(AsyncResource):
     async def delete(
         self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
     ) -> None:
-        """Delete a version of a private model, with all its predictions. The API does it in its own time.
+        """Delete a version of a private model with all its predictions. The API deletes them in the background.
 
         Args:
-            model_owner: Who owns the model.
-            model_name: Its name.
-            version_id: The version's id, 64 hexadecimal digits.
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
             **options: Options of the request.
 
         Raises:
-            NotFoundError: there is no such version.
+            NotFoundError: the version does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.versions.delete

@@ -1,4 +1,4 @@
-"""Predictions: models at work."""
+"""Predictions: runs of models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AsyncPredictions(AsyncResource):
-    """Create, follow and cancel predictions."""
+    """Create, fetch, wait for, stream and cancel predictions."""
 
     @property
     def with_raw_response(self) -> AsyncPredictionsRaw:
@@ -51,28 +51,28 @@ class AsyncPredictions(AsyncResource):
         """Start a prediction with a model version, or with an official model.
 
         Args:
-            version: ``owner/name`` (official models), ``owner/name:version`` or a version id.
-            input: The model's inputs by name, with files as for ``run``.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
-            prefer: ``"wait"`` or ``"wait=n"``: let the API answer when the prediction is done, or after n (1..60,
-                otherwise 60) seconds.
-            **options: Options of the create, and of its requests:
+            version: ``owner/name`` (official models only), ``owner/name:version`` or a version id.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
+                60, by default 60).
+            **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
-                - ``webhook_events_filter``: The events to send; all if omitted.
-                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration
-                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds.
-                - ``file_encoding_strategy``: How files in the input are sent: ``"base64"`` inside the request,
-                  ``"url"`` uploaded before. If omitted, files over 256 kB are uploaded.
+                - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
+                - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
+                  such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+                - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
+                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The prediction, done or not.
+            The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: an argument is outside of what the API documents.
-            APIError: the call failed. It is repeated only where it can't have started a prediction.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
+            APIError: the call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -84,14 +84,14 @@ class AsyncPredictions(AsyncResource):
         """Fetch a prediction.
 
         Args:
-            prediction_id: The prediction's id.
+            prediction_id: Id of the prediction.
             **options: Options of the request.
 
         Returns:
-            The prediction as it is now. An hour after its end its input, output and logs are gone.
+            The prediction in its current state. The API removes input, output and logs an hour after the end.
 
         Raises:
-            NotFoundError: there is no such prediction.
+            NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.get
@@ -107,16 +107,16 @@ class AsyncPredictions(AsyncResource):
         source: Literal["web"] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> AsyncPaginator[Prediction]:
-        """List one's predictions, newest first, 100 a page.
+        """List the account's predictions, newest first, 100 per page.
 
         Args:
-            created_after: Only those created at that time or later: an aware datetime or ISO 8601.
-            created_before: Only those created before that time.
-            source: ``"web"``: only those made on the website.
+            created_after: Include only predictions created at or after this time: an aware datetime or ISO 8601.
+            created_before: Include only predictions created before this time.
+            source: If ``"web"``, include only predictions created on the website.
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its predictions; its first page has ``results``.
+            The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -128,17 +128,17 @@ class AsyncPredictions(AsyncResource):
         return paginate(self._transport, "/predictions", PageData[Prediction], options, query)
 
     async def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
-        """Cancel a prediction. One that has ended stays as it is.
+        """Cancel a prediction. Has no effect if the prediction has ended.
 
         Args:
-            prediction_id: The prediction's id.
+            prediction_id: Id of the prediction.
             **options: Options of the request.
 
         Returns:
-            The prediction, canceled or about to be.
+            The prediction, which may not be canceled yet.
 
         Raises:
-            NotFoundError: there is no such prediction.
+            NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.cancel
@@ -153,20 +153,20 @@ class AsyncPredictions(AsyncResource):
         on_update: Callable[[Prediction], None] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Prediction:
-        """Wait until a prediction has ended, however it ends.
+        """Wait until a prediction has ended, with any final status.
 
         Args:
-            prediction: The prediction, or its id.
-            time_limit: After how many seconds to stop waiting; the prediction goes on. None: never.
-            on_update: Called with the prediction as it is at first, and whenever its status or logs have changed.
+            prediction: Prediction, or its id.
+            time_limit: Maximum time to wait, in seconds; the prediction itself continues. If None, there is no limit.
+            on_update: Called with the prediction at first, and after each change of its status or logs.
             **options: Options of each request.
 
         Returns:
-            The prediction in its final status.
+            The prediction with its final status.
 
         Raises:
-            APITimeoutError: the time limit has passed; the error has the ``prediction_id``.
-            APIError: a call failed; the error has the ``prediction_id``.
+            APITimeoutError: the time limit is reached. The error has the ``prediction_id``.
+            APIError: a call failed. The error has the ``prediction_id``.
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
@@ -177,22 +177,22 @@ class AsyncPredictions(AsyncResource):
     async def stream(
         self, prediction: Prediction | str, *, cancel_on_abort: bool = True, **options: Unpack[RequestOptions]
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Yield a prediction's output as it is made, from its beginning.
+        """Stream a prediction's output from its beginning.
 
-        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
-        looked at again and again instead.
+        A broken connection is resumed without lost or repeated events. Predictions of models that don't support
+        streaming are polled.
 
         Args:
-            prediction: The prediction, or its id.
-            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            prediction: Prediction, or its id.
+            cancel_on_abort: Whether to cancel the prediction if the iteration ends early.
             **options: Options of each request.
 
         Returns:
-            The events. Each is a text: the piece of the output, or empty for logs and the end.
+            The events. Each is a str: a piece of the output, or empty for logs and the end.
 
         Raises:
-            ModelError: the prediction failed; its ``prediction`` has the output so far.
-            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            ModelError: the prediction failed. The error's ``prediction`` has the output so far.
+            PredictionCanceledError: the prediction was canceled, or was aborted before it ran.
             APIError: a call failed.
 
         Source: https://replicate.com/docs/topics/predictions/streaming

@@ -1,4 +1,4 @@
-"""Trainings: models that are made from other models."""
+"""Trainings: fine-tuning of models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AsyncTrainings(AsyncResource):
-    """Create, follow and cancel trainings."""
+    """Create, fetch, wait for and cancel trainings."""
 
     @property
     def with_raw_response(self) -> AsyncTrainingsRaw:
@@ -45,25 +45,25 @@ class AsyncTrainings(AsyncResource):
         webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
         **options: Unpack[RequestOptions],
     ) -> Training:
-        """Start a training of a model version; when it ends, the destination has a new version.
+        """Start a training of a model version. When it succeeds, the destination gets a new version.
 
         Args:
-            model_owner: Who owns the model.
-            model_name: Its name.
-            version_id: The version's id, 64 hexadecimal digits.
-            destination: The model that gets the new version, as ``"owner/name"``: an existing one of one's own.
-            input: The inputs of the model's training by name.
-            webhook: The URL that is told of the training's progress.
-            webhook_events_filter: Which events the webhook gets; all, unless given.
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
+            destination: Existing model of the account that gets the new version, as ``"owner/name"``.
+            input: Inputs of the training by name.
+            webhook: URL that receives webhook events.
+            webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
             **options: Options of the request.
 
         Returns:
-            The training, hardly begun.
+            The training, which has just started.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or holds what JSON can't express.
-            ValueError: ``destination`` is empty, or an event is not one that the API documents.
-            NotFoundError: there is no such version.
+            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
+            NotFoundError: the version does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#trainings.create
@@ -85,14 +85,14 @@ class AsyncTrainings(AsyncResource):
         """Fetch a training.
 
         Args:
-            training_id: The training's id.
+            training_id: Id of the training.
             **options: Options of the request.
 
         Returns:
-            The training as it is now.
+            The training in its current state.
 
         Raises:
-            NotFoundError: there is no such training.
+            NotFoundError: the training does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#trainings.get
@@ -101,13 +101,13 @@ class AsyncTrainings(AsyncResource):
         return await self._transport.call(Request("GET", path, Training, options))
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[Training]:
-        """List one's trainings, newest first, 100 a page.
+        """List the account's trainings, newest first, 100 per page.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The list: iterate it for all its trainings; its first page has ``results``.
+            The trainings: iterate over all of them, or read the first page's ``results``.
 
         Raises:
             APIError: the call failed.
@@ -117,23 +117,23 @@ class AsyncTrainings(AsyncResource):
         return paginate(self._transport, "/trainings", PageData[Training], options)
 
     async def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
-        """Cancel a training. One that has ended stays as it is.
+        """Cancel a training. Has no effect if the training has ended.
 
         Args:
-            training_id: The training's id.
+            training_id: Id of the training.
             **options: Options of the request.
 
         Returns:
-            The training, canceled or about to be.
+            The training, which may not be canceled yet.
 
         Raises:
-            NotFoundError: there is no such training.
+            NotFoundError: the training does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#trainings.cancel
         """
         path = format_path("/trainings/{training_id}/cancel", training_id=training_id)
-        # Cancelling twice is cancelling once.
+        # A second cancel has no further effect.
         return await self._transport.call(Request("POST", path, Training, options, idempotent=True))
 
     async def wait(
@@ -144,20 +144,20 @@ class AsyncTrainings(AsyncResource):
         on_update: Callable[[Training], None] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Training:
-        """Wait until a training has ended, however it ends.
+        """Wait until a training has ended, with any final status.
 
         Args:
-            training: The training, or its id.
-            time_limit: After how many seconds to stop waiting; the training goes on. None: never.
-            on_update: Called with the training as it is at first, and whenever its status or logs have changed.
+            training: Training, or its id.
+            time_limit: Maximum time to wait, in seconds; the training itself continues. If None, there is no limit.
+            on_update: Called with the training at first, and after each change of its status or logs.
             **options: Options of each request.
 
         Returns:
-            The training in its final status.
+            The training with its final status.
 
         Raises:
-            APITimeoutError: the time limit has passed; the error's ``prediction_id`` is the training's id.
-            APIError: a call failed; the error's ``prediction_id`` is the training's id.
+            APITimeoutError: the time limit is reached. The error's ``prediction_id`` is the training's id.
+            APIError: a call failed. The error's ``prediction_id`` is the training's id.
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """

@@ -1,4 +1,4 @@
-"""Webhooks: what is needed to trust them."""
+"""The secret that verifies webhooks."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class AsyncDefaultWebhook(AsyncResource):
 
     @cached_property
     def secret(self) -> AsyncWebhookSecrets:
-        """The secret that signs it."""
+        """The secret that signs the webhook."""
         return AsyncWebhookSecrets(self._transport)
 
 
@@ -75,13 +75,13 @@ class AsyncWebhookSecrets(AsyncResource):
         return AsyncWebhookSecretsStreaming(self)
 
     async def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
-        """Fetch the secret with which webhooks are signed, to check that they come from Replicate.
+        """Fetch the secret that signs webhooks, for ``verify_webhook``.
 
         Args:
             **options: Options of the request.
 
         Returns:
-            The secret. It changes rarely: fetch it once, not for every webhook.
+            The secret. It changes rarely, so fetch it once rather than for each webhook.
 
         Raises:
             APIError: the call failed.
