@@ -28,7 +28,7 @@ def main() -> int:
     if unknown := set(arguments.modules) - set(_MODULES):
         parser.error(f"unknown module: {min(unknown)} (choose from {', '.join(_MODULES)})")
     packages = ", ".join(f"{name} {version(name)}" for name in ("replicate", "httpx", "aiohttp", "msgspec"))
-    print(f"Python {platform.python_version()}, {packages}; medians of {arguments.rounds} rounds")
+    print(f"Python {platform.python_version()}, {packages}; rounds: {arguments.rounds}, times are medians")
     missed = 0
     with _server.running() as url:
         for name in arguments.modules or _MODULES:
