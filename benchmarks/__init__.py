@@ -1,1 +1,1 @@
-"""How fast the SDK is, next to the official one and to what one would write by hand."""
+"""Benchmarks of the SDK against the official SDK and handwritten calls."""

@@ -1,7 +1,7 @@
-"""A server for what takes its time, in a process of its own: event streams, uploads, and large files.
+"""A server for event streams, uploads, and large files, which runs in its own process.
 
-What a prediction streams is in its input: ``count`` events, ``rate`` a second, or with a rate of 0 all at once. The
-data of each is the time at which it was written, by the clock that all processes of a machine share.
+The input of a prediction sets its stream: ``count`` events at ``rate`` events per second, or all at once if the rate
+is 0. The data of each event is the time when it was written, by the clock that all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks._server import serve
 
-_TICK = 0.005  # seconds between two writes where the rate is higher
-_PIECE = b"\0" * 2**18
+_MIN_WRITE_INTERVAL = 0.005  # seconds
+_CHUNK = b"\0" * 2**18
 _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 _SCHEMA = {
     "Input": {"type": "object", "title": "Input", "properties": {"count": {"type": "integer"}}},
@@ -48,9 +48,9 @@ _FILE = {
 
 
 class _Prediction:
-    """A prediction, whose output is what its stream has written, or for those who look, would have written by now."""
+    """A prediction. Its output is what its stream has written, or would have written by now if it is polled."""
 
-    known: dict[str, _Prediction] = {}  # noqa: RUF012
+    by_id: dict[str, _Prediction] = {}  # noqa: RUF012
     numbers = count()
 
     def __init__(self, inputs: dict[str, Any]) -> None:
@@ -58,29 +58,32 @@ class _Prediction:
         self.count: int = inputs.get("count", 0)
         self.rate: float = inputs.get("rate", 0)
         self.started = perf_counter()
-        self.made: list[str] = []
-        self.known[self.id] = self
+        self.pieces: list[str] = []
+        self.by_id[self.id] = self
 
     def due(self) -> int:
-        """Return how many events there should be."""
+        """Return the number of events that are due by now."""
         return self.count if not self.rate else min(self.count, int((perf_counter() - self.started) * self.rate))
 
-    def make(self, *, streamed: bool = True) -> list[str]:
-        """Return the events that have become due, as they go over the wire; made now, or for who looks, in time."""
+    def advance(self, *, streamed: bool = True) -> list[str]:
+        """Add the events that have become due, and return their frames.
+
+        The data of an event is the current time if the event is streamed, or the time when it was due if it is polled.
+        """
         frames: list[str] = []
-        for number in range(len(self.made), self.due()):
-            self.made.append(repr(perf_counter() if streamed else self.started + (number + 1) / self.rate))
-            frames.append(f"event: output\nid: 1:{number}\ndata: {self.made[-1]}\n\n")
+        for number in range(len(self.pieces), self.due()):
+            self.pieces.append(repr(perf_counter() if streamed else self.started + (number + 1) / self.rate))
+            frames.append(f"event: output\nid: 1:{number}\ndata: {self.pieces[-1]}\n\n")
         return frames
 
-    def shown(self, origin: str) -> dict[str, Any]:
-        done = len(self.made) == self.count
+    def to_dict(self, origin: str) -> dict[str, Any]:
+        done = len(self.pieces) == self.count
         return {
             "id": self.id,
             "model": "owner/name",
             "version": _VERSION["id"],
             "input": {},
-            "output": self.made or None,
+            "output": self.pieces or None,
             "error": None,
             "logs": "",
             "data_removed": False,
@@ -116,23 +119,24 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._skip:  # what is uploaded isn't kept
+        # The content of an upload is discarded.
+        if self._skip:
             self._skip -= len(data)
             if not self._skip:
-                self._answer(_FILE)
+                self._respond_json(_FILE)
             return
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head = self._received[:end].decode("latin-1")
             end += 4
-            _, found, rest = head.lower().partition("content-length:")
-            length = int(rest.partition("\r\n")[0]) if found else 0
+            _, separator, rest = head.lower().partition("content-length:")
+            length = int(rest.partition("\r\n")[0]) if separator else 0
             method, path, _ = head.split(" ", 2)
             if path == "/v1/files":
                 self._skip = length - (len(self._received) - end)
                 self._received = b""
                 if not self._skip:
-                    self._answer(_FILE)
+                    self._respond_json(_FILE)
                 return
             if len(self._received) < end + length:
                 return
@@ -142,39 +146,39 @@ class _Connection(asyncio.Protocol):
     def _respond(self, method: str, path: str, body: bytes) -> None:
         last = path.rpartition("/")[2]
         if method == "POST":
-            self._answer(_Prediction(json.loads(body)["input"]).shown(self._origin))
+            self._respond_json(_Prediction(json.loads(body)["input"]).to_dict(self._origin))
         elif path.startswith("/v1/models/"):
             versions = {"results": [_VERSION], "next": None, "previous": None}
-            self._answer(versions if last == "versions" else _MODEL)
+            self._respond_json(versions if last == "versions" else _MODEL)
         elif path.startswith("/v1/predictions/"):
-            prediction = _Prediction.known[last]
-            prediction.make(streamed=False)
-            self._answer(prediction.shown(self._origin))
+            prediction = _Prediction.by_id[last]
+            prediction.advance(streamed=False)
+            self._respond_json(prediction.to_dict(self._origin))
         elif path.startswith("/stream/"):
-            self._task = asyncio.ensure_future(self._stream(_Prediction.known[last]))
+            self._task = asyncio.ensure_future(self._stream(_Prediction.by_id[last]))
         else:
             self._task = asyncio.ensure_future(self._send(int(last)))
 
-    def _answer(self, value: Any) -> None:
+    def _respond_json(self, value: Any) -> None:
         body = json.dumps(value).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
 
     async def _stream(self, prediction: _Prediction) -> None:
         self._transport.write(_STREAM)
-        while len(prediction.made) < prediction.count:
-            if frames := prediction.make():
+        while len(prediction.pieces) < prediction.count:
+            if frames := prediction.advance():
                 self._transport.write("".join(frames).encode())
-            await asyncio.sleep(max(_TICK, 1 / prediction.rate) if prediction.rate else 0)
+            await asyncio.sleep(max(_MIN_WRITE_INTERVAL, 1 / prediction.rate) if prediction.rate else 0)
         self._transport.write(b"event: done\ndata: {}\n\n")
         self._transport.close()
 
     async def _send(self, size: int) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
         self._transport.write(head.encode())
-        for start in range(0, size, len(_PIECE)):
+        for start in range(0, size, len(_CHUNK)):
             await self._writable.wait()
-            self._transport.write(_PIECE[: size - start])
+            self._transport.write(_CHUNK[: size - start])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A server that answers at once with what it has in store, in a process of its own.
+"""A server that responds immediately with prepared responses, and runs in its own process.
 
-It does no more than it must, so that the time of a call is the client's: no routes but the method and the end of the
-path, no check of the token, no parsing of the body. As long as requests come it doesn't sleep either, for waking a
-process on another core is paid by whoever sends to it, and costs up to 10 us a call in a virtual machine.
+The server does as little as possible, so that the benchmarks measure the client. It looks only at the method and the
+path, doesn't check the token, and doesn't parse the body. While requests come in, it doesn't sleep, because the sender
+pays for waking a process on another core. In a virtual machine, waking it costs up to 10 us per call.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ _SETTING = {
 
 
 def _with_settings(model: dict[str, Any], count: int) -> dict[str, Any]:
-    """Return a model with so many inputs more, as image models have: each is another 200 bytes of its document."""
+    """Return a copy of a model with ``count`` more inputs, as image models have. Each adds 200 bytes to its schema."""
     model = json.loads(json.dumps(model))
     properties = model["latest_version"]["openapi_schema"]["components"]["schemas"]["Input"]["properties"]
     properties.update({f"setting_{number}": {**_SETTING, "x-order": number} for number in range(1, count + 1)})
     return model
 
 
-def _answer(value: Any, status: str = "200 OK") -> bytes:
+def _response(value: Any, status: str = "200 OK") -> bytes:
     body = json.dumps(value).encode()
     return b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
         status.encode(),
@@ -112,26 +112,28 @@ def _answer(value: Any, status: str = "200 OK") -> bytes:
     )
 
 
-def _page(thing: Any) -> bytes:
-    return _answer({"results": [thing] * PAGE, "next": None, "previous": None})
+def _page(item: Any) -> bytes:
+    return _response({"results": [item] * PAGE, "next": None, "previous": None})
 
 
-_CREATED = _answer(_PREDICTION, "201 Created")
+_CREATED = _response(_PREDICTION, "201 Created")
 _PAGES = {
     b"/v1/predictions": _page(_PREDICTION),
     b"/v1/models": _page(_MODEL),
-    b"/v1/large/models": _page(_with_settings(_MODEL, 25)),  # below another base URL
+    # This path belongs to another base URL, /v1/large.
+    b"/v1/large/models": _page(_with_settings(_MODEL, 25)),
 }
-_FOUND = _answer(_PREDICTION)
+_FETCHED = _response(_PREDICTION)
 
-
-_AWAKE = 0.01  # seconds after a request; processes that are timed as a whole have the machine for themselves
+# The server sleeps after this time without a request, so that benchmarks of whole processes have the machine to
+# themselves.
+_AWAKE_SECONDS = 0.01
 
 
 class _Connection(asyncio.Protocol):
     _transport: asyncio.WriteTransport
     _received = b""
-    _last_at = 0.0  # of all connections
+    _last_request_at = 0.0  # across all connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -139,34 +141,35 @@ class _Connection(asyncio.Protocol):
 
     @classmethod
     def stay_awake(cls) -> None:
-        idle = monotonic() - cls._last_at > _AWAKE
+        idle = monotonic() - cls._last_request_at > _AWAKE_SECONDS
         asyncio.get_running_loop().call_later(0.01 if idle else 0, cls.stay_awake)
 
     def data_received(self, data: bytes) -> None:
-        _Connection._last_at = monotonic()
+        _Connection._last_request_at = monotonic()
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head = self._received[:end]
             end += 4
-            _, found, rest = head.lower().partition(b"content-length:")
-            if found:
+            _, separator, rest = head.lower().partition(b"content-length:")
+            if separator:
                 end += int(rest.partition(b"\r\n")[0])
             if len(self._received) < end:
                 return
             self._received = self._received[end:]
             method, path, _ = head.split(b" ", 2)
-            self._transport.write(_CREATED if method == b"POST" else _PAGES.get(path, _FOUND))
+            self._transport.write(_CREATED if method == b"POST" else _PAGES.get(path, _FETCHED))
 
 
 async def serve(connection: type[asyncio.Protocol]) -> None:
-    """Serve until the process that started this one has ended, or wants it to; prints the port."""
+    """Print the port, and serve until the parent process ends or closes the standard input of this process."""
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def watch() -> None:
-        sys.stdin.read()  # ends with the process that holds the other end
+        # This returns when the parent process ends or closes its end of the pipe.
+        sys.stdin.read()
         loop.call_soon_threadsafe(stopped.set)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -175,7 +178,7 @@ async def serve(connection: type[asyncio.Protocol]) -> None:
 
 @contextmanager
 def running(module: str = __spec__.name) -> Generator[str, None, None]:
-    """Run the server, or that of another module; gives its base URL."""
+    """Run the server of this module or of another module, and yield its base URL."""
     command = [sys.executable, "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Measuring contenders next to each other, and the table that comes of it."""
+"""Measure contenders against each other, and print a table of the results."""
 
 from __future__ import annotations
 
@@ -12,40 +12,55 @@ OURS = "replicate_async"
 
 
 class Bound(NamedTuple):
-    """What must hold between this SDK and another contender: one of the three, or nothing."""
+    """A bound on this SDK's time relative to another contender: one of the three fields, or none.
+
+    Attributes:
+        against: The other contender.
+        faster: The minimum speedup over the other contender.
+        cost: The maximum ratio to the other contender's time.
+        over: The maximum difference from the other contender's time, in seconds. If inf, the difference is only shown.
+    """
 
     against: str
-    faster: float | None = None  # at least so many times as fast
-    cost: float | None = None  # at most so many times the time
-    over: float | None = None  # at most so many seconds more; inf: only to be shown
+    faster: float | None = None
+    cost: float | None = None
+    over: float | None = None
 
     def check(self, ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, str, bool]:
-        """Return what was found, what is required, and whether it holds; times are paired by round."""
+        """Return the measured value, the required value, and whether the bound holds. Times are paired by round."""
         if self.over is not None:
-            found = median(a - b for a, b in zip(ours, theirs, strict=True))
+            measured = median(a - b for a, b in zip(ours, theirs, strict=True))
             factor, unit = (1e6, "us") if self.over < 0.001 else (1e3, "ms")
             required = "" if self.over == inf else f"<= +{self.over * factor:.0f} {unit}"
-            return f"{found * factor:+.0f} {unit}", required, found <= self.over
+            return f"{measured * factor:+.0f} {unit}", required, measured <= self.over
         if self.cost is not None:
-            found = median(a / b for a, b in zip(ours, theirs, strict=True))
-            return f"{found:.2f}x its time", f"<= {self.cost:g}x", found <= self.cost
-        found = median(b / a for a, b in zip(ours, theirs, strict=True))
+            measured = median(a / b for a, b in zip(ours, theirs, strict=True))
+            return f"{measured:.2f}x its time", f"<= {self.cost:g}x", measured <= self.cost
+        measured = median(b / a for a, b in zip(ours, theirs, strict=True))
         required = "" if self.faster is None else f">= {self.faster:g}x"
-        return f"{found:.1f}x as fast", required, found >= (self.faster or 0)
+        return f"{measured:.1f}x as fast", required, measured >= (self.faster or 0)
 
 
 class Benchmark(NamedTuple):
-    """Something that several contenders do; each function does it and returns the seconds that one call took."""
+    """A task for several contenders.
+
+    Attributes:
+        title: The title in the table.
+        contenders: A function for each contender, which runs the task and returns the seconds per call.
+        bounds: The bounds relative to other contenders.
+        limit: The absolute maximum for this SDK.
+        unit: ``s``, or ``MB`` if the functions return memory instead of time.
+    """
 
     title: str
     contenders: Mapping[str, Callable[[], float]]
     bounds: Sequence[Bound]
-    limit: float | None = None  # what ours must not exceed, whatever others do
-    unit: str = "s"  # or MB, where it isn't time that counts
+    limit: float | None = None
+    unit: str = "s"
 
 
 class Figure(NamedTuple):
-    """Something that was found, and what it must not exceed."""
+    """A measured value and its maximum."""
 
     name: str
     value: float
@@ -53,14 +68,14 @@ class Figure(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """Something that is done once, and what was found."""
+    """A task that runs once, and returns several figures."""
 
     title: str
     run: Callable[[], Sequence[Figure]]
 
 
 def report(scenario: Scenario) -> bool:
-    """Run a scenario, print the rows of the table, return whether all limits are kept."""
+    """Run a scenario, print its rows of the table, and return whether all limits hold."""
     print(f"\n{scenario.title}", flush=True)
     figures = scenario.run()
     for name, value, limit in figures:
@@ -71,10 +86,10 @@ def report(scenario: Scenario) -> bool:
 
 
 def measure(benchmark: Benchmark, rounds: int) -> bool:
-    """Measure, print the rows of the table, return whether all bounds hold.
+    """Run a benchmark, print its rows of the table, and return whether all bounds hold.
 
-    Each round runs all contenders one after the other, beginning with another one each time, so that a slow moment of
-    the machine hits all alike. Ratios are medians of the rounds' own ratios.
+    Each round runs all contenders one after the other, and starts with a different contender. So a slow moment of the
+    machine affects all contenders equally. Each ratio is the median of the ratios of all rounds.
     """
     names = list(benchmark.contenders)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -87,22 +102,22 @@ def measure(benchmark: Benchmark, rounds: int) -> bool:
     print(f"\n{benchmark.title}")
     all_hold = True
     for name in names:
-        found = required = verdict = ""
+        measured = required = verdict = ""
         if name != OURS:
             bound = bounds.get(name, Bound(name))
-            found, required, holds = bound.check(times[OURS], times[name])
+            measured, required, holds = bound.check(times[OURS], times[name])
             verdict = "" if not required else "ok" if holds else "MISSED"
             all_hold = all_hold and holds
         elif benchmark.limit is not None:
-            required, holds = f"<= {_shown(benchmark.limit, benchmark)}", median(times[OURS]) <= benchmark.limit
+            required, holds = f"<= {_format(benchmark.limit, benchmark)}", median(times[OURS]) <= benchmark.limit
             verdict = "ok" if holds else "MISSED"
             all_hold = all_hold and holds
-        shown = _shown(median(times[name]), benchmark)
-        print(f"  {name:<32}{shown:>12}  {found:<16}{required:<12}{verdict}".rstrip(), flush=True)
+        value = _format(median(times[name]), benchmark)
+        print(f"  {name:<32}{value:>12}  {measured:<16}{required:<12}{verdict}".rstrip(), flush=True)
     return all_hold
 
 
-def _shown(value: float, benchmark: Benchmark) -> str:
+def _format(value: float, benchmark: Benchmark) -> str:
     return _time(value) if benchmark.unit == "s" else f"{value:,.1f} {benchmark.unit}"
 
 

@@ -1,4 +1,4 @@
-"""Single calls: many at once, one after the other, from threads, and lists."""
+"""Single calls: concurrent, sequential, and from threads; and list pages."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ async def _by_hand(url: str) -> AsyncGenerator[_Calls, None]:
 
         async def create() -> Prediction:
             body = encode({"version": VERSION, "input": INPUT})
-            async with session.post(f"{url}/predictions", data=body, headers=json_headers) as answer:
-                answer.raise_for_status()
-                return decode(await answer.read())
+            async with session.post(f"{url}/predictions", data=body, headers=json_headers) as response:
+                response.raise_for_status()
+                return decode(await response.read())
 
         async def predictions() -> PageData[Prediction]:
-            async with session.get(f"{url}/predictions") as answer:
-                answer.raise_for_status()
-                return decode_predictions(await answer.read())
+            async with session.get(f"{url}/predictions") as response:
+                response.raise_for_status()
+                return decode_predictions(await response.read())
 
         async def models() -> PageData[Model]:
-            async with session.get(f"{url}/models") as answer:
-                answer.raise_for_status()
-                return decode_models(await answer.read())
+            async with session.get(f"{url}/models") as response:
+                response.raise_for_status()
+                return decode_models(await response.read())
 
         yield _Calls(create, predictions, models)
 
@@ -114,12 +114,12 @@ def _official_blocking(url: str) -> Generator[Callable[[], Any], None, None]:
 
 @contextmanager
 def _by_hand_blocking(url: str) -> Generator[Callable[[], Any], None, None]:
-    """What a blocking call costs at least when it is handed to a loop in another thread the usual way."""
+    """Submit calls to a loop in another thread in the usual way, which is the lower bound for a blocking call."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    opened = _by_hand(url)
-    calls = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result()
+    context = _by_hand(url)
+    calls = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
 
     async def create() -> Any:
         return await calls.create()
@@ -127,7 +127,7 @@ def _by_hand_blocking(url: str) -> Generator[Callable[[], Any], None, None]:
     try:
         yield lambda: asyncio.run_coroutine_threadsafe(create(), loop).result()
     finally:
-        asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result()
+        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -136,15 +136,16 @@ def _by_hand_blocking(url: str) -> Generator[Callable[[], Any], None, None]:
 _BLOCKING: dict[str, _OpenBlocking] = {OFFICIAL: _official_blocking, BARE: _by_hand_blocking, OURS: _ours_blocking}
 
 
-async def _at_once(open_: _Open, url: str, count: int) -> float:
+async def _concurrent(open_: _Open, url: str, count: int) -> float:
     async with open_(url) as calls:
-        assert (await calls.create()).output == OUTPUT  # it works, and what it loads is loaded
+        # Check that calls work, and load everything that is loaded on first use.
+        assert (await calls.create()).output == OUTPUT
         started = perf_counter()
         await asyncio.gather(*[calls.create() for _ in range(count)])
         return (perf_counter() - started) / count
 
 
-async def _in_turn(open_: _Open, url: str, count: int) -> float:
+async def _sequential(open_: _Open, url: str, count: int) -> float:
     async with open_(url) as calls:
         assert (await calls.create()).output == OUTPUT
         started = perf_counter()
@@ -153,9 +154,9 @@ async def _in_turn(open_: _Open, url: str, count: int) -> float:
         return (perf_counter() - started) / count
 
 
-async def _lists(open_: _Open, url: str, count: int, what: str) -> float:
+async def _lists(open_: _Open, url: str, count: int, resource: str) -> float:
     async with open_(url) as calls:
-        fetch: Callable[[], Awaitable[Any]] = getattr(calls, what)
+        fetch: Callable[[], Awaitable[Any]] = getattr(calls, resource)
         assert len((await fetch()).results) == PAGE
         started = perf_counter()
         for _ in range(count):
@@ -164,24 +165,25 @@ async def _lists(open_: _Open, url: str, count: int, what: str) -> float:
 
 
 def _decoding(make_client: Callable[..., Any], url: str, count: int) -> float:
-    """Fetch pages of models, then time only what makes objects of their bytes."""
+    """Fetch pages of models, then measure only the decoding."""
     with make_client(bearer_token=_TOKEN, base_url=url) as client:
-        first, *answers = [client.models.with_raw_response.list() for _ in range(count + 1)]
+        first, *responses = [client.models.with_raw_response.list() for _ in range(count + 1)]
         assert len(first.parse().results) == PAGE
         started = perf_counter()
-        for answer in answers:
-            answer.parse()
+        for response in responses:
+            response.parse()
         return (perf_counter() - started) / count
 
 
 def _from_threads(open_: _OpenBlocking, url: str, threads: int, count: int) -> float:
-    """Make calls with one client from several threads; each makes its share of ``count``."""
+    """Make ``count`` calls with one client, divided among several threads."""
     with open_(url) as create:
         assert create().output == OUTPUT
         barrier = threading.Barrier(threads + 1)
 
         def work() -> None:
-            create()  # every thread's own connection is there before the clock starts
+            # Open a connection for each thread before the measurement.
+            create()
             barrier.wait()
             for _ in range(count // threads):
                 create()
@@ -197,7 +199,7 @@ def _from_threads(open_: _OpenBlocking, url: str, threads: int, count: int) -> f
 
 
 def benchmarks(url: str) -> Iterator[Benchmark]:
-    """Give the benchmarks of this module, against the server at a base URL."""
+    """Yield the benchmarks of this module, against the server at a base URL."""
 
     def contenders(run: Callable[[_Open], Coroutine[Any, Any, float]]) -> dict[str, Callable[[], float]]:
         def measured(open_: _Open) -> Callable[[], float]:
@@ -209,13 +211,13 @@ def benchmarks(url: str) -> Iterator[Benchmark]:
         return {name: partial(_from_threads, open_, url, threads, count) for name, open_ in _BLOCKING.items()}
 
     yield Benchmark(
-        "3,000 creates at once (asyncio.gather), per call",
-        contenders(lambda open_: _at_once(open_, url, 3000)),
+        "3,000 concurrent creates (asyncio.gather), per call",
+        contenders(lambda open_: _concurrent(open_, url, 3000)),
         [Bound(OFFICIAL, faster=18), Bound(OFFICIAL_AIOHTTP, faster=5), Bound(BY_HAND, cost=1.25)],
     )
     yield Benchmark(
-        "creates one after the other, per call",
-        contenders(lambda open_: _in_turn(open_, url, 500)),
+        "sequential creates, per call",
+        contenders(lambda open_: _sequential(open_, url, 500)),
         [Bound(BY_HAND, cost=1.25)],
     )
     yield Benchmark("blocking creates from 1 thread, per call", blocking(1, 500), [Bound(OFFICIAL, faster=1.6)])
@@ -226,15 +228,15 @@ def benchmarks(url: str) -> Iterator[Benchmark]:
         contenders(lambda open_: _lists(open_, url, 20, "predictions")),
         [Bound(OFFICIAL, faster=15), Bound(BY_HAND, cost=1.25)],
     )
-    # Models carry OpenAPI documents, which become plain dicts in every client: the larger, the less is to be gained.
-    for what, base_url, faster in (("models", url, 15), ("models with documents of 6 kB", f"{url}/large", None)):
+    # Every client decodes the OpenAPI schemas of models to plain dicts. The larger they are, the smaller is the gain.
+    for items, base_url, faster in (("models", url, 15), ("models with schemas of 6 kB", f"{url}/large", None)):
         yield Benchmark(
-            f"a page of {PAGE} {what}",
-            contenders(partial(_lists, url=base_url, count=20, what="models")),
+            f"a page of {PAGE} {items}",
+            contenders(partial(_lists, url=base_url, count=20, resource="models")),
             [Bound(BY_HAND, cost=1.25)],
         )
         yield Benchmark(
-            f"only decoding a page of {PAGE} {what}",
+            f"decoding a page of {PAGE} {items}, without fetching it",
             {
                 OFFICIAL: partial(_decoding, official.Replicate, base_url, 20),
                 OURS: partial(_decoding, replicate_async.Replicate, base_url, 20),

@@ -1,6 +1,6 @@
-"""Many predictions at once with ``asyncio.gather``, each scenario in a process of its own, at default settings.
+"""Many concurrent predictions with ``asyncio.gather``, at default settings.
 
-The server is the package's own ``LocalServer``, in a further process.
+Each scenario runs in its own process. The server is the ``LocalServer`` of this package, in another process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KB = 1000
 
 
 def register(server: LocalServer) -> None:
-    """Give the server its models: a slow one, and one that tells what the server has seen."""
+    """Register a slow model, and a model that reports the requests that the server has received."""
 
     @server.model(_MODEL, official=True)
     async def slow(text: str, seconds: float = 0.0) -> str:
@@ -38,20 +38,21 @@ def register(server: LocalServer) -> None:
 
     @server.model("bench/report", official=True)
     async def report() -> str:
-        made = [one.created_at.timestamp() for one in server.predictions.values() if one.model == _MODEL]
+        predictions = [prediction for prediction in server.predictions.values() if prediction.model == _MODEL]
+        created_at = [prediction.created_at.timestamp() for prediction in predictions]
         calls = [call for call in server.requests if call.operation != "account.get"]
         return json.dumps(
             {
-                "predictions": len(made),
-                "creating": max(made) - min(made),
+                "predictions": len(predictions),
+                "creating": max(created_at) - min(created_at),
                 "requests": len(calls),
-                "refused": sum(call.status == 429 for call in calls),
+                "throttled": sum(call.status == 429 for call in calls),
             }
         )
 
 
 class _Fanout:
-    """What came of many runs at once."""
+    """The results of many concurrent runs."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
@@ -59,10 +60,11 @@ class _Fanout:
         self.connections = self.wrong = 0
         self.report: dict[str, float] = {}
 
-    async def run(self, client: Any, count: int, seconds: float, *, look_at: float | None = None) -> None:
-        """Run so many predictions; ``look_at``: after so many seconds, when all wait, measure what that takes."""
+    async def run(self, client: Any, count: int, seconds: float, *, sample_after: float | None = None) -> None:
+        """Run predictions. After ``sample_after`` seconds, when all are waiting, measure memory and responsiveness."""
         account: Callable[[], Awaitable[Any]] = client.account.get
-        await account()  # what is loaded and opened once isn't any run's
+        # Load modules and open a connection before the measurement.
+        await account()
         watching = asyncio.ensure_future(self._watch_connections())
         gc.collect()
         before = _resident()
@@ -71,23 +73,24 @@ class _Fanout:
             *[client.run(_MODEL, input={"text": str(number), "seconds": seconds}) for number in range(count)],
             return_exceptions=True,
         )
-        if look_at is not None:
-            await asyncio.sleep(look_at)
+        if sample_after is not None:
+            await asyncio.sleep(sample_after)
             self.memory = (_resident() - before) / count
             for _ in range(5):
-                asked = time.perf_counter()
+                called_at = time.perf_counter()
                 await account()
-                self.slowest_account = max(self.slowest_account, time.perf_counter() - asked)
+                self.slowest_account = max(self.slowest_account, time.perf_counter() - called_at)
         outputs = await runs
         self.wall = time.perf_counter() - started
         watching.cancel()
         self.wrong = sum(not _is_output(output, number) for number, output in enumerate(outputs))
-        async with AsyncReplicate(base_url=self._server.base_url, bearer_token=self._server.token) as other:
-            self.report = json.loads(await other.run("bench/report"))
+        async with AsyncReplicate(base_url=self._server.base_url, bearer_token=self._server.token) as reporter:
+            self.report = json.loads(await reporter.run("bench/report"))
 
     async def _watch_connections(self) -> None:
         while True:
-            self.connections = max(self.connections, _sockets() - 2)  # the loop has two
+            # The event loop itself has two sockets.
+            self.connections = max(self.connections, _sockets() - 2)
             await asyncio.sleep(0.1)
 
 
@@ -108,20 +111,20 @@ def _resident() -> int:
 async def _ours(count: int, seconds: float, *, server: dict[str, Any] | None = None, **options: Any) -> Any:
     with LocalServer.process(f"{__spec__.name}:register", **(server or {})) as running:
         fanout = _Fanout(running)
-        look_at = options.pop("look_at", None)
+        sample_after = options.pop("sample_after", None)
         async with AsyncReplicate(base_url=running.base_url, bearer_token=running.token, **options) as client:
-            await fanout.run(client, count, seconds, look_at=look_at)
+            await fanout.run(client, count, seconds, sample_after=sample_after)
         yield fanout
 
 
 async def thousand() -> list[Figure]:
-    async with _ours(1000, 5, look_at=4) as done:
+    async with _ours(1000, 5, sample_after=4) as done:
         return [
             Figure("seconds until the last output", done.wall, 7),
             Figure("requests per prediction", (done.report["requests"] - 1) / 1000, 2.5),
             Figure("connections", done.connections, 100),
             Figure("outputs missing or wrong", done.wrong, 0),
-            Figure("ms until account.get() answers", 1000 * done.slowest_account, 100),
+            Figure("latency of account.get() in ms", 1000 * done.slowest_account, 100),
         ]
 
 
@@ -134,10 +137,10 @@ async def thousand_official() -> list[Figure]:
 
 
 async def ten_thousand() -> list[Figure]:
-    async with _ours(10_000, 30, look_at=29) as done:
+    async with _ours(10_000, 30, sample_after=29) as done:
         return [
             Figure("seconds until the last output", done.wall),
-            Figure("... but for creating them", done.wall - done.report["creating"], 40),
+            Figure("... without the time of creates", done.wall - done.report["creating"], 40),
             Figure("outputs missing or wrong", done.wrong, 0),
             Figure("kB per waiting prediction", done.memory / _KB),
         ]
@@ -150,7 +153,7 @@ async def waiting_official() -> list[Figure]:
             gc.collect()
             before = _resident()
             inputs = [{"text": str(number), "seconds": 60} for number in range(1000)]
-            runs = [asyncio.ensure_future(client.run(_MODEL, input=one)) for one in inputs]
+            runs = [asyncio.ensure_future(client.run(_MODEL, input=run_input)) for run_input in inputs]
             await asyncio.sleep(10)
             memory = (_resident() - before) / len(runs)
             for run in runs:
@@ -162,10 +165,10 @@ async def waiting_official() -> list[Figure]:
 async def limited() -> list[Figure]:
     limits = {"creates": 600, "create_burst": 50, "others": 3000}
     async with _ours(300, 2, server={"limits": limits}) as done:
-        least = (300 - 50) / (600 / 60) + 2
+        least_seconds = (300 - 50) / (600 / 60) + 2
         return [
-            Figure("times the least possible time", done.wall / least, 1.15),
-            Figure("percent of the answers 429", 100 * done.report["refused"] / done.report["requests"], 2),
+            Figure("ratio to least possible time", done.wall / least_seconds, 1.15),
+            Figure("percentage of 429 responses", 100 * done.report["throttled"] / done.report["requests"], 2),
             Figure("outputs missing or wrong", done.wrong, 0),
         ]
 
@@ -176,46 +179,50 @@ async def cut_off() -> list[Figure]:
         for seed, kind in enumerate(["reset", "stall", "html"])
     ]
     for fault in faults:
-        fault["times"] = 14  # and none when the report is made
+        # The faults are used up before the report is fetched.
+        fault["times"] = 14
     async with _ours(200, 0.5, server={"faults": {"faults": faults}}, timeout=3) as done:
         return [
-            Figure("predictions more or less than 200", abs(done.report["predictions"] - 200), 0),
+            Figure("difference from 200 predictions", abs(done.report["predictions"] - 200), 0),
             Figure("outputs missing or wrong", done.wrong, 0),
         ]
 
 
 async def single() -> list[Figure]:
-    late: list[float] = []
+    delays: list[float] = []
     with LocalServer.process(f"{__spec__.name}:register") as running:
         async with AsyncReplicate(base_url=running.base_url, bearer_token=running.token) as client:
             await client.account.get()
             for _ in range(9):
                 output = await client.run(_MODEL, input={"text": "x", "seconds": 0.5})
-                late.append(time.time() - float(output.split()[2]))
-    return [Figure("ms from completion to output", 1000 * median(late), 50)]
+                delays.append(time.time() - float(output.split()[2]))
+    return [Figure("ms from completion to output", 1000 * median(delays), 50)]
 
 
 def _in_process(name: str) -> list[Figure]:
     command = [sys.executable, "-m", __spec__.name, name]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [Figure(*fields) for fields in json.loads(found)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [Figure(*fields) for fields in json.loads(output)]
 
 
 def _with_peer(name: str, peer: str) -> list[Figure]:
     ours, theirs = _in_process(name), _in_process(peer)
-    if name == "ten_thousand":  # what must hold is a comparison
+    # This limit is relative to the official SDK.
+    if name == "ten_thousand":
         ours[-1] = ours[-1]._replace(limit=theirs[-1].value / 2)
         theirs[-1] = theirs[-1]._replace(name="... official, of 1,000")
     return ours + theirs
 
 
-def benchmarks(url: str) -> Iterator[Scenario]:  # noqa: ARG001 - these have servers of their own
-    """Give the scenarios of this module."""
+def benchmarks(url: str) -> Iterator[Scenario]:  # noqa: ARG001 - each scenario starts its own server
+    """Yield the scenarios of this module."""
     yield Scenario("a single run of half a second", lambda: _in_process("single"))
     yield Scenario("1,000 runs of 5 s", lambda: _with_peer("thousand", "thousand_official"))
     yield Scenario("10,000 runs of 30 s", lambda: _with_peer("ten_thousand", "waiting_official"))
-    yield Scenario("300 runs of 2 s, 600 creates (burst 50) and 3,000 others a minute", lambda: _in_process("limited"))
-    yield Scenario("200 runs, a fifth of whose creates are cut off after acceptance", lambda: _in_process("cut_off"))
+    yield Scenario(
+        "300 runs of 2 s, limits of 600 creates (burst 50) and 3,000 others per minute", lambda: _in_process("limited")
+    )
+    yield Scenario("200 runs, a fifth of the creates lose their response", lambda: _in_process("cut_off"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Large files: how much memory they take on their way in and out, and how long they hold up the event loop.
+"""Large files as inputs and outputs: the memory that they need, and how long they block the event loop.
 
-Each measurement is a process of its own, ``python -m benchmarks.files KIND URL``: memory that was used before is used
-again, and wouldn't count.
+Each measurement runs in its own process, ``python -m benchmarks.files KIND URL``. Memory that a process has
+already allocated is reused, and wouldn't count.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ from benchmarks._server import running
 from benchmarks._table import OURS, Benchmark
 
 _UPLOAD, _DOWNLOAD = 100 * 2**20, 2**30
-_GROWTH, _STALL = 16.0, 0.020  # MB, seconds
+_MAX_GROWTH_MB, _MAX_STALL_SECONDS = 16.0, 0.020
 _IDLE = "an idle loop"
 
 
 class _Watch:
-    """What happens to the process and its event loop while something is done."""
+    """Measures the process and its event loop.
 
-    growth = 0.0  # of the resident memory, in MB
-    stall = 0.0  # the longest that a callback had to wait, in seconds
+    Attributes:
+        growth: The growth of the resident memory, in MB.
+        stall: The longest delay of a callback, in seconds.
+    """
+
+    growth = 0.0
+    stall = 0.0
     _done = False
 
     def _watch_memory(self, before: int) -> None:
@@ -99,7 +104,7 @@ async def _measure(kind: str, url: str) -> None:
     origin = url.removesuffix("/v1")
     async with replicate_async.AsyncReplicate(bearer_token="r8_benchmark", base_url=url) as client:
         with tempfile.TemporaryDirectory() as folder:
-            # What is loaded and allocated once, whatever the size, isn't the file's.
+            # Load and allocate what doesn't depend on the size of the file before the measurement.
             await do(client, Path(folder), min(size, 2**20), origin)
             watch = _Watch()
             async with watch.watching():
@@ -107,13 +112,13 @@ async def _measure(kind: str, url: str) -> None:
     print(watch.growth, watch.stall)
 
 
-def benchmarks(url: str) -> Iterator[Benchmark]:  # noqa: ARG001 - these have a server of their own
-    """Give the benchmarks of this module."""
-    with running("benchmarks._deliveries") as own:
-
-        @cache  # one process gives both figures of a round
+def benchmarks(url: str) -> Iterator[Benchmark]:  # noqa: ARG001 - this module starts its own server
+    """Yield the benchmarks of this module."""
+    with running("benchmarks._deliveries") as server_url:
+        # The process of a round measures both figures.
+        @cache
         def measured(kind: str, number: int) -> tuple[float, float]:  # noqa: ARG001
-            command = [sys.executable, "-m", "benchmarks.files", kind, own]
+            command = [sys.executable, "-m", "benchmarks.files", kind, server_url]
             growth, stall = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
             return float(growth), float(stall)
 
@@ -125,12 +130,12 @@ def benchmarks(url: str) -> Iterator[Benchmark]:  # noqa: ARG001 - these have a 
             ("upload", f"an input file of {_UPLOAD // 2**20} MB"),
             ("download", f"saving an output of {_DOWNLOAD // 2**20:,} MB"),
         ]:
-            yield Benchmark(f"{title}: memory", {OURS: contender(kind, 0)}, [], limit=_GROWTH, unit="MB")
+            yield Benchmark(f"{title}: memory", {OURS: contender(kind, 0)}, [], limit=_MAX_GROWTH_MB, unit="MB")
             yield Benchmark(
-                f"{title}: the longest that the event loop is held up",
+                f"{title}: the longest time that the event loop is blocked",
                 {_IDLE: contender("nothing", 1), OURS: contender(kind, 1)},
                 [],
-                limit=_STALL,
+                limit=_MAX_STALL_SECONDS,
             )
 
 

@@ -1,4 +1,4 @@
-"""What the blocking client costs beside the asynchronous one that it wraps."""
+"""The overhead of the blocking client over the asynchronous client that it wraps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _CLIENTS = 100
 
 async def _calls(url: str) -> float:
     async with replicate_async.AsyncReplicate(bearer_token=_TOKEN, base_url=url) as client:
-        assert (await client.predictions.get("x")).output == OUTPUT  # it works, and what it loads is loaded
+        # Check that calls work, and load everything that is loaded on first use.
+        assert (await client.predictions.get("x")).output == OUTPUT
         started = perf_counter()
         for _ in range(_CALLS):
             await client.predictions.get("x")
@@ -51,14 +52,14 @@ def _blocking_clients(url: str) -> float:
 
 
 def benchmarks(url: str) -> Iterator[Benchmark]:
-    """Give the benchmarks of this module, against the server at a base URL."""
+    """Yield the benchmarks of this module, against the server at a base URL."""
     yield Benchmark(
-        "calls one after the other, per call; ours is blocking",
+        "sequential calls, per call; replicate_async is blocking",
         {_ASYNC: lambda: asyncio.run(_calls(url)), OURS: lambda: _blocking_calls(url)},
         [Bound(_ASYNC, cost=1.9)],
     )
     yield Benchmark(
-        "a client made, used once and closed; ours is blocking",
+        "a client created, used once, and closed; replicate_async is blocking",
         {_ASYNC: lambda: asyncio.run(_clients(url)), OURS: lambda: _blocking_clients(url)},
         [],
     )

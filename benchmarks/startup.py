@@ -1,4 +1,4 @@
-"""What a program pays before its first answer: fresh processes, timed from outside."""
+"""The time until a program has its first response. Each measurement starts a new process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from time import perf_counter
 from benchmarks._server import INPUT, OUTPUT, VERSION
 from benchmarks._table import OURS, Benchmark, Bound
 
-# Modules are loaded from compiled bytecode, as in any installation: the first run of each program compiles them.
+# Modules are loaded from compiled bytecode, as in any installation. The first run of each program compiles them.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-_AIOHTTP, _BY_HAND_NAME = "import aiohttp, and no more", "aiohttp + msgspec by hand"
+_AIOHTTP, _BY_HAND_NAME = "import aiohttp only", "aiohttp + msgspec by hand"
 _BY_HAND = """
 import asyncio, aiohttp, msgspec
 
@@ -28,13 +28,13 @@ async def main():
     async with aiohttp.ClientSession(headers={{"Authorization": "Bearer r8_benchmark"}}) as session:
         body = msgspec.json.encode({{"version": {version!r}, "input": {input!r}}})
         headers = {{"Content-Type": "application/json"}}
-        async with session.post({url!r} + "/predictions", data=body, headers=headers) as answer:
-            answer.raise_for_status()
-            print(msgspec.json.decode(await answer.read(), type=Prediction).output, flush=True)
+        async with session.post({url!r} + "/predictions", data=body, headers=headers) as response:
+            response.raise_for_status()
+            print(msgspec.json.decode(await response.read(), type=Prediction).output, flush=True)
 
 asyncio.run(main())
 """
-_FIRST_ANSWER = """
+_FIRST_RESPONSE = """
 from {module} import Replicate
 with Replicate(bearer_token="r8_benchmark", base_url={url!r}) as client:
     print(client.predictions.create(version={version!r}, input={input!r}).output, flush=True)
@@ -42,7 +42,7 @@ with Replicate(bearer_token="r8_benchmark", base_url={url!r}) as client:
 
 
 def _until_line(program: str, expected: str) -> Callable[[], float]:
-    """Return a function that times a program from its start to its line of output."""
+    """Return a function that measures the time from the start of a program to its line of output."""
 
     def run() -> float:
         started = perf_counter()
@@ -60,7 +60,7 @@ def _until_line(program: str, expected: str) -> Callable[[], float]:
 
 
 def benchmarks(url: str) -> Iterator[Benchmark]:
-    """Give the benchmarks of this module, against the server at a base URL."""
+    """Yield the benchmarks of this module, against the server at a base URL."""
     done = "print('done', flush=True)"
     bare = "bare Python"
     yield Benchmark(
@@ -72,7 +72,7 @@ def benchmarks(url: str) -> Iterator[Benchmark]:
         },
         [Bound(bare, over=0.060)],
     )
-    # The package loads its parts when they are asked for, so this is what most programs pay.
+    # The package loads its modules on first use, so this is the import time of most programs.
     yield Benchmark(
         "import of both clients",
         {
@@ -84,16 +84,16 @@ def benchmarks(url: str) -> Iterator[Benchmark]:
     )
     programs = {
         _AIOHTTP: f"import aiohttp; print({OUTPUT!r}, flush=True)",
-        "official": _FIRST_ANSWER.replace("{module}", "replicate"),
+        "official": _FIRST_RESPONSE.replace("{module}", "replicate"),
         _BY_HAND_NAME: _BY_HAND,
-        OURS: _FIRST_ANSWER.replace("{module}", "replicate_async"),
+        OURS: _FIRST_RESPONSE.replace("{module}", "replicate_async"),
     }
     yield Benchmark(
-        "from process start to the first answer",
+        "from process start to the first response",
         {
             name: _until_line(program.format(url=url, version=VERSION, input=INPUT), OUTPUT)
             for name, program in programs.items()
         },
-        # Importing aiohttp alone takes most of what the first bound allows; the last one is for what we add.
+        # The import of aiohttp alone takes most of the first bound. The last bound limits what this package adds.
         [Bound("official", cost=0.5), Bound(_AIOHTTP, over=inf), Bound(_BY_HAND_NAME, cost=1.25)],
     )

@@ -1,4 +1,4 @@
-"""The local server: its start, instant predictions from another process, and thousands that are pending at once."""
+"""The local server: its start, instant predictions from another process, and thousands of pending predictions."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _decode = msgspec.json.Decoder(PageData[Prediction]).decode
 
 
 def register(server: LocalServer) -> None:
-    """Register what is measured: a model that answers at once, and one that waits until another is run."""
-    opened = asyncio.Event()
+    """Register a model that responds immediately, a model that waits, and a model that ends the wait."""
+    released = asyncio.Event()
     models.register(server)
 
     @server.model("benchmark/wait", official=True)
     async def wait() -> str:
-        await opened.wait()
+        await released.wait()
         return "done"
 
-    @server.model("benchmark/open", official=True)
-    async def open_() -> None:
-        opened.set()
+    @server.model("benchmark/release", official=True)
+    async def release() -> None:
+        released.set()
 
 
 class _Connection(asyncio.Protocol):
-    """Makes requests one after the other, with as little work as can be: the time is the server's."""
+    """Sends requests one after the other with as little work as possible, so that the benchmark measures the server."""
 
     def __init__(self) -> None:
         self.received = b""
         self.transport: Any = None
-        self._answer: asyncio.Future[bytes] | None = None
+        self._response: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -55,17 +55,17 @@ class _Connection(asyncio.Protocol):
         if blank and len(body) == int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]):
             assert head.startswith(b"HTTP/1.1 2"), self.received
             self.received = b""
-            assert self._answer is not None
-            self._answer.set_result(body)
+            assert self._response is not None
+            self._response.set_result(body)
 
     async def call(self, request: bytes) -> bytes:
-        self._answer = asyncio.get_running_loop().create_future()
+        self._response = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        return await self._answer
+        return await self._response
 
 
 class _Client:
-    """Some connections to a server in another process."""
+    """Several connections to a server in another process."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
@@ -74,8 +74,9 @@ class _Client:
     async def __aenter__(self) -> Self:
         address = urlsplit(self._server.url)
         for _ in range(_CONNECTIONS):
-            opened = await asyncio.get_running_loop().create_connection(_Connection, address.hostname, address.port)
-            self._connections.append(opened[1])
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(_Connection, address.hostname, address.port)
+            self._connections.append(connection)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -87,26 +88,26 @@ class _Client:
         return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
     async def run(self, model: str, inputs: bytes, count: int, *headers: str) -> None:
-        """Create predictions, as many as there are connections at a time."""
+        """Create predictions, one at a time on each connection."""
         request = self._request("POST", f"/v1/models/{model}/predictions", b'{"input":%s}' % inputs, *headers)
 
-        async def share(connection: _Connection, number: int) -> None:
-            for _ in range(number):
+        async def call_repeatedly(connection: _Connection, times: int) -> None:
+            for _ in range(times):
                 await connection.call(request)
 
-        each, rest = divmod(count, _CONNECTIONS)
-        shares = [each + (number < rest) for number in range(_CONNECTIONS)]
-        await asyncio.gather(*map(share, self._connections, shares))
+        quotient, remainder = divmod(count, _CONNECTIONS)
+        shares = [quotient + (number < remainder) for number in range(_CONNECTIONS)]
+        await asyncio.gather(*map(call_repeatedly, self._connections, shares))
 
     async def pages(self) -> list[Prediction]:
-        """Return all predictions, page by page."""
-        found: list[Prediction] = []
+        """Return all predictions, fetched page by page."""
+        predictions: list[Prediction] = []
         path: str | None = "/v1/predictions"
         while path:
             page = _decode(await self._connections[0].call(self._request("GET", path)))
-            found += page.results
+            predictions += page.results
             path = page.next and page.next.removeprefix(self._server.url)
-        return found
+        return predictions
 
 
 def _start() -> float:
@@ -130,17 +131,17 @@ async def _instant() -> float:
 
 
 async def _pending() -> tuple[float, float, float]:
-    """Return the seconds to create one of many pending predictions, to list a page of them, and until all end."""
+    """Return the seconds to create one of many pending predictions, to list a page of them, and to end them all."""
     with LocalServer.process("benchmarks.test_kit:register") as server:
         async with _Client(server) as client:
             started = perf_counter()
             await client.run("benchmark/wait", b"{}", _PENDING)
             created = perf_counter()
-            found = await client.pages()
+            pending = await client.pages()
             listed = perf_counter()
-            assert len({prediction.id for prediction in found if not prediction.done}) == _PENDING
-            await client.run("benchmark/open", b"{}", 1, "Prefer: wait")
-            while not all(prediction.done for prediction in await client.pages()):  # noqa: ASYNC110  (no event tells)
+            assert len({prediction.id for prediction in pending if not prediction.done}) == _PENDING
+            await client.run("benchmark/release", b"{}", 1, "Prefer: wait")
+            while not all(prediction.done for prediction in await client.pages()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             ended = perf_counter()
             outputs = [prediction.output for prediction in await client.pages()]
@@ -149,12 +150,12 @@ async def _pending() -> tuple[float, float, float]:
 
 
 def benchmarks(_url: str) -> Iterator[Benchmark]:
-    """Give the benchmarks of this module, each with servers of its own."""
+    """Yield the benchmarks of this module. Each starts its own server."""
     yield Benchmark("starting a local server in a thread", {OURS: _start}, [], limit=0.05)
     yield Benchmark(
         "an instant prediction, from another process", {OURS: lambda: asyncio.run(_instant())}, [], limit=1 / 2000
     )
     title = f"{_PENDING:,} predictions pending at once"
-    yield Benchmark(f"{title}: creating one", {OURS: lambda: asyncio.run(_pending())[0]}, [], limit=1 / 2000)
+    yield Benchmark(f"{title}: creating a prediction", {OURS: lambda: asyncio.run(_pending())[0]}, [], limit=1 / 2000)
     yield Benchmark(f"{title}: a page of 100", {OURS: lambda: asyncio.run(_pending())[1]}, [], limit=0.005)
     yield Benchmark(f"{title}: until all have ended", {OURS: lambda: asyncio.run(_pending())[2]}, [], limit=5)

@@ -11,42 +11,42 @@ import pytest
 
 TESTS = Path(__file__).parent
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("## What it does for you\n")[2].partition("\n```")[0]
+SECTION = README.partition("## Features\n")[2].partition("\n```")[0]
 BULLETS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)\s*(?=^- |\Z)", SECTION, re.DOTALL | re.MULTILINE))
 
 # By feature, each claim in the README's own words, and what shows it: ``file::function``. Claims about types are shown
 # by what type checkers read, and those about speed by what is measured; neither is run by pytest.
 FEATURES: dict[str, dict[str, list[str]]] = {
     "The whole API": {
-        "every operation, from both clients,": [
+        "both clients offer every operation,": [
             "test_reference_page.py::test_every_operation_is_on_the_page",
             "test_reference_page.py::test_examples",
             "test_reference_page.py::test_examples_awaited",
             "test_wire_parity.py::test_every_operation_has_a_case",
             "test_wire_parity.py::test_same_request",
         ],
-        "with the same names and types;": [
+        "with the same names and types.": [
             "test_generator.py::test_every_class_has_a_complete_twin",
             "test_generator.py::test_every_member_is_the_same_in_the_twin",
             "test_generator.py::test_the_constructors_are_the_same",
         ],
-        "pages are fetched as you iterate.": [
+        "List pages are fetched while you iterate.": [
             "test_run.py::test_all_pages_lazily",
             "test_blocking.py::test_pages",
             "test_blocking.py::test_stopping_early_fetches_no_more",
         ],
     },
-    "Thousands at once": {
-        "`asyncio.gather` over any number of runs just works: all that is waited for is watched together,": [
+    "Thousands of predictions at once": {
+        "`asyncio.gather` works with any number of runs, because all pending predictions are polled together.": [
             "test_waiting.py::test_many_are_swept",
             "test_waiting.py::test_whatever_happens_everyone_is_told",
             "../benchmarks/fanout.py::benchmarks",
         ],
-        "creates keep to limits that are learnt from the API,": [
+        "Creates stay within the rate limit, which is learned from 429 responses.": [
             "test_limits.py::test_creates_under_the_documented_limits",
             "test_limits.py::test_a_budget_finds_what_the_api_allows",
         ],
-        "and `map` takes inputs as there is room for them.": [
+        "`map` reads each input only when it can start its prediction.": [
             "test_map.py::test_infinite_inputs_are_taken_as_there_is_room",
         ],
         "See [many predictions](docs/fan-out.md),": ["test_readme.py::test_many_predictions"],
@@ -54,13 +54,15 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "integration/test_distributed.py::test_the_pages_example"
         ],
     },
-    "Repeats what is safe": {
-        "reads after any failure that may pass.": [
+    "Safe retries": {
+        "reads are retried after transient failures,": [
             "test_retry.py::test_safe_calls_are_repeated",
             "test_retry.py::test_what_was_refused_is_repeated",
             "test_retry.py::test_what_was_answered_is_not_repeated",
         ],
-        "A create whose answer is lost is looked for before it is made again, so that nothing is billed twice.": [
+        "with exponential backoff and jitter.": ["test_retry.py::test_pauses_grow_and_differ"],
+        "When the response to a create is lost, the client looks for the prediction before it creates another one, "
+        "so that nothing is billed twice ([details](docs/fan-out.md#nothing-billed-twice)).": [
             "test_creates.py::test_what_was_made_is_adopted",
             "test_creates.py::test_what_was_not_made_is_made_again",
             "test_creates.py::test_a_fifth_of_the_creates_is_lost",
@@ -71,34 +73,34 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_retry.py::test_a_policy_cannot_repeat_what_may_be_billed",
             "test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
         ],
-        "Waits as long as the server asks for,": ["test_retry.py::test_hints_are_obeyed"],
+        "The client waits as long as the server asks for,": ["test_retry.py::test_hints_are_obeyed"],
         "up to five minutes.": ["test_retry.py::test_a_hint_beyond_reason_is_raised"],
     },
-    "Cancels what nobody waits for": {
-        "when the task that waits in `run`, `stream` or a model's function is cancelled,": [
+    "Cancellation": {
+        "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
             "test_run.py::test_a_cancelled_task_cancels_the_prediction",
             "test_run.py::test_every_way_to_give_up",
             "test_streaming.py::test_leaving",
             "test_use.py::test_leaving_a_call",
         ],
-        "its time limit passes,": [
+        "when its time limit passes,": [
             "test_run.py::test_a_time_limit_cancels_the_prediction",
             "test_blocking.py::test_a_time_limit_cancels_the_prediction",
         ],
-        "or you press Ctrl-C.": [
+        "or when you press Ctrl-C.": [
             "test_blocking.py::test_ctrl_c_cancels_the_prediction",
             "test_blocking.py::test_ctrl_c_ends_a_program",
             "test_streaming.py::test_ctrl_c",
             "test_cli.py::test_ctrl_c_cancels_the_prediction",
         ],
     },
-    "Works under any event loop": {
-        "`AsyncReplicate` may be made at import time,": [
+    "Any event loop": {
+        "you can create an `AsyncReplicate` at import time,": [
             "integration/test_loops.py::test_uvloop",
             "test_transport.py::test_clients_cost_little",
             "test_transport.py::test_loops_end_silently",
         ],
-        "and used under several loops in turn or at once.": [
+        "and use it under several event loops, in turn or at once.": [
             "test_transport.py::test_one_client_in_three_loops",
             "test_transport.py::test_one_client_in_two_threads_at_once",
         ],
@@ -107,8 +109,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_blocking.py::test_clients_share_one_background_loop",
         ],
     },
-    "Keeps your token": {
-        "it goes to the API's host and nowhere else,": [
+    "Your token stays private": {
+        "it is sent to the API's host and nowhere else,": [
             "test_transport.py::test_a_redirect_elsewhere_gets_no_token",
             "test_transport.py::test_nothing_but_get_is_redirected",
             "test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
@@ -118,7 +120,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_outputs.py::test_the_token_stays_with_the_api",
             "test_streaming.py::test_no_token_at_the_streams_origin",
         ],
-        "and shows in no log, repr, error or traceback.": [
+        "and it appears in no log, repr, error, or traceback.": [
             "test_transport.py::test_the_token_is_in_no_log",
             "test_transport.py::test_the_token_is_in_no_repr",
             "test_transport.py::test_the_token_is_in_no_error",
@@ -127,55 +129,55 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         ],
     },
     "Typed": {
-        "mypy and pyright strict, down to `with_raw_response`;": [
+        "annotations pass mypy and pyright in strict mode, down to `with_raw_response`.": [
             "typing/async_usage.py::raw_access",
             "typing/blocking_usage.py::raw_access",
             "typing/functions.py::asynchronous",
             "typing/misuse.py::asynchronous",
         ],
-        "responses are plain structs that pickle, compare,": [
+        "Responses are plain structs that you can pickle, compare,": [
             "test_types.py::test_every_documented_field_is_typed",
             "test_types.py::test_things_compare_copy_and_pickle",
         ],
-        "and work as FastAPI and pydantic types.": [
+        "and use as FastAPI and pydantic types.": [
             "test_pydantic.py::test_every_thing",
             "test_pydantic.py::test_results",
             "test_pydantic.py::test_bodies",
             "test_pydantic.py::test_an_application",
         ],
     },
-    "Tells what went wrong": {
-        "bad arguments before anything is sent;": [
+    "Clear errors": {
+        "invalid arguments raise an error before anything is sent.": [
             "test_run.py::test_bad_arguments_send_nothing",
             "test_resources.py::test_bad_argument",
             "test_resources.py::test_bad_path_argument",
             "test_views.py::test_bad_arguments_are_refused_as_usual",
             "test_use.py::test_all_problems_at_once",
         ],
-        "errors of the API with its own words.": [
+        "API errors include the API's own message.": [
             "test_wire.py::test_a_problem_document",
             "test_run.py::test_inputs_that_the_model_refuses",
             "test_run.py::test_a_failed_prediction",
         ],
     },
     "Fast": {
-        "see [benchmarks](benchmarks/README.md).": ["../benchmarks/calls.py::benchmarks"],
+        "see the [benchmarks](benchmarks/README.md).": ["../benchmarks/calls.py::benchmarks"],
         "`import replicate_async` loads nothing that it doesn't need.": [
             "test_transport.py::test_importing_costs_nothing",
             "test_webhooks.py::test_nothing_else_is_needed",
         ],
     },
     "Testable offline": {
-        "`replicate_async.testing.LocalServer` is a Replicate on your machine,": [
+        "`replicate_async.testing.LocalServer` serves the Replicate API on your machine,": [
             "testing/test_protocol.py::test_the_table",
             "testing/test_official_sdk.py::test_every_operation_has_a_test_here",
         ],
-        "with Python functions as models;": [
+        "with Python functions as models.": [
             "testing/test_schema.py::test_inputs",
             "testing/test_predictions.py::test_failures",
             "test_readme.py::test_a_server_of_ones_own",
         ],
-        "there are pytest fixtures, faults, virtual time and recordings of the real API.": [
+        "It comes with pytest fixtures, fault injection, virtual time, and recordings of the real API.": [
             "testing/test_plugin.py::test_the_three_fixtures",
             "testing/test_plugin.py::test_markers",
             "testing/test_client_clock.py::test_a_job_of_ten_minutes",

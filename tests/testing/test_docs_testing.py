@@ -40,7 +40,7 @@ def test_every_example_has_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("section", "passed"),
-    [("A first test", 1), ("Fixtures", 3), ("When things go wrong", 2), ("Time", 3), ("FastAPI", 3)],
+    [("A first test", 1), ("Fixtures", 3), ("Fault injection", 2), ("Virtual time", 3), ("FastAPI", 3)],
 )
 def test_examples(pytester: pytest.Pytester, section: str, passed: int) -> None:
     """The tests of a section pass, where there is nothing but its files."""
@@ -52,7 +52,7 @@ def test_examples(pytester: pytest.Pytester, section: str, passed: int) -> None:
 def test_no_section_is_forgotten() -> None:
     """All sections with tests are run, here or in tests/integration."""
     with_tests = {section for section in SECTIONS if any(name.startswith("test_") for name in files_of(section))}
-    run = {"A first test", "Fixtures", "When things go wrong", "Time", "FastAPI", "Recording the real API"}
+    run = {"A first test", "Fixtures", "Fault injection", "Virtual time", "FastAPI", "Recording the real API"}
     assert with_tests == run | ELSEWHERE
 
 
@@ -60,9 +60,9 @@ def test_faults_in_a_file(pytester: pytest.Pytester) -> None:
     """The faults of the file are those of the markers."""
     (toml,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (pytester.path / "bad_day.toml").write_text(toml, encoding="utf-8")
-    example = files_of("When things go wrong")["test_faults.py"]
+    example = files_of("Fault injection")["test_faults.py"]
     marked = re.sub(r"(?m)^@pytest.mark.replicate_faults.*\n", "", example).replace(
-        "def test_what", '@pytest.mark.replicate_faults("bad_day.toml")\ndef test_what'
+        "def test_retries", '@pytest.mark.replicate_faults("bad_day.toml")\ndef test_retries'
     )
     pytester.makepyfile(marked)
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
@@ -116,7 +116,7 @@ def test_the_tables() -> None:
 
 def test_a_server_to_keep_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module with a function that registers models is one that ``serve`` takes."""
-    write("A server to keep open", tmp_path)
+    write("A standalone server", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     with (
         LocalServer.process("my_models:register") as server,
