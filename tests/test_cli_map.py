@@ -219,7 +219,10 @@ def test_a_bar_on_a_terminal(server):
     os.close(ours)
     os.close(theirs)
     assert len(output.splitlines()) == 30
-    assert shown.endswith(f"\r[{'#' * 40}] 30 of 30 done, 0 failed\r\n")
+    # click hides the cursor while it draws.
+    shown = re.sub(r"\x1b\[\?25[lh]", "", shown)
+    assert re.search(r"\r\[#+-+\]  \d+/30 done, 0 failed\r", shown)
+    assert re.search(r"\r\[#+\]  30/30 done, 0 failed\r\n$", shown)
 
 
 def test_results_on_a_terminal(server):
@@ -246,7 +249,7 @@ def test_failures_are_results(server):
     """A failed prediction, and an input that the model refuses, have an error in their lines; the status is 1."""
     inputs: list[dict[str, Any]] = [{"text": "a"}, {"text": "b", "fail": True}, {"text": 3}, {"text": "d"}]
     Path("in.jsonl").write_text("\n".join(map(json.dumps, inputs)), encoding="utf-8")
-    assert command(*MAP, server=server) == (1, "", "replicate-async: 2 of 4 failed: their lines tell why\n")
+    assert command(*MAP, server=server) == (1, "", "replicate-async: 2 of 4 failed: their lines have the errors\n")
     first, failed, refused, last = results()
     assert (first["output"], last["output"]) == ("A", "D")
     assert (failed["status"], failed["output"]) == ("failed", None)
@@ -259,10 +262,16 @@ def test_failures_are_results(server):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"text": "a"}\n\n{"text": \n', "in.jsonl, line 3: not JSON"),
-        ('{"text": "a"}\n[1]\n', "in.jsonl, line 2: not a JSON object"),
-        ('{"text": "a"}\nnull\n', "in.jsonl, line 2: not a JSON object"),
-        ('{"text": "a"}\n{"text": NaN}\n', "in.jsonl, line 2: not JSON"),
+        (
+            '{"text": "a"}\n\n{"text": \n',
+            "in.jsonl, line 3: not a JSON object with a model's inputs: Input data was truncated",
+        ),
+        ('{"text": "a"}\n[1]\n', "in.jsonl, line 2: not a JSON object with a model's inputs: Expected `object`"),
+        ('{"text": "a"}\nnull\n', "in.jsonl, line 2: not a JSON object with a model's inputs: Expected `object`"),
+        (
+            '{"text": "a"}\n{"text": NaN}\n',
+            "in.jsonl, line 2: not a JSON object with a model's inputs: JSON is malformed",
+        ),
     ],
 )
 def test_a_bad_line(server, content, says):
@@ -289,7 +298,7 @@ def test_a_journal_that_cannot_be_made(server):
     given(TEXTS)
     status, output, errors = command("map", "me/shout", "in.jsonl", "-o", "x" * 250, server=server)
     assert (status, output, len(errors.splitlines())) == (1, "", 1)
-    assert "the journal, can't be made" in errors
+    assert "cannot create the journal" in errors
     assert server.requests == []
 
 
@@ -298,7 +307,7 @@ def test_a_bad_line_in_a_pipe(server):
     with start("map", "me/shout", "-", server=server, stdin=subprocess.PIPE) as process:
         output, errors = process.communicate('{"text": "a"}\n{', timeout=30)
     assert (process.returncode, json.loads(output)["output"]) == (2, "A")
-    assert "standard input, line 2: not JSON" in errors
+    assert "standard input, line 2: not a JSON object" in errors
 
 
 @pytest.mark.parametrize(
@@ -352,7 +361,7 @@ def test_an_outage(server):
     status, output, errors = command(*MAP, server=server)
     assert (status, output) == (1, "")
     assert answered(server) < 30, "those that had not been begun were not tried"
-    assert "10 done; the same command goes on from here" in errors
+    assert "10 done; run the same command again to resume" in errors
     assert "402" in errors
     assert len(results()) == 10
     server.faults.remove(fault)
@@ -465,7 +474,7 @@ def test_a_create_that_cannot_be_told_from_others(server):
     killed(server, *MAP, "--concurrency", "1", when=lambda: len(server.predictions) == 1)
     assert command("run", "me/shout", "text=only", server=server)[0] == 0
     status, _, errors = command(*MAP, server=server)
-    assert (status, errors) == (1, "replicate-async: 1 of 2 failed: their lines tell why\n")
+    assert (status, errors) == (1, "replicate-async: 1 of 2 failed: their lines have the errors\n")
     unknown, other = results()
     assert "can't be told" in unknown["error"]
     assert other["output"] == "OTHER"
@@ -481,7 +490,7 @@ def test_ctrl_c_leaves_the_predictions_running(server, gate):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert errors.strip() == "replicate-async: 0 done; the same command goes on from here"
+    assert errors.strip() == "replicate-async: 0 done; run the same command again to resume"
     assert set(statuses(server)) == {"processing"}
     gate.open.set()
     assert command(*slow, server=server) == (0, "", "")
@@ -562,7 +571,7 @@ def test_inputs_that_have_changed(interrupted, change):
     given(texts)
     status, _, errors = command(*MAP, server=interrupted)
     assert (status, len(errors.splitlines())) == (2, 1)
-    assert ("changed" if change != "shorter" else "begun with more") in errors
+    assert ("changed" if change != "shorter" else "started with more") in errors
     assert len(interrupted.predictions) == 10
     given(TEXTS)
     assert command(*MAP, server=interrupted)[0] == 0
@@ -591,7 +600,7 @@ def test_another_model(interrupted):
     """A job that was begun with one model isn't gone on with another, nor elsewhere."""
     status, _, errors = command("map", "me/slow", *MAP[2:], server=interrupted)
     assert status == 2
-    assert "another job: me/shout" in errors
+    assert "another batch: me/shout" in errors
     with LocalServer() as other:
         assert command(*MAP, server=other)[0] == 2
         assert other.requests == []
@@ -601,8 +610,8 @@ def test_another_model(interrupted):
     ("name", "content", "says"),
     [
         ("out.jsonl", "x", "has been changed"),
-        ("out.jsonl.journal", "x" * 1000, "is not a journal that can be read"),
-        ("out.jsonl.journal", "", "has results that its journal doesn't know"),
+        ("out.jsonl.journal", "x" * 1000, "is not a readable journal"),
+        ("out.jsonl.journal", "", "has results that are missing in its journal"),
     ],
     ids=["output", "journal", "empty journal"],
 )
@@ -646,7 +655,7 @@ def test_a_full_disk(server):
     limited = ["bash", "-c", 'ulimit -f 6144; exec "$@"', "-", sys.executable, "-m", "replicate_async.cli", *run]
     process = subprocess.run(limited, env=environment, capture_output=True, timeout=30, check=False)
     assert process.returncode == 1
-    assert b"done; the same command goes on from here" in process.stderr
+    assert b"done; run the same command again to resume" in process.stderr
     assert b"too large" in process.stderr
     assert 0 < len(results()) < 30
     assert command(*run, server=server) == (0, "", "")
@@ -662,7 +671,7 @@ def test_two_at_once(server, gate):
         until(lambda: len(server.predictions) > 3, process)
         status, _, errors = command(*slow, server=server)
         assert status == 2
-        assert "another process works on this output" in errors
+        assert "another process is writing this output" in errors
         process.kill()
         process.wait()
     gate.open.set()
@@ -677,7 +686,7 @@ def test_failures_of_before_count(server):
     server.faults.add(kind="status", operation="models.predictions.create", status=402, skip=1)
     assert command(*MAP, "--concurrency", "1", server=server)[0] == 1
     server.faults.clear()
-    assert command(*MAP, server=server) == (1, "", "replicate-async: 1 of 2 failed: their lines tell why\n")
+    assert command(*MAP, server=server) == (1, "", "replicate-async: 1 of 2 failed: their lines have the errors\n")
 
 
 def test_an_output_that_the_api_has_removed(server, gate):

@@ -146,11 +146,11 @@ def test_faults(tmp_path: Path) -> None:
         ("my_models:wrong", r"inputs come by name, so the parameter .*args can't be filled \(my_models.py, line 17\)"),
         ("my_models:nameless", r"owner/name.* \(my_models.py, line 20\)"),
         ("needy:register", r"needy: ModuleNotFoundError: No module named 'absent' \(needy.py, line 2\)"),
-        ("broken:register", r"broken: SyntaxError: [^(]*\(broken.py, line 2\) \(replicate-async"),
-        ("uses_broken:register", r"uses_broken: SyntaxError: [^(]*\(broken.py, line 2\) \(replicate-async"),
-        ("./my_models:register", r"expected module:function, got './my_models:register' \(replicate-async"),
-        ("my_models:leaves", r"my_models:leaves: SystemExit: 3 \(my_models.py, line 23\) \(replicate-async"),
-        ("leaves:register", r"leaves: SystemExit: 4 \(leaves.py, line 1\) \(replicate-async"),
+        ("broken:register", r"broken: SyntaxError: [^(]*\(broken.py, line 2\) \(see replicate-async"),
+        ("uses_broken:register", r"uses_broken: SyntaxError: [^(]*\(broken.py, line 2\) \(see replicate-async"),
+        ("./my_models:register", r"expected module:function, got './my_models:register' \(see replicate-async"),
+        ("my_models:leaves", r"my_models:leaves: SystemExit: 3 \(my_models.py, line 23\) \(see replicate-async"),
+        ("leaves:register", r"leaves: SystemExit: 4 \(leaves.py, line 1\) \(see replicate-async"),
     ],
 )
 def test_targets_that_cannot_be_served(tmp_path: Path, target: str, says: str) -> None:
@@ -196,7 +196,7 @@ def test_targets_that_cannot_be_served(tmp_path: Path, target: str, says: str) -
         ("[[fault]]\nkind = 'reset'", r"faults are tables \[\[faults\]\]"),
         (
             "[[faults]]\nkind = 'explode'",
-            r"faults.toml: faults\[0\].kind: Invalid enum value 'explode' \(replicate-async",
+            r"faults.toml: faults\[0\].kind: Invalid enum value 'explode' \(see replicate-async",
         ),
         (
             "[[faults]]\nkind = 'reset'\n[[faults]]\nkind = 'delay'",

@@ -1,0 +1,69 @@
+"""The client that a command uses: of Replicate's API, or of a server inside the command (``--local``)."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from replicate_async._client import AsyncReplicate
+from replicate_async._http.options import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from replicate_async.testing import LocalServer
+
+
+def _check_local(context: click.Context, _parameter: click.Parameter, local: bool) -> bool:
+    """Take the option from before or after the command's name; raise UsageError if the token is missing."""
+    local = local or bool(context.obj)
+    if context.parent is not None and not local and not os.environ.get(TOKEN_VARIABLE, "").strip():
+        raise click.UsageError(
+            f"no API token: set the environment variable {TOKEN_VARIABLE}, or use --local to run demonstration models"
+            " on this machine"
+        )
+    return local
+
+
+# For the group, which stores the value as the context's ``obj``, and for the commands that call the API.
+local_option = click.option(
+    "--local", is_flag=True, callback=_check_local, help="Use a server inside this command, with demonstration models."
+)
+
+
+def check_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Raise BadParameter if the folder of an output file doesn't exist; a callback for options."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
+@asynccontextmanager
+async def open_client(*, local: bool) -> AsyncGenerator[AsyncReplicate, None]:
+    """Open a client of Replicate's API, or of a server in this process."""
+    if not local:
+        async with AsyncReplicate() as client:
+            yield client
+        return
+    # A proxy in the environment cannot reach the server in this process.
+    os.environ["no_proxy"] = "*"
+    server = create_server()
+    async with server, AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        yield client
+
+
+def create_server(target: str | None = None, **options: Any) -> LocalServer:
+    """Create a local server and register the models of a target, or the demonstration models.
+
+    Raises:
+        ValueError: The target or an option is invalid.
+    """
+    from replicate_async.testing import LocalServer, _targets
+
+    server = LocalServer(**options)
+    _targets.register(target or _targets.DEFAULT, server)
+    return server

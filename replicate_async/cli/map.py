@@ -1,0 +1,111 @@
+"""``replicate-async map``: run a model on each line of a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL
+from replicate_async._predictions.requests import ModelRef
+from replicate_async.cli._client import check_folder, local_option, open_client
+from replicate_async.cli._console import print_error
+
+if TYPE_CHECKING:
+    from replicate_async.cli.files import Result
+
+
+@click.command("map")
+@click.argument("ref")
+@click.argument("inputs", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@local_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    callback=check_folder,
+    metavar="OUTPUTS",
+    default="-",
+    help="The file for the results. If omitted, standard output.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="How many predictions run at once.",
+)
+def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrency: int) -> None:
+    """Run the model REF on each line of INPUTS.
+
+    A line of INPUTS is a JSON object with the model's inputs by name; empty lines are skipped. Each result is a line
+    of OUTPUTS: the input's index (counted from 0), the prediction's id, status and metrics, and its output or its
+    error. Results are written as soon as they are ready. Files are URLs, which are valid for an hour.
+
+    If the command is interrupted or killed, run the same command again to resume: running predictions continue
+    meanwhile, and nothing is paid for twice. The file OUTPUTS.journal holds what this needs until all is done. With
+    --local, or when OUTPUTS is not a file but - or a pipe, the command cannot resume: Ctrl-C cancels the running
+    predictions.
+
+    The exit status is 1 if any prediction failed.
+
+    \b
+      replicate-async map black-forest-labs/flux-schnell prompts.jsonl -o pictures.jsonl
+    """  # noqa: D301 - click reads the \b, which keeps the line breaks of a paragraph
+    import sqlite3
+
+    from replicate_async.cli.batch import Batch
+    from replicate_async.cli.files import open_results, open_rows
+
+    model = ModelRef.parse(ref)
+    # A regular file can be read twice: every line of it is checked before anything is sent.
+    total = sum(1 for _ in open_rows(inputs)) if inputs.is_file() and str(inputs) != "-" else None
+    batch = None if local else f"{ref} at {os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL}"
+    with ExitStack() as stack:
+        journal, writer = open_results(stack, output, batch)
+        # Results that go to the same terminal show the progress themselves.
+        shown = sys.stderr.isatty() and not (str(output) == "-" and sys.stdout.isatty())
+        try:
+            # Opened here, where Ctrl-C ends it: a pipe may not have a writer yet.
+            rows = open_rows(inputs)
+            # The bar takes them only because it needs an iterable where the total is unknown; the batch reads them.
+            with click.progressbar(
+                rows,
+                length=total,
+                file=sys.stderr if shown else StringIO(),
+                bar_template="%(info)s" if total is None else "[%(bar)s]  %(info)s",
+                show_eta=False,
+                show_pos=True,
+                item_show_func=lambda _: f"{writer.failed} failed",
+                info_sep=" done, ",
+            ) as bar:
+
+                def write(result: Result) -> None:
+                    writer.write(result)
+                    bar.update(1)
+
+                async def run() -> None:
+                    async with open_client(local=local) as client:
+                        transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                        await Batch(transport, model, journal).run(rows, write, concurrency=concurrency)
+
+                bar.update(writer.done)
+                anyio.run(run)
+        except BaseException as error:
+            if journal is not None and not len(journal):
+                journal.remove()
+            elif journal is not None and not isinstance(error, ValueError):
+                print_error(f"{writer.done} done; run the same command again to resume")
+            if isinstance(error, sqlite3.Error):
+                raise click.ClickException(f"the journal of {output} cannot be written: {error}") from error
+            raise
+        if journal is not None:
+            journal.remove()
+    if writer.failed:
+        raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines have the errors")

@@ -1,0 +1,186 @@
+"""``replicate-async run``: run a model once and print or save its output."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+import msgspec
+
+from replicate_async._predictions import schema as model_schema
+from replicate_async._predictions.outputs import AsyncFileOutput
+from replicate_async._predictions.requests import ModelRef
+from replicate_async.cli._client import check_folder, local_option, open_client
+from replicate_async.cli._console import print_error
+from replicate_async.cli._values import InputValue
+from replicate_async.errors import ModelError, NotFoundError, ReplicateError
+
+if TYPE_CHECKING:
+    from replicate_async._predictions.functions import AsyncRun
+    from replicate_async.types import Prediction
+
+
+@click.command("run")
+@click.argument("ref")
+@click.argument("inputs", metavar="[NAME=VALUE]...", nargs=-1)
+@local_option
+@click.option("--json", "as_json", is_flag=True, help="Print the whole prediction as JSON.")
+@click.option("--no-wait", is_flag=True, help="Only create the prediction and print its id.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    callback=check_folder,
+    metavar="FILE",
+    help="Write the output to FILE; -: to standard output. Several files are numbered; if FILE is a folder, they keep"
+    " their names.",
+)
+def run_command(
+    *, ref: str, inputs: tuple[str, ...], local: bool, as_json: bool, no_wait: bool, output: Path | None
+) -> None:
+    """Run the model REF and print its output.
+
+    REF is owner/name, owner/name:version or a version id. Inputs are written in one of two ways:
+
+    \b
+      name=value    text if the model takes text; otherwise a number, true, false,
+                    null, [...] or {...} if the value looks like one
+      name:=json    JSON, whatever the model takes
+
+    So prompt=42 is text and width=512 is a number. The command reads the model's schema only if a value looks like
+    JSON. The API has no schema for a bare version id: there, a value that looks like JSON is JSON.
+
+    Text is printed as it is, a file as its URL (-o saves it), and everything else as JSON. Ctrl-C cancels the
+    prediction.
+
+    \b
+      replicate-async --local run replicate/hello-world text=Alice
+      replicate-async run black-forest-labs/flux-schnell prompt="a cat" -o cat.webp
+    """  # noqa: D301 - click reads the \b, which keeps the line breaks of a paragraph
+    if output is not None and no_wait:
+        raise click.UsageError("-o has nothing to write with --no-wait")
+    # Invalid arguments raise ValueError before anything is sent.
+    ModelRef.parse(ref)
+    values = [InputValue.parse(argument) for argument in inputs]
+    anyio.run(partial(_run, ref, values, local=local, as_json=as_json, wait=not no_wait, output=output))
+
+
+async def _run(
+    ref: str, values: list[InputValue], *, local: bool, as_json: bool, wait: bool, output: Path | None
+) -> None:
+    async with open_client(local=local) as client:
+        model = client.use(ref)
+        try:
+            schema = await model.openapi_schema() if any(value.ambiguous for value in values) else {}
+        except NotFoundError:
+            # The create works without the schema, or raises a clearer error.
+            schema = {}
+        declared = model_schema.inputs(schema)
+        run = await model.create(**{value.name: value.decide(declared.get(value.name, {})) for value in values})
+        if not wait:
+            _print(_as_json(run.prediction) if as_json else run.prediction.id)
+            return
+        try:
+            result = await _output_of(run)
+        except ModelError as error:
+            if as_json:
+                _print(_as_json(error.prediction))
+            raise
+        if "/" not in ref:
+            # No schema says whether a list of texts is one text in pieces, but most are.
+            with suppress(msgspec.ValidationError):
+                result = "".join(msgspec.convert(result, list[str]))
+        if as_json:
+            _print(_as_json(run.prediction))
+        text = _format(result, urls_last=not local)
+        if output is not None:
+            try:
+                await _save(result, text, output)
+            except BaseException:
+                # The output has been paid for.
+                _print(text)
+                raise
+        elif not as_json:
+            _print(text)
+
+
+async def _output_of(run: AsyncRun) -> Any:
+    """Wait for the output; Ctrl-C cancels the prediction."""
+    try:
+        return await run.output()
+    except asyncio.CancelledError:
+        try:
+            await run.cancel()
+        except ReplicateError as error:
+            print_error(f"prediction {run.prediction.id} could not be canceled: {error}")
+        else:
+            print_error(f"prediction {run.prediction.id} canceled")
+        raise
+
+
+def _print(text: str) -> None:
+    # click.echo() would remove the escape sequences of a model's output, and change the encoding of some pipes.
+    print(text, flush=True)
+
+
+def _as_json(prediction: Prediction) -> str:
+    return msgspec.json.format(prediction.to_json())
+
+
+def _format(output: Any, *, urls_last: bool) -> str:
+    """Return an output as text for people; ``urls_last``: whether the URLs of its files outlive this command."""
+    if isinstance(output, str):
+        return output
+    if files := _files_of(output):
+        return "\n".join(
+            file.url
+            if urls_last and not file.url.startswith("data:")
+            else f"a file, {file.content_type or 'of unknown type'}: save it with -o FILE"
+            for file in files
+        )
+    return msgspec.json.format(msgspec.json.encode(output, enc_hook=lambda file: file.url)).decode()
+
+
+def _files_of(output: Any) -> list[AsyncFileOutput]:
+    """Return the files of an output that is a file or a list of files; otherwise an empty list."""
+    items: list[Any] = [*output] if isinstance(output, list) else [output]
+    return items if all(isinstance(item, AsyncFileOutput) for item in items) else []
+
+
+async def _save(output: Any, text: str, path: Path) -> None:
+    """Write each file of an output to a file, or its text if it has none."""
+    files = _files_of(output)
+    if not files:
+        if path.is_dir():  # noqa: ASYNC240 - nothing else runs
+            path /= "output.txt" if isinstance(output, str) else "output.json"
+        _write(path, f"{text}\n".encode())
+        return
+    # AsyncFileOutput.save() replaces the file, which must not happen to a link such as /dev/stdout.
+    special = str(path) == "-" or path.is_symlink() or (path.exists() and not path.is_file())
+    saved: set[str] = set()
+    for number, file in enumerate(files, 1):
+        if path.is_dir():
+            with TemporaryDirectory(dir=path, prefix=".") as private:
+                own_path = await file.save(private)
+                name = own_path.name
+                while name in saved:
+                    name = Path(name).with_stem(f"{Path(name).stem}-{number}").name
+                saved.add(name)
+                own_path.replace(path / name)
+        elif special:
+            _write(path, await file.read())
+        else:
+            await file.save(path if len(files) == 1 else path.with_stem(f"{path.stem}-{number}"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    if str(path) == "-":
+        click.echo(content, nl=False)
+    else:
+        path.write_bytes(content)
