@@ -6,6 +6,8 @@ import io
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDict
@@ -22,45 +24,42 @@ _MAX_BYTES_AT_ONCE = 2**20
 class Outcome(Enum):
     """What is known about a call. It decides whether the call may be repeated, and whether it may cost something."""
 
+    # Nothing was sent, or the connection failed before the request could leave.
     NOT_SENT = "not sent"
-    """Nothing was sent, or the connection failed before the request could leave."""
+    # The request may have reached the API, and there is no response, or a 5xx.
     UNKNOWN = "unknown"
-    """The request may have reached the API, and there is no response, or a 5xx."""
+    # The API turned the request away.
     REFUSED = "refused"
-    """The API turned the request away."""
+    # The request may have reached the API, but its result was looked for there and does not exist.
     NOT_FOUND = "not found"
-    """The request may have reached the API, but its result was looked for there and does not exist."""
+    # The API carried the request out.
     ANSWERED = "answered"
-    """The API carried the request out."""
 
 
-class Call(Generic[T]):
-    """A request that is ready to be sent, as often as necessary, and its outcome."""
+class Call(msgspec.Struct, Generic[T], eq=False):
+    """A request that is ready to be sent, as often as necessary, and its outcome.
 
-    __slots__ = ("body", "bucket", "headers", "outcome", "prefer_wait", "request", "sent_at", "timeout", "url")
+    Attributes:
+        request: The request.
+        url: Its whole URL.
+        headers: All headers.
+        body: The encoded body, a function that creates one for each attempt, or None.
+        timeout: The timeout of each attempt.
+        prefer_wait: For how many seconds the API may hold the response back, whichever header asks for it.
+        bucket: The rate limit that applies, or None.
+        outcome: What is known about the call.
+        sent_at: When the last attempt was sent, by the client's clock.
+    """
 
-    def __init__(
-        self,
-        request: Request[T],
-        url: str,
-        headers: CIMultiDict[str],
-        body: Any,
-        timeout: aiohttp.ClientTimeout,
-        prefer_wait: float,
-        bucket: TokenBucket | None,
-    ) -> None:
-        self.request: Request[T] = request
-        self.url: str = url
-        self.headers: CIMultiDict[str] = headers
-        self.body: Any = body
-        self.timeout: aiohttp.ClientTimeout = timeout
-        # Seconds for which the API may hold the response back, whichever header asks for it.
-        self.prefer_wait: float = prefer_wait
-        # The rate limit that applies, or None.
-        self.bucket: TokenBucket | None = bucket
-        self.outcome: Outcome = Outcome.NOT_SENT
-        # When the last attempt was sent, by the client's clock.
-        self.sent_at: float = 0.0
+    request: Request[T]
+    url: str
+    headers: CIMultiDict[str]
+    body: Any
+    timeout: aiohttp.ClientTimeout
+    prefer_wait: float
+    bucket: TokenBucket | None
+    outcome: Outcome = Outcome.NOT_SENT
+    sent_at: float = 0.0
 
     @property
     def may_exist(self) -> bool:

@@ -6,16 +6,9 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from replicate_async import errors
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
-from replicate_async.errors import (
-    APIConnectionError,
-    APIError,
-    APIResponseValidationError,
-    APIStatusError,
-    CreateOutcomeUnknown,
-    RateLimitError,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,36 +34,36 @@ _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUE
 
 def is_transient(error: BaseException) -> bool:
     """Return whether an idempotent call that failed with this error is worth repeating."""
-    if isinstance(error, APIStatusError):
+    if isinstance(error, errors.APIStatusError):
         return (error.retry_after or 0) <= MAX_RETRY_AFTER and (
             error.status_code in {408, 409, 429} or error.status_code >= 500
         )
-    return isinstance(error, APIConnectionError) and not isinstance(error, CreateOutcomeUnknown)
+    return isinstance(error, errors.APIConnectionError) and not isinstance(error, errors.CreateOutcomeUnknown)
 
 
 def was_refused(error: BaseException) -> bool:
     """Return whether the API turned a call away, so that nothing has happened."""
-    return isinstance(error, APIStatusError) and (
+    return isinstance(error, errors.APIStatusError) and (
         error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
     )
 
 
 def may_retry(call: Call[Any], error: BaseException) -> bool:
     """Return whether repeating a call can neither bill anyone twice nor change anything twice."""
-    if isinstance(error, APIResponseValidationError):
+    if isinstance(error, errors.APIResponseValidationError):
         return call.outcome is Outcome.NOT_FOUND
     idempotent = call.request.idempotent
     if idempotent is None:
         idempotent = call.request.method in _IDEMPOTENT_METHODS
     not_carried_out = call.outcome in {Outcome.NOT_SENT, Outcome.NOT_FOUND} or (
         # The body of the refusal broke off.
-        call.outcome is Outcome.REFUSED and isinstance(error, APIConnectionError)
+        call.outcome is Outcome.REFUSED and isinstance(error, errors.APIConnectionError)
     )
     return is_transient(error) and (idempotent or not_carried_out or was_refused(error))
 
 
 async def retry(
-    call: Call[Any], first_error: APIError, attempt: Callable[[], Awaitable[T]], settings: Settings
+    call: Call[Any], first_error: errors.APIError, attempt: Callable[[], Awaitable[T]], settings: Settings
 ) -> tuple[T, int]:
     """Repeat an attempt that failed while that is safe; return its result and the number of retries."""
     max_retries = call.request.options.get("max_retries", settings.max_retries)
@@ -86,7 +79,7 @@ async def retry(
     )
     # Callers get the API's error, not tenacity's.
     policy = policy.copy(reraise=True)
-    throttles = int(isinstance(first_error, RateLimitError))
+    throttles = int(isinstance(first_error, errors.RateLimitError))
     if max_retries is not None:
         policy.stop = tenacity.stop_after_attempt(1 + max_retries)
     elif settings.retry is None:
@@ -106,7 +99,7 @@ async def retry(
                 return await attempt(), number - 1
             except BaseException as next_error:
                 error = next_error
-                throttles += isinstance(error, RateLimitError)
+                throttles += isinstance(error, errors.RateLimitError)
                 # Regardless of the policy, a call that may have been carried out is not repeated.
                 if not may_retry(call, error):
                     break
@@ -117,7 +110,7 @@ async def retry(
 def retry_delay(state: tenacity.RetryCallState) -> float:
     """Return the delay in seconds: the API's own, or exponential; with jitter in both cases."""
     error = state.outcome.exception() if state.outcome else None
-    retry_after = error.retry_after if isinstance(error, APIStatusError) else None
+    retry_after = error.retry_after if isinstance(error, errors.APIStatusError) else None
     if retry_after is not None:
         return retry_after + random.uniform(0, min(0.25, 0.1 * retry_after))
     return min(_MAX_DELAY, _INITIAL_DELAY * 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)

@@ -8,6 +8,7 @@ from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
@@ -20,7 +21,7 @@ from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request, format_path
 from replicate_async._narrow import is_dict, is_list
-from replicate_async._predictions.jobs import list_path, poll_key
+from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
 from replicate_async.errors import APIError, CreateOutcomeUnknown, RateLimitError
 from replicate_async.types import PageData, Prediction, Training
 
@@ -316,42 +317,27 @@ class _RecentList:
         self._transport = transport
         self._kind = kind
         self._options = options
-        self._waiting: list[tuple[float, asyncio.Future[tuple[list[Job], datetime]]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._oldest = inf
+        self._next: asyncio.Task[tuple[list[Job], datetime]] | None = None
+        # A running task needs a reference.
+        self._current: asyncio.Task[tuple[list[Job], datetime]] | None = None
 
     async def since(self, sent_at: float) -> list[Job]:
         """Return what was created since a create was sent, newest first, from a list that is read from now on."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[list[Job], datetime]] = loop.create_future()
-        self._waiting.append((sent_at, future))
-        if self._task is None:
+        self._oldest = min(self._oldest, sent_at)
+        if self._next is None:
             # It serves every caller, so it runs in an empty context.
-            self._task = Context().run(loop.create_task, self._run())
-        jobs, clock_origin = await future
+            self._next = Context().run(asyncio.get_running_loop().create_task, self._read_next())
+            self._next.add_done_callback(consume_exception)
+        jobs, clock_origin = await asyncio.shield(self._next)
         return _created_since(jobs, clock_origin + timedelta(seconds=sent_at))
 
-    async def _run(self) -> None:
-        waiting = self._waiting
-        try:
-            while waiting := [(sent_at, future) for sent_at, future in self._waiting if not future.done()]:
-                self._waiting = []
-                result = error = None
-                try:
-                    result = await self._read(min(sent_at for sent_at, _ in waiting))
-                except Exception as read_error:  # noqa: BLE001 - it is raised to every waiting caller
-                    error = read_error
-                for _, future in waiting:
-                    if future.done():
-                        continue
-                    if result is not None:
-                        future.set_result(result)
-                    elif error is not None:
-                        future.set_exception(error)
-        finally:
-            self._task = None
-            # This has an effect only if the task was cancelled together with its loop.
-            for _, future in [*waiting, *self._waiting]:
-                future.cancel()
+    async def _read_next(self) -> tuple[list[Job], datetime]:
+        async with self._lock:
+            self._current, self._next = self._next, None
+            oldest, self._oldest = self._oldest, inf
+            return await self._read(oldest)
 
     async def _read(self, sent_at: float) -> tuple[list[Job], datetime]:
         """Return what was created since then, and the server's time when the client's clock was at 0."""

@@ -82,6 +82,12 @@ async def run_shielded(canceling: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
 
 
+def consume_exception(task: asyncio.Task[Any]) -> None:
+    """Retrieve a task's exception, so that asyncio does not log it: before Python 3.11, Ctrl-C may end any task."""
+    if not task.cancelled():
+        task.exception()
+
+
 def output_of(prediction: Prediction) -> Any:
     """Return the output of a prediction that has ended.
 

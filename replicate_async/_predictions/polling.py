@@ -20,7 +20,7 @@ from replicate_async._http import clock
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request
 from replicate_async._http.retry import is_transient
-from replicate_async._predictions.jobs import JobT, fetch_job, list_path, poll_key
+from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, list_path, poll_key
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
@@ -197,7 +197,7 @@ class Poller(Generic[JobT]):
         if self._task is None:
             # It serves every caller, so it runs in an empty context: without the first caller's trace span, say.
             self._task = Context().run(asyncio.get_running_loop().create_task, self._run())
-            self._task.add_done_callback(_consume_exception)
+            self._task.add_done_callback(consume_exception)
         if max(polled.due, self._paused_until) < self._sleeps_until:
             self._woken.set()
         try:
@@ -382,12 +382,6 @@ class Poller(Generic[JobT]):
                 if isinstance(own_copy, APIError):
                     own_copy.prediction_id = job.id
                 subscriber.fail(own_copy)
-
-
-def _consume_exception(task: asyncio.Task[None]) -> None:
-    """Retrieve a task's exception, so that asyncio does not log it: before Python 3.11, Ctrl-C may end any task."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _is_older(state: tuple[str, str | None], newest: tuple[str, str | None]) -> bool:
