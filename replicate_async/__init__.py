@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from replicate_async import errors, types
     from replicate_async._client import AsyncReplicate
     from replicate_async._client import AsyncReplicate as AsyncClient
-    from replicate_async._default import use
     from replicate_async._http.options import RequestOptions
     from replicate_async._http.pages import AsyncPage, AsyncPaginator
     from replicate_async._http.ratelimit import RateLimit
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
         search,
         stream,
         submit,
+        use,
     )
     from replicate_async._sync import Replicate as Client
     from replicate_async._webhooks import verify_webhook
@@ -171,7 +171,6 @@ __all__ = [
 _LAZY = {
     "_http.options": ("RequestOptions",),
     "_client": ("AsyncReplicate",),
-    "_default": ("use",),
     "_http.ratelimit": ("RateLimit",),
     "_predictions.map": ("MapProgress",),
     "_predictions.outputs": ("AsyncFileOutput",),
@@ -181,7 +180,7 @@ _LAZY = {
     "_sync": (
         *("Page", "Replicate", "StreamedResponse", "default_client"),
         *("FileOutput", "ModelFunction", "OutputStream", "Run", "StreamingFunction"),
-        *("delete", "get", "map", "patch", "post", "put", "request", "run", "search", "stream", "submit"),
+        *("delete", "get", "map", "patch", "post", "put", "request", "run", "search", "stream", "submit", "use"),
     ),
     "_webhooks": ("verify_webhook",),
     "_http.response": ("APIResponse", "AsyncStreamedResponse"),

@@ -4142,6 +4142,221 @@ def map(
     )
 
 
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, T],
+    streaming: Literal[False] = False,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[False] = False,
+    **options: Unpack[RequestOptions],
+) -> ModelFunction[P, T]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, T],
+    streaming: Literal[False] = False,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[True],
+    **options: Unpack[RequestOptions],
+) -> AsyncModelFunction[P, T]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: Literal[False] = False,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[False] = False,
+    **options: Unpack[RequestOptions],
+) -> ModelFunction[..., Any]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: Literal[False] = False,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[True],
+    **options: Unpack[RequestOptions],
+) -> AsyncModelFunction[..., Any]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, Any],
+    streaming: Literal[True],
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[False] = False,
+    **options: Unpack[RequestOptions],
+) -> StreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, Any],
+    streaming: Literal[True],
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[True],
+    **options: Unpack[RequestOptions],
+) -> AsyncStreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: Literal[True],
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[False] = False,
+    **options: Unpack[RequestOptions],
+) -> StreamingFunction[...]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: Literal[True],
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[True],
+    **options: Unpack[RequestOptions],
+) -> AsyncStreamingFunction[...]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, T],
+    streaming: bool,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[False] = False,
+    **options: Unpack[RequestOptions],
+) -> ModelFunction[P, T] | StreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[P, T],
+    streaming: bool,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[True],
+    **options: Unpack[RequestOptions],
+) -> AsyncModelFunction[P, T] | AsyncStreamingFunction[P]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: bool,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[False] = False,
+    **options: Unpack[RequestOptions],
+) -> ModelFunction[..., Any] | StreamingFunction[...]: ...
+
+
+@overload
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: None = None,
+    streaming: bool,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: Literal[True],
+    **options: Unpack[RequestOptions],
+) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]: ...
+
+
+def use(
+    ref: str | Model | ModelVersion,
+    *,
+    hint: Callable[..., Any] | None = None,
+    streaming: bool = False,
+    validate: bool = False,
+    cancel_on_abort: bool = True,
+    cancel_after: str | int | UnsetType = UNSET,
+    use_async: bool = False,
+    **options: Unpack[RequestOptions],
+) -> Any:
+    """Return a model as a function. Nothing is fetched before it is used.
+
+    Args:
+        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
+            ``models.versions.get`` returned.
+        hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
+        streaming: Whether calls return the output while it is made.
+        validate: Whether inputs are checked against the model's schema before anything is billed.
+        cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
+        cancel_after: When the API shall cancel a prediction, counted from its creation: seconds, or a text such
+            as ``"90s"``, ``"5m"``, ``"1h30m"``; at least 5 seconds.
+        use_async: Whether the function is asynchronous.
+        **options: Options of each request.
+
+    Returns:
+        The function.
+
+    Raises:
+        ValueError: ``ref`` is not a model.
+
+    Source: https://replicate.com/docs/reference/http#predictions.create
+    """
+    client: Any = default_client()
+    if use_async:
+        client = client._async
+    return client.use(
+        ref,
+        hint=hint,
+        streaming=streaming,
+        validate=validate,
+        cancel_on_abort=cancel_on_abort,
+        cancel_after=cancel_after,
+        **options,
+    )
+
+
 def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
     """Search public models, collections and pages of the documentation. The API calls this a beta.
 

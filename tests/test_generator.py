@@ -399,6 +399,14 @@ def test_unsupported_source_is_an_error_with_its_place(member, problem):
     assert problem in reason
 
 
+def test_use_must_document_its_options():
+    """The module's ``use`` has a line more in its docstring, before that of the options."""
+    with pytest.raises(
+        UnsupportedSourceError, match=r"resources/things.py:\d+: the docstring of use has no \*\*options"
+    ):
+        SyncBuilder([parsed("class AsyncReplicate:\n    def use(self, ref: str) -> int:\n        return 1")]).build()
+
+
 # --- views ---
 
 
@@ -562,13 +570,18 @@ def function_of(member: Any) -> Any:
 def same_signature(before: Any, after: Any) -> None:
     """Compare parameters, defaults and annotations, all but the receiver."""
     wanted, found = inspect.signature(before), inspect.signature(after)
+    same_parameters(wanted, found)
+    assert renamed(wanted.return_annotation) == str(found.return_annotation)
+
+
+def same_parameters(wanted: inspect.Signature, found: inspect.Signature) -> None:
+    """Compare parameters with their defaults and annotations, all but the receiver."""
     parameters = [parameter for parameter in wanted.parameters.values() if parameter.name != "self"]
     others = [parameter for parameter in found.parameters.values() if parameter.name != "self"]
     assert [(one.name, one.kind, one.default) for one in parameters] == [
         (one.name, one.kind, one.default) for one in others
     ]
     assert [renamed(one.annotation) for one in parameters] == [str(one.annotation) for one in others]
-    assert renamed(wanted.return_annotation) == str(found.return_annotation)
 
 
 @pytest.fixture(params=CLASSES)
@@ -663,7 +676,7 @@ def test_every_resource_has_views():
 
 def test_the_functions_of_the_module_are_the_clients_methods():
     """``replicate_async.run`` and its like have the signatures and docstrings of the client's methods."""
-    left_out = {"close", "copy", "is_closed", "with_options", "use"}  # the module's own use makes both kinds
+    left_out = {"close", "copy", "is_closed", "with_options", "use"}
     methods = {
         name: member
         for name, member in public(replicate_async.Replicate).items()
@@ -674,6 +687,32 @@ def test_the_functions_of_the_module_are_the_clients_methods():
         assert name in replicate_async.__all__
         assert inspect.getdoc(function) == inspect.getdoc(member)
         same_signature(member, function)
+
+
+def test_the_use_of_the_module_is_the_clients_with_one_more_argument():
+    """``replicate_async.use`` has the client's signature and docstring, and ``use_async``."""
+    method, function = replicate_async.Replicate.use, replicate_async.use
+    signature = inspect.signature(function)
+    *parameters, added, options = signature.parameters.values()
+    assert (added.name, added.default, added.annotation) == ("use_async", False, "bool")
+    same_parameters(inspect.signature(method), signature.replace(parameters=[*parameters, options]))
+    documented = inspect.getdoc(function).splitlines()
+    assert [line for line in documented if "use_async:" not in line] == inspect.getdoc(method).splitlines()
+    assert len(documented) == len(inspect.getdoc(method).splitlines()) + 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 forgets overloads")
+def test_the_overloads_of_use_are_blocking_or_asynchronous():
+    """Each overload of the client is there twice: ``use_async`` says which kind of function is returned."""
+    kinds = {"Literal[False]": replicate_async.Replicate.use, "Literal[True]": replicate_async.AsyncReplicate.use}
+    for annotation, method in kinds.items():
+        wanted = [inspect.signature(overload) for overload in typing.get_overloads(method)]
+        found = [inspect.signature(overload) for overload in typing.get_overloads(replicate_async.use)]
+        found = [signature for signature in found if signature.parameters["use_async"].annotation == annotation]
+        for before, after in zip(wanted, found, strict=True):
+            others = [parameter for parameter in after.parameters.values() if parameter.name != "use_async"]
+            same_parameters(before, after.replace(parameters=others))
+            assert before.return_annotation == after.return_annotation
 
 
 # --- the package's names ---

@@ -34,7 +34,7 @@ PUBLIC_SPECIAL_METHODS = {"__call__", "__str__", "__repr__", "__eq__", "__hash__
 # These also work when the loop has stopped.
 CLOSING_METHODS = {"close", "__aexit__"}
 # These methods of the client are no functions of the module.
-CLIENT_ONLY = {"close", "copy", "is_closed", "use", "with_options"}
+CLIENT_ONLY = {"close", "copy", "is_closed", "with_options"}
 # These protocols can't be awaited, so only blocking objects have them. Each stands behind the method that it calls.
 PROTOCOLS = {
     "local_path": '''
@@ -252,19 +252,37 @@ class SyncBuilder(ModuleBuilder):
     def functions(self, source: Source, client: ast.ClassDef) -> str:
         """Return the client's calls as functions that use the default client."""
         functions: list[str] = []
-        for item in client.body:
-            if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or is_property(item):
+        for member in client.body:
+            if not isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)) or is_property(member):
                 continue
-            if item.name.startswith("_") or item.name in CLIENT_ONLY:
+            if member.name.startswith("_") or member.name in CLIENT_ONLY:
                 continue
-            function = deepcopy(item)
-            function.args.args.pop(0)
-            if item.decorator_list:
-                functions.append(f"@overload\n{self.function(source, function, '...')}\n")
+            item = deepcopy(member)
+            del item.args.args[0]
+            if item.name == "use":
+                functions.append(self.use(source, item))
+            elif item.decorator_list:
+                functions.append(f"@overload\n{self.function(source, item, '...')}\n")
             else:
                 body = f"return {forward(f'default_client().{item.name}', item)}\n"
-                functions.append(self.function(source, function, body, returns=_hidden_result(client, item)))
+                functions.append(self.function(source, item, body, returns=_hidden_result(client, member)))
         return "\n".join(functions)
+
+    def use(self, source: Source, item: Function) -> str:
+        """Return the module's ``use``, or two of its overloads: with ``use_async`` the result is asynchronous."""
+        if item.decorator_list:
+            returns = ast.unparse(item.returns or ast.Constant(None))
+            blocking = self.function(source, _with_use_async(item, "Literal[False]", default=False), "...")
+            asynchronous = self.function(source, _with_use_async(item, "Literal[True]"), "...", returns=returns)
+            return f"@overload\n{blocking}\n\n@overload\n{asynchronous}\n"
+        before, options, after = (ast.get_docstring(item) or "").partition("    **options:")
+        if not options:
+            raise UnsupportedSourceError(source, item, f"the docstring of {item.name} has no **options")
+        docstring = f"{before}    use_async: Whether the function is asynchronous.\n{options}{after}"
+        body = "client: Any = default_client()\nif use_async:\n    client = client._async\n"
+        body += f"return {forward('client.use', item)}\n"
+        item = _with_use_async(item, "bool", default=False)
+        return self.function(source, item, body, returns="Any", docstring=docstring)
 
 
 class _Blocking(ast.NodeTransformer):
@@ -302,3 +320,11 @@ def _is_overloaded(owner: ast.ClassDef, item: Function) -> bool:
 def _hidden_result(owner: ast.ClassDef, item: Function) -> str:
     """Return another result for what stands behind overloads: nobody sees it, and checkers can't follow it."""
     return "Any" if _is_overloaded(owner, item) else ""
+
+
+def _with_use_async(item: Function, annotation: str, *, default: bool | None = None) -> Function:
+    """Return a copy of a function with the keyword argument ``use_async``."""
+    function = deepcopy(item)
+    function.args.kwonlyargs.append(ast.arg("use_async", ast.parse(annotation, mode="eval").body))
+    function.args.kw_defaults.append(None if default is None else ast.Constant(default))
+    return function

@@ -93,6 +93,8 @@ async def functions(client: AsyncReplicate, blocking: Replicate, flag: bool) -> 
     client.use("a/b", hint=caption, streaming=flag)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocking.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocking.use("a/b", hint=caption, streaming=flag)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    replicate.use("a/b", time_out=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    replicate.use("a/b", validate="yes", use_async=True)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     replicate.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     replicate.use("a/b", hint=caption, streaming=True, use_async=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
