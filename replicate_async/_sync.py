@@ -439,12 +439,12 @@ class Accounts:
 
     @property
     def with_raw_response(self) -> AccountsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Accounts``, returning the response with its whole body."""
         return AccountsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> AccountsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Accounts``, returning the response before its body is read."""
         return AccountsStreaming(self._async.with_streaming_response)
 
     def get(self, **options: Unpack[RequestOptions]) -> Account:
@@ -473,12 +473,12 @@ class Collections:
 
     @property
     def with_raw_response(self) -> CollectionsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Collections``, returning the response with its whole body."""
         return CollectionsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> CollectionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Collections``, returning the response before its body is read."""
         return CollectionsStreaming(self._async.with_streaming_response)
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Collection]:
@@ -524,12 +524,12 @@ class Deployments:
 
     @property
     def with_raw_response(self) -> DeploymentsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Deployments``, returning the response with its whole body."""
         return DeploymentsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> DeploymentsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Deployments``, returning the response before its body is read."""
         return DeploymentsStreaming(self._async.with_streaming_response)
 
     @cached_property
@@ -690,12 +690,12 @@ class DeploymentPredictions:
 
     @property
     def with_raw_response(self) -> DeploymentPredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``DeploymentPredictions``, returning the response with its whole body."""
         return DeploymentPredictionsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> DeploymentPredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``DeploymentPredictions``, returning the response before its body is read."""
         return DeploymentPredictionsStreaming(self._async.with_streaming_response)
 
     def create(
@@ -763,12 +763,12 @@ class Files:
 
     @property
     def with_raw_response(self) -> FilesRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Files``, returning the response with its whole body."""
         return FilesRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> FilesStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Files``, returning the response before its body is read."""
         return FilesStreaming(self._async.with_streaming_response)
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[File]:
@@ -887,12 +887,12 @@ class HardwareKinds:
 
     @property
     def with_raw_response(self) -> HardwareKindsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``HardwareKinds``, returning the response with its whole body."""
         return HardwareKindsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> HardwareKindsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``HardwareKinds``, returning the response before its body is read."""
         return HardwareKindsStreaming(self._async.with_streaming_response)
 
     def list(self, **options: Unpack[RequestOptions]) -> builtins.list[Hardware]:
@@ -920,12 +920,12 @@ class Models:
 
     @property
     def with_raw_response(self) -> ModelsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Models``, returning the response with its whole body."""
         return ModelsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> ModelsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Models``, returning the response before its body is read."""
         return ModelsStreaming(self._async.with_streaming_response)
 
     @cached_property
@@ -1138,12 +1138,12 @@ class ModelExamples:
 
     @property
     def with_raw_response(self) -> ModelExamplesRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``ModelExamples``, returning the response with its whole body."""
         return ModelExamplesRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> ModelExamplesStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``ModelExamples``, returning the response before its body is read."""
         return ModelExamplesStreaming(self._async.with_streaming_response)
 
     def list(
@@ -1176,12 +1176,12 @@ class ModelPredictions:
 
     @property
     def with_raw_response(self) -> ModelPredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``ModelPredictions``, returning the response with its whole body."""
         return ModelPredictionsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> ModelPredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``ModelPredictions``, returning the response before its body is read."""
         return ModelPredictionsStreaming(self._async.with_streaming_response)
 
     def create(
@@ -1249,12 +1249,12 @@ class ModelReadme:
 
     @property
     def with_raw_response(self) -> ModelReadmeRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``ModelReadme``, returning the response with its whole body."""
         return ModelReadmeRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> ModelReadmeStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``ModelReadme``, returning the response before its body is read."""
         return ModelReadmeStreaming(self._async.with_streaming_response)
 
     def get(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> str:
@@ -1285,12 +1285,12 @@ class ModelVersions:
 
     @property
     def with_raw_response(self) -> ModelVersionsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``ModelVersions``, returning the response with its whole body."""
         return ModelVersionsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> ModelVersionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``ModelVersions``, returning the response before its body is read."""
         return ModelVersionsStreaming(self._async.with_streaming_response)
 
     def list(
@@ -1362,12 +1362,12 @@ class Predictions:
 
     @property
     def with_raw_response(self) -> PredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Predictions``, returning the response with its whole body."""
         return PredictionsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> PredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Predictions``, returning the response before its body is read."""
         return PredictionsStreaming(self._async.with_streaming_response)
 
     def create(
@@ -1550,12 +1550,12 @@ class Trainings:
 
     @property
     def with_raw_response(self) -> TrainingsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Trainings``, returning the response with its whole body."""
         return TrainingsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> TrainingsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Trainings``, returning the response before its body is read."""
         return TrainingsStreaming(self._async.with_streaming_response)
 
     def create(
@@ -1694,12 +1694,12 @@ class Webhooks:
 
     @property
     def with_raw_response(self) -> WebhooksRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Webhooks``, returning the response with its whole body."""
         return WebhooksRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> WebhooksStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Webhooks``, returning the response before its body is read."""
         return WebhooksStreaming(self._async.with_streaming_response)
 
     @cached_property
@@ -1716,12 +1716,12 @@ class DefaultWebhook:
 
     @property
     def with_raw_response(self) -> DefaultWebhookRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``DefaultWebhook``, returning the response with its whole body."""
         return DefaultWebhookRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> DefaultWebhookStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``DefaultWebhook``, returning the response before its body is read."""
         return DefaultWebhookStreaming(self._async.with_streaming_response)
 
     @cached_property
@@ -1738,12 +1738,12 @@ class WebhookSecrets:
 
     @property
     def with_raw_response(self) -> WebhookSecretsRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``WebhookSecrets``, returning the response with its whole body."""
         return WebhookSecretsRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> WebhookSecretsStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``WebhookSecrets``, returning the response before its body is read."""
         return WebhookSecretsStreaming(self._async.with_streaming_response)
 
     def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
@@ -3354,12 +3354,12 @@ class Replicate:
 
     @property
     def with_raw_response(self) -> ReplicateRaw:
-        """The same calls, returning the API's answers read to their end."""
+        """The calls of ``Replicate``, returning the response with its whole body."""
         return ReplicateRaw(self._async.with_raw_response)
 
     @property
     def with_streaming_response(self) -> ReplicateStreaming:
-        """The same calls, returning the API's answers still to be read."""
+        """The calls of ``Replicate``, returning the response before its body is read."""
         return ReplicateStreaming(self._async.with_streaming_response)
 
     def run(

@@ -23,6 +23,7 @@ from replicate_async._codegen.__main__ import PACKAGE, SOURCES, format_module, g
 from replicate_async._codegen.source import Source, UnsupportedSourceError
 from replicate_async._codegen.sync import SyncBuilder
 from replicate_async._codegen.views import ViewsBuilder
+from replicate_async._http.views import View
 
 HEAD = """
 from __future__ import annotations
@@ -192,6 +193,24 @@ def test_imports_follow_from_what_is_used():
 def test_methods(source, blocking):
     """Each kind of public member has its blocking form, which returns blocking objects; private members have none."""
     assert blocking_method(source) == f"{blocking}\n"
+
+
+def test_a_view_is_a_property():
+    """A view becomes a property that returns the blocking view, with the docstring of its class."""
+    text = blocking_classes('''
+    class AsyncThings:
+        with_raw_response: View[AsyncThingsRaw] = View(AsyncThingsRaw)
+
+
+    class AsyncThingsRaw:
+        """The calls of ``AsyncThings``."""
+    ''')
+    assert text.partition("self._async = wrapped\n")[2].startswith('''
+    @property
+    def with_raw_response(self) -> ThingsRaw:
+        """The calls of ``Things``."""
+        return ThingsRaw(self._async.with_raw_response)
+''')
 
 
 def test_another_name_of_a_method():
@@ -373,6 +392,7 @@ ODD = ["", ", ", "(", ")", "a=b", "[", "#", "'", '"', "\\", "\n"]
         ("@something(5)\nasync def get(self) -> int: ...", "decorator something(5) of get"),
         ("limit = 5", "Assign in AsyncThings"),
         ("limit: int = 5", "AnnAssign in AsyncThings"),
+        ("with_raw_response: View[Unheard] = View(Unheard)", "AnnAssign in AsyncThings"),
         ("class Inner: ...", "ClassDef in AsyncThings"),
         ("async def get(self) -> list[AsyncThings]: ...", "get returns list[AsyncThings]"),
         ("async def get(self) -> AsyncThings | None: ...", "get returns AsyncThings | None"),
@@ -418,9 +438,7 @@ def test_views():
     class AsyncThings:
         """Things."""
 
-        @property
-        def with_raw_response(self) -> AsyncThingsRaw:
-            return AsyncThingsRaw(self)
+        with_raw_response: View[AsyncThingsRaw] = View(AsyncThingsRaw)
 
         async def get(self, thing_id: str, **options: Any) -> Prediction:
             return await self._transport.call(thing_id, options)
@@ -609,6 +627,11 @@ def test_every_member_is_the_same_in_the_twin(pair):
     members = public(after)
     for name, member in public(before).items():
         first, second = function_of(member), function_of(members[name])
+        if isinstance(member, View):
+            assert type(members[name]) is property, name
+            assert renamed(before.__annotations__[name]) == f"View[{inspect.signature(second).return_annotation}]"
+            assert renamed(inspect.getdoc(member)) == inspect.getdoc(second)
+            continue
         assert type(member) is type(members[name]), name
         assert first.__doc__ is None or renamed(inspect.getdoc(first)) == inspect.getdoc(second), name
         assert not inspect.iscoroutinefunction(second), name

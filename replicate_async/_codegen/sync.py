@@ -23,6 +23,7 @@ from replicate_async._codegen.source import (
     is_property,
     names_in,
 )
+from replicate_async._codegen.views import match_view
 
 CLIENT = "AsyncReplicate"
 # These have no class of their own: awaiting a paginator returns a page, and blocking code sees the page.
@@ -96,6 +97,7 @@ class SyncBuilder(ModuleBuilder):
     def __init__(self, sources: list[Source]) -> None:
         self.classes = [(source, node) for source in sources for node in source.classes]
         super().__init__({node.name: node.name.removeprefix("Async") for _, node in self.classes} | RENAMED)
+        self.docstrings = {node.name: ast.get_docstring(node) for _, node in self.classes}
         self.imports.add("from typing import Any")
         self.typing_imports.add("from collections.abc import Generator")
 
@@ -146,6 +148,9 @@ class SyncBuilder(ModuleBuilder):
             return ""
         if isinstance(item, ast.Assign) and isinstance(item.value, ast.Name):
             return f"{ast.unparse(item)}\n"  # another name of a method
+        if (match := match_view(item)) and match[2] in self.docstrings:
+            name, view, docstring = match[1], self.renames[match[2]], self.docstrings[match[2]]
+            return self.property(name, view, docstring, f"{view}(self._async.{name})")
         if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
             raise UnsupportedSourceError(source, item, f"{type(item).__name__} in {owner.name}")
         if item.name == "__init__":
@@ -180,7 +185,7 @@ class SyncBuilder(ModuleBuilder):
                 properties.append(self.property(name, annotation, docstring, f"self._async.{name}"))
         return "\n".join(properties)
 
-    def property(self, name: str, annotation: str, docstring: str, value: str) -> str:
+    def property(self, name: str, annotation: str, docstring: str | None, value: str) -> str:
         """Return a property."""
         body = indent(f"{self.docstring(docstring)}return {value}\n", "    ")
         return f"@property\ndef {name}(self) -> {annotation}:\n{body}"

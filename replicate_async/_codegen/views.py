@@ -7,6 +7,7 @@ is a class of its own, so that editors and type checkers know the arguments and 
 from __future__ import annotations
 
 import ast
+import re
 from textwrap import indent
 from typing import NamedTuple
 
@@ -30,9 +31,7 @@ class Kind(NamedTuple):
     """How the methods of a view differ from the resource's."""
 
     suffix: str
-    attribute: str
     returned: str
-    view: str
     prefix: str
     returns: str
     body: str
@@ -41,18 +40,14 @@ class Kind(NamedTuple):
 KINDS = (
     Kind(
         suffix="Raw",
-        attribute="with_raw_response",
         returned="the response with its whole body",
-        view="raw",
         prefix="async ",
         returns="APIResponse",
         body="return await as_raw({})",
     ),
     Kind(
         suffix="Streaming",
-        attribute="with_streaming_response",
         returned="the response before its body is read",
-        view="streaming",
         prefix="",
         returns="AsyncResponseContext",
         body="return as_streaming({})",
@@ -67,7 +62,12 @@ class ViewsBuilder(ModuleBuilder):
         super().__init__({})
         self.typing_imports.add("from replicate_async._http.pages import AsyncPage")
         self.typing_imports.add("from replicate_async._http.response import APIResponse")
-        self.viewed = {node.name: (source, node) for source in sources for node in source.classes if has_views(node)}
+        self.viewed = {
+            node.name: (source, node)
+            for source in sources
+            for node in source.classes
+            if any(map(match_view, node.body))
+        }
 
     def build(self) -> str:
         """Return the text of the module."""
@@ -77,7 +77,7 @@ class ViewsBuilder(ModuleBuilder):
     def view(self, source: Source, node: ast.ClassDef, kind: Kind) -> str:
         """Return a view of a class."""
         self.typing_imports.add(f"from {source.module} import {node.name}")
-        members = [f"def __init__(self, calls: {node.name}) -> None:\n    self._calls = {kind.view}(calls)\n"]
+        members = [f"def __init__(self, calls: {node.name}) -> None:\n    self._calls = {kind.suffix.lower()}(calls)\n"]
         for item in node.body:
             if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
@@ -107,9 +107,13 @@ class ViewsBuilder(ModuleBuilder):
         )
 
 
-def has_views(node: ast.ClassDef) -> bool:
-    """Return whether a class has the properties that return its views."""
-    return any(isinstance(item, ast.FunctionDef) and item.name == KINDS[0].attribute for item in node.body)
+def match_view(item: ast.stmt) -> re.Match[str] | None:
+    """Match the attribute of a resource that is a view: its name, and the view's class."""
+    return (
+        re.fullmatch(r"(\w+): View\[(\w+)\] = View\(\2\)", ast.unparse(item))
+        if isinstance(item, ast.AnnAssign)
+        else None
+    )
 
 
 def is_call(item: Function) -> bool:

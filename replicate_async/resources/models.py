@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, path
+from replicate_async._http.views import View
 from replicate_async._predictions.inputs import FileEncodingStrategy, encode_files
 from replicate_async._predictions.requests import model_path, prediction_request
 from replicate_async._views import (
@@ -35,15 +36,8 @@ if TYPE_CHECKING:
 class AsyncModels(AsyncResource):
     """Find, create and change models."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelsStreaming(self)
+    with_raw_response: View[AsyncModelsRaw] = View(AsyncModelsRaw)
+    with_streaming_response: View[AsyncModelsStreaming] = View(AsyncModelsStreaming)
 
     @cached_property
     def examples(self) -> AsyncModelExamples:
@@ -261,15 +255,8 @@ class AsyncModels(AsyncResource):
 class AsyncModelExamples(AsyncResource):
     """Example predictions that a model's author has chosen."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelExamplesRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelExamplesRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelExamplesStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelExamplesStreaming(self)
+    with_raw_response: View[AsyncModelExamplesRaw] = View(AsyncModelExamplesRaw)
+    with_streaming_response: View[AsyncModelExamplesStreaming] = View(AsyncModelExamplesStreaming)
 
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -297,15 +284,8 @@ class AsyncModelExamples(AsyncResource):
 class AsyncModelPredictions(AsyncResource):
     """Predictions with official models, which need no version."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelPredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelPredictionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelPredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelPredictionsStreaming(self)
+    with_raw_response: View[AsyncModelPredictionsRaw] = View(AsyncModelPredictionsRaw)
+    with_streaming_response: View[AsyncModelPredictionsStreaming] = View(AsyncModelPredictionsStreaming)
 
     async def create(
         self,
@@ -365,15 +345,8 @@ class AsyncModelPredictions(AsyncResource):
 class AsyncModelReadme(AsyncResource):
     """What a model's author says about it."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelReadmeRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelReadmeRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelReadmeStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelReadmeStreaming(self)
+    with_raw_response: View[AsyncModelReadmeRaw] = View(AsyncModelReadmeRaw)
+    with_streaming_response: View[AsyncModelReadmeStreaming] = View(AsyncModelReadmeStreaming)
 
     async def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -402,15 +375,8 @@ class AsyncModelReadme(AsyncResource):
 class AsyncModelVersions(AsyncResource):
     """Versions of models: what actually runs."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelVersionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelVersionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelVersionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelVersionsStreaming(self)
+    with_raw_response: View[AsyncModelVersionsRaw] = View(AsyncModelVersionsRaw)
+    with_streaming_response: View[AsyncModelVersionsStreaming] = View(AsyncModelVersionsStreaming)
 
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
