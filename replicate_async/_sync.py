@@ -234,7 +234,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body is not JSON.
         """
-        return _wrapped(_bridge.run(self._async.json()))
+        return _to_blocking(_bridge.run(self._async.json()))
 
     def parse(self) -> T:
         """Return the body decoded to what the method usually returns.
@@ -242,7 +242,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body has another shape.
         """
-        return _wrapped(_bridge.run(self._async.parse()))
+        return _to_blocking(_bridge.run(self._async.parse()))
 
     def mapped(self, function: Callable[[T], U]) -> StreamedResponse[U]:
         """Return this answer with a function applied to what ``parse`` returns."""
@@ -1863,7 +1863,7 @@ class ModelFunction(Generic[P, T]):
             ValueError: the inputs don't fit the model's schema, where that is to be checked.
             APIError: a call failed.
         """
-        return _wrapped(_bridge.run(self._async(*args, **inputs)))
+        return _to_blocking(_bridge.run(self._async(*args, **inputs)))
 
 
 class StreamingFunction(Generic[P]):
@@ -1975,7 +1975,7 @@ class OutputStream:
     def __iter__(self) -> Generator[Any, None, None]:
         """Yield the output's pieces: text, or file outputs. However often it is read, the model runs once."""
         for item in _bridge.iterate(self._async.__aiter__()):
-            yield _wrapped(item)
+            yield _to_blocking(item)
 
     def read(self) -> Any:
         """Return the whole output.
@@ -1988,7 +1988,7 @@ class OutputStream:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
-        return _wrapped(_bridge.run(self._async.read()))
+        return _to_blocking(_bridge.run(self._async.read()))
 
 
 class Run:
@@ -2029,7 +2029,7 @@ class Run:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
-        return _wrapped(_bridge.run(self._async.output()))
+        return _to_blocking(_bridge.run(self._async.output()))
 
     def logs(self) -> str:
         """Return the prediction's logs so far.
@@ -3418,7 +3418,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        return _wrapped(
+        return _to_blocking(
             _bridge.run(
                 self._async.run(
                     ref,
@@ -3620,7 +3620,7 @@ class Replicate:
                 **options,
             )
         ):
-            yield _wrapped(item)
+            yield _to_blocking(item)
 
     @overload
     def use(
@@ -3732,7 +3732,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        return _wrapped(
+        return _to_blocking(
             self._async.use(
                 ref,
                 hint=hint,
@@ -3873,15 +3873,15 @@ _BLOCKING_CLASSES: dict[type, Any] = {
 }
 
 
-def _wrapped(value: T) -> T:
+def _to_blocking(value: T) -> T:
     """Return a result with blocking objects in the place of the asynchronous ones in it."""
     result: Any = value
     if type(value) in _BLOCKING_CLASSES:
         result = _BLOCKING_CLASSES[type(value)](value)
     elif type(value) is list:
-        result = [_wrapped(item) for item in cast("list[Any]", value)]
+        result = [_to_blocking(item) for item in cast("list[Any]", value)]
     elif type(value) is dict:
-        result = {key: _wrapped(item) for key, item in cast("dict[Any, Any]", value).items()}
+        result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
     return cast("T", result)
 
 

@@ -239,7 +239,7 @@ def test_overloads():
     def get(self, *, two: str) -> str: ...
 
     def get(self, **all_of_them: Any) -> Any:
-        return _wrapped(_bridge.run(self._async.get(**all_of_them)))
+        return _to_blocking(_bridge.run(self._async.get(**all_of_them)))
     """)
 
 

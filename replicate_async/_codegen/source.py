@@ -7,6 +7,7 @@ import builtins
 import re
 from copy import deepcopy
 from textwrap import indent
+from typing import Any, TypeGuard
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -61,7 +62,7 @@ class ModuleBuilder:
 
     def require(self, source: Source, node: ast.AST, *, runtime: bool) -> None:
         """Import what an expression of a source uses."""
-        for name in names_in(node) - self.renames.keys():
+        for name in sorted(names_in(node) - self.renames.keys()):
             if name in source.type_variables:
                 self.type_variables.add(source.type_variables[name])
             elif name in source.imports:
@@ -119,6 +120,21 @@ class ModuleBuilder:
         head += f"{returns or self.annotation(source, item.returns)}:\n"
         return head + indent(self.docstring(docstring or ast.get_docstring(item)) + body, "    ")
 
+    def property(self, name: str, annotation: str, docstring: str | None, value: str) -> str:
+        """Return a property."""
+        body = indent(f"{self.docstring(docstring)}return {value}\n", "    ")
+        return f"@property\ndef {name}(self) -> {annotation}:\n{body}"
+
+
+class AsyncRemover(ast.NodeTransformer):
+    """Removes ``async`` and ``await`` from statements."""
+
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> Any:
+        return ast.For(**vars(self.generic_visit(node)))
+
+    def visit_Await(self, node: ast.Await) -> Any:
+        return self.visit(node.value)
+
 
 def forward(function: str, item: Function) -> str:
     """Return a call of a function with a method's own arguments."""
@@ -132,6 +148,23 @@ def forward(function: str, item: Function) -> str:
 def is_property(item: Function) -> bool:
     """Return whether a method is read like an attribute."""
     return [ast.unparse(decorator) for decorator in item.decorator_list] in (["property"], ["cached_property"])
+
+
+def is_text(node: ast.stmt | None) -> TypeGuard[ast.Expr]:
+    """Return whether a statement is a string, such as a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def is_generator(item: Function) -> bool:
+    """Return whether a function itself yields, rather than one inside it."""
+    nodes: list[ast.AST] = [item]
+    while nodes:
+        for node in ast.iter_child_nodes(nodes.pop()):
+            if isinstance(node, (ast.Yield, ast.YieldFrom)):
+                return True
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                nodes.append(node)
+    return False
 
 
 def names_in(node: ast.AST) -> set[str]:

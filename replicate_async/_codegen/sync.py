@@ -8,19 +8,20 @@ Whatever the generator doesn't understand is an error with its place.
 from __future__ import annotations
 
 import ast
-import re
 from copy import deepcopy
 from inspect import cleandoc
 from textwrap import indent
-from typing import TypeGuard
 
 from replicate_async._codegen.source import (
+    AsyncRemover,
     Function,
     ModuleBuilder,
     Source,
     UnsupportedSourceError,
     forward,
+    is_generator,
     is_property,
+    is_text,
     names_in,
 )
 from replicate_async._codegen.views import match_view
@@ -28,15 +29,15 @@ from replicate_async._codegen.views import match_view
 CLIENT = "AsyncReplicate"
 # These have no class of their own: awaiting a paginator returns a page, and blocking code sees the page.
 RENAMED = {"AsyncPaginator": "Page", "AsyncGenerator": "Generator"}
-# Objects of these may be anywhere in a result, or the annotation doesn't say which of them it is.
-WRAPPED_WHERE_FOUND = ("AsyncFileOutput", "AsyncModelFunction", "AsyncStreamingFunction")
+# The annotation of a result doesn't always say where these are in it, or which of them it is.
+CONVERTED_AT_RUNTIME = ("AsyncFileOutput", "AsyncModelFunction", "AsyncStreamingFunction")
 BLOCKING_METHODS = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
 PUBLIC_SPECIAL_METHODS = {"__call__", "__str__", "__repr__", "__eq__", "__hash__", "_repr_mimebundle_"}
-# These also work when the loop has stopped.
+# These also work after the loop has stopped.
 CLOSING_METHODS = {"close", "__aexit__"}
-# These methods of the client are no functions of the module.
+# These methods of the client don't become functions of the module.
 CLIENT_ONLY = {"close", "copy", "is_closed", "with_options"}
-# These protocols can't be awaited, so only blocking objects have them. Each stands behind the method that it calls.
+# Python doesn't await these, so only blocking classes have them. Each follows the method that it calls.
 PROTOCOLS = {
     "local_path": '''
 def __fspath__(self) -> str:
@@ -64,19 +65,20 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 from replicate_async import _bridge
 '''
 
+_TABLE = ", ".join(f"{name}: {name.removeprefix('Async')}" for name in CONVERTED_AT_RUNTIME)
 FOOTER = f'''
-_BLOCKING_CLASSES: dict[type, Any] = {{{", ".join(f"{name}: {name[5:]}" for name in WRAPPED_WHERE_FOUND)}}}
+_BLOCKING_CLASSES: dict[type, Any] = {{{_TABLE}}}
 
 
-def _wrapped(value: T) -> T:
+def _to_blocking(value: T) -> T:
     """Return a result with blocking objects in the place of the asynchronous ones in it."""
     result: Any = value
     if type(value) in _BLOCKING_CLASSES:
         result = _BLOCKING_CLASSES[type(value)](value)
     elif type(value) is list:
-        result = [_wrapped(item) for item in cast("list[Any]", value)]
+        result = [_to_blocking(item) for item in cast("list[Any]", value)]
     elif type(value) is dict:
-        result = {{key: _wrapped(item) for key, item in cast("dict[Any, Any]", value).items()}}
+        result = {{key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}}
     return cast("T", result)
 
 
@@ -103,19 +105,19 @@ class SyncBuilder(ModuleBuilder):
 
     def build(self) -> str:
         """Return the text of the module."""
-        # What a class inherits from another asynchronous one is copied: so it has the right types.
-        bases = {ast.unparse(base) for _, node in self.classes for base in node.bases}
-        classes = [
-            self.blocking_class(source, node)
-            for source, node in self.classes
-            if node.name not in RENAMED and node.name not in bases
-        ]
+        # The members of a base class are copied into the classes that inherit from it, where they have the right types.
+        without = {*RENAMED, *(ast.unparse(base) for _, node in self.classes for base in node.bases)}
+        classes = [self.blocking_class(source, node) for source, node in self.classes if node.name not in without]
         functions = [self.functions(source, node) for source, node in self.classes if node.name == CLIENT]
         return self.module(HEADER, [*classes, FOOTER, *functions])
 
     def annotation(self, source: Source, node: ast.expr) -> str:
-        # A blocking generator has a third type: what it returns.
-        return re.sub(r"\bGenerator\[(.+), None\]", r"Generator[\1, None, None]", super().annotation(source, node))
+        node = deepcopy(node)
+        for child in ast.walk(node):
+            if isinstance(child, ast.Subscript) and ast.unparse(child.value) == "AsyncGenerator":
+                # A blocking generator has a third type: what it returns.
+                child.slice = ast.Tuple([*getattr(child.slice, "elts", ()), ast.Constant(None)])
+        return super().annotation(source, node)
 
     # --- classes ---
 
@@ -123,13 +125,7 @@ class SyncBuilder(ModuleBuilder):
         """Return the blocking class for an asynchronous one."""
         self.imports.add(f"from {source.module} import {node.name}")
         names = {ast.unparse(base) for base in node.bases}
-        inherited = [
-            item
-            for base in source.classes
-            if base.name in names
-            for item in base.body
-            if getattr(item, "name", "") != "__init__"
-        ]
+        inherited = [item for base in source.classes if base.name in names for item in base.body]
         bases = [base for base in node.bases if not ast.unparse(base).startswith("Async")]
         for base in bases:
             self.require(source, base, runtime=True)
@@ -144,7 +140,7 @@ class SyncBuilder(ModuleBuilder):
 
     def member(self, source: Source, owner: ast.ClassDef, item: ast.stmt) -> str:
         """Return what a blocking class has in the place of a member of the asynchronous one; may be nothing."""
-        if _is_text(item):
+        if is_text(item):
             return ""
         if isinstance(item, ast.Assign) and isinstance(item.value, ast.Name):
             return f"{ast.unparse(item)}\n"  # another name of a method
@@ -165,9 +161,8 @@ class SyncBuilder(ModuleBuilder):
             return f"@overload\n{self.function(source, item, '...')}\n"
         if decorators:
             raise UnsupportedSourceError(source, item, f"decorator {decorators[0]} of {item.name}")
-        name = BLOCKING_METHODS.get(item.name, item.name)
-        body = self.body(source, owner, item)
-        method = self.function(source, item, body, name=name, returns=_hidden_result(owner, item))
+        name, returns = BLOCKING_METHODS.get(item.name, item.name), _result_behind_overloads(owner, item)
+        method = self.function(source, item, self.body(source, owner, item), name=name, returns=returns)
         return method + PROTOCOLS.get(item.name, "")
 
     def constructor(self, source: Source, owner: ast.ClassDef, item: Function) -> str:
@@ -180,15 +175,10 @@ class SyncBuilder(ModuleBuilder):
                 continue
             name = node.target.attr
             if not name.startswith("_"):
-                docstring = cleandoc(ast.literal_eval(following.value)) if _is_text(following) else ""
+                docstring = cleandoc(ast.literal_eval(following.value)) if is_text(following) else ""
                 annotation = self.annotation(source, node.annotation)
                 properties.append(self.property(name, annotation, docstring, f"self._async.{name}"))
         return "\n".join(properties)
-
-    def property(self, name: str, annotation: str, docstring: str | None, value: str) -> str:
-        """Return a property."""
-        body = indent(f"{self.docstring(docstring)}return {value}\n", "    ")
-        return f"@property\ndef {name}(self) -> {annotation}:\n{body}"
 
     # --- methods ---
 
@@ -201,7 +191,7 @@ class SyncBuilder(ModuleBuilder):
             return f"return isinstance(other, {self.renames[owner.name]}) and self._async == other._async\n"
         if name in {"__hash__", "__str__"}:
             return f"return {name.strip('_')}(self._async)\n"
-        if _is_generator(item):
+        if is_generator(item):
             return self.generator(source, item)
         value = forward("self._async" if name == "__call__" else f"self._async.{name}", item)
         returns = ast.unparse(item.returns) if item.returns else ""
@@ -227,8 +217,8 @@ class SyncBuilder(ModuleBuilder):
         classes = names_in(outer) & self.renames.keys() | arguments
         if name in self.renames and not arguments:
             return f"{self.renames[name]}({value})"
-        if name in {"Any", "T"} or (classes and classes <= {*WRAPPED_WHERE_FOUND}):
-            return f"_wrapped({value})"
+        if name in {"Any", "T"} or (classes and classes <= {*CONVERTED_AT_RUNTIME}):
+            return f"_to_blocking({value})"
         if classes:
             raise UnsupportedSourceError(source, item, f"{item.name} returns {ast.unparse(returns)}")
         return value
@@ -244,13 +234,13 @@ class SyncBuilder(ModuleBuilder):
         if private or any(names_in(node) & source.imports.keys() for node in item.body):
             value = f"_bridge.iterate({forward(f'self._async.{item.name}', item)})"
             if item.returns is not None and "Any" in names_in(item.returns):
-                return f"for item in {value}:\n    yield _wrapped(item)\n"
+                return f"for item in {value}:\n    yield _to_blocking(item)\n"
             return f"return {value}\n"
         for node in nodes:
             nested = isinstance(node, (ast.AsyncWith, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             if nested or (isinstance(node, ast.comprehension) and node.is_async):
                 raise UnsupportedSourceError(source, item, f"{type(node).__name__} in the generator {item.name}")
-        return "".join(f"{ast.unparse(_Blocking().visit(node))}\n" for node in item.body if not _is_text(node))
+        return "".join(f"{ast.unparse(AsyncRemover().visit(node))}\n" for node in item.body if not is_text(node))
 
     # --- functions of the module ---
 
@@ -270,7 +260,7 @@ class SyncBuilder(ModuleBuilder):
                 functions.append(f"@overload\n{self.function(source, item, '...')}\n")
             else:
                 body = f"return {forward(f'default_client().{item.name}', item)}\n"
-                functions.append(self.function(source, item, body, returns=_hidden_result(client, member)))
+                functions.append(self.function(source, item, body, returns=_result_behind_overloads(client, member)))
         return "\n".join(functions)
 
     def use(self, source: Source, item: Function) -> str:
@@ -290,41 +280,10 @@ class SyncBuilder(ModuleBuilder):
         return self.function(source, item, body, returns="Any", docstring=docstring)
 
 
-class _Blocking(ast.NodeTransformer):
-    """Takes ``async`` and ``await`` away."""
-
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
-        self.generic_visit(node)
-        return ast.copy_location(ast.For(**dict(ast.iter_fields(node))), node)
-
-    def visit_Await(self, node: ast.Await) -> ast.AST:
-        self.generic_visit(node)
-        return node.value
-
-
-def _is_text(node: ast.stmt | None) -> TypeGuard[ast.Expr]:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _is_generator(item: Function) -> bool:
-    """Return whether a function itself yields, rather than one inside it."""
-    nodes: list[ast.AST] = [item]
-    while nodes:
-        for node in ast.iter_child_nodes(nodes.pop()):
-            if isinstance(node, (ast.Yield, ast.YieldFrom)):
-                return True
-            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-                nodes.append(node)
-    return False
-
-
-def _is_overloaded(owner: ast.ClassDef, item: Function) -> bool:
-    return any(node is not item and getattr(node, "name", "") == item.name for node in owner.body)
-
-
-def _hidden_result(owner: ast.ClassDef, item: Function) -> str:
-    """Return another result for what stands behind overloads: nobody sees it, and checkers can't follow it."""
-    return "Any" if _is_overloaded(owner, item) else ""
+def _result_behind_overloads(owner: ast.ClassDef, item: Function) -> str:
+    """Return Any if a method has overloads: checkers can't follow the implementation, and callers don't see it."""
+    overloaded = any(node is not item and getattr(node, "name", "") == item.name for node in owner.body)
+    return "Any" if overloaded else ""
 
 
 def _with_use_async(item: Function, annotation: str, *, default: bool | None = None) -> Function:

@@ -38,21 +38,11 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind(
-        suffix="Raw",
-        returned="the response with its whole body",
-        prefix="async ",
-        returns="APIResponse",
-        body="return await as_raw({})",
-    ),
-    Kind(
-        suffix="Streaming",
-        returned="the response before its body is read",
-        prefix="",
-        returns="AsyncResponseContext",
-        body="return as_streaming({})",
-    ),
+    Kind("Raw", "the response with its whole body", "async ", "APIResponse", "return await as_raw({})"),
+    Kind("Streaming", "the response before its body is read", "", "AsyncResponseContext", "return as_streaming({})"),
 )
+# A method that makes one API call ends by returning what one of these returns.
+CALLS = {"self._transport.call", "paginate", "AsyncPaginator"}
 
 
 class ViewsBuilder(ModuleBuilder):
@@ -62,12 +52,8 @@ class ViewsBuilder(ModuleBuilder):
         super().__init__({})
         self.typing_imports.add("from replicate_async._http.pages import AsyncPage")
         self.typing_imports.add("from replicate_async._http.response import APIResponse")
-        self.viewed = {
-            node.name: (source, node)
-            for source in sources
-            for node in source.classes
-            if any(map(match_view, node.body))
-        }
+        classes = [(source, node) for source in sources for node in source.classes]
+        self.viewed = {node.name: (source, node) for source, node in classes if any(map(match_view, node.body))}
 
     def build(self) -> str:
         """Return the text of the module."""
@@ -83,10 +69,9 @@ class ViewsBuilder(ModuleBuilder):
                 continue
             resource = ast.unparse(item.returns) if item.returns else ""
             if is_property(item) and resource in self.viewed:
-                docstring = f'"""The calls of ``{item.name}``, returning {kind.returned}."""'
-                body = f"return {resource}{kind.suffix}(self._calls.{item.name})"
-                head = f"@property\ndef {item.name}(self) -> {resource}{kind.suffix}:"
-                members.append(f"{head}\n    {docstring}\n    {body}\n")
+                view = f"{resource}{kind.suffix}"
+                docstring = f"The calls of ``{item.name}``, returning {kind.returned}."
+                members.append(self.property(item.name, view, docstring, f"{view}(self._calls.{item.name})"))
             elif is_call(item):
                 members.append(self.method(source, node, item, kind))
         docstring = f'"""The calls of ``{node.name}``, returning {kind.returned}."""\n'
@@ -108,23 +93,15 @@ class ViewsBuilder(ModuleBuilder):
 
 
 def match_view(item: ast.stmt) -> re.Match[str] | None:
-    """Match the attribute of a resource that is a view: its name, and the view's class."""
-    return (
-        re.fullmatch(r"(\w+): View\[(\w+)\] = View\(\2\)", ast.unparse(item))
-        if isinstance(item, ast.AnnAssign)
-        else None
-    )
+    """Match an attribute that is a view: its name, and the class of the view."""
+    text = ast.unparse(item) if isinstance(item, ast.AnnAssign) else ""
+    return re.fullmatch(r"(\w+): View\[(\w+)\] = View\(\2\)", text)
 
 
 def is_call(item: Function) -> bool:
-    """Return whether a method makes one API call: whether it returns what the transport or a list returns."""
+    """Return whether a method makes one API call, and takes its options."""
     last = item.body[-1]
-    takes_options = item.args.kwarg is not None and item.args.kwarg.arg == "options"
-    if not takes_options or not isinstance(last, ast.Return) or last.value is None:
+    if item.args.kwarg is None or item.args.kwarg.arg != "options" or not isinstance(last, ast.Return):
         return False
     value = last.value.value if isinstance(last.value, ast.Await) else last.value
-    return isinstance(value, ast.Call) and ast.unparse(value.func) in {
-        "self._transport.call",
-        "paginate",
-        "AsyncPaginator",
-    }
+    return isinstance(value, ast.Call) and ast.unparse(value.func) in CALLS
