@@ -41,7 +41,7 @@ KINDS = (
     Kind("Raw", "the response with its whole body", "async ", "APIResponse", "return await as_raw({})"),
     Kind("Streaming", "the response before its body is read", "", "AsyncResponseContext", "return as_streaming({})"),
 )
-# A method that makes one API call ends by returning what one of these returns.
+# A method makes one API call if it returns the result of one of these functions.
 CALLS = {"self._transport.call", "paginate", "AsyncPaginator"}
 
 
