@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from replicate_async import errors as errors
     from replicate_async import types as types
     from replicate_async._client import AsyncReplicate as AsyncReplicate
-    from replicate_async._default import use as use
     from replicate_async._http.options import RequestOptions as RequestOptions
     from replicate_async._http.pages import AsyncPage as AsyncPage
     from replicate_async._http.pages import AsyncPaginator as AsyncPaginator
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from replicate_async._sync import search as search
     from replicate_async._sync import stream as stream
     from replicate_async._sync import submit as submit
+    from replicate_async._sync import use as use
     from replicate_async._webhooks import verify_webhook as verify_webhook
     from replicate_async.errors import *  # noqa: F403 - all of its ``__all__``
 
@@ -85,7 +85,6 @@ def _stop() -> None:
 if not TYPE_CHECKING:
     _EXPORTS = {
         "_client": "AsyncClient AsyncReplicate",
-        "_default": "use",
         "_http.options": "RequestOptions",
         "_http.pages": "AsyncPage AsyncPaginator",
         "_http.ratelimit": "RateLimit",
@@ -97,7 +96,7 @@ if not TYPE_CHECKING:
         "_predictions.streaming": "StreamEvent",
         "_sync": (
             "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
-            "StreamingFunction default_client delete get map patch post put request run search stream submit"
+            "StreamingFunction default_client delete get map patch post put request run search stream submit use"
         ),
         "_webhooks": "verify_webhook",
         "errors": (

@@ -24,6 +24,7 @@ from replicate_async._http.request import Request, low_level_request
 from replicate_async._http.response import APIResponse
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
+from replicate_async._http.views import View
 from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
 from replicate_async._predictions.map import MapProgress, map_outputs
@@ -212,15 +213,11 @@ class AsyncReplicate:
 
     # --- the API's answers ---
 
-    @property
-    def with_raw_response(self) -> AsyncReplicateRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncReplicateRaw(self)
+    with_raw_response: View[AsyncReplicateRaw] = View(AsyncReplicateRaw)
+    """The same calls, returning the response with its whole body."""
 
-    @property
-    def with_streaming_response(self) -> AsyncReplicateStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncReplicateStreaming(self)
+    with_streaming_response: View[AsyncReplicateStreaming] = View(AsyncReplicateStreaming)
+    """The same calls, returning the response before its body is read."""
 
     # --- high-level calls ---
 

@@ -1,4 +1,4 @@
-"""The generator of the blocking client: what it makes of small sources, what it refuses, and what it has made."""
+"""The generator: what it builds from small sources, what it refuses, and the modules that it has written."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ import pytest
 
 import replicate_async
 from replicate_async import _sync, _views
-from replicate_async._codegen import sync
-from replicate_async._codegen.source import Module, NotUnderstoodError, layout
-from replicate_async._codegen.sync import SOURCES, Generator
-from replicate_async._codegen.views import Views
-
-PACKAGE = Path(replicate_async.__file__).parent
+from replicate_async._codegen.__main__ import PACKAGE, SOURCES, format_module, generate, main
+from replicate_async._codegen.source import Source, UnsupportedSourceError
+from replicate_async._codegen.sync import SyncBuilder
+from replicate_async._codegen.views import ViewsBuilder
+from replicate_async._http.views import View
 
 HEAD = """
 from __future__ import annotations
@@ -45,9 +44,9 @@ LIMIT = 60
 """
 
 
-def module(body: str) -> Module:
+def parsed(body: str) -> Source:
     """Return a source with the usual head."""
-    return Module("resources/things.py", HEAD + dedent(body).lstrip("\n"))
+    return Source("resources/things.py", HEAD + dedent(body).lstrip("\n"))
 
 
 OTHER = """
@@ -58,22 +57,21 @@ class AsyncOther:
 
 
 def generated(body: str) -> str:
-    """Return what is generated from a source and another one; it is Python at least."""
-    text = Generator([module(body), Module("other.py", HEAD + OTHER)]).generate()
-    compile(text, "generated", "exec")
-    return text
+    """Return the module that is generated from a source and another one."""
+    text = SyncBuilder([parsed(body), Source("other.py", HEAD + OTHER)]).build()
+    return format_module(text, PACKAGE / "_sync.py")
 
 
-def twins(body: str) -> str:
+def blocking_classes(body: str) -> str:
     """Return the classes that are generated from a source."""
     text = generated(body)
     return text[re.search(r"^class ", text, re.MULTILINE).start() : text.index("\n\nclass Other:")]
 
 
-def method(member: str) -> str:
-    """Return the twin of one method of a class."""
-    text = twins("class AsyncThings:\n" + indent(dedent(member).strip("\n"), "    ") + "\n")
-    return dedent(text.partition("self._async = twin\n")[2]).strip("\n") + "\n"
+def blocking_method(member: str) -> str:
+    """Return what is generated from one method of a class."""
+    text = blocking_classes("class AsyncThings:\n" + indent(dedent(member).strip("\n"), "    ") + "\n")
+    return dedent(text.partition("self._async = wrapped\n")[2]).strip("\n") + "\n"
 
 
 def expect(text: str) -> str:
@@ -98,12 +96,12 @@ def test_a_class_and_its_coroutine():
             """
             return await self._transport.call(thing_id, limit, options)
     '''
-    assert twins(source) == expect('''
+    assert blocking_classes(source) == expect('''
     class Things:
         """Things."""
 
-        def __init__(self, twin: AsyncThings) -> None:
-            self._async = twin
+        def __init__(self, wrapped: AsyncThings) -> None:
+            self._async = wrapped
 
         def get(self, thing_id: str, *, limit: int = LIMIT, **options: Any) -> Prediction:
             """Fetch a thing.
@@ -131,7 +129,7 @@ def test_imports_follow_from_what_is_used():
 
 
 @pytest.mark.parametrize(
-    ("source", "twin"),
+    ("source", "blocking"),
     [
         (
             "async def get(self, one: int, *ids: str, two: int = 2) -> int:\n    return 1",
@@ -178,9 +176,9 @@ def test_imports_follow_from_what_is_used():
         (
             "def copied(self) -> Self:\n    return self",
             """def copied(self) -> Self:
-    made = object.__new__(type(self))
-    made._async = self._async.copied()
-    return made""",
+    copied = object.__new__(type(self))
+    copied._async = self._async.copied()
+    return copied""",
         ),
         (
             'def __repr__(self) -> str:\n    return "x"',
@@ -192,20 +190,38 @@ def test_imports_follow_from_what_is_used():
         ),
     ],
 )
-def test_methods(source, twin):
-    """Each kind of member has its twin; what is live stays live; what is private stays away."""
-    assert method(source) == f"{twin}\n"
+def test_methods(source, blocking):
+    """Each kind of public member has its blocking form, which returns blocking objects; private members have none."""
+    assert blocking_method(source) == f"{blocking}\n"
+
+
+def test_a_view_is_a_property():
+    """A view becomes a property that returns the blocking view, with the docstring of its class."""
+    text = blocking_classes('''
+    class AsyncThings:
+        with_raw_response: View[AsyncThingsRaw] = View(AsyncThingsRaw)
+
+
+    class AsyncThingsRaw:
+        """The calls of ``AsyncThings``."""
+    ''')
+    assert text.partition("self._async = wrapped\n")[2].startswith('''
+    @property
+    def with_raw_response(self) -> ThingsRaw:
+        """The calls of ``Things``."""
+        return ThingsRaw(self._async.with_raw_response)
+''')
 
 
 def test_another_name_of_a_method():
     """An alias stays one."""
-    twin = method("async def get(self) -> int:\n    return 1\n\nfetch = get\n")
-    assert twin.endswith("\nfetch = get\n")
+    text = blocking_method("async def get(self) -> int:\n    return 1\n\nfetch = get\n")
+    assert text.endswith("\nfetch = get\n")
 
 
 def test_overloads():
-    """Overloads are copied, each with its own annotations; what stands behind them is for nobody's eyes."""
-    twin = method("""
+    """Overloads are copied, each with its own annotations; the implementation behind them returns Any."""
+    text = blocking_method("""
     @overload
     async def get(self, *, one: int) -> int: ...
 
@@ -215,7 +231,7 @@ def test_overloads():
     async def get(self, **all_of_them: Any) -> Any:
         return 1
     """)
-    assert twin == expect("""
+    assert text == expect("""
     @overload
     def get(self, *, one: int) -> int: ...
 
@@ -223,13 +239,13 @@ def test_overloads():
     def get(self, *, two: str) -> str: ...
 
     def get(self, **all_of_them: Any) -> Any:
-        return _twin(_bridge.run(self._async.get(**all_of_them)))
+        return _to_blocking(_bridge.run(self._async.get(**all_of_them)))
     """)
 
 
 def test_public_attributes_are_read_through():
-    """What the constructor makes public is a property of the twin, with its docstring; nothing else of it is copied."""
-    text = twins("""
+    """A public attribute becomes a property with its docstring; nothing else of the constructor is copied."""
+    text = blocking_classes("""
     class AsyncThings(Generic[T]):
         "Things."
 
@@ -246,8 +262,8 @@ def test_public_attributes_are_read_through():
     class Things(Generic[T]):
         """Things."""
 
-        def __init__(self, twin: AsyncThings[T]) -> None:
-            self._async = twin
+        def __init__(self, wrapped: AsyncThings[T]) -> None:
+            self._async = wrapped
 
         @property
         def results(self) -> list[T]:
@@ -263,9 +279,9 @@ def test_public_attributes_are_read_through():
     ''')
 
 
-def test_generators_over_public_members_are_written_over():
-    """A generator that uses nothing but what has a twin becomes a plain generator, without the bridge."""
-    twin = method("""
+def test_generators_over_public_members_become_plain_generators():
+    """A generator that only uses public members becomes a plain generator, without the bridge."""
+    text = blocking_method("""
     async def __aiter__(self) -> AsyncGenerator[int, None]:
         \"\"\"Yield all.\"\"\"
         page = self
@@ -274,7 +290,7 @@ def test_generators_over_public_members_are_written_over():
                 yield thing
             page = await page.next_page()
     """)
-    assert twin == expect('''
+    assert text == expect('''
     def __iter__(self) -> Generator[int, None, None]:
         """Yield all."""
         page = self
@@ -286,22 +302,24 @@ def test_generators_over_public_members_are_written_over():
 
 
 def test_other_generators_go_over_the_bridge():
-    """A generator that uses private parts, or what is imported, runs on the loop."""
-    twin = method("""
+    """A generator that uses private members or imports runs on the loop."""
+    text = blocking_method("""
     async def lines(self) -> AsyncGenerator[str, None]:
         async for line in self._source:
             yield line
     """)
-    assert twin == expect("""
+    assert text == expect("""
     def lines(self) -> Generator[str, None, None]:
         return _bridge.iterate(self._async.lines())
     """)
 
 
-def test_only_names_of_live_classes_are_changed():
-    """A name that merely begins like a twin's stays."""
-    twin = method("async def get(self, source: AsyncGenerator[int, None] | None = None) -> Prediction:\n    return 1")
-    assert "AsyncGenerator" not in twin
+def test_only_names_of_generated_classes_are_changed():
+    """A name that merely begins with ``Async`` stays."""
+    text = blocking_method(
+        "async def get(self, x: AsyncGenerator[int, None] | None = None) -> Prediction:\n    return 1"
+    )
+    assert "x: Generator[int, None, None] | None = None" in text
     text = generated("""
     from anyio import AsyncFile
 
@@ -324,33 +342,30 @@ def test_only_names_of_live_classes_are_changed():
     ],
 )
 def test_docstrings_stay_as_they_are(text):
-    """The twin's docstring is the same text, whatever is in it; or the generator says that it can't be."""
+    """The blocking method's docstring is the same text, whatever is in it."""
     source = f'class AsyncThings:\n    async def get(self) -> None:\n        """{text}"""\n'
     (async_class,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    try:
-        made = ast.parse(twins(source))
-    except NotUnderstoodError:
-        return
-    docstrings = [ast.get_docstring(node) for node in ast.walk(made) if isinstance(node, ast.FunctionDef)]
+    tree = ast.parse(blocking_classes(source))
+    docstrings = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert docstrings[-1] == ast.get_docstring(async_class.body[0])
 
 
-def test_docstrings_name_the_twins():
-    """A docstring names the classes that its reader has: those with a twin by the twin's name, any others by theirs."""
-    twin = method('''
+def test_docstrings_name_the_blocking_classes():
+    """A docstring names the blocking classes; other names that begin with ``Async`` stay."""
+    text = blocking_method('''
     async def get(self) -> None:
         """As ``AsyncOther.get``, but for ``AsyncThings``; see ``AsyncPaginator`` and ``AsyncFile``."""
     ''')
-    assert '"""As ``Other.get``, but for ``Things``; see ``Page`` and ``AsyncFile``."""' in twin
+    assert '"""As ``Other.get``, but for ``Things``; see ``Page`` and ``AsyncFile``."""' in text
 
 
 def test_defaults_stay_as_they_are():
-    """Defaults mean the same in the twin, also in signatures that are laid out over several lines."""
+    """Defaults mean the same in the blocking method, also in signatures of several lines."""
     parameters = ", ".join(f"an_argument_with_a_long_name_{number}: str = {text!r}" for number, text in enumerate(ODD))
     source = f"async def get(self, *, {parameters}) -> None:\n    pass"
-    twin = method(source)
-    assert "\n" in twin.partition(" -> ")[0]
-    before, after = (ast.parse(text).body[0] for text in (source, twin))
+    blocking = blocking_method(source)
+    assert "\n" in blocking.partition(" -> ")[0]
+    before, after = (ast.parse(text).body[0] for text in (source, blocking))
     assert isinstance(before, ast.AsyncFunctionDef)
     assert isinstance(after, ast.FunctionDef)
     assert ast.dump(before.args) == ast.dump(after.args)
@@ -359,28 +374,7 @@ def test_defaults_stay_as_they_are():
 ODD = ["", ", ", "(", ")", "a=b", "[", "#", "'", '"', "\\", "\n"]
 
 
-@pytest.mark.parametrize("width", [20, 60, 100])
-@pytest.mark.parametrize(
-    "line",
-    [
-        "return short(a)",
-        "return _bridge.run(self._async.get(one, two=two, three=three, **options))",
-        "def name(self, one: dict[str, int] = {}, *, two: tuple[int, str] | None = None) -> Mapping[str, int]:",
-        "return Page(_bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)))",
-    ],
-)
-def test_layout_changes_no_meaning(line, width):
-    """A statement that is laid out over several lines is the same statement."""
-
-    def parsed(text: str) -> str:
-        return ast.dump(ast.parse(f"{text}\n    pass" if text.startswith("def") else text))
-
-    laid_out = layout(line, width)
-    assert parsed(laid_out) == parsed(line)
-    assert len(line) > width or laid_out == line
-
-
-# --- what is refused ---
+# --- what is an error ---
 
 
 @pytest.mark.parametrize(
@@ -398,6 +392,7 @@ def test_layout_changes_no_meaning(line, width):
         ("@something(5)\nasync def get(self) -> int: ...", "decorator something(5) of get"),
         ("limit = 5", "Assign in AsyncThings"),
         ("limit: int = 5", "AnnAssign in AsyncThings"),
+        ("with_raw_response: View[Unheard] = View(Unheard)", "AnnAssign in AsyncThings"),
         ("class Inner: ...", "ClassDef in AsyncThings"),
         ("async def get(self) -> list[AsyncThings]: ...", "get returns list[AsyncThings]"),
         ("async def get(self) -> AsyncThings | None: ...", "get returns AsyncThings | None"),
@@ -412,11 +407,11 @@ def test_layout_changes_no_meaning(line, width):
         ),
     ],
 )
-def test_what_is_not_understood_is_refused_with_its_place(member, problem):
-    """Nothing is guessed: what there is no rule for stops the generator, with file, line and reason."""
+def test_unsupported_source_is_an_error_with_its_place(member, problem):
+    """The generator guesses nothing: it stops with the file, the line and the reason."""
     body = "class AsyncThings:\n" + indent(member, "    ")
-    with pytest.raises(NotUnderstoodError) as caught:
-        Generator([module(body)]).generate()
+    with pytest.raises(UnsupportedSourceError) as caught:
+        SyncBuilder([parsed(body)]).build()
     first = HEAD.count("\n") + 2
     lines = range(first, first + member.count("\n") + 1)
     place, _, reason = str(caught.value).partition(": ")
@@ -424,20 +419,26 @@ def test_what_is_not_understood_is_refused_with_its_place(member, problem):
     assert problem in reason
 
 
+def test_use_must_document_its_options():
+    """The module's ``use`` has a line more in its docstring, before that of the options."""
+    with pytest.raises(
+        UnsupportedSourceError, match=r"resources/things.py:\d+: the docstring of use has no \*\*options"
+    ):
+        SyncBuilder([parsed("class AsyncReplicate:\n    def use(self, ref: str) -> int:\n        return 1")]).build()
+
+
 # --- views ---
 
 
 def test_views():
     """Each call of the API has its raw and its streaming view, with the same arguments."""
-    text = Views(
+    text = ViewsBuilder(
         [
-            module('''
+            parsed('''
     class AsyncThings:
         """Things."""
 
-        @property
-        def with_raw_response(self) -> AsyncThingsRaw:
-            return AsyncThingsRaw(self)
+        with_raw_response: View[AsyncThingsRaw] = View(AsyncThingsRaw)
 
         async def get(self, thing_id: str, **options: Any) -> Prediction:
             return await self._transport.call(thing_id, options)
@@ -450,8 +451,8 @@ def test_views():
                 await self.get(thing_id, **options)
     ''')
         ]
-    ).generate()
-    compile(text, "generated", "exec")
+    ).build()
+    text = format_module(text, PACKAGE / "_views.py")
     assert "async def get(self, thing_id: str, **options: Any) -> APIResponse[Prediction]:" in text
     assert "def get(self, thing_id: str, **options: Any) -> AsyncResponseContext[Prediction]:" in text
     assert "async def list(self, **options: Any) -> APIResponse[AsyncPage[Prediction]]:" in text
@@ -462,12 +463,12 @@ def test_views():
 
 
 @pytest.fixture
-def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a copy of the package, which the generator takes for its own."""
-    place = tmp_path / "replicate_async"
-    shutil.copytree(PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__", "testing"))
-    monkeypatch.setattr(sync, "PACKAGE", place)
-    return place
+def copy(tmp_path: Path) -> Path:
+    """Give a copy of the package, with the settings of ruff beside it."""
+    package = tmp_path / "replicate_async"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "testing"))
+    shutil.copy(PACKAGE.parent / "pyproject.toml", tmp_path)
+    return package
 
 
 def change(file: Path, before: str, after: str) -> None:
@@ -476,48 +477,48 @@ def change(file: Path, before: str, after: str) -> None:
     file.write_text(text.replace(before, after, 1), encoding="utf-8")
 
 
-def test_what_is_committed_is_up_to_date():
-    """The generated files are what the sources want."""
-    for name, text in sync.generate().items():
-        assert (PACKAGE / name).read_text(encoding="utf-8") == text, f"{name} is out of date"
+def test_the_committed_modules_are_up_to_date():
+    """The generated modules are what the generator writes."""
+    for path, text in generate().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date"
 
 
 @pytest.mark.parametrize(
     ("file", "before", "after", "stale"),
     [
-        ("resources/account.py", "Fetch the user or organization", "Get the user", {"_sync.py"}),
+        ("resources/account.py", "Source: https", "Read more: https", {"_sync.py"}),
         ("resources/account.py", "def get(self, **", "def get(self, more: int = 5, **", {"_sync.py", "_views.py"}),
         ("_client.py", "DEFAULT_MAX_CONNECTIONS,\n", "5,\n", {"_sync.py"}),
         ("_http/pages.py", "return self.next is not None", "return bool(self.next)", set()),
         ("_sync.py", "class Accounts:", "class Accounts:  # changed by hand", {"_sync.py"}),
         ("_views.py", "APIResponse[Account]", "APIResponse[Any]", {"_views.py"}),
     ],
-    ids=["docstring", "parameter", "default", "body", "twin", "view"],
+    ids=["docstring", "parameter", "default", "body", "class", "view"],
 )
 def test_check_detects_a_change(copy, capsys, file, before, after, stale):
     """``--check`` fails and names the files when a source or a generated file has changed, and writes nothing."""
-    assert sync.main(["--check"]) == 0
+    assert main(["--check"], copy) == 0
     assert capsys.readouterr().err == ""
     change(copy / file, before, after)
     contents = {name: (copy / name).read_text(encoding="utf-8") for name in ("_sync.py", "_views.py")}
-    assert sync.main(["--check"]) == int(bool(stale))
+    assert main(["--check"], copy) == int(bool(stale))
     assert {line.partition(" ")[0] for line in capsys.readouterr().err.splitlines()} == stale
     assert contents == {name: (copy / name).read_text(encoding="utf-8") for name in contents}
-    assert sync.main([]) == 0
-    assert sync.main(["--check"]) == 0
+    assert main([], copy) == 0
+    assert main(["--check"], copy) == 0
 
 
-def test_check_misses_missing_files(copy, capsys):
-    """A generated file that isn't there is out of date; generating makes it."""
+def test_a_missing_module_is_out_of_date(copy, capsys):
+    """``--check`` fails if a generated module doesn't exist; the generator writes it."""
     (copy / "_sync.py").unlink()
-    assert sync.main(["--check"]) == 1
+    assert main(["--check"], copy) == 1
     assert "_sync.py is out of date" in capsys.readouterr().err
-    assert sync.main([]) == 0
+    assert main([], copy) == 0
     assert (copy / "_sync.py").read_text(encoding="utf-8") == (PACKAGE / "_sync.py").read_text(encoding="utf-8")
 
 
 def test_the_command(copy):
-    """``python -m replicate_async._codegen`` tells by its exit status what it found, and where."""
+    """``python -m replicate_async._codegen`` reports an unsupported source by its exit status and a message."""
 
     def run(*arguments: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "replicate_async._codegen", *arguments]
@@ -533,7 +534,17 @@ def test_the_command(copy):
         assert errors.startswith(f"resources/account.py:{line}: get: positional-only arguments")
 
 
-# --- the twins as they are ---
+def test_ruff_is_required(monkeypatch):
+    """Without ruff the command fails, and says how to install it."""
+    monkeypatch.setenv("PATH", "")
+    # -S leaves the installed packages out.
+    command = [sys.executable, "-S", "-m", "replicate_async._codegen", "--check"]
+    result = subprocess.run(command, cwd=PACKAGE.parent, check=False, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 2
+    assert "pip install ruff" in result.stderr
+
+
+# --- the generated classes ---
 
 
 def async_classes() -> dict[str, type]:
@@ -547,7 +558,7 @@ def async_classes() -> dict[str, type]:
     }
 
 
-# Awaiting a paginator gives a page, and its twin is that page. What others inherit from is in their twins.
+# Blocking code gets the page that awaiting a paginator returns. Base classes are copied into the classes below them.
 BASES = {base.__name__ for kind in async_classes().values() for base in kind.__bases__}
 CLASSES = {name: kind for name, kind in async_classes().items() if name not in {"AsyncPaginator", *BASES}}
 SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"} | {
@@ -556,7 +567,7 @@ SPECIAL = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__i
 
 
 def renamed(annotation: Any) -> str:
-    """Return an annotation or a docstring as the twin should have it."""
+    """Return an annotation or a docstring as the blocking class should have it."""
     text = re.sub(r"AsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]", str(annotation))
     text = text.replace("AsyncPaginator", "Page")
     return re.sub(r"\bAsync(\w+)", lambda match: match[1] if match[0] in CLASSES else match[0], text)
@@ -577,23 +588,28 @@ def function_of(member: Any) -> Any:
 def same_signature(before: Any, after: Any) -> None:
     """Compare parameters, defaults and annotations, all but the receiver."""
     wanted, found = inspect.signature(before), inspect.signature(after)
+    same_parameters(wanted, found)
+    assert renamed(wanted.return_annotation) == str(found.return_annotation)
+
+
+def same_parameters(wanted: inspect.Signature, found: inspect.Signature) -> None:
+    """Compare parameters with their defaults and annotations, all but the receiver."""
     parameters = [parameter for parameter in wanted.parameters.values() if parameter.name != "self"]
     others = [parameter for parameter in found.parameters.values() if parameter.name != "self"]
     assert [(one.name, one.kind, one.default) for one in parameters] == [
         (one.name, one.kind, one.default) for one in others
     ]
     assert [renamed(one.annotation) for one in parameters] == [str(one.annotation) for one in others]
-    assert renamed(wanted.return_annotation) == str(found.return_annotation)
 
 
 @pytest.fixture(params=CLASSES)
 def pair(request) -> tuple[type, type]:
-    """Give each asynchronous class with its twin."""
+    """Give each asynchronous class with its blocking one."""
     return CLASSES[request.param], getattr(_sync, request.param.removeprefix("Async"))
 
 
 def test_every_class_has_a_complete_twin(pair):
-    """The twin has all that is public in the asynchronous class, and nothing else; its docstring is the same."""
+    """The blocking class has all public members of the asynchronous one and no others, and the same docstring."""
     before, after = pair
     attributes = {
         node.target.attr
@@ -606,12 +622,17 @@ def test_every_class_has_a_complete_twin(pair):
 
 
 def test_every_member_is_the_same_in_the_twin(pair):
-    """Parameters, defaults, annotations and docstrings are the same, but for the names of live classes."""
+    """Parameters, defaults, annotations and docstrings are the same, except for the names of the classes."""
     before, after = pair
-    twin = public(after)
+    members = public(after)
     for name, member in public(before).items():
-        first, second = function_of(member), function_of(twin[name])
-        assert type(member) is type(twin[name]), name
+        first, second = function_of(member), function_of(members[name])
+        if isinstance(member, View):
+            assert type(members[name]) is property, name
+            assert renamed(before.__annotations__[name]) == f"View[{inspect.signature(second).return_annotation}]"
+            assert renamed(inspect.getdoc(member)) == inspect.getdoc(second)
+            continue
+        assert type(member) is type(members[name]), name
         assert first.__doc__ is None or renamed(inspect.getdoc(first)) == inspect.getdoc(second), name
         assert not inspect.iscoroutinefunction(second), name
         overloads = getattr(typing, "get_overloads", lambda _: [])  # Python 3.10 forgets them
@@ -678,7 +699,7 @@ def test_every_resource_has_views():
 
 def test_the_functions_of_the_module_are_the_clients_methods():
     """``replicate_async.run`` and its like have the signatures and docstrings of the client's methods."""
-    left_out = {"close", "copy", "is_closed", "with_options", "use"}  # the module's own use makes both kinds
+    left_out = {"close", "copy", "is_closed", "with_options", "use"}
     methods = {
         name: member
         for name, member in public(replicate_async.Replicate).items()
@@ -689,6 +710,32 @@ def test_the_functions_of_the_module_are_the_clients_methods():
         assert name in replicate_async.__all__
         assert inspect.getdoc(function) == inspect.getdoc(member)
         same_signature(member, function)
+
+
+def test_the_use_of_the_module_is_the_clients_with_one_more_argument():
+    """``replicate_async.use`` has the client's signature and docstring, and ``use_async``."""
+    method, function = replicate_async.Replicate.use, replicate_async.use
+    signature = inspect.signature(function)
+    *parameters, added, options = signature.parameters.values()
+    assert (added.name, added.default, added.annotation) == ("use_async", False, "bool")
+    same_parameters(inspect.signature(method), signature.replace(parameters=[*parameters, options]))
+    documented = inspect.getdoc(function).splitlines()
+    assert [line for line in documented if "use_async:" not in line] == inspect.getdoc(method).splitlines()
+    assert len(documented) == len(inspect.getdoc(method).splitlines()) + 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 forgets overloads")
+def test_the_overloads_of_use_are_blocking_or_asynchronous():
+    """Each overload of the client is there twice: ``use_async`` says which kind of function is returned."""
+    kinds = {"Literal[False]": replicate_async.Replicate.use, "Literal[True]": replicate_async.AsyncReplicate.use}
+    for annotation, method in kinds.items():
+        wanted = [inspect.signature(overload) for overload in typing.get_overloads(method)]
+        found = [inspect.signature(overload) for overload in typing.get_overloads(replicate_async.use)]
+        found = [signature for signature in found if signature.parameters["use_async"].annotation == annotation]
+        for before, after in zip(wanted, found, strict=True):
+            others = [parameter for parameter in after.parameters.values() if parameter.name != "use_async"]
+            same_parameters(before, after.replace(parameters=others))
+            assert before.return_annotation == after.return_annotation
 
 
 # --- the package's names ---

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import json
 import os
+import pydoc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -203,6 +204,21 @@ def test_every_resource_has_both_views(kind: str) -> None:
             if path:
                 assert type(attrgetter(path)(top)) is type(here)
                 assert methods(here) == {name for name in methods(resource) if f"{path}.{name}" not in WITHOUT_VIEW}
+
+
+def test_a_view_is_documented_and_read_only(kind: str) -> None:
+    """``help()`` shows what a view returns, and no resource takes another one."""
+    client = (AsyncReplicate if kind == "async" else Replicate)(bearer_token=TOKEN)
+    for resource in resources(client).values():
+        owner = type(resource)
+        text = pydoc.plaintext.document(owner)
+        assert f"with_raw_response\n |      The calls of ``{owner.__name__}``, returning the response with" in text
+        assert (
+            f"with_streaming_response\n |      The calls of ``{owner.__name__}``, returning the response before" in text
+        )
+        for view in ("with_raw_response", "with_streaming_response"):
+            with pytest.raises(AttributeError):
+                setattr(resource, view, None)
 
 
 @pytest.mark.parametrize("operation", OPERATION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
@@ -11,10 +11,34 @@ from replicate_async._http.response import APIResponse, AsyncResponseContext, As
 from replicate_async._http.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
+    from typing import NoReturn
+
+    from typing_extensions import Never, Self
 
 T = TypeVar("T")
 C = TypeVar("C")
+V = TypeVar("V")
+
+
+class View(Generic[V]):
+    """A read-only attribute of a resource or client: its view, a new one each time."""
+
+    def __init__(self, view: Callable[[Any], V]) -> None:
+        self._view = view
+        self.__doc__ = view.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> V: ...
+
+    def __get__(self, instance: object, owner: type) -> Self | V:
+        return self if instance is None else self._view(instance)
+
+    def __set__(self, instance: object, value: Never) -> NoReturn:
+        raise AttributeError("a view is read-only")
 
 
 class _ViewTransport(Transport):

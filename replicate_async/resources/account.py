@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_async._http.request import Request
+from replicate_async._http.views import View
 from replicate_async._views import AsyncAccountsRaw, AsyncAccountsStreaming
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Account
@@ -18,15 +19,8 @@ if TYPE_CHECKING:
 class AsyncAccounts(AsyncResource):
     """The authenticated account."""
 
-    @property
-    def with_raw_response(self) -> AsyncAccountsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncAccountsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncAccountsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncAccountsStreaming(self)
+    with_raw_response: View[AsyncAccountsRaw] = View(AsyncAccountsRaw)
+    with_streaming_response: View[AsyncAccountsStreaming] = View(AsyncAccountsStreaming)
 
     async def get(self, **options: Unpack[RequestOptions]) -> Account:
         """Fetch the user or organization that the token belongs to.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
+from replicate_async._http.views import View
 from replicate_async._views import AsyncCollectionsRaw, AsyncCollectionsStreaming
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Collection, PageData
@@ -18,15 +19,8 @@ if TYPE_CHECKING:
 class AsyncCollections(AsyncResource):
     """List and fetch collections."""
 
-    @property
-    def with_raw_response(self) -> AsyncCollectionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncCollectionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncCollectionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncCollectionsStreaming(self)
+    with_raw_response: View[AsyncCollectionsRaw] = View(AsyncCollectionsRaw)
+    with_streaming_response: View[AsyncCollectionsStreaming] = View(AsyncCollectionsStreaming)
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[Collection]:
         """List the collections, without their models.

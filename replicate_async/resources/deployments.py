@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
+from replicate_async._http.views import View
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
 from replicate_async._views import (
@@ -29,15 +30,8 @@ if TYPE_CHECKING:
 class AsyncDeployments(AsyncResource):
     """Create, update and delete deployments."""
 
-    @property
-    def with_raw_response(self) -> AsyncDeploymentsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncDeploymentsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncDeploymentsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncDeploymentsStreaming(self)
+    with_raw_response: View[AsyncDeploymentsRaw] = View(AsyncDeploymentsRaw)
+    with_streaming_response: View[AsyncDeploymentsStreaming] = View(AsyncDeploymentsStreaming)
 
     @cached_property
     def predictions(self) -> AsyncDeploymentPredictions:
@@ -186,15 +180,8 @@ class AsyncDeployments(AsyncResource):
 class AsyncDeploymentPredictions(AsyncResource):
     """Predictions with deployments."""
 
-    @property
-    def with_raw_response(self) -> AsyncDeploymentPredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncDeploymentPredictionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncDeploymentPredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncDeploymentPredictionsStreaming(self)
+    with_raw_response: View[AsyncDeploymentPredictionsRaw] = View(AsyncDeploymentPredictionsRaw)
+    with_streaming_response: View[AsyncDeploymentPredictionsStreaming] = View(AsyncDeploymentPredictionsStreaming)
 
     async def create(
         self,

@@ -11,6 +11,7 @@ from replicate_async._http.options import RequestOptions, check_mapping, drop_un
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
+from replicate_async._http.views import View
 from replicate_async._predictions.uploads import UploadCache, open_upload, upload_request
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
 from replicate_async.resources._resource import AsyncResource
@@ -25,15 +26,8 @@ if TYPE_CHECKING:
 class AsyncFiles(AsyncResource):
     """Upload, fetch and delete files."""
 
-    @property
-    def with_raw_response(self) -> AsyncFilesRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncFilesRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncFilesStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncFilesStreaming(self)
+    with_raw_response: View[AsyncFilesRaw] = View(AsyncFilesRaw)
+    with_streaming_response: View[AsyncFilesStreaming] = View(AsyncFilesStreaming)
 
     def list(self, **options: Unpack[RequestOptions]) -> AsyncPaginator[File]:
         """List the account's files.

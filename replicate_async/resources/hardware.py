@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_async._http.request import Request
+from replicate_async._http.views import View
 from replicate_async._views import AsyncHardwareKindsRaw, AsyncHardwareKindsStreaming
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import Hardware
@@ -20,15 +21,8 @@ if TYPE_CHECKING:
 class AsyncHardwareKinds(AsyncResource):
     """Kinds of hardware for models and deployments."""
 
-    @property
-    def with_raw_response(self) -> AsyncHardwareKindsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncHardwareKindsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncHardwareKindsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncHardwareKindsStreaming(self)
+    with_raw_response: View[AsyncHardwareKindsRaw] = View(AsyncHardwareKindsRaw)
+    with_streaming_response: View[AsyncHardwareKindsStreaming] = View(AsyncHardwareKindsStreaming)
 
     async def list(self, **options: Unpack[RequestOptions]) -> builtins.list[Hardware]:
         """List the kinds of hardware.

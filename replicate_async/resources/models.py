@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
+from replicate_async._http.views import View
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
 from replicate_async._views import (
@@ -35,15 +36,8 @@ if TYPE_CHECKING:
 class AsyncModels(AsyncResource):
     """Find, create, update and delete models."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelsStreaming(self)
+    with_raw_response: View[AsyncModelsRaw] = View(AsyncModelsRaw)
+    with_streaming_response: View[AsyncModelsStreaming] = View(AsyncModelsStreaming)
 
     @cached_property
     def examples(self) -> AsyncModelExamples:
@@ -263,15 +257,8 @@ class AsyncModels(AsyncResource):
 class AsyncModelExamples(AsyncResource):
     """Example predictions, chosen by the author of a model."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelExamplesRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelExamplesRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelExamplesStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelExamplesStreaming(self)
+    with_raw_response: View[AsyncModelExamplesRaw] = View(AsyncModelExamplesRaw)
+    with_streaming_response: View[AsyncModelExamplesStreaming] = View(AsyncModelExamplesStreaming)
 
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -299,15 +286,8 @@ class AsyncModelExamples(AsyncResource):
 class AsyncModelPredictions(AsyncResource):
     """Predictions with official models, which don't require a version."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelPredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelPredictionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelPredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelPredictionsStreaming(self)
+    with_raw_response: View[AsyncModelPredictionsRaw] = View(AsyncModelPredictionsRaw)
+    with_streaming_response: View[AsyncModelPredictionsStreaming] = View(AsyncModelPredictionsStreaming)
 
     async def create(
         self,
@@ -357,15 +337,8 @@ class AsyncModelPredictions(AsyncResource):
 class AsyncModelReadme(AsyncResource):
     """READMEs of models."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelReadmeRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelReadmeRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelReadmeStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelReadmeStreaming(self)
+    with_raw_response: View[AsyncModelReadmeRaw] = View(AsyncModelReadmeRaw)
+    with_streaming_response: View[AsyncModelReadmeStreaming] = View(AsyncModelReadmeStreaming)
 
     async def get(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -394,15 +367,8 @@ class AsyncModelReadme(AsyncResource):
 class AsyncModelVersions(AsyncResource):
     """Versions of models."""
 
-    @property
-    def with_raw_response(self) -> AsyncModelVersionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncModelVersionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncModelVersionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncModelVersionsStreaming(self)
+    with_raw_response: View[AsyncModelVersionsRaw] = View(AsyncModelVersionsRaw)
+    with_streaming_response: View[AsyncModelVersionsStreaming] = View(AsyncModelVersionsStreaming)
 
     def list(
         self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
+from replicate_async._http.views import View
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request
 from replicate_async._predictions.polling import wait_until_done
@@ -29,15 +30,8 @@ if TYPE_CHECKING:
 class AsyncPredictions(AsyncResource):
     """Create, fetch, wait for, stream and cancel predictions."""
 
-    @property
-    def with_raw_response(self) -> AsyncPredictionsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncPredictionsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncPredictionsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncPredictionsStreaming(self)
+    with_raw_response: View[AsyncPredictionsRaw] = View(AsyncPredictionsRaw)
+    with_streaming_response: View[AsyncPredictionsStreaming] = View(AsyncPredictionsStreaming)
 
     async def create(
         self,

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
+from replicate_async._http.views import View
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import check_events, check_input, model_path
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
@@ -23,15 +24,8 @@ if TYPE_CHECKING:
 class AsyncTrainings(AsyncResource):
     """Create, fetch, wait for and cancel trainings."""
 
-    @property
-    def with_raw_response(self) -> AsyncTrainingsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncTrainingsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncTrainingsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncTrainingsStreaming(self)
+    with_raw_response: View[AsyncTrainingsRaw] = View(AsyncTrainingsRaw)
+    with_streaming_response: View[AsyncTrainingsStreaming] = View(AsyncTrainingsStreaming)
 
     async def create(
         self,

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from replicate_async._http.request import Request
+from replicate_async._http.views import View
 from replicate_async._views import (
     AsyncDefaultWebhookRaw,
     AsyncDefaultWebhookStreaming,
@@ -26,15 +27,8 @@ if TYPE_CHECKING:
 class AsyncWebhooks(AsyncResource):
     """Webhooks of the account."""
 
-    @property
-    def with_raw_response(self) -> AsyncWebhooksRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncWebhooksRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncWebhooksStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncWebhooksStreaming(self)
+    with_raw_response: View[AsyncWebhooksRaw] = View(AsyncWebhooksRaw)
+    with_streaming_response: View[AsyncWebhooksStreaming] = View(AsyncWebhooksStreaming)
 
     @cached_property
     def default(self) -> AsyncDefaultWebhook:
@@ -45,15 +39,8 @@ class AsyncWebhooks(AsyncResource):
 class AsyncDefaultWebhook(AsyncResource):
     """The webhook that predictions and trainings use."""
 
-    @property
-    def with_raw_response(self) -> AsyncDefaultWebhookRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncDefaultWebhookRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncDefaultWebhookStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncDefaultWebhookStreaming(self)
+    with_raw_response: View[AsyncDefaultWebhookRaw] = View(AsyncDefaultWebhookRaw)
+    with_streaming_response: View[AsyncDefaultWebhookStreaming] = View(AsyncDefaultWebhookStreaming)
 
     @cached_property
     def secret(self) -> AsyncWebhookSecrets:
@@ -64,15 +51,8 @@ class AsyncDefaultWebhook(AsyncResource):
 class AsyncWebhookSecrets(AsyncResource):
     """The secret that signs webhooks."""
 
-    @property
-    def with_raw_response(self) -> AsyncWebhookSecretsRaw:
-        """The same calls, returning the API's answers read to their end."""
-        return AsyncWebhookSecretsRaw(self)
-
-    @property
-    def with_streaming_response(self) -> AsyncWebhookSecretsStreaming:
-        """The same calls, returning the API's answers still to be read."""
-        return AsyncWebhookSecretsStreaming(self)
+    with_raw_response: View[AsyncWebhookSecretsRaw] = View(AsyncWebhookSecretsRaw)
+    with_streaming_response: View[AsyncWebhookSecretsStreaming] = View(AsyncWebhookSecretsStreaming)
 
     async def get(self, **options: Unpack[RequestOptions]) -> WebhookSecret:
         """Fetch the secret that signs webhooks, for ``verify_webhook``.

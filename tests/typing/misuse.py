@@ -81,6 +81,7 @@ async def functions(client: AsyncReplicate, blocking: Replicate, flag: bool) -> 
     await hinted(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     number: int = await hinted("x")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     del number
+    client.with_raw_response = client.with_raw_response  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
     client.use(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     client.use("a/b", hint="caption")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await client.stream("a/b")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
@@ -93,6 +94,8 @@ async def functions(client: AsyncReplicate, blocking: Replicate, flag: bool) -> 
     client.use("a/b", hint=caption, streaming=flag)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocking.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocking.use("a/b", hint=caption, streaming=flag)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    replicate.use("a/b", time_out=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    replicate.use("a/b", validate="yes", use_async=True)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     replicate.use("a/b", hint=caption, streaming=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     replicate.use("a/b", hint=caption, streaming=True, use_async=True)("x", step=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -108,6 +111,7 @@ def blocking(client: Replicate) -> None:
     _ = client.predictions.list().result  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     raw: types.Model = client.predictions.with_raw_response.get("abc").parse()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     del raw
+    client.with_raw_response = client.with_raw_response  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     with client.account.get():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
         pass
     replicate.predictions.get(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
