@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from replicate_async._http.fork import after_fork_in_child, make_immortal
+from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._http.problem import trim_traceback
 
 if TYPE_CHECKING:

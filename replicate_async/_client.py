@@ -26,10 +26,10 @@ from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._http.views import View
 from replicate_async._predictions.creates import send_create
-from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction
+from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
 from replicate_async._predictions.map import MapProgress, map_outputs
 from replicate_async._predictions.outputs import with_files
-from replicate_async._predictions.requests import ModelRef, PredictionOptions
+from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
@@ -42,11 +42,9 @@ from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
-from replicate_async.types import Model, ModelVersion, Prediction, SearchResults
+from replicate_async.types import Prediction, SearchResults
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import aiohttp
     import tenacity
     from typing_extensions import Self, Unpack
@@ -145,20 +143,19 @@ class AsyncReplicate:
         Returns:
             The client. What isn't passed is as in this one.
         """
-        changes = {
-            "token": bearer_token,
-            "base_url": base_url,
-            "timeout": timeout,
-            "max_retries": max_retries,
-            "default_headers": default_headers,
-            "default_query": default_query,
-            "retry": retry,
-        }
-        changed = {name: value for name, value in changes.items() if value is not UNSET}
+        changes = drop_unset(
+            token=bearer_token,
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            default_query=default_query,
+            retry=retry,
+        )
         transport = self._transport
         client = object.__new__(type(self))
         client._transport = Transport(
-            msgspec.structs.replace(transport.settings, **changed).checked(), transport.pool, transport.guard
+            msgspec.structs.replace(transport.settings, **changes).checked(), transport.pool, transport.guard
         )
         return client
 
@@ -223,7 +220,7 @@ class AsyncReplicate:
 
     async def run(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         wait: bool | int = True,
@@ -289,7 +286,7 @@ class AsyncReplicate:
 
     async def stream(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         cancel_on_abort: bool = True,
@@ -337,7 +334,7 @@ class AsyncReplicate:
 
     async def submit(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         use_file_output: bool = True,
@@ -381,7 +378,7 @@ class AsyncReplicate:
 
     async def map(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
         *,
         concurrency: int = 100,
@@ -455,85 +452,51 @@ class AsyncReplicate:
     @overload
     def use(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         *,
         hint: Callable[P, T],
         streaming: Literal[False] = False,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        **options: Unpack[FunctionOptions],
     ) -> AsyncModelFunction[P, T]: ...
 
     @overload
     def use(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         *,
         hint: None = None,
         streaming: Literal[False] = False,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        **options: Unpack[FunctionOptions],
     ) -> AsyncModelFunction[..., Any]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: Callable[P, Any],
-        streaming: Literal[True],
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: Callable[P, Any], streaming: Literal[True], **options: Unpack[FunctionOptions]
     ) -> AsyncStreamingFunction[P]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: None = None,
-        streaming: Literal[True],
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: None = None, streaming: Literal[True], **options: Unpack[FunctionOptions]
     ) -> AsyncStreamingFunction[...]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: Callable[P, T],
-        streaming: bool,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: Callable[P, T], streaming: bool, **options: Unpack[FunctionOptions]
     ) -> AsyncModelFunction[P, T] | AsyncStreamingFunction[P]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: None = None,
-        streaming: bool,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: None = None, streaming: bool, **options: Unpack[FunctionOptions]
     ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]: ...
 
     def use(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         *,
-        hint: Callable[..., Any] | None = None,  # noqa: ARG002 - for type checkers
+        hint: Any = None,  # noqa: ARG002 - for type checkers
         streaming: bool = False,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
-    ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]:
+        **options: Unpack[FunctionOptions],
+    ) -> Any:
         """Return a model as a function. Nothing is fetched before it is used.
 
         Args:
@@ -541,10 +504,11 @@ class AsyncReplicate:
                 ``models.versions.get`` returned.
             hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
             streaming: Whether calls return the output while it is made.
-            validate: Whether inputs are checked against the model's schema before anything is billed.
-            cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
-            **options: Options of the create and of its requests:
+            **options: Options of the function, of its creates and of their requests:
 
+                - ``validate``: Whether to check inputs against the model's schema before anything is billed.
+                - ``cancel_on_abort``: Whether to cancel the prediction if the waiting ends before it does; True if
+                  omitted.
                 - ``webhook``: URL that receives webhook events.
                 - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
@@ -562,7 +526,7 @@ class AsyncReplicate:
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         kind = AsyncStreamingFunction[...] if streaming else AsyncModelFunction[..., Any]
-        return kind(self._transport, ref, options, validate=validate, cancel_on_abort=cancel_on_abort)
+        return kind(self._transport, ref, options)
 
     async def search(
         self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
@@ -606,9 +570,7 @@ class AsyncReplicate:
         self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
     ) -> APIResponse[Any]: ...
 
-    async def request(
-        self, method: str, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
-    ) -> T | APIResponse[Any]:
+    async def request(self, method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a request that no method of the resources makes.
 
         Args:
@@ -638,9 +600,7 @@ class AsyncReplicate:
     @overload
     async def get(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    async def get(
-        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
-    ) -> T | APIResponse[Any]:
+    async def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a GET request; see ``request``."""
         return await self.request("GET", url, cast_to=cast_to, **call)
 
@@ -650,9 +610,7 @@ class AsyncReplicate:
     @overload
     async def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    async def post(
-        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
-    ) -> T | APIResponse[Any]:
+    async def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a POST request; it is repeated only where it can't have been carried out; see ``request``."""
         return await self.request("POST", url, cast_to=cast_to, **call)
 
@@ -662,9 +620,7 @@ class AsyncReplicate:
     @overload
     async def put(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    async def put(
-        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
-    ) -> T | APIResponse[Any]:
+    async def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PUT request; see ``request``."""
         return await self.request("PUT", url, cast_to=cast_to, **call)
 
@@ -674,9 +630,7 @@ class AsyncReplicate:
     @overload
     async def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    async def patch(
-        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
-    ) -> T | APIResponse[Any]:
+    async def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PATCH request; it is repeated only where it can't have been carried out; see ``request``."""
         return await self.request("PATCH", url, cast_to=cast_to, **call)
 
@@ -686,9 +640,7 @@ class AsyncReplicate:
     @overload
     async def delete(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    async def delete(
-        self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]
-    ) -> T | APIResponse[Any]:
+    async def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a DELETE request; see ``request``."""
         return await self.request("DELETE", url, cast_to=cast_to, **call)
 
@@ -708,12 +660,7 @@ class AsyncReplicate:
         self._transport.pool.current()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         """Close the client."""
         await self.close()
 

@@ -82,7 +82,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
-    from types import TracebackType
     from typing import Literal
 
     import aiohttp
@@ -90,13 +89,14 @@ if TYPE_CHECKING:
     from msgspec import UnsetType
     from typing_extensions import Self, Unpack
 
+    from replicate_async._files import FileInput
     from replicate_async._http.options import CallOptions, QueryValue, RequestOptions
     from replicate_async._http.ratelimit import RateLimit
     from replicate_async._http.response import APIResponse
+    from replicate_async._predictions.functions import FunctionOptions
     from replicate_async._predictions.map import MapProgress
-    from replicate_async._predictions.requests import PredictionOptions
+    from replicate_async._predictions.requests import ModelLike, PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent
-    from replicate_async._predictions.uploads import FileInput
     from replicate_async.types import (
         Account,
         Collection,
@@ -264,11 +264,9 @@ class ResponseContext(Generic[T]):
         """Send the request and return its response, unread."""
         return StreamedResponse(_bridge.run(self._async.__aenter__()))
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Close the response."""
-        _bridge.close(self._async.__aexit__(exc_type, exc, traceback))
+        _bridge.close(self._async.__aexit__(*exc_info))
 
     def map(self, function: Callable[[T], U]) -> ResponseContext[U]:
         """Return this context with a function applied to the result of ``parse``."""
@@ -3232,7 +3230,7 @@ class Replicate:
 
     def run(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         wait: bool | int = True,
@@ -3302,7 +3300,7 @@ class Replicate:
 
     def stream(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         cancel_on_abort: bool = True,
@@ -3344,7 +3342,7 @@ class Replicate:
 
     def submit(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         input: Mapping[str, Any] | UnsetType = UNSET,
         *,
         use_file_output: bool = True,
@@ -3387,7 +3385,7 @@ class Replicate:
 
     def map(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
         *,
         concurrency: int = 100,
@@ -3457,84 +3455,45 @@ class Replicate:
     @overload
     def use(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         *,
         hint: Callable[P, T],
         streaming: Literal[False] = False,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        **options: Unpack[FunctionOptions],
     ) -> ModelFunction[P, T]: ...
 
     @overload
     def use(
         self,
-        ref: str | Model | ModelVersion,
+        ref: ModelLike,
         *,
         hint: None = None,
         streaming: Literal[False] = False,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        **options: Unpack[FunctionOptions],
     ) -> ModelFunction[..., Any]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: Callable[P, Any],
-        streaming: Literal[True],
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: Callable[P, Any], streaming: Literal[True], **options: Unpack[FunctionOptions]
     ) -> StreamingFunction[P]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: None = None,
-        streaming: Literal[True],
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: None = None, streaming: Literal[True], **options: Unpack[FunctionOptions]
     ) -> StreamingFunction[...]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: Callable[P, T],
-        streaming: bool,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: Callable[P, T], streaming: bool, **options: Unpack[FunctionOptions]
     ) -> ModelFunction[P, T] | StreamingFunction[P]: ...
 
     @overload
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: None = None,
-        streaming: bool,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: None = None, streaming: bool, **options: Unpack[FunctionOptions]
     ) -> ModelFunction[..., Any] | StreamingFunction[...]: ...
 
     def use(
-        self,
-        ref: str | Model | ModelVersion,
-        *,
-        hint: Callable[..., Any] | None = None,
-        streaming: bool = False,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
-        **options: Unpack[PredictionOptions],
+        self, ref: ModelLike, *, hint: Any = None, streaming: bool = False, **options: Unpack[FunctionOptions]
     ) -> Any:
         """Return a model as a function. Nothing is fetched before it is used.
 
@@ -3543,10 +3502,11 @@ class Replicate:
                 ``models.versions.get`` returned.
             hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
             streaming: Whether calls return the output while it is made.
-            validate: Whether inputs are checked against the model's schema before anything is billed.
-            cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
-            **options: Options of the create and of its requests:
+            **options: Options of the function, of its creates and of their requests:
 
+                - ``validate``: Whether to check inputs against the model's schema before anything is billed.
+                - ``cancel_on_abort``: Whether to cancel the prediction if the waiting ends before it does; True if
+                  omitted.
                 - ``webhook``: URL that receives webhook events.
                 - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
@@ -3563,11 +3523,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        return _to_blocking(
-            self._async.use(
-                ref, hint=hint, streaming=streaming, validate=validate, cancel_on_abort=cancel_on_abort, **options
-            )
-        )
+        return _to_blocking(self._async.use(ref, hint=hint, streaming=streaming, **options))
 
     def search(self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
         """Search public models, collections and pages of the documentation. The API calls this a beta.
@@ -3597,7 +3553,7 @@ class Replicate:
         self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
     ) -> APIResponse[Any]: ...
 
-    def request(self, method: str, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+    def request(self, method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a request that no method of the resources makes.
 
         Args:
@@ -3616,7 +3572,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http
         """
-        return _bridge.run(self._async.request(method, url, cast_to=cast_to, **call))
+        return _to_blocking(_bridge.run(self._async.request(method, url, cast_to=cast_to, **call)))
 
     @overload
     def get(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
@@ -3624,9 +3580,9 @@ class Replicate:
     @overload
     def get(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    def get(self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+    def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a GET request; see ``request``."""
-        return _bridge.run(self._async.get(url, cast_to=cast_to, **call))
+        return _to_blocking(_bridge.run(self._async.get(url, cast_to=cast_to, **call)))
 
     @overload
     def post(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
@@ -3634,9 +3590,9 @@ class Replicate:
     @overload
     def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    def post(self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+    def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a POST request; it is repeated only where it can't have been carried out; see ``request``."""
-        return _bridge.run(self._async.post(url, cast_to=cast_to, **call))
+        return _to_blocking(_bridge.run(self._async.post(url, cast_to=cast_to, **call)))
 
     @overload
     def put(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
@@ -3644,9 +3600,9 @@ class Replicate:
     @overload
     def put(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    def put(self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+    def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PUT request; see ``request``."""
-        return _bridge.run(self._async.put(url, cast_to=cast_to, **call))
+        return _to_blocking(_bridge.run(self._async.put(url, cast_to=cast_to, **call)))
 
     @overload
     def patch(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
@@ -3654,9 +3610,9 @@ class Replicate:
     @overload
     def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    def patch(self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+    def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PATCH request; it is repeated only where it can't have been carried out; see ``request``."""
-        return _bridge.run(self._async.patch(url, cast_to=cast_to, **call))
+        return _to_blocking(_bridge.run(self._async.patch(url, cast_to=cast_to, **call)))
 
     @overload
     def delete(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
@@ -3664,9 +3620,9 @@ class Replicate:
     @overload
     def delete(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
-    def delete(self, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+    def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a DELETE request; see ``request``."""
-        return _bridge.run(self._async.delete(url, cast_to=cast_to, **call))
+        return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
 
     def close(self) -> None:
         """Close the connections of this client and its copies; a session that it was given stays open."""
@@ -3681,11 +3637,9 @@ class Replicate:
         _bridge.run(self._async.__aenter__())
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Close the client."""
-        _bridge.close(self._async.__aexit__(exc_type, exc, traceback))
+        _bridge.close(self._async.__aexit__(*exc_info))
 
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)
@@ -3721,7 +3675,7 @@ def default_client() -> Replicate:
 
 
 def run(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     input: Mapping[str, Any] | UnsetType = UNSET,
     *,
     wait: bool | int = True,
@@ -3787,7 +3741,7 @@ def run(
 
 
 def stream(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     input: Mapping[str, Any] | UnsetType = UNSET,
     *,
     cancel_on_abort: bool = True,
@@ -3829,7 +3783,7 @@ def stream(
 
 
 def submit(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     input: Mapping[str, Any] | UnsetType = UNSET,
     *,
     use_file_output: bool = True,
@@ -3870,7 +3824,7 @@ def submit(
 
 
 def map(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
     *,
     concurrency: int = 100,
@@ -3937,169 +3891,138 @@ def map(
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: Callable[P, T],
     streaming: Literal[False] = False,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[False] = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> ModelFunction[P, T]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: Callable[P, T],
     streaming: Literal[False] = False,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[True],
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> AsyncModelFunction[P, T]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: None = None,
     streaming: Literal[False] = False,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[False] = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> ModelFunction[..., Any]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: None = None,
     streaming: Literal[False] = False,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[True],
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> AsyncModelFunction[..., Any]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: Callable[P, Any],
     streaming: Literal[True],
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[False] = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> StreamingFunction[P]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: Callable[P, Any],
     streaming: Literal[True],
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[True],
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> AsyncStreamingFunction[P]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: None = None,
     streaming: Literal[True],
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[False] = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> StreamingFunction[...]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: None = None,
     streaming: Literal[True],
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[True],
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> AsyncStreamingFunction[...]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: Callable[P, T],
     streaming: bool,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[False] = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> ModelFunction[P, T] | StreamingFunction[P]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: Callable[P, T],
     streaming: bool,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[True],
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> AsyncModelFunction[P, T] | AsyncStreamingFunction[P]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
     hint: None = None,
     streaming: bool,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: Literal[False] = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> ModelFunction[..., Any] | StreamingFunction[...]: ...
 
 
 @overload
 def use(
-    ref: str | Model | ModelVersion,
-    *,
-    hint: None = None,
-    streaming: bool,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
-    use_async: Literal[True],
-    **options: Unpack[PredictionOptions],
+    ref: ModelLike, *, hint: None = None, streaming: bool, use_async: Literal[True], **options: Unpack[FunctionOptions]
 ) -> AsyncModelFunction[..., Any] | AsyncStreamingFunction[...]: ...
 
 
 def use(
-    ref: str | Model | ModelVersion,
+    ref: ModelLike,
     *,
-    hint: Callable[..., Any] | None = None,
+    hint: Any = None,
     streaming: bool = False,
-    validate: bool = False,
-    cancel_on_abort: bool = True,
     use_async: bool = False,
-    **options: Unpack[PredictionOptions],
+    **options: Unpack[FunctionOptions],
 ) -> Any:
     """Return a model as a function. Nothing is fetched before it is used.
 
@@ -4108,11 +4031,12 @@ def use(
             ``models.versions.get`` returned.
         hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
         streaming: Whether calls return the output while it is made.
-        validate: Whether inputs are checked against the model's schema before anything is billed.
-        cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does.
         use_async: Whether the function is asynchronous.
-        **options: Options of the create and of its requests:
+        **options: Options of the function, of its creates and of their requests:
 
+            - ``validate``: Whether to check inputs against the model's schema before anything is billed.
+            - ``cancel_on_abort``: Whether to cancel the prediction if the waiting ends before it does; True if
+              omitted.
             - ``webhook``: URL that receives webhook events.
             - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
@@ -4132,9 +4056,7 @@ def use(
     client: Any = default_client()
     if use_async:
         client = client._async
-    return client.use(
-        ref, hint=hint, streaming=streaming, validate=validate, cancel_on_abort=cancel_on_abort, **options
-    )
+    return client.use(ref, hint=hint, streaming=streaming, **options)
 
 
 def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
@@ -4166,7 +4088,7 @@ def request(method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptio
 def request(method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
 
-def request(method: str, url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a request that no method of the resources makes.
 
     Args:
@@ -4196,7 +4118,7 @@ def get(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 def get(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
 
-def get(url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+def get(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a GET request; see ``request``."""
     return default_client().get(url, cast_to=cast_to, **call)
 
@@ -4209,7 +4131,7 @@ def post(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 def post(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
 
-def post(url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+def post(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a POST request; it is repeated only where it can't have been carried out; see ``request``."""
     return default_client().post(url, cast_to=cast_to, **call)
 
@@ -4222,7 +4144,7 @@ def put(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 def put(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
 
-def put(url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+def put(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a PUT request; see ``request``."""
     return default_client().put(url, cast_to=cast_to, **call)
 
@@ -4235,7 +4157,7 @@ def patch(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 def patch(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
 
-def patch(url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+def patch(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a PATCH request; it is repeated only where it can't have been carried out; see ``request``."""
     return default_client().patch(url, cast_to=cast_to, **call)
 
@@ -4248,6 +4170,6 @@ def delete(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
 def delete(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
 
-def delete(url: str, *, cast_to: type[T] | None = None, **call: Unpack[CallOptions]) -> Any:
+def delete(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a DELETE request; see ``request``."""
     return default_client().delete(url, cast_to=cast_to, **call)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from replicate_async._client import AsyncReplicate
+    from replicate_async._files import FileInput
     from replicate_async._http.options import RequestOptions
     from replicate_async._http.pages import AsyncPage
     from replicate_async._http.response import APIResponse
     from replicate_async._predictions.requests import PredictionOptions
-    from replicate_async._predictions.uploads import FileInput
     from replicate_async.resources.account import AsyncAccounts
     from replicate_async.resources.collections import AsyncCollections
     from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments

@@ -33,7 +33,7 @@ from replicate_async import (
     StreamingFunction,
     UnprocessableEntityError,
 )
-from replicate_async._predictions import schema as schemas
+from replicate_async import _schema as schemas
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
 

@@ -21,8 +21,9 @@ from multidict import CIMultiDict
 
 from replicate_async import errors
 from replicate_async._http.problem import snippet, status_error
-from replicate_async._http.request import Request, encode_json, encode_query, full_body, full_url, origin
+from replicate_async._http.request import Request
 from replicate_async._http.response import APIResponse, reader
+from replicate_async._json import encode_json, encode_query, full_body, full_url, origin
 from replicate_async.types import Account, ModelVersion, PageData, Prediction
 
 BASE = "https://api.replicate.com/v1"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from replicate_async._http.ratelimit import TokenBucket
+from replicate_async._http.request import Request
+
 if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDict
-
-    from replicate_async._http.ratelimit import TokenBucket
-    from replicate_async._http.request import Request
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 from urllib.parse import urlsplit
@@ -17,12 +17,9 @@ from replicate_async._http.ratelimit import RateLimit
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import aiohttp
     import tenacity
 
-    Timeout = float | aiohttp.ClientTimeout | None
 
 TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
 DEFAULT_TIMEOUT = 60.0
@@ -76,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     token: str | None = None
-    timeout: Timeout = DEFAULT_TIMEOUT
+    timeout: float | aiohttp.ClientTimeout | None = DEFAULT_TIMEOUT
     max_retries: int | None = None
     default_headers: Mapping[str, str] | None = None
     default_query: Mapping[str, QueryValue] | None = None

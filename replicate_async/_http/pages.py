@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._http.request import Request
+from replicate_async._http.transport import Transport
 from replicate_async.types import PageData
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
-
-    from replicate_async._http.options import QueryValue, RequestOptions
-    from replicate_async._http.transport import Transport
 
 T = TypeVar("T")
 

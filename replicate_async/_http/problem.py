@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from replicate_async import errors
-from replicate_async._narrow import is_dict
+from replicate_async._json import is_dict
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 

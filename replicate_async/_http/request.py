@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from msgspec import UNSET
 
 from replicate_async._http.options import CallOptions, QueryValue, RequestOptions, check_headers, check_mapping
-from replicate_async._narrow import is_mapping
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from replicate_async._json import encode_json, is_mapping
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -201,60 +197,3 @@ def encode_body(request: Request[Any]) -> tuple[Any, str | None]:
             raise TypeError("extra_body can only be added to a JSON object")
         value = {**value, **extra}
     return encode_json(value), "application/json"
-
-
-def _encode_object(value: Any) -> Any:
-    if is_mapping(value):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_encode_object)
-
-
-def encode_json(value: Any, place: str = "") -> bytes:
-    """Encode a body, or the part of it at a place; errors name the place of a value that JSON cannot express."""
-    try:
-        body = _encoder.encode(value)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        place = _find_unencodable(value, place) or place
-        raise TypeError(f"{place or 'the body'} can't be encoded as JSON: {error}") from error
-    # The encoder writes NaN and infinities as null, which would silently run the model with other inputs.
-    if b"null" in body:
-        # This covers the contents of dataclasses, structs, sets and enums.
-        plain = msgspec.to_builtins(value, enc_hook=_object_to_builtins)
-        if (nonfinite := _find_nonfinite(plain, place)) is not None:
-            raise ValueError(f"{nonfinite or 'the body'} is not a finite number, which JSON can't express")
-    return body
-
-
-def _object_to_builtins(value: Any) -> Any:
-    # Everything else is msgspec.Raw, which is JSON already.
-    return dict(value) if is_mapping(value) else None
-
-
-def _children(value: Any, place: str) -> list[tuple[Any, str]]:
-    if is_mapping(value):
-        return [(child, f"{place}.{key}" if place else str(key)) for key, child in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [(child, f"{place}[{index}]") for index, child in enumerate(cast("Sequence[Any]", value))]
-    return []
-
-
-def _find_unencodable(value: Any, place: str) -> str | None:
-    """Return the place of the innermost part that cannot be encoded."""
-    try:
-        _encoder.encode(value)
-    except RecursionError:
-        return place
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        inner = (_find_unencodable(child, below) for child, below in _children(value, place))
-        return next(filter(None, inner), place)
-    return None
-
-
-def _find_nonfinite(value: Any, place: str) -> str | None:
-    if isinstance(value, float) and not math.isfinite(value):
-        return place
-    inner = (_find_nonfinite(child, below) for child, below in _children(value, place))
-    return next((found_at for found_at in inner if found_at is not None), None)

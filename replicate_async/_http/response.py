@@ -6,22 +6,20 @@ import asyncio
 import codecs
 import os
 import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import anyio.to_thread
 import msgspec
 
+from replicate_async._files import save_chunks
 from replicate_async._http.problem import connection_error, portable_headers, snippet
 from replicate_async._http.request import Request
 from replicate_async.errors import APIResponseValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-    from types import TracebackType
-
     import aiohttp
 
 T = TypeVar("T")
@@ -301,9 +299,7 @@ class AsyncResponseContext(Generic[T]):
         self._response = await self._opening
         return self._response
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         """Close the response."""
         if self._response is not None:
             await self._response.close()
@@ -315,20 +311,3 @@ class AsyncResponseContext(Generic[T]):
             return (await self._opening).map(function)
 
         return AsyncResponseContext(opening())
-
-
-async def save_chunks(chunks: AsyncIterator[bytes], path: Path) -> Path:
-    """Write a file as its chunks arrive. It gets its name when it is complete."""
-    import secrets
-
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        # Not in a thread: one that still opens the file when the caller is cancelled would leave it behind.
-        with partial.open("xb") as file:
-            async for chunk in chunks:
-                await anyio.to_thread.run_sync(file.write, chunk)
-        await anyio.to_thread.run_sync(os.replace, partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return path

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicate_async import errors
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
+from replicate_async._http.options import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import tenacity
-
-    from replicate_async._http.options import Settings
 
 T = TypeVar("T")
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from replicate_async._http.fork import after_fork_in_child, make_immortal
+from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
     import aiohttp
 
 DEFAULT_MAX_CONNECTIONS = 100

@@ -11,31 +11,27 @@ import asyncio
 import logging
 import os
 import re
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.options import Secret, check_options
+from replicate_async._http.options import Secret, Settings, check_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
-from replicate_async._http.request import encode_body, full_url, origin, prefer_wait_seconds
+from replicate_async._http.ratelimit import ConcurrencyLimiter, TokenBucket
+from replicate_async._http.request import Request, encode_body, full_url, origin, prefer_wait_seconds
 from replicate_async._http.response import APIResponse, AsyncStreamedResponse
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
+from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._version import __version__
 from replicate_async.errors import APIError, APIStatusError, ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
     import aiohttp
     import yarl
     from multidict import CIMultiDict
-
-    from replicate_async._http.options import Settings, Timeout
-    from replicate_async._http.ratelimit import ConcurrencyLimiter, TokenBucket
-    from replicate_async._http.request import Request
-    from replicate_async._http.sessions import LoopSession, SessionPool
 
 T = TypeVar("T")
 
@@ -332,7 +328,7 @@ def _encoded_url(url: str) -> str | yarl.URL:
 
 
 @lru_cache(maxsize=256)
-def _client_timeout(timeout: Timeout, min_seconds: float) -> aiohttp.ClientTimeout:
+def _client_timeout(timeout: float | aiohttp.ClientTimeout | None, min_seconds: float) -> aiohttp.ClientTimeout:
     """Return a timeout as aiohttp takes it, which leaves the API the time that the call needs."""
     import aiohttp
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
 
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
@@ -11,9 +12,6 @@ from replicate_async._http.response import APIResponse, AsyncResponseContext, As
 from replicate_async._http.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import NoReturn
-
     from typing_extensions import Never, Self
 
 T = TypeVar("T")

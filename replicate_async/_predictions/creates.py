@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
+from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.fork import after_fork_in_child
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request, format_path
-from replicate_async._narrow import is_dict, is_list
+from replicate_async._http.response import APIResponse
+from replicate_async._http.transport import Transport
+from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
 from replicate_async.errors import APIError, CreateOutcomeUnknown, RateLimitError
 from replicate_async.types import PageData, Prediction, Training
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from replicate_async._http.response import APIResponse
-    from replicate_async._http.transport import Transport
 
 T = TypeVar("T")
 Job = Prediction | Training

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from replicate_async import _schema as schemas
 from replicate_async._http.locks import KeyedLock
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
-from replicate_async._narrow import is_list
-from replicate_async._predictions import schema as schemas
+from replicate_async._http.transport import Transport
+from replicate_async._json import is_list
 from replicate_async._predictions.jobs import cancel_request, output_of
 from replicate_async._predictions.outputs import has_files, with_files
-from replicate_async._predictions.requests import ModelRef, PredictionOptions, request_options
+from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions, request_options
 from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
 from replicate_async.errors import APIError
 from replicate_async.types import Model, ModelVersion, Prediction
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-
-    from replicate_async._http.transport import Transport
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +56,18 @@ async def _fetch_schema(
     return (version.openapi_schema if version else None) or {}, model.default_example
 
 
+class FunctionOptions(PredictionOptions, total=False):
+    """Options of a model as a function.
+
+    ``validate`` says whether inputs are checked against the model's schema before anything is billed (False if
+    omitted), ``cancel_on_abort`` whether a prediction is canceled if the waiting ends before it does (True if
+    omitted).
+    """
+
+    validate: bool
+    cancel_on_abort: bool
+
+
 class AsyncModelReference:
     """A model and the options with which it is used."""
 
@@ -67,17 +76,14 @@ class AsyncModelReference:
     def __init__(
         self,
         transport: Transport,
-        ref: str | Model | ModelVersion,
-        options: PredictionOptions,
-        *,
-        validate: bool = False,
-        cancel_on_abort: bool = True,
+        ref: ModelLike,
+        options: FunctionOptions,
     ) -> None:
         self._transport = transport
         self._ref = ModelRef.parse(ref)
-        self._options = options
-        self._validate = validate
-        self._cancel_on_abort = cancel_on_abort
+        self._validate = options.pop("validate", False)
+        self._cancel_on_abort = options.pop("cancel_on_abort", True)
+        self._options = cast("PredictionOptions", options)
 
     async def _prepare(self, inputs: Mapping[str, Any], **options: Any) -> PredictionRun:
         """Describe a prediction; invalid inputs raise here, before anything is billed."""

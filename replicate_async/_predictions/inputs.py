@@ -9,24 +9,23 @@ import math
 import os
 from collections.abc import Awaitable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._files import Upload, open_upload
 from replicate_async._http import clock
 from replicate_async._http.options import check_choice
-from replicate_async._http.request import Request, encode_json
-from replicate_async._narrow import is_dict, is_list, is_mapping
+from replicate_async._http.request import Request
+from replicate_async._http.transport import Transport
+from replicate_async._json import encode_json, is_dict, is_list, is_mapping
 from replicate_async._predictions.requests import FileEncodingStrategy
-from replicate_async._predictions.uploads import Upload, UploadCache, open_upload, upload_request
+from replicate_async._predictions.uploads import UploadCache, upload_request
 from replicate_async.errors import ReplicateError
-
-if TYPE_CHECKING:
-    from replicate_async._http.transport import Transport
-    from replicate_async.types import Prediction
+from replicate_async.types import Prediction
 
 # Larger files are uploaded, in bytes.
 # https://replicate.com/docs/topics/predictions/input-files

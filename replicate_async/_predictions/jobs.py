@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
+from replicate_async._http.transport import Transport
 from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from replicate_async._http.transport import Transport
 
 JobT = TypeVar("JobT", Prediction, Training)
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
+from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import run_shielded
 from replicate_async._predictions.run import PredictionRun, run
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
-
-    from replicate_async._http.sessions import SessionPool
 
 T = TypeVar("T")
 

@@ -10,25 +10,23 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import anyio.to_thread
 
+from replicate_async import _schema as schemas
 from replicate_async import errors
+from replicate_async._files import mime_type, save_chunks, suffix_for
 from replicate_async._http.options import Settings
 from replicate_async._http.request import Request
-from replicate_async._http.response import AsyncStreamedResponse, save_chunks
+from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
-from replicate_async._narrow import is_dict, is_list
-from replicate_async._predictions import schema as schemas
-from replicate_async._predictions.uploads import mime_type, suffix_for
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from replicate_async._json import is_dict, is_list
 
 T = TypeVar("T")
 

@@ -6,10 +6,11 @@ import asyncio
 import copy
 import logging
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from datetime import datetime, timedelta
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 from weakref import WeakValueDictionary
 
 import anyio
@@ -17,19 +18,14 @@ import msgspec
 from msgspec import Raw
 
 from replicate_async._http import clock
-from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.options import QueryValue, RequestOptions, follow_up_options
 from replicate_async._http.request import Request
 from replicate_async._http.retry import is_transient
+from replicate_async._http.transport import Transport
 from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, list_path, poll_key
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from replicate_async._http.options import QueryValue
-    from replicate_async._http.transport import Transport
 
 logger = logging.getLogger("replicate_async")
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
-from replicate_async._narrow import is_mapping
+from replicate_async._json import is_mapping
 from replicate_async.types import Model, ModelVersion, Prediction, WebhookEvent
 
+# What to run: ``owner/name``, ``owner/name:version``, a version id, or the API's own description.
+ModelLike: TypeAlias = str | Model | ModelVersion
 # How files in an input are sent: inside the JSON, or uploaded before.
 FileEncodingStrategy = Literal["base64", "url"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import msgspec
@@ -14,6 +15,8 @@ from replicate_async._http.call import Call
 from replicate_async._http.locks import KeyedLock
 from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
+from replicate_async._http.sessions import LoopSession
+from replicate_async._http.transport import Transport
 from replicate_async._predictions.creates import CreateLedger, CreateSlots, reconcile
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request, fetch_job, output_of, run_shielded
@@ -27,16 +30,9 @@ from replicate_async._predictions.requests import (
     prefer_header,
     request_options,
 )
-from replicate_async._predictions.streaming import follow
+from replicate_async._predictions.streaming import StreamEvent, follow
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, Prediction
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
-
-    from replicate_async._http.sessions import LoopSession
-    from replicate_async._http.transport import Transport
-    from replicate_async._predictions.streaming import StreamEvent
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16

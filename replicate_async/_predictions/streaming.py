@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,15 @@ from replicate_async._http.options import RequestOptions
 from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sse import ServerSentEvent, SSEDecoder
-from replicate_async._narrow import is_list
+from replicate_async._http.transport import Transport
+from replicate_async._json import is_list
 from replicate_async._predictions.jobs import fetch_job, output_of
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
 from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from typing_extensions import Self
-
-    from replicate_async._http.transport import Transport
 
 logger = logging.getLogger("replicate_async")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from replicate_async._http.transport import Transport
-    from replicate_async._predictions.journal import Entry, Journal
+    from replicate_async.cli.journal import Entry, Journal
 
 # After a kill, the predictions of creates in flight have to be found in the list of predictions.
 _MAX_CONCURRENT_CREATES = 8

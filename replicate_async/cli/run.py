@@ -13,7 +13,7 @@ import anyio
 import click
 import msgspec
 
-from replicate_async._predictions import schema as model_schema
+from replicate_async import _schema as model_schema
 from replicate_async._predictions.outputs import AsyncFileOutput
 from replicate_async._predictions.requests import ModelRef
 from replicate_async.cli._client import check_folder, local_option, open_client

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
+from replicate_async._files import open_upload
 from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._http.views import View
-from replicate_async._predictions.uploads import UploadCache, open_upload, upload_request
+from replicate_async._predictions.uploads import UploadCache, upload_request
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import File, PageData
@@ -20,7 +21,7 @@ from replicate_async.types import File, PageData
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from replicate_async._predictions.uploads import FileInput
+    from replicate_async._files import FileInput
 
 
 class AsyncFiles(AsyncResource):

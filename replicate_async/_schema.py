@@ -10,7 +10,7 @@ from contextlib import suppress
 from keyword import iskeyword
 from typing import Any
 
-from replicate_async._narrow import is_list, is_mapping
+from replicate_async._json import is_list, is_mapping
 
 _JSON_TYPES = (str, int, float, bool, list, dict)
 _PYTHON_TYPES: dict[str, Any] = {
