@@ -512,10 +512,11 @@ async def _client(*, local: bool) -> AsyncGenerator[AsyncReplicate, None]:
 
 
 def _server(target: str | None = None, **options: Any) -> LocalServer:
-    from replicate_async.testing import LocalServer, _targets
+    from replicate_async.testing import LocalServer
+    from replicate_async.testing._loader import load_models
 
     server = LocalServer(**options)
-    _targets.register(target or _targets.DEFAULT, server)
+    load_models(target, server)
     return server
 
 

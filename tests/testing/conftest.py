@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from replicate_async.testing import LocalServer, VirtualClock
+from replicate_async.testing._jobs import Listener
 
 
 @dataclass
@@ -59,6 +60,10 @@ class Caller:
             content = await response.read()
             data = await response.json(content_type=None) if "json" in response.content_type else None
             return Response(response.status, response.headers, content, data)
+
+    def listen(self, listener: Listener) -> None:
+        """Call a listener at each event of all jobs that start from now on."""
+        self.server._store.runner.listeners.append(listener)
 
     async def run(self, model: str, **inputs: Any) -> Any:
         """Run a model to its end."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from operator import attrgetter
@@ -27,10 +27,10 @@ from replicate_async import (
     Replicate,
     ReplicateError,
     WebhookVerificationError,
-    _sync,
     verify_webhook,
 )
 from replicate_async._http import clock as sdk_clock
+from replicate_async._sync import default_client
 from replicate_async.testing import LocalServer, VirtualClock, models
 
 from .conftest import eventually
@@ -238,10 +238,10 @@ def test_clients_that_the_code_makes_itself(monkeypatch: pytest.MonkeyPatch) -> 
 def _default_client(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
     monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
-    _sync.default_client.cache_clear()
+    default_client.cache_clear()
     yield
-    _sync.default_client().close()
-    _sync.default_client.cache_clear()
+    default_client().close()
+    default_client.cache_clear()
 
 
 async def test_standing_still() -> None:
@@ -292,19 +292,32 @@ async def test_two_clocks() -> None:
         assert sdk_clock.current is clock
 
 
-async def test_a_server_that_stops(both: tuple[LocalServer, Caller]) -> None:
-    """Who waits on the clock when the server stops isn't left waiting for ever."""
-    server, call = both
+class ObservedClock(VirtualClock):
+    """Lists the delays of all timers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.delays: list[float] = []
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        self.delays.append(seconds)
+        return super().call_later(seconds, callback)
+
+
+@pytest.mark.parametrize(("kind", "threaded"), KINDS)
+async def test_a_server_that_stops(kind: str, threaded: bool) -> None:
+    """A client that sleeps on the clock while the server stops doesn't sleep forever."""
+    clock = ObservedClock(patience=1)
+    server = LocalServer(clock=clock)
     server.faults.add(kind="rate_limit", retry_after=120)
-    clock = server.clock
-    assert isinstance(clock, VirtualClock)
-    clock._limit = 0.0  # stands still, so that the server stops while the client waits
-    waiting = asyncio.create_task(call.of(call.client.with_options(max_retries=1).account.get))
-    await eventually(lambda: any(timer.callback for *_, timer in clock._timers))
-    clock._limit = float("inf")
-    await (anyio.to_thread.run_sync(server.__exit__, None, None, None) if server._thread else server.__aexit__())
-    with pytest.raises((ReplicateError, RateLimitError)):
-        await waiting
+    await (anyio.to_thread.run_sync(server.__enter__) if threaded else server.__aenter__())
+    async with calling(kind, server.base_url, server.token) as call:
+        clock.busy()  # is never done, so the clock stands still while the server stops
+        waiting = asyncio.create_task(call.of(call.client.with_options(max_retries=1).account.get))
+        await eventually(lambda: any(120 <= delay < 122 for delay in clock.delays))
+        await (anyio.to_thread.run_sync(server.__exit__, None, None, None) if threaded else server.__aexit__())
+        with pytest.raises((ReplicateError, RateLimitError)):
+            await waiting
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

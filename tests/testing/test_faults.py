@@ -16,7 +16,7 @@ import pytest
 import replicate
 
 from replicate_async.testing import Fault, LocalServer, VirtualClock, models
-from replicate_async.testing._faults import FaultFields
+from replicate_async.testing._fault_injection import FaultFields
 
 from .conftest import Caller, eventually, serve
 from .test_streams import parse, read

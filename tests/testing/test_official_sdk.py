@@ -21,8 +21,9 @@ VERSION = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer(username="alice", page_size=2) as server:
+def server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """A server with the demonstration models; a parameter has further options."""
+    with LocalServer(username="alice", page_size=2, **getattr(request, "param", {})) as server:
         models.register(server)
 
         @server.model("alice/mine", visibility="private")
@@ -74,9 +75,12 @@ def test_predictions(server: LocalServer, client: Any) -> None:
     }
 
 
+@pytest.mark.parametrize("server", [{"files": "data"}], indirect=True)
 def test_run(server: LocalServer, client: Any) -> None:
-    """run() by name and by version gives the output; a failed model raises with the prediction."""
-    server._store.output_files = "data"  # what isn't on https isn't a file to this SDK
+    """run() by name and by version gives the output; a failed model raises with the prediction.
+
+    To this SDK, a URL is only a file if it is a data URI or starts with https.
+    """
 
     @server.model("alice/broken")
     def broken() -> str:

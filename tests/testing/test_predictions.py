@@ -202,7 +202,7 @@ async def test_functions_that_refuse_to_be_cancelled(call: Caller) -> None:
     """A prediction that was canceled stays as it was, and tells nothing more, whatever an async function still does."""
     heard: list[tuple[str, str]] = []
     left: list[str] = []
-    call.server._store.runner.listeners.append(lambda job, event: heard.append((job.record.model or "", event)))
+    call.listen(lambda job, event: heard.append((job.record.model or "", event)))
 
     @call.server.model("me/function")
     async def function() -> str:
@@ -540,7 +540,7 @@ async def test_generators_behind_wrappers(call: Caller) -> None:
 async def test_long_logs(call: Caller) -> None:
     """What is printed in one go is added to the logs in one go, so that long logs don't take the square of the time."""
     heard: list[str] = []
-    call.server._store.runner.listeners.append(lambda _, event: heard.append(event))
+    call.listen(lambda _, event: heard.append(event))
 
     @call.server.model("me/async")
     async def asynchronous(lines: int) -> None:
@@ -691,7 +691,7 @@ async def test_events(call: Caller) -> None:
     def listen(job: Job[Any], event: str) -> None:
         heard.append((event, job.record.status, list(job.record.output or [])))
 
-    call.server._store.runner.listeners.append(listen)
+    call.listen(listen)
 
     @call.server.model("me/words")
     async def words() -> AsyncIterator[str]:

@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from replicate_async.testing import models
-from replicate_async.testing._routes import OPERATIONS
+from replicate_async.testing._operation_names import OPERATION_NAMES
+from replicate_async.testing._routes import DELIVERY, OPERATIONS
 
 from .conftest import Caller, eventually, form, serve
 
@@ -21,6 +22,7 @@ def test_the_table() -> None:
     assert len(OPERATIONS) == 37
     assert len({operation.name for operation in OPERATIONS}) == 37
     assert len({(operation.method, operation.path) for operation in OPERATIONS}) == 37
+    assert {operation.name for operation in [*OPERATIONS, *DELIVERY]} == OPERATION_NAMES
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic local-token", "local-token"])
@@ -186,8 +188,14 @@ async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
 
 async def test_own_failures(call: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of the server itself is a 500 in the API's form, and its log has the traceback."""
-    monkeypatch.delattr(call.server._store, "account")
-    answer = await call("GET", "/account")
+    models.register(call.server)
+
+    def broken() -> float:
+        raise RuntimeError
+
+    # A new job reads the clock.
+    monkeypatch.setattr(call.server.clock, "monotonic", broken)
+    answer = await call("POST", "/models/replicate/hello-world/predictions", {"input": {"text": "a"}})
     assert (answer.status, answer.data["status"]) == (500, 500)
     (record,) = [record for record in caplog.records if record.name == "replicate_async.testing"]
     assert record.levelno == logging.ERROR

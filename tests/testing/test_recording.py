@@ -20,7 +20,16 @@ import replicate as official
 from replicate_async import AsyncReplicate, BadRequestError, ModelError, Replicate, verify_webhook
 from replicate_async._http import clock as sdk_clock
 from replicate_async.testing import LocalServer, Recording, RecordingError, ServerProcess
-from replicate_async.testing._recording import Answer, Body, Exchange, Player, Request, Scrubber, Tape, read_request
+from replicate_async.testing._cassette import (
+    Body,
+    Cassette,
+    Exchange,
+    RecordedRequest,
+    RecordedResponse,
+    read_request,
+)
+from replicate_async.testing._player import Player
+from replicate_async.testing._scrubber import Scrubber
 
 from .test_plugin import OPTIONS
 
@@ -97,7 +106,7 @@ class Api:
         return self.path.read_text(encoding="utf-8")
 
     @property
-    def tape(self) -> Any:
+    def cassette(self) -> Any:
         """What is in the file."""
         return msgspec.json.decode(self.path.read_bytes())
 
@@ -122,7 +131,7 @@ def test_there_and_back(api: Api) -> None:
     """What was answered once is answered again, without the server, by requests as they are sent."""
     assert api.record(hello) == "hello Alice"
     assert api.replay(hello) == "hello Alice"
-    (create,) = [each for each in api.tape["exchanges"] if each["request"]["method"] == "POST"]
+    (create,) = [each for each in api.cassette["exchanges"] if each["request"]["method"] == "POST"]
     assert create["request"]["url"].endswith("/v1/models/me/hello/predictions")
     assert create["request"]["headers"] == {"Prefer": "wait"}
     assert create["request"]["body"]["json"] == {"input": {"text": "Alice"}}
@@ -161,7 +170,7 @@ def test_polling(api: Api) -> None:
             return client.run("me/slow", input={"text": "a"}, wait=False)
 
     assert api.record(action) == "hello a"
-    *_, last = polls = [each for each in api.tape["exchanges"] if each["request"]["method"] == "GET"]
+    *_, last = polls = [each for each in api.cassette["exchanges"] if each["request"]["method"] == "GET"]
     assert len({each["request"]["url"] for each in polls}) < len(polls)
 
     def once_more(recording: Recording) -> Any:
@@ -205,7 +214,7 @@ def test_events(api: Api) -> None:
     recorded = api.record(action)
     assert "".join(data for event, data in recorded if event == "output") == "once and so on\näöü"
     assert api.replay(action) == recorded
-    (stream,) = [each for each in api.tape["exchanges"] if "/streams/" in each["request"]["url"]]
+    (stream,) = [each for each in api.cassette["exchanges"] if "/streams/" in each["request"]["url"]]
     assert "data: once" in stream["answer"]["body"]["lines"]
 
 
@@ -223,6 +232,8 @@ def test_files(api: Api) -> None:
             )
             assert inputs.input["image"] == str(second)
             contents.append(httpx.get(streamed[0], trust_env=False).content)
+            elsewhere = httpx.URL(streamed[0]).copy_with(path="/favicon.ico")
+            assert httpx.get(elsewhere, trust_env=False).status_code == 404
             return [path.name for path in saved], contents, inputs.output
 
     expected = (["one.png", "two.png"], [PNG, PNG[::-1], PNG], len(PNG))
@@ -253,7 +264,7 @@ def test_uploads(api: Api) -> None:
     expected = ("cat.png", {"cat": True}, len(PNG), len(PNG) * 2000)
     assert api.record(action) == expected
     assert api.replay(action) == expected
-    upload = next(each for each in api.tape["exchanges"] if each["request"]["url"].endswith("/files"))
+    upload = next(each for each in api.cassette["exchanges"] if each["request"]["url"].endswith("/files"))
     content, *others = upload["request"]["body"]["form"]
     assert (content["name"], content["filename"], content["body"]["size"]) == ("content", "cat.png", len(PNG))
     assert others == [{"name": "metadata", "body": {"json": {"cat": True}}}]
@@ -361,7 +372,7 @@ def test_once_too_often(api: Api) -> None:
 
     def twice(recording: Recording) -> None:
         hello(recording)
-        with pytest.raises(BadRequestError, match="was recorded 1 time, and is asked for once more"):
+        with pytest.raises(BadRequestError, match="was recorded 1 time, and is sent once more"):
             hello(recording)
 
     with pytest.raises(RecordingError, match="once more"):
@@ -388,16 +399,14 @@ def test_an_api_that_is_gone(api: Api) -> None:
     """Recording an API that can't be reached says so to the client, and records nothing."""
 
     def action(recording: Recording) -> str:
-        with client_of(recording) as client, pytest.raises(Exception, match="recorder got no answer") as caught:
+        with client_of(recording) as client, pytest.raises(Exception, match="recorder got no response") as caught:
             client.account.get(max_retries=0)
         return str(caught.value)
 
     with Recording(api.path, record=True, base_url="http://127.0.0.1:9/v1", token=TOKEN) as recording:
         assert "http://127.0.0.1:9/v1/account" in action(recording)
-    assert api.tape["exchanges"] == []
-    with Recording(api.path) as recording:
-        missing = httpx.get(f"{recording._server._others}/favicon.ico", trust_env=False)
-        assert missing.status_code == 404
+    assert api.cassette["exchanges"] == []
+
     with pytest.raises(RecordingError, match="which is empty"), Recording(api.path) as recording:
         httpx.get(recording.base_url + "/account", trust_env=False)
 
@@ -432,9 +441,9 @@ def test_what_makes_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_scrubbing(url: str, scrubbed: str) -> None:
     """Signatures and tokens are found by their names and forms, in any text, and nothing else is."""
-    assert Scrubber().scrub(Request("GET", url)).url == scrubbed
+    assert Scrubber().scrub(RecordedRequest("GET", url)).url == scrubbed
     body = Body(json={"deep": [{"text": url}]})
-    assert Scrubber("t").scrub(Answer(200, {}, body)).body == Body(json={"deep": [{"text": scrubbed}]})
+    assert Scrubber("t").scrub(RecordedResponse(200, {}, body)).body == Body(json={"deep": [{"text": scrubbed}]})
 
 
 SECRET_NAMES = """
@@ -473,8 +482,8 @@ def test_secrets_that_are_no_texts() -> None:
         "logs": "got SCRUBBED and SCRUBBED",
         "output": ["SCRUBBED", 12345678901],
     }
-    answer = Answer(200, {}, Body(json={"input": {"key": "long-secret"}, "output": "long-secret-part-2"}))
-    other = Answer(200, {}, Body(json={"input": {"key": "long-secret-part-2"}}))
+    answer = RecordedResponse(200, {}, Body(json={"input": {"key": "long-secret"}, "output": "long-secret-part-2"}))
+    other = RecordedResponse(200, {}, Body(json={"input": {"key": "long-secret-part-2"}}))
     scrubber.learn([answer, other])
     assert scrubber.scrub(answer).body == Body(json={"input": {"key": "SCRUBBED"}, "output": "SCRUBBED"})
 
@@ -495,15 +504,17 @@ def test_a_secret_elsewhere(api: Api, now: str) -> None:
 def test_a_secret_that_is_a_word() -> None:
     """A secret that is in use while replaying may be a word of the recording, which still answers."""
 
-    def sent(**inputs: str) -> Request:
+    def sent(**inputs: str) -> RecordedRequest:
         body = msgspec.json.encode({"input": inputs})
         return read_request("POST", "https://x/a", {"Content-Type": "application/json"}, body)
 
     recorded = [sent(text="hello", key="SCRUBBED"), sent(text="a fake key")]
-    exchanges = [Exchange(request, Answer(status)) for request, status in zip(recorded, (201, 202), strict=True)]
-    player = Player(Tape("https://x", datetime.now(timezone.utc), exchanges))
+    exchanges = [
+        Exchange(request, RecordedResponse(status)) for request, status in zip(recorded, (201, 202), strict=True)
+    ]
+    player = Player(Cassette("https://x", datetime.now(timezone.utc), exchanges))
     requests = [sent(text="hello", key="a fake key"), sent(text="a fake key")]
-    assert [player.answer(request).status for request in requests] == [201, 202]
+    assert [player.respond(request).status for request in requests] == [201, 202]
 
 
 def test_what_is_encoded(api: Api) -> None:
@@ -525,48 +536,48 @@ def test_an_older_recording() -> None:
     """What was recorded in clear, before its name counted as a secret's, still answers."""
     sent = b'{"input": {"secret_key": "sk-very-secret", "text": "with sk-very-secret"}}'
     request = read_request("POST", "https://x/a", {"Content-Type": "application/json"}, sent)
-    player = Player(Tape("https://x", datetime.now(timezone.utc), [Exchange(request, Answer(204))]))
-    assert player.answer(request).status == 204
+    player = Player(Cassette("https://x", datetime.now(timezone.utc), [Exchange(request, RecordedResponse(204))]))
+    assert player.respond(request).status == 204
 
 
 def test_the_nearest() -> None:
     """The nearest request is one to the same place if there is any; lists and headers are compared as well."""
 
     def exchange(method: str, url: str, body: object, **headers: str) -> Exchange:
-        return Exchange(Request(method, url, headers, Body(json=body)), Answer(200))
+        return Exchange(RecordedRequest(method, url, headers, Body(json=body)), RecordedResponse(200))
 
     exchanges = [
         exchange("POST", "https://x/b", {"input": {"texts": ["a", "b"]}}, Prefer="wait"),
         exchange("POST", "https://x/a", {"wholly": "different"}),
     ]
-    player = Player(Tape("https://x", datetime.now(timezone.utc), exchanges))
+    player = Player(Cassette("https://x", datetime.now(timezone.utc), exchanges))
     sent = b'{"input": {"texts": ["a", "c"]}, "stream": true}'
     with pytest.raises(LookupError) as caught:
-        player.answer(read_request("POST", "https://x/b", {"Content-Type": "application/json"}, sent))
+        player.respond(read_request("POST", "https://x/b", {"Content-Type": "application/json"}, sent))
     assert caught.value.args[0].split("\n  ")[1:] == [
         'headers: recorded {"Prefer":"wait"}, sent nothing',
         'body.json.input.texts[1]: recorded "b", sent "c"',
         "body.json.stream: recorded nothing, sent true",
     ]
     with pytest.raises(LookupError, match="number 2, differs"):
-        player.answer(read_request("POST", "https://x/a", {}, b'{"input": {"texts": ["a", "b"]}}'))
+        player.respond(read_request("POST", "https://x/a", {}, b'{"input": {"texts": ["a", "b"]}}'))
 
 
 TESTS = """
     import pytest
     import replicate_async
 
-    pytestmark = pytest.mark.replicate_recording("tapes/hello.json")
+    pytestmark = pytest.mark.replicate_recording("cassettes/hello.json")
 
     def test_module(replicate_recording):
         assert replicate_async.run("me/hello", input={"text": "Alice"}) == "hello Alice"
 
-    @pytest.mark.replicate_recording("tapes/async.json")
+    @pytest.mark.replicate_recording("cassettes/async.json")
     @pytest.mark.anyio
     async def test_async(async_replicate, anyio_backend_name):
         assert await async_replicate.run("me/hello", input={"text": "Bob"}) == "hello Bob"
 
-    @pytest.mark.replicate_recording("tapes/blocking.json")
+    @pytest.mark.replicate_recording("cassettes/blocking.json")
     def test_blocking(replicate_client):
         assert replicate_client.account.get().username == "alice"
 """
@@ -584,7 +595,7 @@ def test_with_pytest(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.Mo
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
         patch.setenv("REPLICATE_API_TOKEN", TOKEN)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=3)
-    assert len(list((pytester.path / "tapes").iterdir())) == 3
+    assert len(list((pytester.path / "cassettes").iterdir())) == 3
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=3)
 
 
@@ -606,10 +617,10 @@ def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypa
         result = pytester.runpytest_subprocess(*OPTIONS, "--replicate-record")
         result.assert_outcomes(passed=1, errors=1)
         result.stdout.fnmatch_lines(["*recorded by another test: with {test} in its name, each has one"])
-        pytester.makepyfile(test.replace("PATH", "tapes/{test}.json"))
+        pytester.makepyfile(test.replace("PATH", "cassettes/{test}.json"))
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=2)
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
-    names = sorted(path.name for path in (pytester.path / "tapes").iterdir())
+    names = sorted(path.name for path in (pytester.path / "cassettes").iterdir())
     assert names == ["test_hello-a-b-.json", "test_hello-c-.json"]
 
 
@@ -620,7 +631,7 @@ def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pyt
         import pytest
         import replicate_async
 
-        pytestmark = pytest.mark.replicate_recording("tapes/{test}.json")
+        pytestmark = pytest.mark.replicate_recording("cassettes/{test}.json")
 
         def say(text):
             assert replicate_async.run("me/hello", input={"text": text}) == f"hello {text}"
@@ -638,7 +649,7 @@ def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pyt
     name = "test_tests_of_one_name.py"
 
     def names() -> list[str]:
-        return sorted(path.name for path in (pytester.path / "tapes").iterdir())
+        return sorted(path.name for path in (pytester.path / "cassettes").iterdir())
 
     with api.process() as server, monkeypatch.context() as patch:
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
@@ -649,11 +660,11 @@ def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pyt
         before = names()
         pytester.runpytest_subprocess(*record).assert_outcomes(passed=4)
     assert {*before, "test_texts-a-m-.json"} < {*names()}
-    tests = {each: msgspec.json.decode((pytester.path / "tapes" / each).read_bytes())["test"] for each in names()}
+    tests = {each: msgspec.json.decode((pytester.path / "cassettes" / each).read_bytes())["test"] for each in names()}
     assert tests["test_it.json"] == f"{name}::TestTwo::test_it"
     assert len({*tests.values()}) == len(tests) == 4
     pytester.runpytest_subprocess(*OPTIONS, f"{name}::TestOne").assert_outcomes(passed=1)
-    old = pytester.path / "tapes" / "test_it.json"  # as it was before recordings said whose they are
+    old = pytester.path / "cassettes" / "test_it.json"  # as it was before recordings said whose they are
     old.write_text(re.sub(r',\s*"test": ".*"', "", old.read_text(encoding="utf-8")), encoding="utf-8")
     assert "test" not in msgspec.json.decode(old.read_bytes())
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=4)
@@ -666,34 +677,34 @@ def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypa
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
         patch.setenv("REPLICATE_API_TOKEN", TOKEN)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=1)
-        kept = (pytester.path / "tapes" / "hello.json").read_bytes()
+        kept = (pytester.path / "cassettes" / "hello.json").read_bytes()
         failing = TESTS.split("@pytest", 1)[0].replace('== "hello Alice"', '== "Alice"')
         pytester.makepyfile(failing)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(failed=1)
-        assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
+        assert (pytester.path / "cassettes" / "hello.json").read_bytes() == kept
         half = """
         import pytest
         import replicate_async
 
         @pytest.mark.xfail(strict=True)
-        @pytest.mark.replicate_recording("tapes/hello.json")
+        @pytest.mark.replicate_recording("cassettes/hello.json")
         def test_that_is_expected_to():
             assert replicate_async.run("me/hello", input={"text": "Bob"}) == "Bob"
 
-        @pytest.mark.replicate_recording("tapes/skipped.json")
+        @pytest.mark.replicate_recording("cassettes/skipped.json")
         def test_that_is_skipped():
             assert replicate_async.run("me/hello", input={"text": "Bob"}) == "hello Bob"
             pytest.skip("for the rest")
         """
         pytester.makepyfile(half)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(xfailed=1, skipped=1)
-    assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
-    assert not (pytester.path / "tapes" / "skipped.json").exists()
+    assert (pytester.path / "cassettes" / "hello.json").read_bytes() == kept
+    assert not (pytester.path / "cassettes" / "skipped.json").exists()
     other = """
     import pytest
     import replicate_async
 
-    pytestmark = pytest.mark.replicate_recording("tapes/hello.json")
+    pytestmark = pytest.mark.replicate_recording("cassettes/hello.json")
 
     def test_not_noticed():
         try:

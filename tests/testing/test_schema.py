@@ -260,9 +260,9 @@ def unknown(value: Nowhere) -> str:  # type: ignore[name-defined]  # noqa: F821
     ("function", "reason"),
     [
         (var_positional, r"var_positional: .*\*texts"),
-        (positional_only, "positional_only: inputs come by name"),
+        (positional_only, "positional_only: inputs are passed by name"),
         (strange, "strange: .*complex.* is neither JSON"),
-        (content, "content: bytes can't be an input; a pathlib.Path can"),
+        (content, "content: bytes can't be an input; use pathlib.Path"),
         (unknown, "unknown: an annotation can't be resolved: name 'Nowhere'"),
         (3, "a model is a function, not 3"),
     ],

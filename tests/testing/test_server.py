@@ -290,7 +290,7 @@ def test_a_path_for_a_process(tmp_path: Path) -> None:
     path.write_text('[[faults]]\noperation = "hardware.list"\nkind = "status"\nstatus = 503\n', encoding="utf-8")
     with LocalServer.process(faults=path) as server:
         assert request(server.url, "GET", "/hardware")["status"] == 503
-    with pytest.raises(TypeError, match=r"VirtualClock.* can't be given to another process"):
+    with pytest.raises(TypeError, match=r"VirtualClock.* can't be passed to another process"):
         LocalServer.process(clock=VirtualClock())
 
 

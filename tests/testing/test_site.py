@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import pytest
 
-from replicate_async.testing import LocalServer, models
+from replicate_async.testing import models
 from replicate_async.testing._routes import OPERATIONS
 
 from .conftest import Caller, form, serve
@@ -251,8 +255,21 @@ async def test_uploads_as_described(call: Caller) -> None:
 
 def test_without_a_page() -> None:
     """The page is read when it is asked for, not when the server is imported or started."""
-    from replicate_async.testing import _site
+    program = """
+    import sys
+    from urllib.request import urlopen
 
-    _site._template.cache_clear()
-    with LocalServer():
-        assert _site._template.cache_info().currsize == 0
+    opened = []
+    sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
+    from replicate_async.testing import LocalServer
+
+    with LocalServer() as server:
+        assert not [path for path in opened if path.endswith("page.html")]
+        urlopen(server.url).read()
+        assert [path for path in opened if path.endswith("page.html")]
+    """
+    environment = {**os.environ, "no_proxy": "*"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
