@@ -23,7 +23,7 @@ _Seconds = Annotated[float, Meta(ge=0)]
 
 
 class _Fields(NamedTuple):
-    """The fields that a kind needs, and those that it takes besides."""
+    """The required and the optional fields of a kind."""
 
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()

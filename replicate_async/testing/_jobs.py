@@ -19,7 +19,7 @@ Listener = Callable[["Job[Any]", WebhookEvent], None]
 
 
 class _Metrics(PredictionMetrics, omit_defaults=True, kw_only=True):
-    """Metrics. The API omits those that a model doesn't have."""
+    """Metrics. The API omits metrics without a value."""
 
 
 class Job(Generic[R]):

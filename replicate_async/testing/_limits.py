@@ -25,7 +25,7 @@ _Burst = Annotated[int, Meta(ge=1)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many requests the server accepts. The defaults are those that the API documents.
+    """How many requests the server accepts. The defaults are the limits that the API documents.
 
     Attributes:
         creates: Predictions that clients may create per minute; None for no limit.

@@ -20,7 +20,7 @@ class Outputs:
         self._files: dict[str, tuple[datetime, OutputFile]] = {}
 
     def publish(self, file: OutputFile, origin: str) -> str:
-        """Return a URL for a file that can't be guessed."""
+        """Publish a file, and return its unguessable URL."""
         self._expire()
         key = secrets.token_urlsafe(32)
         self._files[key] = (self._clock.now() + RETENTION, file)
