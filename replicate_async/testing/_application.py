@@ -105,7 +105,7 @@ class Application:
             return Problem(400, "The body is incomplete.").response()
         except Exception:  # noqa: BLE001  (a bug of this server must not end it)
             _log.exception("%s failed", operation.name)
-            return Problem(500, "The local server failed; its log says how.").response()
+            return Problem(500, "The local server failed; its log says why.").response()
 
     async def _operate(self, call: Call, operation: Operation) -> Response:
         try:

@@ -48,10 +48,10 @@ class Call:
         """Return the decoded JSON body."""
         return msgspec.json.decode(self.body)
 
-    def decode(self, struct_type: type[T]) -> T:
+    def decode(self, shape: type[T]) -> T:
         """Return the body as a struct, or raise the API's problem if it doesn't match."""
         try:
-            return msgspec.json.decode(self.body or b"{}", type=struct_type)
+            return msgspec.json.decode(self.body or b"{}", type=shape)
         except msgspec.ValidationError as error:
             raise Problem(422, str(error), title="Validation failed") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -46,7 +46,7 @@ class VirtualClock(Clock):
     def __init__(self, start: datetime | None = None, *, auto: bool = True, patience: float = 0.1) -> None:
         self._start = start or datetime.now(timezone.utc)
         if self._start.tzinfo is None:
-            raise ValueError(f"start: expected a time with its zone, got {start}")
+            raise ValueError(f"start: expected a time with a time zone, got {start}")
         self._seconds = 0.0
         # The clock may jump by itself up to this time.
         self._limit = float("inf") if auto else 0.0
@@ -122,7 +122,7 @@ class VirtualClock(Clock):
         need not be awaited then.
         """
         if seconds < 0:
-            raise ValueError(f"time goes on: expected 0 seconds or more, got {seconds}")
+            raise ValueError(f"time can't go back: expected 0 seconds or more, got {seconds}")
         reached: Future[None] = Future()
         loop = self._loop
         try:

@@ -171,7 +171,7 @@ async def inject(fault: Fault, operate: Operate, clock: Clock) -> Response:
 
 
 def _problem(fault: Fault) -> Response:
-    problem = Problem(fault.status or 500, "The local server was told to fail.")
+    problem = Problem(fault.status or 500, "The local server injected this error.")
     problem.document.update(fault.problem or {})
     problem.headers = fault.headers
     return problem.response()

@@ -36,7 +36,7 @@ def _parse_cursor(text: str) -> _Cursor:
         return msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
     # Invalid base64, invalid JSON, or JSON of another type.
     except (ValueError, msgspec.MsgspecError):
-        raise Problem(400, f"The cursor {text!r} is not one of this API") from None
+        raise Problem(400, f"The cursor {text!r} is invalid") from None
 
 
 def paginate(
@@ -60,7 +60,7 @@ def paginate(
         try:
             before = sum(1 for key, _ in keyed if (key > cursor.key if descending else key < cursor.key))
         except TypeError:
-            raise Problem(400, f"The cursor {text!r} is of another list") from None
+            raise Problem(400, f"The cursor {text!r} belongs to another list") from None
         exists = any(key == cursor.key for key, _ in keyed)
         first = max(0, before - store.page_size) if cursor.backwards else before + exists
         last = before if cursor.backwards else first + store.page_size

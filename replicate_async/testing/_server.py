@@ -251,7 +251,7 @@ class LocalServer:
 
     async def _start(self) -> None:
         if self._runners:
-            raise RuntimeError("the server runs already")
+            raise RuntimeError("the server is already running")
         # Creating the sockets first makes the ports known before the first request can arrive.
         host, family = self._host, socket.AF_INET
         if ":" in host:

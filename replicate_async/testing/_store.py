@@ -186,7 +186,7 @@ class Store:
         if not _VERSION.fullmatch(version_id):
             raise ValueError(f"a version is 64 hexadecimal digits in lower case: got {version_id!r}")
         if version_id in self.versions and self.versions[version_id][0] is not model:
-            raise ValueError(f"version {version_id} is one of {self.versions[version_id][0].name}")
+            raise ValueError(f"version {version_id} belongs to {self.versions[version_id][0].name}")
         record = ModelVersion(
             id=version_id,
             created_at=self.clock.now(),

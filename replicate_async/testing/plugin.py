@@ -109,7 +109,7 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
         if not record and not path.exists():
             raise ValueError(f"there is no {path}: run this test once with --replicate-record")
         if record and recorded.setdefault(path, test) != test:
-            raise ValueError(f"{path} has just been recorded by another test: with {{test}} in its name, each has one")
+            raise ValueError(f"{path} has just been recorded by another test: with {{test}} in the path, each test has its own")
         recording = Recording(path, record=record)
         recording._cassette.test = test  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     failed = request.session.testsfailed
@@ -185,7 +185,7 @@ def _server_for(node: pytest.Item) -> LocalServer:
     with _explain_errors("replicate_server"):
         for mark in reversed(list(node.iter_markers("replicate_server"))):
             if mark.args:
-                raise ValueError(f"options have names, unlike {mark.args[0]!r}")
+                raise ValueError(f"options are keyword arguments, unlike {mark.args[0]!r}")
             options |= mark.kwargs
         parameters = inspect.signature(LocalServer).parameters
         if unknown := options.keys() - parameters:

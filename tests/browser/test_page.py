@@ -358,7 +358,7 @@ def test_a_fault_at_the_form(open_page: Open, server: LocalServer) -> None:
     field(page, "Model").select_option("replicate/hello-world")
     field(page, "text").fill("a")
     page.get_by_role("button", name="Run").click()
-    expect(page.get_by_role("alert")).to_contain_text("The local server was told to fail.")
+    expect(page.get_by_role("alert")).to_contain_text("The local server injected this error.")
 
 
 def test_the_model_is_remembered(page: Page) -> None:

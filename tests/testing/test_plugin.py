@@ -419,7 +419,7 @@ def test_virtual_time(pytester: pytest.Pytester) -> None:
 
 WRONG = [
     ("replicate_server(prot=80)", "there is no option 'prot', only host, port,*clock"),
-    ("replicate_server('x')", "options have names, unlike 'x'"),
+    ("replicate_server('x')", "options are keyword arguments, unlike 'x'"),
     ("replicate_server(limits={'creates': 0})", "limits: *"),
     ("replicate_model('me/shout')", "it takes a name and a function"),
     ("replicate_model('shout', shout)", "a model's name is owner/name*"),

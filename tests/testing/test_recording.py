@@ -620,7 +620,7 @@ def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypa
         pytester.makepyfile(test.replace("PATH", "it.json"))
         result = pytester.runpytest_subprocess(*OPTIONS, "--replicate-record")
         result.assert_outcomes(passed=1, errors=1)
-        result.stdout.fnmatch_lines(["*recorded by another test: with {test} in its name, each has one"])
+        result.stdout.fnmatch_lines(["*recorded by another test: with {test} in the path, each test has its own"])
         pytester.makepyfile(test.replace("PATH", "cassettes/{test}.json"))
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=2)
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
