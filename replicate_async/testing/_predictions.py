@@ -116,7 +116,7 @@ def _resolve(store: Store, reference: str) -> tuple[HostedModel, Version]:
         if not model.record.is_official:
             raise Problem(
                 422,
-                f"version: {reference} is not an official model, so it needs a version: {reference}:{version.record.id}",
+                f"version: {reference} is not official, so it needs a version: {reference}:{version.record.id}",
                 title="Invalid version or not permitted",
             )
         return model, version

@@ -109,7 +109,7 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
         if not record and not path.exists():
             raise ValueError(f"there is no {path}: run this test once with --replicate-record")
         if record and recorded.setdefault(path, test) != test:
-            raise ValueError(f"{path} has just been recorded by another test: with {{test}} in the path, each test has its own")
+            raise ValueError(f"{path} was recorded by another test: with {{test}} in the path, each test has its own")
         recording = Recording(path, record=record)
         recording._cassette.test = test  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     failed = request.session.testsfailed
