@@ -143,7 +143,7 @@ def test_faults(tmp_path: Path) -> None:
         ("my_models:asynchronous", "my_models:asynchronous is an async function"),
         ("my_models:lone", "my_models:lone: TypeError: .* takes 0 positional arguments"),
         ("my_models:shout", r"AttributeError: .*upper.* \(my_models.py, line 14\)"),
-        ("my_models:wrong", r"inputs come by name, so the parameter .*args can't be filled \(my_models.py, line 17\)"),
+        ("my_models:wrong", r"inputs are passed by name, which .*args doesn't accept \(my_models.py, line 17\)"),
         ("my_models:nameless", r"owner/name.* \(my_models.py, line 20\)"),
         ("needy:register", r"needy: ModuleNotFoundError: No module named 'absent' \(needy.py, line 2\)"),
         ("broken:register", r"broken: SyntaxError: [^(]*\(broken.py, line 2\) \(see replicate-async"),

@@ -62,8 +62,9 @@ def create_server(target: str | None = None, **options: Any) -> LocalServer:
     Raises:
         ValueError: The target or an option is invalid.
     """
-    from replicate_async.testing import LocalServer, _targets
+    from replicate_async.testing import LocalServer
+    from replicate_async.testing._loader import load_models
 
     server = LocalServer(**options)
-    _targets.register(target or _targets.DEFAULT, server)
+    load_models(target, server)
     return server

@@ -1,6 +1,6 @@
-"""A Replicate on this machine, for tests, demonstrations and work without a network.
+"""A local Replicate server for tests, demonstrations and offline work.
 
-Importing this package loads none of its parts: pytest does so at each start, for the plugin in it.
+pytest imports this package at each start, because the plugin is in it, so its modules are imported on first use only.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._calls import Call
-    from ._clock import Clock, VirtualClock
-    from ._faults import Fault, Faults
+    from ._clock import VirtualClock
+    from ._fault_injection import Faults
+    from ._faults import Fault
     from ._files import OutputFile
     from ._limits import Limits
     from ._offline import NetworkRefusedError
     from ._process import ServerProcess
+    from ._real_clock import Clock
     from ._recorder import Recording, RecordingError
     from ._server import LocalServer
 
@@ -34,21 +36,24 @@ __all__ = [
     "VirtualClock",
 ]
 
-_LAZY = {
+_NAMES = {
     "_calls": ("Call",),
-    "_clock": ("Clock", "VirtualClock"),
-    "_faults": ("Fault", "Faults"),
+    "_clock": ("VirtualClock",),
+    "_fault_injection": ("Faults",),
+    "_faults": ("Fault",),
     "_files": ("OutputFile",),
     "_limits": ("Limits",),
     "_offline": ("NetworkRefusedError",),
     "_process": ("ServerProcess",),
+    "_real_clock": ("Clock",),
     "_recorder": ("Recording", "RecordingError"),
     "_server": ("LocalServer",),
 }
-_MODULE_OF = {name: home for home, names in _LAZY.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
-if not TYPE_CHECKING:  # they would take every misspelt name for one of these
+# Type checkers would accept any misspelled name because of __getattr__.
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name not in _MODULE_OF:

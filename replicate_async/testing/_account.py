@@ -1,4 +1,4 @@
-"""The operations on the account and what belongs to it: deployments, hardware, the webhook secret."""
+"""Operations on the account, deployments, hardware and the webhook secret."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from msgspec import Meta
 
 from replicate_async.types import Deployment, DeploymentConfiguration, DeploymentRelease, WebhookSecret
 
-from ._calls import Answer, Call, Problem, empty_answer, json_answer
-from ._catalog import Sku, check_hardware
-from ._pages import page
-from ._store import Store
+from ._calls import Call, Problem, Response, empty_response, json_response
+from ._pagination import paginate
+from ._store import Sku, Store
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 
@@ -40,27 +39,27 @@ class UpdateDeployment(msgspec.Struct):
     version: str | None = None
 
 
-async def get_account(store: Store, _call: Call) -> Answer:
-    """Get the account that the token belongs to."""
-    return json_answer(store.account)
+async def get_account(store: Store, _call: Call) -> Response:
+    """Get the authenticated account."""
+    return json_response(store.account)
 
 
-async def list_hardware(store: Store, _call: Call) -> Answer:
-    """List kinds of hardware."""
-    return json_answer(store.hardware)
+async def list_hardware(store: Store, _call: Call) -> Response:
+    """List the available hardware."""
+    return json_response(store.hardware)
 
 
-async def get_webhook_secret(store: Store, _call: Call) -> Answer:
-    """Get the key that signs webhooks."""
-    return json_answer(WebhookSecret(key=store.webhooks.secret))
+async def get_webhook_secret(store: Store, _call: Call) -> Response:
+    """Get the secret that signs webhooks."""
+    return json_response(WebhookSecret(key=store.webhooks.secret))
 
 
-async def list_deployments(store: Store, call: Call) -> Answer:
+async def list_deployments(store: Store, call: Call) -> Response:
     """List deployments, newest first."""
-    return page(store, call, store.deployments.newest_first())
+    return paginate(store, call, store.deployments.newest_first())
 
 
-async def create_deployment(store: Store, call: Call) -> Answer:
+async def create_deployment(store: Store, call: Call) -> Response:
     """Create a deployment."""
     body = call.decode(CreateDeployment)
     if not _NAME.fullmatch(body.name):
@@ -74,16 +73,16 @@ async def create_deployment(store: Store, call: Call) -> Answer:
     )
     release = _release(store, 1, body.model, body.version, configuration)
     deployment = Deployment(owner=owner, name=body.name, current_release=release)
-    return json_answer(store.deployments.add(name, deployment))
+    return json_response(store.deployments.add(name, deployment))
 
 
-async def get_deployment(store: Store, call: Call) -> Answer:
+async def get_deployment(store: Store, call: Call) -> Response:
     """Get a deployment."""
-    return json_answer(store.deployment(call)[0])
+    return json_response(store.deployment(call)[0])
 
 
-async def update_deployment(store: Store, call: Call) -> Answer:
-    """Change a deployment, which makes a new release of it."""
+async def update_deployment(store: Store, call: Call) -> Response:
+    """Change a deployment, which creates a new release."""
     body = call.decode(UpdateDeployment)
     deployment, release, configuration = store.deployment(call)
     changes = {
@@ -98,14 +97,14 @@ async def update_deployment(store: Store, call: Call) -> Answer:
         body.version or release.version or "",
         msgspec.structs.replace(configuration, **changes),
     )
-    return json_answer(deployment)
+    return json_response(deployment)
 
 
-async def delete_deployment(store: Store, call: Call) -> Answer:
+async def delete_deployment(store: Store, call: Call) -> Response:
     """Delete a deployment."""
     deployment = store.deployment(call)[0]
     store.deployments.remove(f"{deployment.owner}/{deployment.name}")
-    return empty_answer(204)
+    return empty_response(204)
 
 
 def _release(
@@ -115,7 +114,7 @@ def _release(
         raise Problem(422, f"model: there is no model {model} on this server. {store.registered()}")
     if version not in store.models[model].versions:
         raise Problem(422, f"version: the model {model} has no version {version}")
-    check_hardware(store, configuration.hardware or "")
+    store.check_hardware(configuration.hardware or "")
     if (configuration.min_instances or 0) > (configuration.max_instances or 0):
         raise Problem(422, "min_instances and max_instances: expected min_instances <= max_instances")
     return DeploymentRelease(

@@ -1,16 +1,15 @@
-"""What goes in and out of an operation: a call, and an answer or a problem. Nothing here knows of aiohttp."""
+"""The input and output of an operation: a call, and a response or a problem. Independent of aiohttp."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    from ._faults import Fault
+from ._faults import Fault
 
 T = TypeVar("T")
 
@@ -19,13 +18,13 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Call:
-    """One request as it came; the journal ``LocalServer.requests`` is a list of these.
+    """A request as the server received it; the journal ``LocalServer.requests`` is a list of calls.
 
-    ``operation`` is the name in the API's table (``"predictions.create"``), ``"predictions.stream"`` for a request to
-    ``urls.stream``, ``"outputs.download"`` for an output file, empty for a request that fits none. ``path`` and
-    ``query_string`` are as sent, still percent-encoded; ``path_arguments`` are decoded. Of a body over 1 MiB the
-    journal keeps the first MiB. ``status`` is 0 until the request has been answered. ``disconnected`` tells that the
-    client left before it had the whole answer, ``fault`` which of the server's faults acted.
+    ``operation`` is the operation's name (``"predictions.create"``), ``"predictions.stream"`` for a request to
+    ``urls.stream``, ``"outputs.download"`` for an output file, and empty if no operation matches. ``path`` and
+    ``query_string`` are as sent, still percent-encoded; ``path_arguments`` are decoded. The journal keeps the first
+    MiB of a larger body. ``status`` is 0 until the server has responded. ``disconnected`` is true if the client
+    disconnected before it had the whole response; ``fault`` is the fault that the server injected, if any.
     """
 
     operation: str
@@ -42,7 +41,7 @@ class Call:
 
     @property
     def token(self) -> str | None:
-        """The credentials that came along, if any, whether or not the operation asks for them."""
+        """The credentials that the client sent, if any, even if the operation doesn't require them."""
         return self.headers.get("Authorization")
 
     def json(self) -> Any:
@@ -50,7 +49,7 @@ class Call:
         return msgspec.json.decode(self.body)
 
     def decode(self, shape: type[T]) -> T:
-        """Return the body as a struct, or raise the problem that the API answers with."""
+        """Return the body as a struct, or raise the API's problem if it doesn't match."""
         try:
             return msgspec.json.decode(self.body or b"{}", type=shape)
         except msgspec.ValidationError as error:
@@ -60,11 +59,12 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answer:
-    """What goes back: a body, or, for an event stream, chunks that are sent as they come.
+class Response:
+    """A response: a body, or, for an event stream, chunks that are sent as they come.
 
-    The rest is for faults: an ``ending`` instead of an answer; how many bytes of the body are sent (``cut``), and
-    whether the transfer looks complete nevertheless (``clean``); how many bytes a second (``rate``).
+    Faults set the remaining fields. ``abort`` stalls or resets the connection instead of responding. ``truncate_at``
+    is the number of bytes of the body to send; with ``clean_end`` the transfer looks complete nevertheless.
+    ``bytes_per_second`` slows the body down.
     """
 
     body: bytes = b""
@@ -72,29 +72,29 @@ class Answer:
     content_type: str | None = "application/json"
     headers: Mapping[str, str] | None = None
     chunks: AsyncGenerator[bytes, None] | None = None
-    ending: Literal["stall", "reset"] | None = None
-    cut: int | None = None
-    clean: bool = False
-    rate: float | None = None
+    abort: Literal["stall", "reset"] | None = None
+    truncate_at: int | None = None
+    clean_end: bool = False
+    bytes_per_second: float | None = None
 
 
-def whole_number(text: str) -> int | None:
-    """Return the number that a text is, None if it is none or a very long one, which Python refuses to read."""
+def parse_int(text: str) -> int | None:
+    """Return a text of decimal digits as a number; None if it isn't one, or is longer than 18 digits."""
     return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 
-def json_answer(thing: object, status: int = 200) -> Answer:
-    """Return a struct, list or dict as an answer."""
-    return Answer(_encode(thing), status)
+def json_response(content: object, status: int = 200) -> Response:
+    """Return a struct, list or dict as a response."""
+    return Response(_encode(content), status)
 
 
-def empty_answer(status: int) -> Answer:
-    """Return an answer without a body."""
-    return Answer(status=status, content_type=None)
+def empty_response(status: int) -> Response:
+    """Return a response without a body."""
+    return Response(status=status, content_type=None)
 
 
-class Problem(Exception):  # noqa: N818  (what the API calls it)
-    """A refusal: an answer of type ``application/problem+json``. Keyword arguments become further members."""
+class Problem(Exception):  # noqa: N818  (the API's term)
+    """An error response of type ``application/problem+json`` (RFC 9457). Keyword arguments become further members."""
 
     def __init__(self, status: int, detail: str, *, title: str | None = None, **members: object) -> None:
         super().__init__(detail)
@@ -107,6 +107,6 @@ class Problem(Exception):  # noqa: N818  (what the API calls it)
             **members,
         }
 
-    def answer(self) -> Answer:
-        """Return the problem as an answer."""
-        return Answer(_encode(self.document), self.status, "application/problem+json", self.headers)
+    def response(self) -> Response:
+        """Return the problem as a response."""
+        return Response(_encode(self.document), self.status, "application/problem+json", self.headers)

@@ -1,4 +1,4 @@
-"""The operations on models, their versions and collections, and on the search for them."""
+"""Operations on models, versions and collections, and search."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import SearchCollection, SearchModel, SearchModelMetadata, SearchPage, SearchResults
 
-from ._calls import Answer, Call, Problem, empty_answer, json_answer, whole_number
-from ._pages import page
-from ._store import HARDWARE, NAME, HostedModel, Store
+from ._calls import Call, Problem, Response, empty_response, json_response, parse_int
+from ._pagination import paginate
+from ._store import NAME, HostedModel, Sku, Store
 
-_PAGES = [
+_DOCUMENTATION_PAGES = [
     SearchPage(name="HTTP API reference", href="/docs/reference/http"),
     SearchPage(name="Get started with Python", href="/docs/get-started/python"),
     SearchPage(name="Webhooks", href="/docs/topics/webhooks"),
 ]
-
-Sku = Annotated[str, Meta(extra_json_schema={"enum": [hardware.sku for hardware in HARDWARE]})]
 
 
 class CreateModel(msgspec.Struct):
@@ -38,7 +36,7 @@ class CreateModel(msgspec.Struct):
 
 
 class UpdateModel(msgspec.Struct):
-    """The body of ``models.update``; what isn't in it stays."""
+    """The body of ``models.update``; omitted fields stay unchanged."""
 
     description: str | UnsetType | None = UNSET
     readme: str | UnsetType | None = UNSET
@@ -48,57 +46,59 @@ class UpdateModel(msgspec.Struct):
     license_url: str | UnsetType | None = UNSET
 
 
-async def list_(store: Store, call: Call) -> Answer:
+async def list_(store: Store, call: Call) -> Response:
     """List public models."""
-    if "query" in call.query:  # a further page of a search
+    # Further pages of a search have the path of this operation.
+    if "query" in call.query:
         return _search_page(store, call, call.query["query"])
     sort_by = _choice(call, "sort_by", ("latest_version_created_at", "model_created_at"))
     descending = _choice(call, "sort_direction", ("desc", "asc")) == "desc"
     entries: list[tuple[tuple[float, int], HostedModel]] = []
     for (number,), model in store.models.newest_first():
-        moment = model.created_at
+        created_at = model.created_at
         if sort_by == "latest_version_created_at" and model.latest is not None:
-            moment = model.latest.record.created_at
+            created_at = model.latest.record.created_at
         if model.record.visibility == "public":
-            entries.append(((moment.timestamp(), number), model))
+            entries.append(((created_at.timestamp(), number), model))
     entries.sort(key=lambda entry: entry[0], reverse=descending)
-    return page(store, call, [(key, model.record) for key, model in entries], descending=descending)
+    return paginate(store, call, [(key, model.record) for key, model in entries], descending=descending)
 
 
-async def create(store: Store, call: Call) -> Answer:
+async def create(store: Store, call: Call) -> Response:
     """Create a model without versions."""
     body = call.decode(CreateModel)
-    check_hardware(store, body.hardware)
+    store.check_hardware(body.hardware)
     if body.owner != store.account.username:
         raise Problem(403, f"owner: the token belongs to {store.account.username}, not to {body.owner}")
     name = f"{body.owner}/{body.name}"
     if name in store.models:
         raise Problem(409, f"A model with the name {name} exists already.")
-    about = msgspec.structs.asdict(body)
-    hardware = about.pop("hardware")
-    del about["owner"], about["name"]
+    fields = msgspec.structs.asdict(body)
+    hardware = fields.pop("hardware")
+    del fields["owner"], fields["name"]
     try:
-        model = store.add_model(name, **about)
+        model = store.add_model(name, **fields)
     except ValueError as error:
         raise Problem(422, f"name: {error}") from None
     model.hardware = hardware
-    return json_answer(model.record, 201)
+    return json_response(model.record, 201)
 
 
-async def search_models(store: Store, call: Call) -> Answer:
-    """List the public models that the text in the body finds."""
+async def search_models(store: Store, call: Call) -> Response:
+    """List the public models that match the text in the body."""
+    # The official SDK sends the text as JSON.
     if call.headers.get("Content-Type", "").startswith("application/json"):
-        return _search_page(store, call, call.decode(str))  # how the official SDK sends it
+        return _search_page(store, call, call.decode(str))
     return _search_page(store, call, call.body.decode("utf-8", "replace"))
 
 
-async def get(store: Store, call: Call) -> Answer:
+async def get(store: Store, call: Call) -> Response:
     """Get a model."""
-    return json_answer(_find(store, call).record)
+    return json_response(_find(store, call).record)
 
 
-async def update(store: Store, call: Call) -> Answer:
-    """Change what is said about a model."""
+async def update(store: Store, call: Call) -> Response:
+    """Change the description, README and URLs of a model."""
     body = call.decode(UpdateModel)
     model = _owned(store, _find(store, call))
     for name, value in msgspec.structs.asdict(body).items():
@@ -108,75 +108,75 @@ async def update(store: Store, call: Call) -> Answer:
             model.readme = value or ""
         else:
             setattr(model.record, name, value)
-    return json_answer(model.record)
+    return json_response(model.record)
 
 
-async def delete(store: Store, call: Call) -> Answer:
-    """Delete a model: one's own, private and without versions."""
+async def delete(store: Store, call: Call) -> Response:
+    """Delete a model, which must be private, without versions, and of the authenticated account."""
     model = _private(_owned(store, _find(store, call)))
     if model.versions:
         raise Problem(409, f"{model.name} has versions: delete them first.")
     store.models.remove(model.name)
-    return empty_answer(204)
+    return empty_response(204)
 
 
-async def list_examples(store: Store, call: Call) -> Answer:
+async def list_examples(store: Store, call: Call) -> Response:
     """List a model's example predictions."""
-    return page(store, call, _find(store, call).examples.newest_first())
+    return paginate(store, call, _find(store, call).examples.newest_first())
 
 
-async def get_readme(store: Store, call: Call) -> Answer:
+async def get_readme(store: Store, call: Call) -> Response:
     """Get a model's README."""
-    return Answer(_find(store, call).readme.encode(), content_type="text/plain")
+    return Response(_find(store, call).readme.encode(), content_type="text/plain")
 
 
-async def list_versions(store: Store, call: Call) -> Answer:
+async def list_versions(store: Store, call: Call) -> Response:
     """List a model's versions, newest first."""
-    model = _addressable(_find(store, call))
-    return page(store, call, [(key, version.record) for key, version in model.versions.newest_first()])
+    model = _with_public_versions(_find(store, call))
+    return paginate(store, call, [(key, version.record) for key, version in model.versions.newest_first()])
 
 
-async def get_version(store: Store, call: Call) -> Answer:
+async def get_version(store: Store, call: Call) -> Response:
     """Get a version of a model."""
-    model = _addressable(_find(store, call))
-    return json_answer(model.versions[find_version(model, call)].record)
+    model = _with_public_versions(_find(store, call))
+    return json_response(model.version(call).record)
 
 
-async def delete_version(store: Store, call: Call) -> Answer:
-    """Delete a version with its predictions: of one's own private model, and not deployed."""
+async def delete_version(store: Store, call: Call) -> Response:
+    """Delete a version and its predictions; its model must be private and of the authenticated account."""
     model = _private(_owned(store, _find(store, call)))
-    version_id = find_version(model, call)
+    version_id = model.version(call).record.id
     for name, deployment in store.deployments.items():
         if deployment.current_release is not None and deployment.current_release.version == version_id:
             raise Problem(409, f"The deployment {name} uses this version.")
     store.remove_version(model, version_id)
-    return empty_answer(202)
+    return empty_response(202)
 
 
-async def list_collections(store: Store, call: Call) -> Answer:
+async def list_collections(store: Store, call: Call) -> Response:
     """List collections, without their models."""
-    return page(store, call, store.collections.newest_first())
+    return paginate(store, call, store.collections.newest_first())
 
 
-async def get_collection(store: Store, call: Call) -> Answer:
-    """Get a collection with its models: on this server, all public ones."""
+async def get_collection(store: Store, call: Call) -> Response:
+    """Get a collection with its models: on this server, all public models."""
     slug = call.path_arguments["collection_slug"]
     if slug not in store.collections:
         raise Problem(404, f"There is no collection {slug} on this server, only {', '.join(store.collections)}.")
     records = [model.record for model in store.models.values() if model.record.visibility == "public"]
-    return json_answer(msgspec.structs.replace(store.collections[slug], models=records))
+    return json_response(msgspec.structs.replace(store.collections[slug], models=records))
 
 
-async def search(store: Store, call: Call) -> Answer:
-    """Search models, collections and pages of the documentation."""
+async def search(store: Store, call: Call) -> Response:
+    """Search models, collections and documentation pages."""
     query = call.query.get("query")
     if query is None:
         raise Problem(422, "query: required")
-    limit = whole_number(call.query.get("limit", "20"))
+    limit = parse_int(call.query.get("limit", "20"))
     if limit is None or not 1 <= limit <= 50:
         raise Problem(422, f"limit: expected 1 to 50, got {call.query['limit']!r}")
-    found = [model for _, model in store.models.newest_first() if _matches(query, model)][:limit]
-    return json_answer(
+    models = [model for _, model in store.models.newest_first() if _matches(query, model)][:limit]
+    return json_response(
         SearchResults(
             query=query,
             models=[
@@ -186,41 +186,25 @@ async def search(store: Store, call: Call) -> Answer:
                         generated_description=model.record.description, tags=model.record.name.split("-"), score=1.0
                     ),
                 )
-                for model in found
+                for model in models
             ],
             collections=[
                 SearchCollection(name=collection.name, slug=collection.slug, description=collection.description)
                 for collection in store.collections.values()
                 if _contains(query, (collection.name, collection.slug, collection.description))
             ],
-            pages=[thing for thing in _PAGES if _contains(query, (thing.name, thing.href))],
+            pages=[document for document in _DOCUMENTATION_PAGES if _contains(query, (document.name, document.href))],
         )
     )
-
-
-def check_hardware(store: Store, sku: str) -> None:
-    """Raise the API's 422 unless there is such hardware."""
-    skus = [hardware.sku for hardware in store.hardware]
-    if sku not in skus:
-        raise Problem(422, f"hardware: expected one of {', '.join(skus)}, got {sku!r}")
-
-
-def find_version(model: HostedModel, call: Call) -> str:
-    """Return the id of the version that the path names, or raise the API's 404."""
-    version_id = call.path_arguments["version_id"]
-    if version_id not in model.versions:
-        known = ", ".join(model.versions) or "none"
-        raise Problem(404, f"The model {model.name} has no version {version_id}. Its versions: {known}.")
-    return version_id
 
 
 def _find(store: Store, call: Call) -> HostedModel:
     return store.model(call.path_arguments["model_owner"], call.path_arguments["model_name"])
 
 
-def _addressable(model: HostedModel) -> HostedModel:
+def _with_public_versions(model: HostedModel) -> HostedModel:
     if model.record.is_official:
-        raise Problem(404, f"{model.name} is an official model: its versions can't be addressed.")
+        raise Problem(404, f"{model.name} is an official model: its versions are hidden.")
     return model
 
 
@@ -243,9 +227,9 @@ def _choice(call: Call, name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _search_page(store: Store, call: Call, query: str) -> Answer:
-    found = [(key, model.record) for key, model in store.models.newest_first() if _matches(query, model)]
-    return page(store, call, found, query=query)
+def _search_page(store: Store, call: Call, query: str) -> Response:
+    matches = [(key, model.record) for key, model in store.models.newest_first() if _matches(query, model)]
+    return paginate(store, call, matches, query=query)
 
 
 def _matches(query: str, model: HostedModel) -> bool:

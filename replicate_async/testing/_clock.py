@@ -1,8 +1,4 @@
-"""Time, as the local server sees it.
-
-Everything here that waits, expires or carries a timestamp asks one clock, so that a virtual one can take the place of
-the real one.
-"""
+"""Virtual time: a clock that jumps to the next timer when the server and its clients are idle."""
 
 from __future__ import annotations
 
@@ -11,113 +7,70 @@ import heapq
 import itertools
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
-from typing import Protocol
 
-import replicate_async._http.clock as clients
+from replicate_async._http import clock as client_clock
 
-_HOPS = 10  # turns of a loop without a stir after which nobody is about to do anything
-_SLICES = 10  # of the patience: when the whole process was held up, only one of them is lost
-_NOTHING = nullcontext()
+from ._real_clock import Clock, Timer
 
-
-def _nothing() -> None:
-    """Take note of nothing: real time goes on by itself."""
-
-
-class Timer(Protocol):
-    """A pending callback."""
-
-    def cancel(self) -> None:
-        """Forget the callback; too late is fine."""
-
-
-class Clock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        """Return the date and time, in UTC."""
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Return seconds from some fixed point; only differences mean something."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back on the running loop when the time has passed."""
-        return asyncio.get_running_loop().call_later(seconds, callback)
-
-    # What the server tells a clock; the real one runs anyway.
-
-    def attach(self) -> None:
-        """Take note that a server runs on this loop."""
-
-    def detach(self) -> None:
-        """Take note that it runs no longer."""
-
-    def working(self) -> AbstractContextManager[None]:
-        """Return a context manager for what the server does, and is done with only when it sleeps or leaves."""
-        return _NOTHING
-
-    def serving(self) -> AbstractContextManager[None]:
-        """Return a context manager around what the server does with a request: its client has nothing to do then."""
-        return _NOTHING
-
-    def busy(self) -> Callable[[], None]:
-        """Take note that a client does something, and return what it calls when that is done."""
-        return _nothing
-
-    def stir(self) -> None:
-        """Take note that something happens."""
+# The loop is idle after this many turns in which nothing has rescheduled the check.
+_IDLE_TICKS = 10
+# The patience is spent in slices: when the whole process is suspended, only one of them is lost.
+_PATIENCE_SLICES = 10
 
 
 class VirtualClock(Clock):
-    """A clock that jumps instead of waiting, for tests of what takes long.
+    """A clock that jumps instead of waiting, for tests of things that take long.
 
-    By itself it goes on to the next moment at which something is due as soon as all that the server runs sleeps on
-    this clock: ten minutes take milliseconds. With ``auto=False`` it stands still until ``advance`` is called. Models
-    sleep on it with ``await server.clock.sleep(seconds)``; ``startup`` and ``output_delay`` go by it anyway.
+    The clock jumps to the next timer as soon as everything that the server runs sleeps on this clock: ten minutes take
+    milliseconds. With ``auto=False`` it stands still until ``advance`` is called. Models sleep on the clock with
+    ``await server.clock.sleep(seconds)``; ``startup`` and ``output_delay`` always use it.
 
-    While a server with this clock runs, all clients in this process go by it, too: the pauses of their retries and
-    polls, and their time limits. It doesn't go on while a request or an answer is on its way.
+    While a server with this clock runs, all clients in this process use the clock, too: for the delays of their
+    retries and polls, and for their time limits. The clock doesn't jump while a request or a response is in transit.
 
-    What waits for something else, such as a thread that computes or a real ``asyncio.sleep``, is given ``patience``
-    first, in real seconds; then the clock goes on without it.
+    If the server waits for anything else, such as a thread that computes or a real ``asyncio.sleep``, the clock first
+    waits for ``patience`` seconds of real time.
 
     Args:
-        start: The time at the beginning; by default the real one.
-        auto: Whether the clock goes on by itself.
-        patience: How long it waits for what doesn't sleep on it.
+        start: The initial time. If omitted, the current time.
+        auto: Whether the clock jumps by itself.
+        patience: Real seconds without progress after which the clock jumps although something doesn't sleep on it.
+            This is what trio's ``MockClock`` calls ``autojump_threshold``.
     """
 
     def __init__(self, start: datetime | None = None, *, auto: bool = True, patience: float = 0.1) -> None:
         self._start = start or datetime.now(timezone.utc)
         if self._start.tzinfo is None:
-            raise ValueError(f"start: expected a time with its zone, got {start}")
+            raise ValueError(f"start: expected a time with a time zone, got {start}")
         self._seconds = 0.0
-        self._limit = float("inf") if auto else 0.0  # up to when it may go by itself
+        # The clock may jump by itself up to this time.
+        self._limit = float("inf") if auto else 0.0
         self._patience = patience
+        # A heap of due time, whether it is the target of advance(), number, and timer.
         self._timers: list[tuple[float, bool, int, _VirtualTimer]] = []
-        self._lock = threading.Lock()  # of the above, as callers may have loops of their own
+        # Guards the state above, because callers may run other loops.
+        self._lock = threading.Lock()
         self._count = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended: asyncio.AbstractEventLoop | None = None  # a loop that keeps time no longer
+        # The loop of a server that has stopped, when another loop keeps time now.
+        self._former_loop: asyncio.AbstractEventLoop | None = None
         self._servers = 0
-        self._awake = 0  # how many of those that work don't sleep
-        self._requests: set[_Token] = set()  # what clients have under way
-        self._served = 0  # how many requests the server has, and has not answered
-        self._turns: set[_Token] = set()  # what happened in other loops, until its consequences have shown
-        self.replaced: clients.Clock | None = None  # what clients went by before
-        self._step: asyncio.Handle | None = None
+        # The number of workers that don't sleep.
+        self._awake_workers = 0
+        # What clients have in progress.
+        self._client_activities: set[_Activity] = set()
+        # The number of requests that the server handles.
+        self._open_requests = 0
+        # Timers that fired in other loops, until their consequences have shown.
+        self._settling: set[_Activity] = set()
+        # The clock that clients used before.
+        self.replaced: client_clock.Clock | None = None
+        self._pending_check: asyncio.Handle | None = None
 
     def now(self) -> datetime:
         """Return the virtual date and time, in UTC."""
@@ -128,8 +81,8 @@ class VirtualClock(Clock):
         return self._seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock has gone on by so much; works in any loop."""
-        worker = _worker.get()
+        """Wait until the clock has advanced by a number of seconds; works in any loop."""
+        worker = _current_worker.get()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         awake = False
 
@@ -137,12 +90,12 @@ class VirtualClock(Clock):
             nonlocal awake
             if not awake:
                 awake = True
-                self._change(worker, -1)
+                self._add_sleepers(worker, -1)
                 if not waiter.done():
                     waiter.set_result(None)
 
         timer = self.call_later(seconds, wake)
-        self._change(worker, 1)
+        self._add_sleepers(worker, 1)
         try:
             await waiter
         finally:
@@ -150,196 +103,201 @@ class VirtualClock(Clock):
             wake()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call back on the running loop when the clock has gone on by so much."""
+        """Call back on the running loop when the clock has advanced by a number of seconds."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._settle(self._noted(self._turns))
-        return self._add(seconds, callback, loop)
+            self._end_when_settled(self._begin(self._settling))
+        return self._add_timer(seconds, callback, loop)
 
     def busy(self) -> Callable[[], None]:
-        """Take note that a client does something; return what it calls when that is done."""
-        request = self._noted(self._requests)
-        self.stir()
-        return lambda: self._settle(request)  # what comes of it may take some turns
+        """Called when a client starts something, such as a request; returns a function to call when it is done."""
+        activity = self._begin(self._client_activities)
+        self._reschedule()
+        return lambda: self._end_when_settled(activity)
 
     def advance(self, seconds: float) -> Awaitable[None]:
-        """Let time pass: everything that is due meanwhile happens, in order and at its own moment.
+        """Let time pass: every timer that is due meanwhile fires, in order and at its own time.
 
-        ``await`` it where a loop runs. Elsewhere, and so for a server in a thread, it blocks; what it returns then
-        need not be awaited.
+        ``await`` the call where a loop runs. Elsewhere the call blocks, also for a server in a thread; its result
+        need not be awaited then.
         """
         if seconds < 0:
-            raise ValueError(f"time goes on: expected 0 seconds or more, got {seconds}")
-        arrived: Future[None] = Future()
+            raise ValueError(f"time can't go back: expected 0 seconds or more, got {seconds}")
+        reached: Future[None] = Future()
         loop = self._loop
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             if loop is None:
                 self._seconds += seconds
-                return _Arrived()
-            loop.call_soon_threadsafe(self._head_for, seconds, arrived)
-            arrived.result()
-            return _Arrived()
+                return _Reached()
+            loop.call_soon_threadsafe(self._advance_to, seconds, reached)
+            reached.result()
+            return _Reached()
         if loop is None or loop is running:
-            self._head_for(seconds, arrived)
+            self._advance_to(seconds, reached)
         else:
-            loop.call_soon_threadsafe(self._head_for, seconds, arrived)
-        return asyncio.wrap_future(arrived)
+            loop.call_soon_threadsafe(self._advance_to, seconds, reached)
+        return asyncio.wrap_future(reached)
 
     def attach(self) -> None:
-        """Take note that a server runs on this loop."""
+        """Make all clients in this process use this clock. Called on its loop when a server starts."""
         loop = asyncio.get_running_loop()
         if self._servers and self._loop is not loop:
             raise RuntimeError("this clock belongs to a server that runs in another loop")
         if not self._servers:
-            if isinstance(clients.current, VirtualClock):
+            if isinstance(client_clock.current, VirtualClock):
                 raise RuntimeError(
-                    "a server with another virtual clock runs in this process, and clients can go by one clock only: "
+                    "a server with another virtual clock runs in this process, and clients can use one clock only: "
                     "run one server after the other, or both in one event loop with the same clock"
                 )
-            self.replaced, clients.current = clients.current, self
-        self._loop, self._ended = loop, None
+            self.replaced, client_clock.current = client_clock.current, self
+        self._loop, self._former_loop = loop, None
         self._servers += 1
 
     def detach(self) -> None:
-        """Take note that it runs no longer."""
+        """Give clients back their clock after the last server. Called when a server stops."""
         self._servers -= 1
         if not self._servers:
-            self._cancel_step()
-            here, self._loop = self._loop, None
+            self._cancel_check()
+            former, self._loop = self._loop, None
             if self.replaced is not None:
-                clients.current, self.replaced = self.replaced, None
+                client_clock.current, self.replaced = self.replaced, None
             with self._lock:
-                targets = [timer for _, last, _, timer in self._timers if last]
+                targets = [timer for _, is_target, _, timer in self._timers if is_target]
                 loops = [timer.loop for *_, timer in self._timers if timer.callback is not None]
-            for timer in targets:  # somebody may be blocked in advance()
+            # A thread may be blocked in advance().
+            for timer in targets:
                 timer.fire()
-            others = [loop for loop in loops if loop is not here and not loop.is_closed()]
-            self._ended = here if others else None
-            for loop in others[:1] or loops[:1]:  # whoever sleeps still keeps time there
-                with suppress(RuntimeError):  # unless it has just ended, too
-                    loop.call_soon_threadsafe(self._arm, loop)
+            other_loops = [loop for loop in loops if loop is not former and not loop.is_closed()]
+            self._former_loop = former if other_loops else None
+            # Tasks may still sleep on the clock: their loop keeps time now, unless it has just ended as well.
+            for loop in other_loops[:1] or loops[:1]:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._schedule_check, loop)
 
     @contextmanager
-    def _working(self) -> Generator[None]:
+    def working(self) -> Generator[None]:
+        """Return a context for work of the server: the clock waits for it, unless it sleeps on this clock."""
         worker = _Worker()
         with self._lock:
-            self._awake += 1
-        self.stir()
-        token = _worker.set(worker)
+            self._awake_workers += 1
+        self._reschedule()
+        token = _current_worker.set(worker)
         try:
             yield
         finally:
-            _worker.reset(token)
+            _current_worker.reset(token)
             with self._lock:
-                worker.gone = True
-                self._awake -= not worker.sleeping
-            self.stir()
-
-    def working(self) -> AbstractContextManager[None]:
-        """Return a context manager for what the server does, and is done with only when it sleeps or leaves."""
-        return self._working()
+                worker.ended = True
+                self._awake_workers -= not worker.sleepers
+            self._reschedule()
 
     @contextmanager
-    def _serving(self) -> Generator[None]:
-        self._served += 1
-        self.stir()
+    def serving(self) -> Generator[None]:
+        """Return a context in which the server handles a request, while the client waits for the response."""
+        self._open_requests += 1
+        self._reschedule()
         try:
             yield
         finally:
-            self._served -= 1
-            self.stir()
+            self._open_requests -= 1
+            self._reschedule()
 
-    def serving(self) -> AbstractContextManager[None]:
-        """Return a context manager around what the server does with a request: its client has nothing to do then."""
-        return self._serving()
+    def request_arrived(self) -> None:
+        """Called when a request arrives."""
+        self._reschedule()
 
-    def stir(self) -> None:
-        """Start over waiting for the moment when nobody has anything to do."""
-        loop = self._loop  # which a server that stops takes away at any time
+    def _reschedule(self) -> None:
+        """Something has happened: check again from the beginning whether everything is idle."""
+        # A server that stops in another thread may set self._loop to None at any time.
+        loop = self._loop
         if loop is None:
-            self._arm(asyncio.get_running_loop())
+            self._schedule_check(asyncio.get_running_loop())
         elif loop is _running_loop():
-            self._arm(loop)
+            self._schedule_check(loop)
         else:
-            with suppress(RuntimeError):  # that loop is gone, and its server with it
-                loop.call_soon_threadsafe(self._arm, loop)
+            # The loop may have ended, together with its server.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._schedule_check, loop)
 
-    def _noted(self, pending: set[_Token]) -> _Token:
-        """Return a token for something that the clock waits for."""
-        token = _Token(pending)
+    def _begin(self, activities: set[_Activity]) -> _Activity:
+        """Return a new activity that the clock waits for, in one of the clock's sets."""
+        activity = _Activity(activities)
         with self._lock:
-            pending.add(token)
-        return token
+            activities.add(activity)
+        return activity
 
-    def _settle(self, token: _Token, left: int = _HOPS) -> None:
-        """Give the running loop its turns, then wait for the token's thing no longer."""
-        if left:
-            asyncio.get_running_loop().call_soon(self._settle, token, left - 1)
+    def _end_when_settled(self, activity: _Activity, ticks: int = _IDLE_TICKS) -> None:
+        """End an activity after some turns of the running loop, in which its consequences show."""
+        if ticks:
+            asyncio.get_running_loop().call_soon(self._end_when_settled, activity, ticks - 1)
         else:
             with self._lock:
-                token.pending.discard(token)
-            self.stir()
+                activity.activities.discard(activity)
+            self._reschedule()
 
-    def _change(self, worker: _Worker | None, sleeping: int) -> None:
-        """Take note that a worker's task fell asleep, or woke up."""
+    def _add_sleepers(self, worker: _Worker | None, count: int) -> None:
+        """Count the tasks of a worker that sleep on this clock."""
         if worker is None:
             return
         with self._lock:
-            before = worker.sleeping > 0
-            worker.sleeping += sleeping
-            if not worker.gone:
-                self._awake += before - (worker.sleeping > 0)
-        self.stir()
+            slept = worker.sleepers > 0
+            worker.sleepers += count
+            if not worker.ended:
+                self._awake_workers += slept - (worker.sleepers > 0)
+        self._reschedule()
 
-    def _add(
-        self, seconds: float, callback: Callable[[], None], loop: asyncio.AbstractEventLoop, *, last: bool = False
+    def _add_timer(
+        self, seconds: float, callback: Callable[[], None], loop: asyncio.AbstractEventLoop, *, is_target: bool = False
     ) -> _VirtualTimer:
         timer = _VirtualTimer(callback, loop)
         with self._lock:
             due = self._seconds + max(0.0, seconds)
-            heapq.heappush(self._timers, (due, last, next(self._count), timer))
-            if last:
+            heapq.heappush(self._timers, (due, is_target, next(self._count), timer))
+            if is_target:
                 self._limit = max(self._limit, due)
-        self.stir()
+        self._reschedule()
         return timer
 
-    def _head_for(self, seconds: float, arrived: Future[None]) -> None:
-        self._add(seconds, lambda: _arrive(arrived), asyncio.get_running_loop(), last=True)
+    def _advance_to(self, seconds: float, reached: Future[None]) -> None:
+        self._add_timer(seconds, lambda: _set_reached(reached), asyncio.get_running_loop(), is_target=True)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop is self._ended:  # what stirred there when it still did
+    def _schedule_check(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A call from when this loop still kept time.
+        if loop is self._former_loop:
             return
-        self._cancel_step()
+        self._cancel_check()
         if self._timers and self._timers[0][0] <= self._limit:
-            if self._awake or self._turns or len(self._requests) > self._served:
-                self._be_patient(loop, _SLICES)
+            if self._awake_workers or self._settling or len(self._client_activities) > self._open_requests:
+                self._wait_patiently(loop, _PATIENCE_SLICES)
             else:
-                self._step = loop.call_soon(self._hop, loop, _HOPS)
+                self._pending_check = loop.call_soon(self._idle_check, loop, _IDLE_TICKS)
 
-    def _be_patient(self, loop: asyncio.AbstractEventLoop, left: int) -> None:
-        if left:
-            self._step = loop.call_later(self._patience / _SLICES, self._be_patient, loop, left - 1)
+    def _wait_patiently(self, loop: asyncio.AbstractEventLoop, slices: int) -> None:
+        if slices:
+            delay = self._patience / _PATIENCE_SLICES
+            self._pending_check = loop.call_later(delay, self._wait_patiently, loop, slices - 1)
         else:
-            with self._lock:  # that was enough, and once is enough
-                self._requests.clear()
-                self._turns.clear()
-            self._move(loop)
+            # The clock waits for each activity once only.
+            with self._lock:
+                self._client_activities.clear()
+                self._settling.clear()
+            self._jump(loop)
 
-    def _cancel_step(self) -> None:
-        if self._step is not None:
-            self._step.cancel()
-            self._step = None
+    def _cancel_check(self) -> None:
+        if self._pending_check is not None:
+            self._pending_check.cancel()
+            self._pending_check = None
 
-    def _hop(self, loop: asyncio.AbstractEventLoop, left: int) -> None:
-        if left:
-            self._step = loop.call_soon(self._hop, loop, left - 1)
+    def _idle_check(self, loop: asyncio.AbstractEventLoop, ticks: int) -> None:
+        if ticks:
+            self._pending_check = loop.call_soon(self._idle_check, loop, ticks - 1)
         else:
-            self._move(loop)
+            self._jump(loop)
 
-    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on to what is due next."""
+    def _jump(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Jump to the timer that is due next, and fire it."""
         with self._lock:
             timer = None
             while self._timers and self._timers[0][0] <= self._limit and timer is None:
@@ -351,41 +309,42 @@ class VirtualClock(Clock):
         if timer is not None and timer.loop is loop:
             timer.fire()
         elif timer is not None:
-            turns = self._noted(self._turns)
+            activity = self._begin(self._settling)
             try:
-                timer.loop.call_soon_threadsafe(self._fire, timer, turns)
-            except RuntimeError:  # whoever slept in that loop is gone with it
-                self._turns.discard(turns)
-        self._arm(loop)
+                timer.loop.call_soon_threadsafe(self._fire, timer, activity)
+            except RuntimeError:
+                # The loop has ended, and the task that slept in it as well.
+                self._settling.discard(activity)
+        self._schedule_check(loop)
 
-    def _fire(self, timer: _VirtualTimer, turns: _Token) -> None:
-        """Fire a timer in its loop, and let it have its consequences there."""
+    def _fire(self, timer: _VirtualTimer, activity: _Activity) -> None:
+        """Fire a timer in its own loop, and wait for the consequences there."""
         timer.fire()
-        self._settle(turns)
+        self._end_when_settled(activity)
 
 
-class _Token:
-    """Something that the clock waits for, in one of its sets."""
+class _Activity:
+    """Something that the clock waits for, in one of the clock's sets."""
 
-    def __init__(self, pending: set[_Token]) -> None:
-        self.pending = pending
+    def __init__(self, activities: set[_Activity]) -> None:
+        self.activities = activities
 
 
 class _Worker:
-    """Something that the server does; its tasks may sleep."""
+    """Work of the server, whose tasks may sleep on the clock."""
 
     def __init__(self) -> None:
-        self.sleeping = 0
-        self.gone = False
+        self.sleepers = 0
+        self.ended = False
 
 
-_worker: ContextVar[_Worker | None] = ContextVar("replicate_async.testing.worker", default=None)
+_current_worker: ContextVar[_Worker | None] = ContextVar("replicate_async.testing.worker", default=None)
 
 
 def _after_fork() -> None:
-    """Have the clients of a forked child go by the real time: the server that moves the virtual one isn't there."""
-    if isinstance(clients.current, VirtualClock) and clients.current.replaced is not None:
-        clients.current = clients.current.replaced
+    """Restore the real clock in a forked child, because the server that moves the virtual one doesn't run there."""
+    if isinstance(client_clock.current, VirtualClock) and client_clock.current.replaced is not None:
+        client_clock.current = client_clock.current.replaced
 
 
 if hasattr(os, "register_at_fork"):
@@ -393,14 +352,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class _VirtualTimer:
-    """A pending callback of a virtual clock."""
+    """A scheduled callback of a virtual clock."""
 
     def __init__(self, callback: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         self.callback: Callable[[], None] | None = callback
         self.loop = loop
 
     def cancel(self) -> None:
-        """Forget the callback."""
+        """Cancel the callback."""
         self.callback = None
 
     def fire(self) -> None:
@@ -410,16 +369,17 @@ class _VirtualTimer:
             callback()
 
 
-class _Arrived:
+class _Reached:
     """An awaitable that need not be awaited."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()
 
 
-def _arrive(arrived: Future[None]) -> None:
-    with suppress(Exception):  # whoever waited has given up
-        arrived.set_result(None)
+def _set_reached(reached: Future[None]) -> None:
+    # The caller of advance() may have been cancelled.
+    with suppress(Exception):
+        reached.set_result(None)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,4 +1,4 @@
-"""Files that models take and make, and the multipart bodies that carry them."""
+"""The files of models: inputs, outputs, data URIs, and multipart forms that upload them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _MAGIC = (
 
 
 class OutputFile:
-    """A file that a model returns, or takes whole.
+    """A file that a model returns, or takes as an input.
 
-    Without ``content_type`` it is guessed from the name, then from the data.
+    If ``content_type`` is omitted, it is guessed from the name, then from the data.
 
     Raises:
-        ValueError: The content type can't be one: it has line breaks.
+        ValueError: The content type is invalid, for example because it contains line breaks.
     """
 
-    # No dataclass: those have a JSON form of their own, and a file's is its URL.
+    # Not a dataclass: msgspec would encode its fields, but the JSON form of a file is its URL.
     def __init__(self, data: bytes, content_type: str | None = None, name: str | None = None) -> None:
         if not (content_type or "").isprintable():
             raise ValueError(f"content_type: expected a content type, got {content_type!a}")
@@ -46,7 +46,7 @@ class OutputFile:
 
     @property
     def type(self) -> str:
-        """The content type, given or guessed."""
+        """The content type, as set or guessed."""
         if self.content_type:
             return self.content_type
         guessed = mimetypes.guess_type(self.name)[0] if self.name else None
@@ -58,7 +58,7 @@ class OutputFile:
 
     @property
     def file_name(self) -> str:
-        """The name without folders, or one that suits the type."""
+        """The name without folders, or a default name that fits the type."""
         if name := Path(self.name or "").name:
             return name
         kind = self.type.partition(";")[0]
@@ -66,8 +66,8 @@ class OutputFile:
         return "output" + (mimetypes.guess_extension(kind) or (f".{subtype}" if subtype.isalnum() else ""))
 
     @classmethod
-    def of(cls, value: OutputFile | bytes | Path) -> OutputFile:
-        """Return bytes, or the file that a path names, as an output file."""
+    def coerce(cls, value: OutputFile | bytes | Path) -> OutputFile:
+        """Return bytes, or the file at a path, as an output file."""
         if isinstance(value, OutputFile):
             return value
         if isinstance(value, Path):
@@ -80,12 +80,12 @@ class OutputFile:
 
 
 def read_data_uri(uri: str) -> OutputFile:
-    """Return the file in a data URI; ``ValueError`` if it isn't one."""
-    head, comma, payload = uri.partition(",")
-    if not comma or head[:5].lower() != "data:":
+    """Return the file in a data URI; raises ``ValueError`` if the URI is not a data URI."""
+    header, comma, payload = uri.partition(",")
+    if not comma or header[:5].lower() != "data:":
         raise ValueError("not a data URI")
-    content_type = head[5:].removesuffix(";base64")
-    if head.endswith(";base64"):
+    content_type = header[5:].removesuffix(";base64")
+    if header.endswith(";base64"):
         try:
             return OutputFile(base64.b64decode(payload, validate=True), content_type or "text/plain")
         except binascii.Error as error:
@@ -104,9 +104,9 @@ class Part:
 
 
 def parse_multipart(content_type: str, body: bytes) -> list[Part]:
-    """Return the parts of a form; ``ValueError`` says what is wrong with it.
+    """Return the parts of a form; raises ``ValueError`` if it is malformed.
 
-    The body is in memory by then, because the journal keeps it, so finding the boundaries is all there is to do.
+    The body is in memory anyway, because the journal keeps it.
     """
     boundary = re.search(r'boundary=(?:"([^"]+)"|([^;\s]+))', content_type, re.IGNORECASE)
     if not content_type.lower().startswith("multipart/form-data") or boundary is None:
@@ -119,13 +119,13 @@ def parse_multipart(content_type: str, body: bytes) -> list[Part]:
 
 
 def _parse_part(piece: bytes) -> Part:
-    head, blank, content = piece.partition(b"\r\n\r\n")
-    if not blank:
+    head, separator, content = piece.partition(b"\r\n\r\n")
+    if not separator:
         raise ValueError("a part has no blank line after its headers")
-    # Names come in UTF-8 straight (browsers, httpx) or percent-encoded (RFC 2231); this policy reads both.
+    # Names are plain UTF-8 (browsers, httpx) or percent-encoded (RFC 2231); this policy reads both.
     headers = BytesHeaderParser(policy=HTTP).parsebytes(head.lstrip(b"\r\n").replace(b"\r\n", b"\n") + b"\n\n")
     disposition = headers["content-disposition"]
-    # Not get_filename(), which takes < and > around a name for quotes.
+    # get_filename() would strip < and > around a name as if they were quotes.
     parameters: Mapping[str, str] = disposition.params if disposition else {}
     if "name" not in parameters:
         raise ValueError("a part has no name")

@@ -1,4 +1,4 @@
-"""A Python function as a model: how it is called, and what becomes of what it returns."""
+"""A Python function as a model: how the server calls it, and how its result becomes the output."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any, cast
 
 import msgspec
 
-from . import _printing
+from . import _capture
 from ._files import OutputFile
 from ._schema import Signature, is_pydantic
-from ._threads import Workers
+from ._threads import WorkerThreads
 
+# Returns the URL of an output file.
 Publish = Callable[[OutputFile], str]
 
-_ATOMS = (str, int, float, bool, type(None))
+_SCALARS = (str, int, float, bool, type(None))
 _END = object()
 
 
 class ModelFunction:
-    """A registered function. Raises ``TypeError`` with the reason if it can't be a model."""
+    """A registered function. Raises ``TypeError`` if it can't be a model; the message says why."""
 
     def __init__(self, function: Callable[..., Any], *, inline: bool = False) -> None:
         if not callable(function):
@@ -37,28 +38,28 @@ class ModelFunction:
         self.streams = self._generator or self._async_generator
         self.signature = Signature(function, streams=self.streams)
 
-    async def call(self, arguments: Mapping[str, Any], workers: Workers, write: _printing.Sink) -> Any:
-        """Call a function that returns once, and return what it returns.
+    async def call(self, arguments: Mapping[str, Any], threads: WorkerThreads, write: _capture.Sink) -> Any:
+        """Call a function that returns once, and return its result.
 
-        A generator that comes out of a wrapper, which nobody could tell before, becomes the list of what it yields.
+        A generator that a wrapper returns becomes a list of its items, because the wrapper hid that it streams.
         """
-        _printing.sink.set(write)
-        _printing.install()
+        _capture.sink.set(write)
+        _capture.install()
         if self._async or self._inline:
-            result = _drained(self.function(**arguments))
+            result = _collect(self.function(**arguments))
         else:
             context = contextvars.copy_context()
-            result = await workers.run(lambda: context.run(lambda: _drained(self.function(**arguments))))
+            result = await threads.run(lambda: context.run(lambda: _collect(self.function(**arguments))))
         if inspect.isawaitable(result):
-            result = _drained(await result)
+            result = _collect(await result)
         return [item async for item in result] if inspect.isasyncgen(result) else result
 
     async def iterate(
-        self, arguments: Mapping[str, Any], workers: Workers, write: _printing.Sink
+        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: _capture.Sink
     ) -> AsyncGenerator[Any, None]:
-        """Call a generator function, and yield what it yields; closing this iterator closes the generator."""
-        _printing.sink.set(write)
-        _printing.install()
+        """Call a generator function, and yield its items. Closing this iterator closes the generator."""
+        _capture.sink.set(write)
+        _capture.install()
         generator = self.function(**arguments)
         if self._async_generator:
             try:
@@ -70,53 +71,57 @@ class ModelFunction:
             try:
                 for item in generator:
                     yield item
-                    await asyncio.sleep(0)  # let others see it
+                    # Let clients see each item.
+                    await asyncio.sleep(0)
             finally:
                 generator.close()
         else:
             context = contextvars.copy_context()
-            step = workers.submit(lambda: context.run(next, generator, _END))
+            step = threads.submit(lambda: context.run(next, generator, _END))
             try:
                 while (item := await asyncio.wrap_future(step)) is not _END:
                     yield item
-                    step = workers.submit(lambda: context.run(next, generator, _END))
+                    step = threads.submit(lambda: context.run(next, generator, _END))
             finally:
-                # A thread may be inside of the generator still: whoever is there last closes it.
+                # A thread may still run the generator, so the last step closes it when it is done.
                 step.add_done_callback(lambda _: context.copy().run(generator.close))
 
 
-def _drained(result: Any) -> Any:
+def _collect(result: Any) -> Any:
     return list(cast("Iterable[Any]", result)) if inspect.isgenerator(result) else result
 
 
-def _is(test: Callable[[Any], bool], function: Any) -> bool:
-    return test(function) or test(getattr(function, "__call__", None))  # noqa: B004  (an object with __call__)
+def _is(predicate: Callable[[Any], bool], function: Any) -> bool:
+    """Return whether a function, or the ``__call__`` of an object, satisfies a predicate."""
+    return predicate(function) or predicate(getattr(function, "__call__", None))  # noqa: B004  (not callable())
 
 
 def to_output(value: object, publish: Publish) -> Any:
-    """Return what a model returned as JSON values; files are published and stand as their URL.
+    """Return a model's result as JSON values. Files are published, and their URLs take their place.
 
-    Raises an error that says so for what has no JSON form.
+    Raises an error if the result has no JSON form.
     """
-    output = _plain(value, publish)
-    msgspec.json.encode(output)  # integers without end and broken Unicode show up here
+    output = _to_json(value, publish)
+    # Raises an error for huge integers and broken Unicode.
+    msgspec.json.encode(output)
     return output
 
 
-def _plain(value: object, publish: Publish) -> Any:
-    if type(value) in _ATOMS:
+def _to_json(value: object, publish: Publish) -> Any:
+    if type(value) in _SCALARS:
         return value
     if isinstance(value, OutputFile | bytes | pathlib.Path):
-        return publish(OutputFile.of(value))
+        return publish(OutputFile.coerce(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, publish) for key, item in cast("Mapping[object, object]", value).items()}
+        return {str(key): _to_json(item, publish) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, publish) for item in cast("Iterable[object]", value)]
-    if isinstance(value, msgspec.Struct):  # by the names, with the tag, that its schema has
-        content = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=lambda part: _plain(part, publish))
-        return _plain(content, publish)
+        return [_to_json(item, publish) for item in cast("Iterable[object]", value)]
+    # The names and the tag are those of the struct's schema.
+    if isinstance(value, msgspec.Struct):
+        content = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=lambda part: _to_json(part, publish))
+        return _to_json(content, publish)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name), publish) for field in dataclasses.fields(value)}
+        return {field.name: _to_json(getattr(value, field.name), publish) for field in dataclasses.fields(value)}
     if is_pydantic(value):
-        return _plain(cast("Any", value).model_dump(by_alias=True), publish)
+        return _to_json(cast("Any", value).model_dump(by_alias=True), publish)
     return msgspec.to_builtins(value)

@@ -1,40 +1,32 @@
-"""Predictions and trainings as they run: starting, processing, and one of four ends."""
+"""Predictions and trainings while they run: from starting through processing to one of four final states."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import threading
-import traceback
-import types
 from collections.abc import Callable
-from contextlib import aclosing, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar
 
 from replicate_async.types import Prediction, PredictionMetrics, Training, WebhookEvent
 
-from ._clock import Clock, Timer
-from ._functions import ModelFunction, Publish, to_output
-from ._threads import Workers
+from ._real_clock import Clock, Timer
 
-End = Literal["succeeded", "failed", "canceled", "aborted"]
+FinalStatus = Literal["succeeded", "failed", "canceled", "aborted"]
 R = TypeVar("R", Prediction, Training)
 Listener = Callable[["Job[Any]", WebhookEvent], None]
-_PLUMBING = (Path(__file__).parent, Path(asyncio.__file__).parent)
-
-Work = Callable[["Job[R]"], Any]
 
 
 class _Metrics(PredictionMetrics, omit_defaults=True, kw_only=True):
-    """Metrics; the API leaves out those that a model doesn't have."""
+    """Metrics. The API omits metrics without a value."""
 
 
 class Job(Generic[R]):
     """A running prediction or training.
 
-    ``record`` is what the API shows, changed in place. ``listeners`` are called after each change with the kind of
-    event; webhooks and event streams hang on these.
+    ``record`` is what the API returns; the job updates it in place. ``listeners`` are called after each change with the
+    kind of event; webhooks and event streams are listeners.
     """
 
     def __init__(self, record: R, clock: Clock) -> None:
@@ -46,8 +38,10 @@ class Job(Generic[R]):
         self._created = self._started = clock.monotonic()
         self._deadline: Timer | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._written: list[str] = []  # what isn't in the logs yet
-        self._lock = threading.RLock()  # of that; a finalizer may print at any time
+        # What was printed, but isn't in the logs yet.
+        self._printed: list[str] = []
+        # Guards _printed. Reentrant, because a finalizer may print at any time.
+        self._lock = threading.RLock()
 
     @property
     def done(self) -> bool:
@@ -55,11 +49,11 @@ class Job(Generic[R]):
         return self.record.completed_at is not None
 
     def start(self) -> None:
-        """Go from starting to processing."""
+        """Change the status from starting to processing."""
         self.record.status = "processing"
         self.record.started_at = self._clock.now()
         self._started = self._clock.monotonic()
-        self._tell("start")
+        self._notify("start")
 
     def log(self, text: str) -> None:
         """Add to the logs, from any thread.
@@ -69,36 +63,38 @@ class Job(Generic[R]):
         if self.done:
             return
         with self._lock:
-            self._written.append(text)
-            if len(self._written) > 1:
+            self._printed.append(text)
+            if len(self._printed) > 1:
                 return
-        with suppress(RuntimeError):  # the server is gone, and with it the prediction
-            self._loop.call_soon_threadsafe(self._add_written)
+        # The loop is closed if the server has stopped.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._add_printed)
 
     def output(self, value: Any) -> None:
-        """Set the output; a job that has ended keeps what it has."""
+        """Set the output; does nothing if the job has ended."""
         if not self.done:
-            self._add_written()
+            self._add_printed()
             self.record.output = value
-            self._tell("output")
+            self._notify("output")
 
     def add_output(self, item: Any) -> None:
-        """Add an item to the output, which is a list."""
+        """Add an item to the output, which is a list; does nothing if the job has ended."""
         if not self.done:
-            self._add_written()
-            record: Any = self.record  # a prediction
+            self._add_printed()
+            # Only predictions stream their output.
+            record: Any = self.record
             items: list[Any] = record.output or []
             items.append(item)
             record.output = items
-            self._tell("output")
+            self._notify("output")
 
-    def end(self, status: End, error: str | None = None) -> None:
-        """Reach one of the final states; a job that has ended stays as it is."""
+    def end(self, status: FinalStatus, error: str | None = None) -> None:
+        """Set the final status; does nothing if the job has ended."""
         if self.done:
             return
-        self._add_written()
+        self._add_printed()
         record, now = self.record, self._clock.monotonic()
-        record.error = error and _sendable(error)
+        record.error = error and _replace_surrogates(error)
         record.metrics = metrics = _Metrics(total_time=now - self._created)
         if record.started_at is not None:
             metrics.predict_time = now - self._started
@@ -109,25 +105,25 @@ class Job(Generic[R]):
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._tell("completed")
+        self._notify("completed")
 
     def cancel(self) -> None:
-        """End the job as canceled, or aborted if it hasn't begun, and stop its function."""
+        """Stop the function and end the job as canceled, or as aborted if it hasn't started."""
         if not self.done:
             self.abandon()
 
     def abandon(self) -> None:
-        """Do so even if it was done before, and its function went on."""
+        """Cancel the job, also if it has ended while its function still runs."""
         self.end("aborted" if self.record.started_at is None else "canceled")
         if self.task is not None:
             self.task.cancel()
 
     def cancel_after(self, seconds: float) -> None:
-        """Cancel the job when the time has passed, unless it ends before."""
+        """Cancel the job after a time, unless it ends before."""
         self._deadline = self._clock.call_later(seconds, self.cancel)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until the job ends, at most for a time; return whether it has ended."""
+        """Wait until the job ends, or until a time has passed; return whether it has ended."""
         if not self.done:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             timer = self._clock.call_later(seconds, functools.partial(_release, waiter))
@@ -139,16 +135,16 @@ class Job(Generic[R]):
                 self._waiters.remove(waiter)
         return self.done
 
-    def _add_written(self) -> None:
-        """Add what was written since the last time to the logs in one go: they may be long, and are copied."""
+    def _add_printed(self) -> None:
+        """Add everything that was printed to the logs at once, because each addition copies the logs."""
         with self._lock:
-            written, self._written = self._written, []
-        if written and not self.done:
-            text = _sendable("".join(written)).replace("\r\n", "\n").replace("\r", "\n")
+            printed, self._printed = self._printed, []
+        if printed and not self.done:
+            text = _replace_surrogates("".join(printed)).replace("\r\n", "\n").replace("\r", "\n")
             self.record.logs = (self.record.logs or "") + text
-            self._tell("logs")
+            self._notify("logs")
 
-    def _tell(self, event: WebhookEvent) -> None:
+    def _notify(self, event: WebhookEvent) -> None:
         for listener in self.listeners:
             listener(self, event)
 
@@ -158,104 +154,6 @@ def _release(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _sendable(text: str) -> str:
-    """Return a text as it can be sent: half a surrogate pair has no place in JSON, and no list could be had with it."""
+def _replace_surrogates(text: str) -> str:
+    """Return a text without lone surrogates: JSON can't contain them, so lists of predictions would fail."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _user_part(where: types.TracebackType | None) -> types.TracebackType | None:
-    """Return the traceback from the model's function on, if the error is from there."""
-    step = where
-    while step is not None and Path(step.tb_frame.f_code.co_filename).parent in _PLUMBING:
-        step = step.tb_next
-    return step or where
-
-
-def _message(error: BaseException) -> str:
-    """Return what an error says, or its name if that is nothing."""
-    try:
-        return str(error) or type(error).__name__
-    except BaseException:  # noqa: BLE001  (the error's class is the model's, too)
-        return type(error).__name__
-
-
-class Runner:
-    """Runs jobs as tasks, and ends them all when the server stops."""
-
-    def __init__(self, clock: Clock, publish: Publish) -> None:
-        self.clock = clock
-        self.listeners: list[Listener] = []
-        self._publish = publish
-        self._workers = Workers()
-        self._running: dict[asyncio.Task[None], Job[Any]] = {}
-
-    def begin(self, job: Job[R], work: Work[R]) -> None:
-        """Start a job: ``work(job)`` is awaited in a task of its own."""
-        job.listeners.extend(self.listeners)
-        job.task = task = asyncio.get_running_loop().create_task(self._run(job, work))
-        self._running[task] = job
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        if not task.cancelled():
-            task.exception()  # Ctrl-C: the loop has raised it, and asyncio needn't make noise of it
-
-    async def _run(self, job: Job[R], work: Work[R]) -> None:
-        with self.clock.working():
-            try:
-                await work(job)
-            except BaseException as error:
-                # Whatever a model raises is its job's failure: pytest.fail() isn't an Exception, and a CancelledError
-                # is the model's own unless the job has been canceled, and is done.
-                job.log("".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))))
-                job.end("failed", _message(error))
-                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                    raise  # Ctrl-C may come anywhere in the main thread, and nowhere else
-            else:
-                job.end("succeeded")
-
-    async def call(self, job: Job[Any], function: ModelFunction, arguments: dict[str, Any]) -> Any:
-        """Call a function that returns once; what it prints becomes the job's logs."""
-        result = await function.call(arguments, self._workers, job.log)
-        if job.done:
-            raise asyncio.CancelledError  # which the function took no notice of
-        return result
-
-    async def predict(
-        self,
-        job: Job[Prediction],
-        function: ModelFunction,
-        arguments: dict[str, Any],
-        *,
-        startup: float = 0,
-        output_delay: float = 0,
-    ) -> None:
-        """Do the work of a prediction: call the function, let its output grow."""
-        if startup:
-            await self.clock.sleep(startup)
-        job.start()
-        if not function.streams:
-            result = await self.call(job, function, arguments)
-            if output_delay:
-                await self.clock.sleep(output_delay)
-            job.output(to_output(result, self._publish))
-            return
-        async with aclosing(function.iterate(arguments, self._workers, job.log)) as iterator:
-            async for item in iterator:
-                if output_delay:
-                    await self.clock.sleep(output_delay)
-                if job.done:  # canceled, which the function took no notice of: it is closed
-                    return
-                job.add_output(to_output(item, self._publish))
-        if job.record.output is None and not job.done:
-            job.record.output = []
-
-    async def stop(self) -> None:
-        """Cancel what runs. A function that refuses to be cancelled is left behind after a second."""
-        for job in list(self._running.values()):
-            job.abandon()
-        if self._running:
-            await asyncio.wait(self._running, timeout=1)
-        self._workers.stop()
-        self._workers = Workers()  # for when the server is started again: a thread of the others may still be busy

@@ -1,35 +1,37 @@
-"""Rate limits, as the API documents them, and the 429 that they lead to."""
+"""Rate limits, as the API documents them, and the 429 response for requests over a limit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from ._calls import Problem
-from ._clock import Clock
+from ._faults import HINTS, Hint
+from ._operation_names import OperationName
+from ._real_clock import Clock
 
-Hint = Literal["header", "body", "detail"]
-HINTS: tuple[Hint, ...] = ("header", "body", "detail")
-
-_CREATES = {"predictions.create", "models.predictions.create", "deployments.predictions.create"}
-_HAIR = 1e-9  # so that who waited exactly long enough isn't refused for a rounding error
+_CREATES: frozenset[OperationName] = frozenset(
+    {"predictions.create", "models.predictions.create", "deployments.predictions.create"}
+)
+# A client that waited exactly long enough must not be refused because of a rounding error.
+_EPSILON = 1e-9
 
 _Rate = Annotated[float, Meta(gt=0)]
 _Burst = Annotated[int, Meta(ge=1)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many requests the server takes; by default what the API documents.
+    """How many requests the server accepts. The defaults are the limits that the API documents.
 
     Attributes:
-        creates: Predictions that may be created in a minute; None for any number.
-        create_burst: How many of them at once, after a pause.
-        others: Other requests in a minute; None for any number.
-        other_burst: How many of them at once, after a pause.
+        creates: Predictions that clients may create per minute; None for no limit.
+        create_burst: Predictions that clients may create at once.
+        others: All other requests per minute; None for no limit.
+        other_burst: All other requests at once.
     """
 
     creates: _Rate | None = 600.0
@@ -39,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def of(cls, value: Limits | Mapping[str, Any] | None) -> Limits | None:
-        """Return limits that have been checked; ``ValueError`` says what makes no sense."""
+        """Return checked limits; raises ``ValueError`` if a field is invalid."""
         if value is None:
             return None
         fields = msgspec.structs.asdict(value) if isinstance(value, Limits) else value
@@ -57,9 +59,9 @@ class RateLimiter:
         self._creates = self._others = None
         if limits is not None and limits.creates is not None:
             name = "Your rate limit for creating predictions"
-            self._creates = _Bucket(limits.creates, limits.create_burst, name, clock)
+            self._creates = _TokenBucket(limits.creates, limits.create_burst, name, clock)
         if limits is not None and limits.others is not None:
-            self._others = _Bucket(limits.others, limits.other_burst, "Your rate limit", clock)
+            self._others = _TokenBucket(limits.others, limits.other_burst, "Your rate limit", clock)
 
     def count(self, operation: str) -> None:
         """Count a request, or raise the API's 429."""
@@ -68,26 +70,27 @@ class RateLimiter:
             bucket.take()
 
 
-class _Bucket:
+class _TokenBucket:
     """A token bucket."""
 
     def __init__(self, rate: float, burst: int, name: str, clock: Clock) -> None:
-        self._rate, self._burst, self._clock = rate / 60, burst, clock
-        self._text = f"{name} is {rate:g} requests per minute with a burst of {burst} requests."
-        self._tokens, self._filled = float(burst), clock.monotonic()
+        self._tokens_per_second, self._burst, self._clock = rate / 60, burst, clock
+        self._description = f"{name} is {rate:g} requests per minute with a burst of {burst} requests."
+        self._tokens, self._filled_at = float(burst), clock.monotonic()
 
     def take(self) -> None:
         now = self._clock.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-        if self._tokens < 1 - _HAIR:
-            seconds = (1 - self._tokens) / self._rate
-            raise throttled(max(1, math.ceil(seconds - _HAIR)), self._text)  # the API counts in whole seconds
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._tokens_per_second)
+        self._filled_at = now
+        if self._tokens < 1 - _EPSILON:
+            seconds = (1 - self._tokens) / self._tokens_per_second
+            # The API gives whole seconds.
+            raise throttled(max(1, math.ceil(seconds - _EPSILON)), self._description)
         self._tokens -= 1
 
 
 def throttled(seconds: float, limit: str = "", hints: Collection[Hint] = HINTS) -> Problem:
-    """Return the API's 429, with those of its hints how long to wait that are asked for."""
+    """Return the API's 429; ``hints`` are the places where it says how long to wait."""
     detail = "Request was throttled."
     if limit:
         detail += f" {limit}"

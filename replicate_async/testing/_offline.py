@@ -1,4 +1,4 @@
-"""Keeps tests off the network. The interpreter itself tells of every attempt, whichever library makes it."""
+"""Keeps tests off the network. An audit hook of the interpreter sees every attempt, in whatever library."""
 
 from __future__ import annotations
 
@@ -6,44 +6,46 @@ import ipaddress
 import socket
 import sys
 import threading
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import Any
 
-_LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
-_SENDING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+_LOOKUP_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+_SEND_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 
 
 class NetworkRefusedError(RuntimeError):
-    """A test has tried to reach another host. It is no OSError: nobody shall take it for bad luck, and try again."""
+    """A test tried to reach another host. Not an OSError, which libraries would retry as a network failure."""
 
 
 class _Guard:
-    """What is refused, while it is in ``_guards``."""
+    """Refuses hosts while it is in ``_guards``."""
 
-    def __init__(self, why: str, allowed: Collection[str]) -> None:
-        self._why = why
+    def __init__(self, reason: str, allowed: Collection[str]) -> None:
+        self._reason = reason
         self._allowed = {name.lower() for name in allowed}
 
     def check(self, host: str) -> None:
-        """Refuse a host, unless it is this machine or was allowed."""
-        if not (_is_local(host) or host.lower() in self._allowed or any(map(_has(host), self._allowed))):
-            raise NetworkRefusedError(f"{host} is not this machine, and {self._why}")
+        """Raise ``NetworkRefusedError`` unless a host is this machine or is allowed."""
+        if not (_is_local(host) or host.lower() in self._allowed or any(map(_has_address(host), self._allowed))):
+            raise NetworkRefusedError(f"{host} is not this machine, and {self._reason}")
 
 
 _guards: list[_Guard] = []
 _hooked = False
-_own = threading.local()  # whether this thread is finding out for a guard which addresses are this machine's
+# Whether this thread opens a socket itself, to find out whether an address is this machine's.
+_probe = threading.local()
 
 
 @contextmanager
-def offline(why: str, allowed: Collection[str] = ()) -> Generator[None]:
-    """Refuse connections to, and lookups of, all other hosts than this one and those that are allowed."""
+def offline(reason: str, allowed: Collection[str] = ()) -> Generator[None]:
+    """Refuse lookups of, and connections to, all hosts but this machine and those allowed."""
     global _hooked
     if not _hooked:
-        sys.addaudithook(_audit)  # which can't be removed: without guards it does nothing
+        # An audit hook can't be removed; without guards it does nothing.
+        sys.addaudithook(_audit)
         _hooked = True
-    guard = _Guard(why, allowed)
+    guard = _Guard(reason, allowed)
     _guards.append(guard)
     try:
         yield
@@ -52,11 +54,11 @@ def offline(why: str, allowed: Collection[str] = ()) -> Generator[None]:
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _guards or getattr(_own, "looking", False):
+    if not _guards or getattr(_probe, "active", False):
         return
-    if event in _LOOKUPS:
+    if event in _LOOKUP_EVENTS:
         host = arguments[0]
-    elif event in _SENDING and arguments[0].family in {socket.AF_INET, socket.AF_INET6}:
+    elif event in _SEND_EVENTS and arguments[0].family in {socket.AF_INET, socket.AF_INET6}:
         host = arguments[1][0] if arguments[1] else None
     else:
         return
@@ -79,25 +81,26 @@ def _is_local(host: str) -> bool:
 
 
 def _is_own(address: str) -> bool:
-    """Return whether an address is one of this machine's: those it reaches from themselves. Nothing is sent for it."""
-    _own.looking = True
+    """Return whether an address is this machine's: it reaches its own addresses from themselves. Sends nothing."""
+    _probe.active = True
     try:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as way:
-            way.connect((address, 9))
-            return bool(way.getsockname()[0] == address)
-    except OSError:  # there is no way there
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return bool(probe.getsockname()[0] == address)
+    except OSError:
+        # There is no route to the address.
         return False
     finally:
-        _own.looking = False
+        _probe.active = False
 
 
-def _has(host: str) -> Any:
-    """Return whether a name that is allowed has an address."""
+def _has_address(host: str) -> Callable[[str], bool]:
+    """Return a function that says whether an allowed name has an address."""
 
-    def test(name: str) -> bool:
+    def has_address(name: str) -> bool:
         try:
             return any(host == info[4][0] for info in socket.getaddrinfo(name, None))
         except OSError:
             return False
 
-    return test
+    return has_address

@@ -1,25 +1,22 @@
-"""The operations on predictions and trainings."""
+"""Operations on predictions."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from replicate_async.types import Prediction, WebhookEvent
 
-from ._calls import Answer, Call, Problem, json_answer, whole_number
-from ._pages import around, page
+from ._calls import Call, Problem, Response, json_response, parse_int
+from ._pagination import entries_near_cursor, paginate
 from ._store import HostedModel, Store, Version
+from ._webhooks import WebhookUrl, check_webhook
 
 _CANCEL_AFTER = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
-_LONGEST = 365 * 24 * 3600
-
-WebhookUrl = Annotated[str, Meta(extra_json_schema={"pattern": "^https?://[^/]"})]
+_MAX_CANCEL_AFTER_SECONDS = 365 * 24 * 3600
 
 
 class PredictionInput(msgspec.Struct):
@@ -37,34 +34,34 @@ class CreatePrediction(PredictionInput, kw_only=True):
     version: str
 
 
-async def create(store: Store, call: Call) -> Answer:
+async def create(store: Store, call: Call) -> Response:
     """Run a version of a model."""
     body = call.decode(CreatePrediction)
     model, version = _resolve(store, body.version)
     return await _create(store, call, body, model, version)
 
 
-async def create_on_model(store: Store, call: Call) -> Answer:
+async def create_on_model(store: Store, call: Call) -> Response:
     """Run a model by its name.
 
-    The real API offers this for official models; here it works for all, with the latest version.
+    The real API offers this for official models only; this server runs the latest version of any model.
     """
     body = call.decode(PredictionInput)
     model, version = store.runnable(call.path_arguments["model_owner"], call.path_arguments["model_name"])
     return await _create(store, call, body, model, version)
 
 
-async def create_on_deployment(store: Store, call: Call) -> Answer:
-    """Run what a deployment deploys."""
+async def create_on_deployment(store: Store, call: Call) -> Response:
+    """Run the version that a deployment deploys."""
     body = call.decode(PredictionInput)
     deployment, release, _ = store.deployment(call)
     model, version = store.versions[release.version or ""]
     return await _create(store, call, body, model, version, f"{deployment.owner}/{deployment.name}")
 
 
-async def list_(store: Store, call: Call) -> Answer:
+async def list_(store: Store, call: Call) -> Response:
     """List predictions, newest first."""
-    after, before = _moment(call, "created_after"), _moment(call, "created_before")
+    after, before = _parse_time(call, "created_after"), _parse_time(call, "created_before")
     source = call.query.get("source")
     if source not in {None, "web", "api"}:
         raise Problem(422, f"source: expected web or api, got {source!r}")
@@ -76,39 +73,39 @@ async def list_(store: Store, call: Call) -> Answer:
             and (source is None or prediction.source == source)
         )
 
-    found = around(store, call, store.predictions, keep)
-    return page(store, call, [(number, store.fresh(prediction)) for number, prediction in found])
+    entries = entries_near_cursor(store, call, store.predictions, keep)
+    return paginate(store, call, [(number, store.fresh(prediction)) for number, prediction in entries])
 
 
-async def get(store: Store, call: Call) -> Answer:
+async def get(store: Store, call: Call) -> Response:
     """Get a prediction."""
-    return json_answer(_find(store, call))
+    return json_response(_find(store, call))
 
 
-async def cancel(store: Store, call: Call) -> Answer:
-    """Cancel a prediction; one that has ended stays as it is."""
+async def cancel(store: Store, call: Call) -> Response:
+    """Cancel a prediction; does nothing if it has ended."""
     prediction = _find(store, call)
     store.jobs[prediction.id].cancel()
-    return json_answer(prediction)
+    return json_response(prediction)
 
 
 async def _create(
     store: Store, call: Call, body: PredictionInput, model: HostedModel, version: Version, deployment: str | None = None
-) -> Answer:
-    hold = _hold(call)
-    cancel_after = _cancel_after(call)
+) -> Response:
+    prefer_wait = _parse_prefer(call)
+    cancel_after = _parse_cancel_after(call)
     check_webhook(body.webhook)
     arguments = version.function.signature.arguments(body.input, store.open_file)
     prediction = store.new_prediction(model, version, body.input, deployment)
     job = store.predict(prediction, model, version, arguments, cancel_after=cancel_after)
     if body.webhook is not None:
-        store.webhooks.watch(job, body.webhook, body.webhook_events_filter)
-    if hold is None:
-        return json_answer(prediction, 202)
-    if await job.wait(min(hold, store.hold)):
-        return json_answer(prediction, 201)
-    # However far it got: when the time is up, the API says that it has to be fetched.
-    return json_answer(msgspec.structs.replace(prediction, status="starting"), 202)
+        store.webhooks.subscribe(job, body.webhook, body.webhook_events_filter)
+    if prefer_wait is None:
+        return json_response(prediction, 202)
+    if await job.wait(min(prefer_wait, store.hold)):
+        return json_response(prediction, 201)
+    # After the wait, the API reports the status starting, whatever the status is.
+    return json_response(msgspec.structs.replace(prediction, status="starting"), 202)
 
 
 def _resolve(store: Store, reference: str) -> tuple[HostedModel, Version]:
@@ -119,18 +116,18 @@ def _resolve(store: Store, reference: str) -> tuple[HostedModel, Version]:
         if not model.record.is_official:
             raise Problem(
                 422,
-                f"version: {reference} is no official model, so it needs a version: {reference}:{version.record.id}",
+                f"version: {reference} is not official, so it needs a version: {reference}:{version.record.id}",
                 title="Invalid version or not permitted",
             )
         return model, version
-    found = store.versions.get(version_id)
-    if found is None or (name and found[0].name != name):
+    model_and_version = store.versions.get(version_id)
+    if model_and_version is None or (name and model_and_version[0].name != name):
         raise Problem(
             422,
             f"version: {reference} does not exist, or you are not permitted to use it. {store.registered()}",
             title="Invalid version or not permitted",
         )
-    return found
+    return model_and_version
 
 
 def _find(store: Store, call: Call) -> Prediction:
@@ -141,19 +138,19 @@ def _find(store: Store, call: Call) -> Prediction:
     return store.fresh(prediction)
 
 
-def _hold(call: Call) -> float | None:
-    """Return how long the caller wants to wait for the end, by the header ``Prefer``."""
+def _parse_prefer(call: Call) -> float | None:
+    """Return how many seconds the client wants to wait for the end, from the header ``Prefer``."""
     for preference in call.headers.get("Prefer", "").split(","):
         name, equals, value = preference.strip().partition("=")
         if name.strip().lower() == "wait":
-            seconds = whole_number(value.strip()) if equals else 60
+            seconds = parse_int(value.strip()) if equals else 60
             if seconds is None or not 1 <= seconds <= 60:
                 raise Problem(422, f"Prefer: wait takes 1 to 60 seconds, got {value.strip()!r}")
             return seconds
     return None
 
 
-def _cancel_after(call: Call) -> float | None:
+def _parse_cancel_after(call: Call) -> float | None:
     text = call.headers.get("Cancel-After")
     if text is None:
         return None
@@ -164,30 +161,17 @@ def _cancel_after(call: Call) -> float | None:
     total = hours * 3600 + minutes * 60 + seconds
     if total < 5:
         raise Problem(422, f"Cancel-After: the shortest duration is 5 seconds, got {text!r}")
-    if total > _LONGEST:
+    if total > _MAX_CANCEL_AFTER_SECONDS:
         raise Problem(422, f"Cancel-After: the longest duration is a year, got {text!r}")
     return total
 
 
-def check_webhook(url: str | None) -> None:
-    """Raise the API's 422 unless the URL is one that could be called."""
-    if url is None:
-        return
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in {"http", "https"} and parts.hostname:
-            return
-    except ValueError:
-        pass
-    raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
-
-
-def _moment(call: Call, name: str) -> datetime | None:
+def _parse_time(call: Call, name: str) -> datetime | None:
     text = call.query.get(name)
     if text is None:
         return None
     try:
-        moment = msgspec.convert(text, datetime)
+        time = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         raise Problem(422, f"{name}: expected a date and time in ISO 8601, got {text!r}") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

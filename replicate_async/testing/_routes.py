@@ -1,25 +1,9 @@
-"""The table of operations: name, method, path, and the function that answers."""
+"""The table of operations: name, method, path, and the function that responds."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
-
-from . import _account, _catalog, _outputs, _predictions, _streams, _trainings, _uploads
-from ._calls import Answer, Call
-from ._store import Store
-
-Handler = Callable[[Store, Call], Awaitable[Answer]]
-
-
-class Operation(NamedTuple):
-    """An operation of the API."""
-
-    name: str
-    method: str
-    path: str
-    handler: Handler
-
+from . import _account, _catalog, _delivery, _predictions, _trainings, _uploads
+from ._operations import Operation
 
 _MODEL = "/models/{model_owner}/{model_name}"
 _VERSION = f"{_MODEL}/versions/{{version_id}}"
@@ -67,9 +51,9 @@ OPERATIONS = [
     Operation("webhooks.default.secret.get", "GET", "/webhooks/default/secret", _account.get_webhook_secret),
 ]
 
-# What is served on the other origin, where no token is asked for: these URLs can't be guessed.
+# The operations of the delivery origin. They require no token, because their URLs can't be guessed.
 DELIVERY = [
-    Operation("predictions.stream", "GET", "/v1/streams/{stream_key}", _streams.stream),
-    Operation("outputs.download", "GET", "/{output_key}/{file_name}", _outputs.download),
-    Operation("outputs.download", "HEAD", "/{output_key}/{file_name}", _outputs.download),
+    Operation("predictions.stream", "GET", "/v1/streams/{stream_key}", _delivery.stream),
+    Operation("outputs.download", "GET", "/{output_key}/{file_name}", _delivery.download),
+    Operation("outputs.download", "HEAD", "/{output_key}/{file_name}", _delivery.download),
 ]

@@ -1,4 +1,4 @@
-"""From a Python function's signature to a model's OpenAPI document, and from an input to arguments."""
+"""A model's schema: the OpenAPI document of a function's signature, and the function's arguments for an input."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import msgspec
 from ._calls import Problem
 from ._files import OutputFile
 
-_FILE = {"type": "string", "format": "uri"}
+_FILE_SCHEMA = {"type": "string", "format": "uri"}
 _REF = "#/components/schemas/{name}"
-_KINDS: dict[type, str] = {str: "string", int: "integer", bool: "boolean"}  # of choices
+# The types of choices.
+_TYPE_NAMES: dict[type, str] = {str: "string", int: "integer", bool: "boolean"}
 _ITERATORS = (
     collections.abc.Iterator,
     collections.abc.Iterable,
@@ -28,13 +29,14 @@ _ITERATORS = (
     collections.abc.AsyncGenerator,
 )
 
-OpenFile = Callable[[str], pathlib.Path]  # from a URL in the input to a file on disk
+# Returns the path of a file on disk with the content of a URL in the input.
+OpenFile = Callable[[str], pathlib.Path]
 
 
 class Signature:
-    """A model function's inputs and output.
+    """The inputs and the output of a model function.
 
-    Raises ``TypeError`` with the reason if the function can't be a model.
+    Raises ``TypeError`` if the function can't be a model; the message says why.
     """
 
     def __init__(self, function: Callable[..., Any], *, streams: bool) -> None:
@@ -43,57 +45,59 @@ class Signature:
         self._types: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
         parameters = _signature(function).parameters.values()
-        self._open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        self._accepts_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         for parameter in parameters:
             if parameter.kind is parameter.VAR_KEYWORD:
                 continue
-            if parameter.kind is parameter.VAR_POSITIONAL and self._open:  # a wrapper or a mock: it takes names as well
+            # A wrapper or a mock, with *args and **kwargs.
+            if parameter.kind is parameter.VAR_POSITIONAL and self._accepts_any:
                 continue
             if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL}:
-                raise TypeError(f"{_name(function)}: inputs come by name, so the parameter {parameter} can't be filled")
+                raise TypeError(f"{_name(function)}: inputs are passed by name, which {parameter} doesn't accept")
             self._types[parameter.name] = hints.get(parameter.name, Any)
             if parameter.default is not parameter.empty:
                 self._defaults[parameter.name] = parameter.default
         self.document = self._document(function, hints.get("return", Any))
         fields = [
-            (name, kind, msgspec.field(default=None)) if name in self._defaults else (name, kind)
-            for name, kind in self._types.items()
+            (name, type_, msgspec.field(default=None)) if name in self._defaults else (name, type_)
+            for name, type_ in self._types.items()
         ]
         self._struct = msgspec.defstruct("Input", fields, kw_only=True)
 
     def arguments(self, inputs: Mapping[str, Any], open_file: OpenFile) -> dict[str, Any]:
-        """Return the function's arguments, or raise the API's 422 with everything that is wrong.
+        """Return the function's arguments, or raise the API's 422 with all invalid fields.
 
-        What isn't in the input isn't in the arguments either: the function has its own defaults.
+        Inputs that are omitted are omitted from the arguments as well: the function has its own defaults.
         """
 
-        def hook(kind: Any, value: Any) -> Any:
-            if hasattr(kind, "model_validate"):  # pydantic
-                return kind.model_validate(value)
+        def decode(type_: Any, value: Any) -> Any:
+            # A pydantic model.
+            if hasattr(type_, "model_validate"):
+                return type_.model_validate(value)
             if not isinstance(value, str):
-                raise ValueError("Expected a URL or data URI")  # noqa: TRY004  (what the decoder reports)
+                raise ValueError("Expected a URL or data URI")  # noqa: TRY004  (msgspec reports a ValueError)
             path = open_file(value)
-            return OutputFile.of(path) if issubclass(kind, OutputFile) else path
+            return OutputFile.coerce(path) if issubclass(type_, OutputFile) else path
 
         try:
-            struct = msgspec.convert(inputs, self._struct, dec_hook=hook)
-        except Exception:  # noqa: BLE001  (classes may have checks of their own)
-            raise self._problem(inputs, hook) from None
+            struct = msgspec.convert(inputs, self._struct, dec_hook=decode)
+        except Exception:  # noqa: BLE001  (classes may raise anything)
+            raise self._problem(inputs, decode) from None
         arguments = {name: getattr(struct, name) for name in self._types if name in inputs}
-        return {**inputs, **arguments} if self._open else arguments
+        return {**inputs, **arguments} if self._accepts_any else arguments
 
-    def _problem(self, inputs: Mapping[str, Any], hook: Callable[[Any, Any], Any]) -> Problem:
+    def _problem(self, inputs: Mapping[str, Any], decode: Callable[[Any, Any], Any]) -> Problem:
         invalid: list[dict[str, str]] = []
-        for name, kind in self._types.items():
+        for name, type_ in self._types.items():
             if name not in inputs:
                 if name not in self._defaults:
                     invalid.append({"type": "required", "field": "input", "description": f"{name} is required"})
                 continue
             try:
-                msgspec.convert(inputs[name], kind, dec_hook=hook)
+                msgspec.convert(inputs[name], type_, dec_hook=decode)
             except msgspec.ValidationError as error:
-                text, _, place = str(error).partition(" - at `$")
-                field = f"input.{name}{place.rstrip('`')}"
+                text, _, path = str(error).partition(" - at `$")
+                field = f"input.{name}{path.rstrip('`')}"
                 invalid.append({"type": "invalid", "field": field, "description": text})
             except Exception as error:  # noqa: BLE001
                 text = f"{type(error).__name__}: {error}"
@@ -101,25 +105,26 @@ class Signature:
         detail = "".join(f"- {field['field']}: {field['description']}\n" for field in invalid)
         return Problem(422, detail, title="Input validation failed", invalid_fields=invalid)
 
-    def _document(self, function: Callable[..., Any], returned: Any) -> dict[str, Any]:
-        kinds = [*self._types.values(), _item(returned) if self.streams else returned]
+    def _document(self, function: Callable[..., Any], return_type: Any) -> dict[str, Any]:
+        types_ = [*self._types.values(), _item_type(return_type) if self.streams else return_type]
         components: dict[str, Any] = {}
 
-        def hook(kind: Any) -> dict[str, Any]:
-            if issubclass(kind, (pathlib.PurePath, OutputFile)):
-                return dict(_FILE)
-            if hasattr(kind, "model_json_schema"):  # pydantic, without depending on it
-                schema: dict[str, Any] = kind.model_json_schema(ref_template=_REF.replace("name", "model"))
+        def describe(type_: Any) -> dict[str, Any]:
+            if issubclass(type_, (pathlib.PurePath, OutputFile)):
+                return dict(_FILE_SCHEMA)
+            # A pydantic model, without depending on pydantic.
+            if hasattr(type_, "model_json_schema"):
+                schema: dict[str, Any] = type_.model_json_schema(ref_template=_REF.replace("name", "model"))
                 components.update(schema.pop("$defs", {}))
                 return schema
-            raise TypeError(f"{kind!r} is neither JSON, nor a struct, dataclass or pydantic model, nor pathlib.Path")
+            raise TypeError(f"{type_!r} is neither JSON, nor a struct, dataclass or pydantic model, nor pathlib.Path")
 
         try:
-            schemas, named = msgspec.json.schema_components(kinds, schema_hook=hook, ref_template=_REF)
+            schemas, named_schemas = msgspec.json.schema_components(types_, schema_hook=describe, ref_template=_REF)
             if b'"contentEncoding"' in msgspec.json.encode(schemas[:-1]):
-                raise TypeError("bytes can't be an input; a pathlib.Path can, and a file is what it gets")
-            *inputs, output = [_plain(schema) for schema in schemas]
-            components.update(named)
+                raise TypeError("bytes can't be an input; use pathlib.Path, which receives a file")
+            *inputs, output = [_to_openapi_3_0(schema) for schema in schemas]
+            components.update(named_schemas)
             properties = {
                 name: self._property(order, name, schema, components)
                 for order, (name, schema) in enumerate(zip(self._types, inputs, strict=True))
@@ -127,18 +132,18 @@ class Signature:
         except TypeError as error:
             raise TypeError(f"{_name(function)}: {error}") from None
         output = self._output(output, components)
-        if clash := {"Input", "Output"} & components.keys():
-            raise TypeError(f"{_name(function)}: a class in the signature can't be named {clash.pop()}")
+        if reserved := {"Input", "Output"} & components.keys():
+            raise TypeError(f"{_name(function)}: a class in the signature can't be named {reserved.pop()}")
         schema: dict[str, Any] = {"type": "object", "title": "Input", "properties": properties}
         if required := [name for name in self._types if name not in self._defaults]:
             schema["required"] = required
-        if self._open:
+        if self._accepts_any:
             schema["additionalProperties"] = True
         return {
             "openapi": "3.0.2",
             "info": {"title": "Cog", "version": "0.1.0"},
             "paths": {"/predictions": {"post": {"summary": "Predict", "operationId": "predict"}}},
-            "components": {"schemas": {"Input": schema, "Output": output, **_plain(components)}},
+            "components": {"schemas": {"Input": schema, "Output": output, **_to_openapi_3_0(components)}},
         }
 
     def _output(self, schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -148,41 +153,42 @@ class Signature:
             if schema == {"type": "string"}:
                 output["x-cog-array-display"] = "concatenate"
         elif "$ref" in schema:
-            # A function may well return a class called Output, so the class's own schema takes that place.
+            # The returned class may be called Output as well; its schema takes the place of the reference.
             name = schema["$ref"].rpartition("/")[2]
-            output = _plain(components.pop(name) if name == "Output" else components[name])
+            output = _to_openapi_3_0(components.pop(name) if name == "Output" else components[name])
         return {**output, "title": "Output"}
 
     def _property(self, order: int, name: str, schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-        described: dict[str, Any] = {**schema, "title": name.replace("_", " ").title(), "x-order": order}
-        if "enum" in described:
-            # Cog keeps choices apart, so whoever reads these documents has to follow references.
-            choices = _choices(self._types[name]) or described["enum"]
+        prop: dict[str, Any] = {**schema, "title": name.replace("_", " ").title(), "x-order": order}
+        if "enum" in prop:
+            # Cog puts choices into a component of their own and refers to it.
+            choices = _choices(self._types[name]) or prop["enum"]
             if None in choices:
-                choices, described["nullable"] = [choice for choice in choices if choice is not None], True
-            kinds: set[Any] = set(map(type, choices))
-            kind = _KINDS.get(kinds.pop()) if len(kinds) == 1 else None
+                choices, prop["nullable"] = [choice for choice in choices if choice is not None], True
+            choice_types: set[Any] = set(map(type, choices))
+            type_name = _TYPE_NAMES.get(choice_types.pop()) if len(choice_types) == 1 else None
             components[name] = {
                 "title": name,
                 "description": "An enumeration.",
-                **({"type": kind} if kind else {}),
+                **({"type": type_name} if type_name else {}),
                 "enum": choices,
             }
-            del described["enum"], described["title"]
-            described["$ref"] = _REF.format(name=name)
-        if "$ref" in described:  # which may have no company
-            described["allOf"] = [{"$ref": described.pop("$ref")}]
+            del prop["enum"], prop["title"]
+            prop["$ref"] = _REF.format(name=name)
+        # OpenAPI 3.0 ignores whatever is next to a $ref, so the reference goes into allOf.
+        if "$ref" in prop:
+            prop["allOf"] = [{"$ref": prop.pop("$ref")}]
         if name in self._defaults:
-            described["default"] = msgspec.to_builtins(self._defaults[name], enc_hook=_plain_default)
-        return described
+            prop["default"] = msgspec.to_builtins(self._defaults[name], enc_hook=_encode_default)
+        return prop
 
 
 def is_pydantic(value: object) -> bool:
-    """Return whether a value is one of a pydantic model, without depending on it."""
+    """Return whether a value is a pydantic model, without depending on pydantic."""
     return hasattr(type(value), "model_dump")
 
 
-def _plain_default(value: Any) -> Any:
+def _encode_default(value: Any) -> Any:
     return value.model_dump(by_alias=True) if is_pydantic(value) else str(value)
 
 
@@ -193,7 +199,8 @@ def _name(function: Callable[..., Any]) -> str:
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
-    except TypeError:  # until Python 3.11 an AsyncMock looks like a function, and isn't one
+    except TypeError:
+        # Until Python 3.11 an AsyncMock looks like a function, but isn't one.
         return inspect.signature(cast("Any", function).__call__)
 
 
@@ -204,7 +211,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:
-        # Names of an enclosing function count, too: models are often defined inside a test.
+        # Models are often defined inside a test, so annotations may use local names of the enclosing function.
         nonlocals: Mapping[str, Any] = inspect.getclosurevars(target).nonlocals if inspect.isfunction(target) else {}
         hints = typing.get_type_hints(target, localns=dict(nonlocals), include_extras=True)
     except NameError as error:
@@ -212,30 +219,32 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: Any if hint is object else hint for name, hint in hints.items()}
 
 
-def _item(returned: Any) -> Any:
-    """Return what a generator yields, by its return annotation."""
-    if typing.get_origin(returned) in _ITERATORS:
-        return (typing.get_args(returned) or (Any,))[0]
+def _item_type(return_type: Any) -> Any:
+    """Return the type of the items that a generator yields, by its return annotation."""
+    if typing.get_origin(return_type) in _ITERATORS:
+        return (typing.get_args(return_type) or (Any,))[0]
     return Any
 
 
-def _plain(schema: object) -> Any:
-    """Return a schema as OpenAPI 3.0 spells it: no null type, no places of a tuple, and bytes are files."""
+def _to_openapi_3_0(schema: object) -> Any:
+    """Return a schema in terms of OpenAPI 3.0: without the null type and tuples; bytes become files."""
     if isinstance(schema, list):
-        return [_plain(item) for item in cast("list[object]", schema)]
+        return [_to_openapi_3_0(item) for item in cast("list[object]", schema)]
     if not isinstance(schema, dict):
         return schema
-    plain: dict[str, Any] = {key: _plain(value) for key, value in cast("dict[str, object]", schema).items()}
-    if plain.get("contentEncoding") == "base64":
-        return dict(_FILE)
-    if isinstance(plain.get("prefixItems"), list):
-        plain["items"] = _any_of(plain.pop("prefixItems")) if "maxItems" in plain else {}
-    if plain == {"type": "null"}:
+    converted: dict[str, Any] = {
+        key: _to_openapi_3_0(value) for key, value in cast("dict[str, object]", schema).items()
+    }
+    if converted.get("contentEncoding") == "base64":
+        return dict(_FILE_SCHEMA)
+    if isinstance(converted.get("prefixItems"), list):
+        converted["items"] = _any_of(converted.pop("prefixItems")) if "maxItems" in converted else {}
+    if converted == {"type": "null"}:
         return {"nullable": True}
-    if {"nullable": True} in plain.get("anyOf", ()):
-        rest = [choice for choice in plain.pop("anyOf") if choice != {"nullable": True}]
-        plain.update(rest[0] if len(rest) == 1 else {"anyOf": rest}, nullable=True)
-    return plain
+    if {"nullable": True} in converted.get("anyOf", ()):
+        rest = [choice for choice in converted.pop("anyOf") if choice != {"nullable": True}]
+        converted.update(rest[0] if len(rest) == 1 else {"anyOf": rest}, nullable=True)
+    return converted
 
 
 def _any_of(schemas: list[Any]) -> dict[str, Any]:
@@ -243,12 +252,12 @@ def _any_of(schemas: list[Any]) -> dict[str, Any]:
     return {"anyOf": distinct} if len(distinct) > 1 else distinct[0]
 
 
-def _choices(kind: Any) -> list[Any]:
-    """Return the choices of a ``Literal`` in the order of the source; msgspec sorts them."""
-    if typing.get_origin(kind) is typing.Literal:
-        return list(typing.get_args(kind))
-    if typing.get_origin(kind) in {typing.Annotated, typing.Union, types.UnionType}:
-        for argument in typing.get_args(kind):
+def _choices(type_: Any) -> list[Any]:
+    """Return the choices of a ``Literal`` in the order of the source, because msgspec sorts them."""
+    if typing.get_origin(type_) is typing.Literal:
+        return list(typing.get_args(type_))
+    if typing.get_origin(type_) in {typing.Annotated, typing.Union, types.UnionType}:
+        for argument in typing.get_args(type_):
             if choices := _choices(argument):
                 return choices
     return []

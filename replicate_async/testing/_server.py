@@ -1,13 +1,12 @@
-"""The local server: its models, its journal, and the three ways to run it."""
+"""The local server: its models, its journal, and three ways to run it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,16 +15,19 @@ from aiohttp import web
 
 from replicate_async.types import Model, Prediction
 
-from . import _printing, _targets
+from . import _capture, _openapi
+from ._application import Application
 from ._calls import Call
-from ._clock import Clock
-from ._faults import Faults
+from ._fault_injection import Faults
 from ._files import OutputFile
 from ._functions import ModelFunction, to_output
-from ._http import Application
 from ._limits import Limits, RateLimiter
-from ._process import ServerProcess
+from ._process import DEFAULT_TARGET, ServerProcess
+from ._real_clock import Clock
+from ._routes import DELIVERY, OPERATIONS
+from ._site import Site
 from ._store import Store
+from ._threads import ServerThread
 from ._webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -39,27 +41,29 @@ _FIRST_LINE = re.compile(r"\s*([^\n]*)")
 class LocalServer:
     """Replicate's HTTP API on this machine, with Python functions as models.
 
-    Run it in the loop you are in (``async with LocalServer() as server``) or in a thread of its own
-    (``with LocalServer() as server``); ``LocalServer.process(...)`` runs one in its own process.
+    ``async with LocalServer() as server`` runs the server in the current event loop, ``with LocalServer() as server``
+    in a thread of its own, and ``with LocalServer.process(...) as server`` in a process of its own.
 
     Args:
         host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
-        delivery_port: The port of the other origin, for event streams and output files; 0 takes a free one.
+        port: The port to listen on; 0 uses a free one.
+        delivery_port: The port of the delivery origin, for event streams and output files; 0 uses a free one.
         token: The only token that the server accepts.
-        username: The owner of the account that the token belongs to.
-        page_size: How many things a page of a list has.
-        hold: The longest time in seconds that a request with ``Prefer: wait`` is held.
-        files: What models' output files become: URLs on the other origin that are good for an hour, or data URIs.
-        resume_streams: Whether event streams heed ``Last-Event-ID``; if not, they start over.
-        limits: The rate limits, as ``Limits`` or a dict of its fields; by default there are none.
-        faults: What goes wrong from the start: a TOML file, or what one reads as. See ``Faults.load``.
-        clock: What all waiting, expiry and timestamps go by.
+        username: The name of the authenticated account.
+        page_size: The number of entries on a page of a list.
+        hold: The maximum seconds that a request with ``Prefer: wait`` is held.
+        files: What output files of models become: ``"url"`` for URLs of the delivery origin that expire after an
+            hour, ``"data"`` for data URIs.
+        resume_streams: Whether event streams respect ``Last-Event-ID``; if not, they start from the beginning.
+        limits: The rate limits, as ``Limits`` or a dict of its fields. If omitted, there are none.
+        faults: The initial faults: a TOML file, or a dict with the same content. See ``Faults.load``.
+        clock: The clock for all waiting, expiry and timestamps. If omitted, real time.
 
     Attributes:
         requests: All requests, oldest first.
-        webhooks: All attempts to deliver a webhook, oldest first; ``path`` is the URL, ``status`` 0 if nobody answered.
-        faults: What goes wrong; empty unless something is added.
+        webhooks: All attempts to deliver a webhook, oldest first. ``path`` is the URL, ``status`` is 0 if there was
+            no response.
+        faults: The faults; empty unless faults are added.
     """
 
     def __init__(
@@ -104,29 +108,29 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The server's origin, such as ``http://127.0.0.1:40404``; in a browser, a page to run and watch models."""
+        """The server's origin, such as ``http://127.0.0.1:40404``. It also serves a page to run and watch models."""
         if not self._store.url:
             raise RuntimeError("the server has not been started: use it in a with or async with statement")
         return self._store.url
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL."""
+        """The base URL for clients."""
         return f"{self.url}/v1"
 
     @property
     def delivery_url(self) -> str:
-        """The origin that event streams and output files come from; it asks for no token, and none should come here."""
+        """The origin of event streams and output files. It requires no token, and clients should send none."""
         return self.url and self._store.delivery_url
 
     @property
     def clock(self) -> Clock:
-        """What the server goes by: models that sleep on it, with ``await server.clock.sleep(1)``, go by it as well."""
+        """The server's clock. Models can sleep on it, with ``await server.clock.sleep(1)``."""
         return self._store.clock
 
     @property
     def limits(self) -> Limits | None:
-        """The rate limits. Setting them, to a dict as well, starts the count anew."""
+        """The rate limits. Assigning limits, or a dict of their fields, resets the count."""
         return self._store.limiter.limits
 
     @limits.setter
@@ -135,32 +139,32 @@ class LocalServer:
 
     @property
     def predictions(self) -> Mapping[str, Prediction]:
-        """All predictions by id, oldest first: what exists here would have been billed. They change as they run."""
+        """All predictions by id, oldest first. The real API would have billed them. They change while they run."""
         return self._store.predictions.view()
 
     @property
     def models(self) -> Mapping[str, Model]:
-        """All models by name, in the order in which they came."""
+        """All models by name, oldest first."""
         return {name: model.record for name, model in self._store.models.view().items()}
 
     @staticmethod
-    def process(target: str = _targets.DEFAULT, **options: Any) -> ServerProcess:
-        """Return a server to run in its own process, as a context manager with ``url``, ``base_url`` and ``token``.
+    def process(target: str = DEFAULT_TARGET, **options: Any) -> ServerProcess:
+        """Return a server to run in its own process: a context manager with ``url``, ``base_url`` and ``token``.
 
         Args:
-            target: A function as ``module:function``; the process calls it with the server, to register models.
+            target: A function as ``module:function``. The process calls it with the server, to register models.
             options: Arguments of ``LocalServer``.
         """
         return ServerProcess(target, **options)
 
     def sign_download(self, file_id: str, expires_in: float = 3600.0) -> dict[str, str]:
-        """Return what ``files.download`` asks for in the query: owner, expiry and signature.
+        """Return the query parameters of ``files.download``: owner, expiry and signature.
 
-        The API gives these out in URLs only; here they can be had for any uploaded file.
+        The real API returns them as part of URLs only.
 
         Args:
-            file_id: The file's id.
-            expires_in: For how many seconds the signature is valid.
+            file_id: The id of the uploaded file.
+            expires_in: The seconds until the signature expires.
         """
         expiry = int(self._store.clock.now().timestamp() + expires_in)
         signature = self._store.sign_download(file_id, expiry)
@@ -181,25 +185,25 @@ class LocalServer:
         readme: str = "",
         examples: Sequence[tuple[Mapping[str, Any], Any]] = (),
     ) -> Callable[[F], F]:
-        """Register a function as a model, as a decorator; before the server is started or while it runs.
+        """Return a decorator that registers a function as a model, before the server starts or while it runs.
 
-        The signature says what the model takes and returns; ``Literal`` gives choices, ``Annotated`` with
-        ``msgspec.Meta`` gives bounds and descriptions, ``pathlib.Path`` stands for files. Functions may be plain or
-        async, and generators of either kind stream their output. What a function prints becomes logs, what it
-        raises fails the prediction.
+        The function's signature defines the model's input and output: ``Literal`` defines choices, ``Annotated`` with
+        ``msgspec.Meta`` bounds and descriptions, ``pathlib.Path`` files. Functions may be plain or async; generators
+        of either kind stream their output. What a function prints becomes the logs; an error that it raises fails the
+        prediction.
 
         Args:
-            name: The model as ``owner/name``. A name that exists gets a further version.
-            version: The version's id, 64 hexadecimal digits; without it, one that depends on the name only.
-            official: Whether the model runs by name only, with its version hidden.
-            description: What the model is about; by default the first line of the function's docstring.
-            visibility: Who may see the model; public, unless it exists and is private.
-            train: What a training of this version runs, with the training's input as arguments; it may return the
-                weights as a file. Without it a training succeeds at once, whatever its input.
-            inline: Call a plain function on the server's own loop: faster by the hand-over to a thread, but what
-                the function waits for, the whole server waits for.
-            startup: Seconds that a prediction stays in ``starting``.
-            output_delay: Seconds that pass before the output, or before each item of a streamed one.
+            name: The model as ``owner/name``. If the model exists, it gets a new version.
+            version: The version's id, 64 hexadecimal digits. If omitted, the id depends on the name only.
+            official: Whether the model is official: it runs by name only, and its version is hidden.
+            description: The model's description. If omitted, the first line of the function's docstring.
+            visibility: The model's visibility. If omitted, that of an existing model, else public.
+            train: The function that a training of this version runs, with the training's input as arguments. It may
+                return the weights as a file. If omitted, trainings succeed at once, whatever their input.
+            inline: Call a plain function on the server's event loop instead of in a thread. This is faster, but the
+                function blocks the whole server.
+            startup: The seconds that a prediction has the status ``starting``.
+            output_delay: The seconds before the output, or before each item of a streamed output.
             readme: The model's README, in Markdown.
             examples: Pairs of input and output; the first is the default example.
 
@@ -218,11 +222,11 @@ class LocalServer:
             model.record.visibility = visibility or model.record.visibility or "public"
             model.record.is_official = official or model.record.is_official
             model.readme = readme or model.readme
-            added = self._store.add_version(model, hosted_function, version)
-            added.startup, added.output_delay = startup, output_delay
-            added.train = ModelFunction(train) if train else None
+            hosted_version = self._store.add_version(model, hosted_function, version)
+            hosted_version.startup, hosted_version.output_delay = startup, output_delay
+            hosted_version.train = ModelFunction(train) if train else None
             for inputs, output in examples:
-                self._store.add_example(model, added, dict(inputs), to_output(output, OutputFile.data_uri))
+                self._store.add_example(model, hosted_version, dict(inputs), to_output(output, OutputFile.data_uri))
             return function
 
         return register
@@ -239,7 +243,7 @@ class LocalServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._thread is not None:
             self._thread.stop()
@@ -247,8 +251,8 @@ class LocalServer:
 
     async def _start(self) -> None:
         if self._runners:
-            raise RuntimeError("the server runs already")
-        # With listening sockets made here, the ports are known before the first request can come.
+            raise RuntimeError("the server is already running")
+        # Creating the sockets first makes the ports known before the first request can arrive.
         host, family = self._host, socket.AF_INET
         if ":" in host:
             host, family = f"[{host}]", socket.AF_INET6
@@ -260,16 +264,24 @@ class LocalServer:
                 for port in self._ports
             ]
             undo.pop_all()
-        _printing.attach()
+        _capture.attach()
         self._listeners = listeners
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
-        self._application = application = Application(self._store, self.token, self.requests, self.faults)
+        self._application = application = Application(
+            self._store,
+            token=self.token,
+            journal=self.requests,
+            faults=self.faults,
+            operations=OPERATIONS,
+            delivery_operations=DELIVERY,
+            site=Site(self._store, self.token, lambda: _openapi.document(OPERATIONS)),
+        )
         for web_application, listener in zip((application.api, application.delivery), listeners, strict=True):
             runner = web.AppRunner(
                 web_application,
                 access_log=None,
                 handle_signals=False,
-                # Who leaves an event stream is noticed at once. A create goes on, as it would at Replicate.
+                # A client that leaves an event stream is noticed at once. A create continues, like at Replicate.
                 handler_cancellation=web_application is application.delivery,
                 shutdown_timeout=0.01,
                 keepalive_timeout=3600,
@@ -282,61 +294,24 @@ class LocalServer:
         runners, self._runners = self._runners, []
         if not runners or self._application is None:
             return
-        # Who has just come in is let become a connection, to be aborted below: until Python 3.12 the loop forgets those
-        # that it accepts while it closes, and they wait for ever.
+        # Clients that connect now get a connection, which is aborted below. Until Python 3.12, a loop that closes a
+        # server forgets sockets that it accepts meanwhile, and their clients wait forever.
         for listener in self._listeners:
-            with suppress(NotImplementedError):  # Windows' loop has no readers, and doesn't forget any
+            # The loop of Windows has no readers, and doesn't forget any sockets.
+            with suppress(NotImplementedError):
                 asyncio.get_running_loop().remove_reader(listener)
         for _ in range(3):
             await asyncio.sleep(0)
         await self._store.stop()
         await self._application.stop()
-        # Requests that are still held, or answers that nobody reads, must not hold up the end.
+        # Held requests, and responses that no client reads, must not delay the end.
         for runner in runners:
             for connection in runner.server.connections if runner.server else ():
                 if connection.transport is not None:
                     connection.transport.abort()
             await runner.cleanup()
-        await asyncio.sleep(0)  # the transports take a turn of the loop to close
-        _printing.detach()
+        # The transports need a turn of the loop to close.
+        await asyncio.sleep(0)
+        _capture.detach()
         self._store.listen("", "")
         self._store.clock.detach()
-
-
-class ServerThread:
-    """A server's own thread, with a loop of its own."""
-
-    def __init__(self, server: AbstractAsyncContextManager[Any]) -> None:
-        self._server = server
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self._error: BaseException | None = None
-        ready = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(ready,), name="replicate_async LocalServer", daemon=True
-        )
-        self._thread.start()
-        ready.wait()
-        if self._error is not None:
-            self._thread.join()
-            raise self._error
-
-    def stop(self) -> None:
-        if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-
-    def _run(self, ready: threading.Event) -> None:
-        asyncio.run(self._serve(ready))
-
-    async def _serve(self, ready: threading.Event) -> None:
-        try:
-            await self._server.__aenter__()
-            self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        except BaseException as error:  # noqa: BLE001  (raised by whoever starts the thread)
-            self._error = error
-            return
-        finally:
-            ready.set()
-        await self._stopping.wait()
-        await self._server.__aexit__(None, None, None)

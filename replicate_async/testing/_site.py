@@ -1,6 +1,6 @@
-"""What the server has besides the API, for people and tools on this machine: a page, and its OpenAPI document.
+"""The server's page and OpenAPI document, for people and tools on this machine.
 
-None of this is in the journal, counts against limits, has faults or moves the clock: watching changes nothing.
+Requests for them aren't in the journal, don't count against limits, and have no faults. They don't move the clock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ipaddress
 import itertools
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, cast
@@ -21,11 +21,11 @@ from aiohttp import web
 
 from replicate_async.types import Prediction
 
-from . import _openapi
-from ._calls import whole_number
+from ._calls import parse_int
 from ._store import Store
 
-_SHOWN = 100  # predictions on the page
+# The number of predictions on the page.
+_MAX_PREDICTIONS = 100
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 class _Model(msgspec.Struct):
-    """A model that can be run, as the form needs it."""
+    """A model that can run, as the page's form needs it."""
 
     name: str
     description: str | None
@@ -44,7 +44,7 @@ class _Model(msgspec.Struct):
 
 
 class _News(msgspec.Struct):
-    """What the page doesn't know yet, and the order of all that it shows."""
+    """Everything that has changed since the page's last request, and the order of all predictions on the page."""
 
     at: int
     delivery: str
@@ -55,30 +55,32 @@ class _News(msgspec.Struct):
     models: msgspec.Raw | None
 
 
-_Mark = tuple[Any, int]  # a state, and the number of the change that led to it
+# A state, and the number of the change that led to it.
+_NumberedState = tuple[Any, int]
 
 
 class Site:
-    """The page and the document of one server."""
+    """The page and the OpenAPI document of one server; ``document`` returns the latter."""
 
-    def __init__(self, store: Store, token: str) -> None:
+    def __init__(self, store: Store, token: str, document: Callable[[], object]) -> None:
         self._store = store
         self._token = token
+        self._document = cache(lambda: msgspec.json.encode(document()))
         self._changes = 0
-        self._predictions: dict[str, _Mark] = {}
-        self._models: _Mark | None = None
+        self._predictions: dict[str, _NumberedState] = {}
+        self._models: _NumberedState | None = None
 
     def routes(self) -> Iterator[web.RouteDef]:
-        """Yield the routes; the API's begin with its version, these don't."""
-        yield web.get("/", self._page)
-        yield web.get("/news", self._news)
-        yield web.get("/openapi.json", self._document)
+        """Yield the routes. Unlike those of the API, they don't start with its version."""
+        yield web.get("/", self._get_page)
+        yield web.get("/news", self._get_news)
+        yield web.get("/openapi.json", self._get_document)
 
-    async def _document(self, _request: web.Request) -> web.Response:
-        return web.Response(body=_document(), content_type="application/json", headers=_HEADERS)
+    async def _get_document(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._document(), content_type="application/json", headers=_HEADERS)
 
-    async def _page(self, request: web.Request) -> web.Response:
-        """Send the page, which has the token in it."""
+    async def _get_page(self, request: web.Request) -> web.Response:
+        """Send the page, which contains the token."""
         _require_this_machine(request)
         delivery, nonce = self._store.delivery_url, secrets.token_urlsafe(16)
         policy = (
@@ -92,38 +94,43 @@ class Site:
         headers = {**_HEADERS, "Content-Security-Policy": policy}
         return web.Response(text=page, content_type="text/html", headers=headers)
 
-    async def _news(self, request: web.Request) -> web.Response:
-        """Send what has changed since the change whose number the page knows."""
+    async def _get_news(self, request: web.Request) -> web.Response:
+        """Send what has changed since a change, whose number the page sends."""
         _require_this_machine(request)
         if request.headers.get("Authorization") != f"Bearer {self._token}":
             raise web.HTTPUnauthorized
-        since = whole_number(request.query.get("since", "")) or 0
-        since = since if since <= self._changes else 0  # else it is another server's number
+        since = parse_int(request.query.get("since", "")) or 0
+        # A larger number is from another server, which had this address before.
+        since = since if since <= self._changes else 0
         store = self._store
         newest = [
-            store.fresh(prediction) for _, prediction in itertools.islice(store.predictions.older(math.inf), _SHOWN)
+            store.fresh(prediction)
+            for _, prediction in itertools.islice(store.predictions.older(math.inf), _MAX_PREDICTIONS)
         ]
-        self._predictions = {one.id: self._mark(self._predictions.get(one.id), _state(one)) for one in newest}
-        self._models = self._mark(self._models, self._encoded_models())
+        self._predictions = {
+            prediction.id: self._number(self._predictions.get(prediction.id), _state(prediction))
+            for prediction in newest
+        }
+        self._models = self._number(self._models, self._encode_models())
         news = _News(
             at=self._changes,
             delivery=store.delivery_url,
             total=len(store.predictions),
-            running=any(one.completed_at is None for one in newest),
-            order=[one.id for one in newest],
-            predictions=[one for one in newest if self._predictions[one.id][1] > since],
+            running=any(prediction.completed_at is None for prediction in newest),
+            order=[prediction.id for prediction in newest],
+            predictions=[prediction for prediction in newest if self._predictions[prediction.id][1] > since],
             models=msgspec.Raw(self._models[0]) if self._models[1] > since else None,
         )
         return web.Response(body=msgspec.json.encode(news), content_type="application/json", headers=_HEADERS)
 
-    def _mark(self, before: _Mark | None, state: object) -> _Mark:
-        """Number a change, if there is one."""
-        if before is not None and before[0] == state:
-            return before
+    def _number(self, previous: _NumberedState | None, state: object) -> _NumberedState:
+        """Return a state with the number of its change: a new number if the state has changed."""
+        if previous is not None and previous[0] == state:
+            return previous
         self._changes += 1
         return state, self._changes
 
-    def _encoded_models(self) -> bytes:
+    def _encode_models(self) -> bytes:
         return msgspec.json.encode(
             [
                 _Model(
@@ -136,7 +143,7 @@ class Site:
 
 
 def _state(prediction: Prediction) -> object:
-    """Return what changes when a prediction does: output and logs only grow."""
+    """Return a value that changes whenever a prediction does. Output and logs only grow, so their lengths suffice."""
     output, logs = prediction.output, prediction.logs
     if isinstance(output, list):
         output = len(cast("list[Any]", output))  # type: ignore[redundant-cast]  # pyright needs it
@@ -144,22 +151,18 @@ def _state(prediction: Prediction) -> object:
 
 
 def _require_this_machine(request: web.Request) -> None:
-    """Refuse others: those elsewhere, and web sites whose name leads here (DNS rebinding)."""
+    """Refuse clients on other machines, and web sites whose name resolves to this machine (DNS rebinding)."""
     try:
         name = urlsplit(f"//{request.host}").hostname or ""
         addresses = [request.remote or "", *([name] if name != "localhost" else [])]
         if all(ipaddress.ip_address(address).is_loopback for address in addresses):
             return
-    except ValueError:  # a name, or no address
+    # A host name, or not an address.
+    except ValueError:
         pass
-    raise web.HTTPForbidden(text="This page is for the machine that the server runs on: open it at 127.0.0.1.")
+    raise web.HTTPForbidden(text="This page is only for the machine that the server runs on: open it at 127.0.0.1.")
 
 
 @cache
 def _template() -> str:
     return resources.files(__name__.rpartition(".")[0]).joinpath("page.html").read_text(encoding="utf-8")
-
-
-@cache
-def _document() -> bytes:
-    return msgspec.json.encode(_openapi.document())

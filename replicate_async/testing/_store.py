@@ -1,4 +1,4 @@
-"""Everything the local server knows: plain data and the rules about it. No HTTP here, but for the URLs in answers."""
+"""The state of a local server: plain data, and the rules for it. Independent of HTTP, except for URLs in responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from replicate_async.types import (
     Account,
@@ -31,13 +33,14 @@ from replicate_async.types import (
 )
 
 from ._calls import Call, Problem
-from ._clock import Clock
+from ._event_log import EventLog
 from ._files import OutputFile, read_data_uri
 from ._functions import ModelFunction
-from ._jobs import Job, Runner
+from ._jobs import Job
 from ._limits import Limits, RateLimiter
 from ._outputs import RETENTION, Outputs
-from ._streams import EventLog
+from ._real_clock import Clock
+from ._runner import Runner
 from ._table import Table
 from ._webhooks import Webhooks
 
@@ -48,6 +51,7 @@ HARDWARE = [
     Hardware(name="Nvidia A100 (80GB) GPU", sku="gpu-a100-large"),
     Hardware(name="Nvidia H100 GPU", sku="gpu-h100"),
 ]
+Sku = Annotated[str, Meta(extra_json_schema={"enum": [hardware.sku for hardware in HARDWARE]})]
 FILE_LIFETIME = timedelta(hours=24)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -55,12 +59,12 @@ _VERSION = re.compile(r"[0-9a-f]{64}")
 
 
 class Urls(PredictionUrls, omit_defaults=True, kw_only=True):
-    """URLs of a prediction; the API leaves out ``stream`` where there is nothing to stream."""
+    """URLs of a prediction. The API omits ``stream`` if the model doesn't stream."""
 
 
 @dataclass
 class Version:
-    """A version of a model, and the function it runs."""
+    """A version of a model, with the function that it runs."""
 
     record: ModelVersion
     function: ModelFunction
@@ -71,7 +75,7 @@ class Version:
 
 @dataclass
 class HostedModel:
-    """A model, its versions in order of creation, and what hangs on it."""
+    """A model, with its versions in order of creation, its examples and its README."""
 
     record: Model
     created_at: datetime
@@ -89,6 +93,14 @@ class HostedModel:
     def latest(self) -> Version | None:
         """The version that was added last."""
         return next(reversed(self.versions.values()), None)
+
+    def version(self, call: Call) -> Version:
+        """Return the version that the path of a call names, or raise the API's 404."""
+        version_id = call.path_arguments["version_id"]
+        if version_id not in self.versions:
+            version_ids = ", ".join(self.versions) or "none"
+            raise Problem(404, f"The model {self.name} has no version {version_id}. Its versions: {version_ids}.")
+        return self.versions[version_id]
 
 
 @dataclass
@@ -114,7 +126,8 @@ class Store:
         webhooks: Webhooks,
         clock: Clock,
     ) -> None:
-        self.url = self.delivery_url = ""  # known once the server listens
+        # Empty until the server listens.
+        self.url = self.delivery_url = ""
         self.output_files: Literal["url", "data"] = files
         self.page_size = page_size
         self.hold = hold
@@ -150,7 +163,7 @@ class Store:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def listen(self, url: str, delivery_url: str) -> None:
-        """Take note of the server's origins: from now on things have URLs."""
+        """Set the server's origins, which the URLs in responses start with."""
         self.url, self.delivery_url = url, delivery_url
         for model in self.models.values():
             for example in model.examples.values():
@@ -158,22 +171,22 @@ class Store:
 
     # Models
 
-    def add_model(self, name: str, **about: Any) -> HostedModel:
-        """Add a model without versions; ``about`` are fields of the API's model."""
+    def add_model(self, name: str, **fields: Any) -> HostedModel:
+        """Add a model without versions. ``fields`` are further fields of the API's model."""
         owner, slash, short = name.partition("/")
         if not slash or not NAME.fullmatch(owner) or not NAME.fullmatch(short):
             raise ValueError(f"a model's name is owner/name, of letters, digits and - _ . : got {name!r}")
         url = f"https://replicate.com/{name}"
-        record = Model(owner=owner, name=short, url=url, run_count=0, is_official=False, **about)
+        record = Model(owner=owner, name=short, url=url, run_count=0, is_official=False, **fields)
         return self.models.add(name, HostedModel(record, self.clock.now()))
 
     def add_version(self, model: HostedModel, function: ModelFunction, version_id: str | None = None) -> Version:
-        """Add a version to a model as its latest; the same id again replaces it."""
+        """Add a version to a model as its latest, or replace the version with the same id."""
         version_id = version_id or hashlib.sha256(model.name.encode()).hexdigest()
         if not _VERSION.fullmatch(version_id):
             raise ValueError(f"a version is 64 hexadecimal digits in lower case: got {version_id!r}")
         if version_id in self.versions and self.versions[version_id][0] is not model:
-            raise ValueError(f"version {version_id} is one of {self.versions[version_id][0].name}")
+            raise ValueError(f"version {version_id} belongs to {self.versions[version_id][0].name}")
         record = ModelVersion(
             id=version_id,
             created_at=self.clock.now(),
@@ -186,13 +199,14 @@ class Store:
         return version
 
     def remove_version(self, model: HostedModel, version_id: str) -> None:
-        """Remove a version with its predictions."""
+        """Remove a version and its predictions."""
         model.versions.remove(version_id)
         del self.versions[version_id]
         model.record.latest_version = model.latest.record if model.latest else None
-        for prediction in [thing for thing in self.predictions.values() if thing.version == version_id]:
-            self.jobs[prediction.id].cancel()
-            self.predictions.remove(prediction.id)
+        for prediction in list(self.predictions.values()):
+            if prediction.version == version_id:
+                self.jobs[prediction.id].cancel()
+                self.predictions.remove(prediction.id)
 
     def model(self, owner: str, name: str) -> HostedModel:
         """Return a model, or raise the API's 404."""
@@ -212,26 +226,32 @@ class Store:
         """Return a sentence that lists the models."""
         return f"Registered models: {', '.join(self.models) or 'none'}."
 
+    def check_hardware(self, sku: str) -> None:
+        """Raise the API's 422 if the hardware doesn't exist."""
+        skus = [hardware.sku for hardware in self.hardware]
+        if sku not in skus:
+            raise Problem(422, f"hardware: expected one of {', '.join(skus)}, got {sku!r}")
+
     def deployment(self, call: Call) -> tuple[Deployment, DeploymentRelease, DeploymentConfiguration]:
-        """Return the deployment that the path names, with its release, or raise the API's 404."""
+        """Return the deployment that the path of a call names, with its release, or raise the API's 404."""
         owner, name = call.path_arguments["deployment_owner"], call.path_arguments["deployment_name"]
         deployment = self.deployments.get(f"{owner}/{name}")
         if deployment is None:
-            known = ", ".join(self.deployments) or "none"
-            raise Problem(404, f"There is no deployment {owner}/{name} on this server. Deployments: {known}.")
+            names = ", ".join(self.deployments) or "none"
+            raise Problem(404, f"There is no deployment {owner}/{name} on this server. Deployments: {names}.")
         release = deployment.current_release or DeploymentRelease()
         return deployment, release, release.configuration or DeploymentConfiguration()
 
     # Predictions and trainings
 
     def new_id(self) -> str:
-        """Return an id as the API makes them: 26 characters of base 32."""
+        """Return an id like those of the API: 26 characters of base 32."""
         return base64.b32encode(os.urandom(17))[:26].decode().lower()
 
     def new_prediction(
         self, model: HostedModel, version: Version, inputs: dict[str, Any], deployment: str | None = None
     ) -> Prediction:
-        """Return a prediction that has not begun. It is not in the list yet."""
+        """Return a prediction that has not started, and isn't in the list yet."""
         prediction_id = self.new_id()
         return Prediction(
             id=prediction_id,
@@ -259,7 +279,7 @@ class Store:
         *,
         cancel_after: float | None = None,
     ) -> Job[Prediction]:
-        """Put a prediction in the list and run it."""
+        """Add a prediction to the list, and run it."""
         job = Job(prediction, self.clock)
         self.predictions.add(prediction.id, prediction)
         self.jobs[prediction.id] = job
@@ -285,7 +305,7 @@ class Store:
         return job
 
     def add_example(self, model: HostedModel, version: Version, inputs: dict[str, Any], output: Any) -> None:
-        """Save a prediction that nobody ran as an example of what a model does."""
+        """Add an example to a model: a prediction that was never run."""
         example = self.new_prediction(model, version, inputs)
         example.status, example.output = "succeeded", output
         example.started_at = example.completed_at = example.created_at
@@ -295,7 +315,7 @@ class Store:
             model.record.default_example = example
 
     def fresh(self, prediction: Prediction) -> Prediction:
-        """Return the prediction, without its data if that is past its time."""
+        """Return the prediction, without its data if the retention time has passed."""
         ended = prediction.completed_at
         if ended is not None and not prediction.data_removed and self.clock.now() - ended >= RETENTION:
             prediction.input, prediction.output, prediction.logs = {}, None, None
@@ -309,7 +329,7 @@ class Store:
         return file.data_uri() if self.output_files == "data" else self.outputs.publish(file, self.delivery_url)
 
     def live_files(self) -> Table[StoredFile]:
-        """Return the uploaded files, after removing those that have expired."""
+        """Return the uploaded files, without expired ones."""
         now = self.clock.now()
         expiries = [(file_id, file.record.expires_at) for file_id, file in self.files.items()]
         for file_id, expiry in expiries:
@@ -318,13 +338,13 @@ class Store:
         return self.files
 
     def open_file(self, url: str) -> Path:
-        """Return a file on disk with the content of a URL in an input; ``ValueError`` if it can't be had."""
+        """Return a file on disk with the content of a URL in an input; raises ``ValueError`` if it is unavailable."""
         if url.startswith("data:"):
             content, name = read_data_uri(url).data, "input"
         elif url.startswith(f"{self.delivery_url}/"):
             output = self.outputs.at(url)
             if output is None:
-                raise ValueError(f"There is no file {url}, or no longer")
+                raise ValueError(f"There is no file {url}, or it has expired")
             content, name = output.data, output.file_name
         elif url.startswith(f"{self.url}/v1/files/"):
             stored = self.live_files().get(url.rpartition("/")[2])
@@ -332,7 +352,7 @@ class Store:
                 raise ValueError(f"There is no file {url}")
             content, name = stored.content, Path(stored.record.name or "").name or "input"
         else:
-            raise ValueError("This server fetches nothing: give a data URI or one of its own files")
+            raise ValueError("This server fetches nothing: use a data URI or a file of this server")
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="replicate-local-")
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))

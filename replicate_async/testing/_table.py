@@ -1,4 +1,4 @@
-"""Things in the order in which they came."""
+"""A table: a dict that numbers its entries in the order in which they were added."""
 
 from __future__ import annotations
 
@@ -12,52 +12,53 @@ T = TypeVar("T")
 
 
 class Table(dict[str, T]):
-    """Things by key, each with a number that says when it came; pages go by these numbers."""
+    """Entries by key, each with a number; lists are paginated by these numbers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers: dict[str, int] = {}
         self._count = itertools.count(1)
-        self._order: list[tuple[int, str]] = []  # what was removed stays in it
+        # Keeps the keys of removed entries.
+        self._order: list[tuple[int, str]] = []
 
-    def add(self, key: str, thing: T) -> T:
-        """Add a thing as the newest, or in the place of one with its key."""
+    def add(self, key: str, value: T) -> T:
+        """Add an entry as the newest, or replace the one with the same key in its position."""
         if key not in self:
             self.numbers[key] = number = next(self._count)
             self._order.append((number, key))
-        self[key] = thing
-        return thing
+        self[key] = value
+        return value
 
     def remove(self, key: str) -> None:
-        """Remove a thing."""
+        """Remove an entry."""
         del self[key], self.numbers[key]
 
     def newest_first(self) -> list[tuple[tuple[int], T]]:
-        """Return the things, each with what it is sorted by."""
+        """Return the values, each with its sort key."""
         return list(self.older(math.inf))
 
     def older(self, number: float) -> Iterator[tuple[tuple[int], T]]:
-        """Yield what came before a number, the newest first."""
-        for place in range(bisect.bisect_left(self._order, (number,)) - 1, -1, -1):
-            yield from self._at(place)
+        """Yield the entries before a number, newest first."""
+        for position in range(bisect.bisect_left(self._order, (number,)) - 1, -1, -1):
+            yield from self._at(position)
 
     def newer(self, number: float) -> Iterator[tuple[tuple[int], T]]:
-        """Yield what came with a number or later, the oldest first."""
-        for place in range(bisect.bisect_left(self._order, (number,)), len(self._order)):
-            yield from self._at(place)
+        """Yield the entries from a number on, oldest first."""
+        for position in range(bisect.bisect_left(self._order, (number,)), len(self._order)):
+            yield from self._at(position)
 
     def view(self) -> Mapping[str, T]:
-        """Return the table as other threads may read it."""
+        """Return a read-only view for other threads."""
         return _View(self)
 
-    def _at(self, place: int) -> Iterator[tuple[tuple[int], T]]:
-        number, key = self._order[place]
+    def _at(self, position: int) -> Iterator[tuple[tuple[int], T]]:
+        number, key = self._order[position]
         if key in self and self.numbers.get(key) == number:
             yield (number,), self[key]
 
 
 class _View(Mapping[str, T]):
-    """A table as it is now; who goes through it goes through a copy, as the server may add to it meanwhile."""
+    """A view of a table. Iterating uses a copy, because the server may add entries meanwhile."""
 
     def __init__(self, table: Table[T]) -> None:
         self._table = table

@@ -1,4 +1,4 @@
-"""The operations on trainings."""
+"""Operations on trainings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import msgspec
 
 from replicate_async.types import Training, TrainingOutput, TrainingUrls, WebhookEvent
 
-from ._calls import Answer, Call, Problem, json_answer
-from ._catalog import find_version
+from ._calls import Call, Problem, Response, json_response
 from ._functions import to_output
 from ._jobs import Job
-from ._pages import page
-from ._predictions import WebhookUrl, check_webhook
+from ._pagination import paginate
 from ._store import HostedModel, Store, Version
+from ._webhooks import WebhookUrl, check_webhook
 
 
 class CreateTraining(msgspec.Struct):
@@ -27,11 +26,11 @@ class CreateTraining(msgspec.Struct):
     webhook_events_filter: list[WebhookEvent] | None = None
 
 
-async def create(store: Store, call: Call) -> Answer:
-    """Train a version of a model; what comes out is a version of the destination."""
+async def create(store: Store, call: Call) -> Response:
+    """Train a version of a model; the result is a new version of the destination."""
     body = call.decode(CreateTraining)
     model = store.model(call.path_arguments["model_owner"], call.path_arguments["model_name"])
-    version = model.versions[find_version(model, call)]
+    version = model.version(call)
     destination = store.models.get(body.destination)
     if destination is None:
         raise Problem(404, f"destination: there is no model {body.destination} on this server. {store.registered()}")
@@ -39,10 +38,10 @@ async def create(store: Store, call: Call) -> Answer:
         raise Problem(403, f"destination: {destination.name} does not belong to {store.account.username}")
     check_webhook(body.webhook)
     arguments = version.train.signature.arguments(body.input, store.open_file) if version.train else {}
-    training = _new(store, model, version, body.input)
+    training = _new_training(store, model, version, body.input)
     job = Job(training, store.clock)
     if body.webhook is not None:
-        store.webhooks.watch(job, body.webhook, body.webhook_events_filter)
+        store.webhooks.subscribe(job, body.webhook, body.webhook_events_filter)
     store.trainings.add(training.id, training)
     store.jobs[training.id] = job
 
@@ -57,27 +56,27 @@ async def create(store: Store, call: Call) -> Answer:
         job.output(TrainingOutput(version=f"{destination.name}:{trained.record.id}", weights=url))
 
     store.runner.begin(job, work)
-    return json_answer(training, 201)
+    return json_response(training, 201)
 
 
-async def list_(store: Store, call: Call) -> Answer:
+async def list_(store: Store, call: Call) -> Response:
     """List trainings, newest first."""
-    return page(store, call, store.trainings.newest_first())
+    return paginate(store, call, store.trainings.newest_first())
 
 
-async def get(store: Store, call: Call) -> Answer:
+async def get(store: Store, call: Call) -> Response:
     """Get a training."""
-    return json_answer(_find(store, call))
+    return json_response(_find(store, call))
 
 
-async def cancel(store: Store, call: Call) -> Answer:
-    """Cancel a training; one that has ended stays as it is."""
+async def cancel(store: Store, call: Call) -> Response:
+    """Cancel a training; does nothing if it has ended."""
     training = _find(store, call)
     store.jobs[training.id].cancel()
-    return json_answer(training)
+    return json_response(training)
 
 
-def _new(store: Store, model: HostedModel, version: Version, inputs: dict[str, Any]) -> Training:
+def _new_training(store: Store, model: HostedModel, version: Version, inputs: dict[str, Any]) -> Training:
     training_id = store.new_id()
     api = f"{store.url}/v1/trainings/{training_id}"
     return Training(

@@ -1,4 +1,4 @@
-"""The operations on files."""
+"""Operations on uploaded files."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import File, FileChecksums, FileUrls
 
-from ._calls import Answer, Call, Problem, empty_answer, json_answer, whole_number
+from ._calls import Call, Problem, Response, empty_response, json_response, parse_int
 from ._files import OutputFile, Part, parse_multipart
-from ._pages import page
+from ._pagination import paginate
 from ._store import FILE_LIFETIME, Store, StoredFile
 
-_LARGEST = 100 * 2**20
-_LONGEST_NAME = 255
+_MAX_FILE_BYTES = 100 * 2**20
+_MAX_NAME_BYTES = 255
 
 
 class Form(msgspec.Struct):
-    """The body of ``files.create``, a form; only described here."""
+    """The body of ``files.create``, a form. Only the OpenAPI document uses this struct."""
 
     content: Annotated[Any, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
-    filename: Annotated[str, Meta(max_length=_LONGEST_NAME)] | UnsetType = UNSET
+    filename: Annotated[str, Meta(max_length=_MAX_NAME_BYTES)] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     type: str | UnsetType = UNSET
 
 
-async def list_(store: Store, call: Call) -> Answer:
+async def list_(store: Store, call: Call) -> Response:
     """List files, newest first."""
-    return page(store, call, [(key, file.record) for key, file in store.live_files().newest_first()])
+    return paginate(store, call, [(key, file.record) for key, file in store.live_files().newest_first()])
 
 
-async def create(store: Store, call: Call) -> Answer:
-    """Keep the file in the form."""
+async def create(store: Store, call: Call) -> Response:
+    """Upload the file in a form."""
     try:
         parts = {part.name: part for part in parse_multipart(call.headers.get("Content-Type", ""), call.body)}
     except ValueError as error:
@@ -44,20 +44,21 @@ async def create(store: Store, call: Call) -> Answer:
     content = parts.get("content")
     if content is None:
         raise Problem(422, "content: required")
-    if len(content.content) > _LARGEST:
+    if len(content.content) > _MAX_FILE_BYTES:
         raise Problem(413, "content: a file may have up to 100 MiB")
     name = _text(parts, "filename") or content.filename or "file"
-    # The size counts in UTF-8; what isn't UTF-8 came through as lone surrogates.
-    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME or not name.isprintable():
-        raise Problem(422, f"filename: expected at most {_LONGEST_NAME} bytes of UTF-8")
-    kind = _text(parts, "type") or content.content_type or OutputFile(b"", name=name).type
-    if not kind.isprintable():  # as a header, it would break the download
-        raise Problem(422, f"type: expected a content type, got {kind!a}")
+    # The limit is in bytes of UTF-8. The parser turns bytes that aren't UTF-8 into lone surrogates.
+    if len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES or not name.isprintable():
+        raise Problem(422, f"filename: expected at most {_MAX_NAME_BYTES} bytes of UTF-8")
+    content_type = _text(parts, "type") or content.content_type or OutputFile(b"", name=name).type
+    # Downloads send the content type as a header.
+    if not content_type.isprintable():
+        raise Problem(422, f"type: expected a content type, got {content_type!a}")
     file_id, now = store.new_id(), store.clock.now()
     record = File(
         id=file_id,
         name=name,
-        content_type=kind,
+        content_type=content_type,
         size=len(content.content),
         etag=hashlib.md5(content.content, usedforsecurity=False).hexdigest(),
         checksums=FileChecksums(sha256=hashlib.sha256(content.content).hexdigest()),
@@ -67,25 +68,25 @@ async def create(store: Store, call: Call) -> Answer:
         urls=FileUrls(get=f"{store.url}/v1/files/{file_id}"),
     )
     store.files.add(file_id, StoredFile(record, content.content))
-    return json_answer(record, 201)
+    return json_response(record, 201)
 
 
-async def get(store: Store, call: Call) -> Answer:
-    """Get what is known of a file."""
-    return json_answer(_find(store, call).record)
+async def get(store: Store, call: Call) -> Response:
+    """Get a file's metadata."""
+    return json_response(_find(store, call).record)
 
 
-async def delete(store: Store, call: Call) -> Answer:
+async def delete(store: Store, call: Call) -> Response:
     """Delete a file."""
     store.files.remove(_find(store, call).record.id)
-    return empty_answer(204)
+    return empty_response(204)
 
 
-async def download(store: Store, call: Call) -> Answer:
-    """Send a file's content to whoever has a signed URL."""
+async def download(store: Store, call: Call) -> Response:
+    """Send a file's content, for a signed URL."""
     if missing := [name for name in ("owner", "expiry", "signature") if name not in call.query]:
         raise Problem(422, f"{missing[0]}: required")
-    file_id, expiry = call.path_arguments["file_id"], whole_number(call.query["expiry"])
+    file_id, expiry = call.path_arguments["file_id"], parse_int(call.query["expiry"])
     if expiry is None:
         raise Problem(422, f"expiry: expected a Unix time, got {call.query['expiry']!r}")
     signature = store.sign_download(file_id, expiry)
@@ -96,7 +97,7 @@ async def download(store: Store, call: Call) -> Answer:
         raise Problem(403, "expiry: this URL has expired")
     file = _find(store, call)
     disposition = f"attachment; filename*=UTF-8''{quote(file.record.name or 'file', safe='')}"
-    return Answer(file.content, 200, file.record.content_type, {"Content-Disposition": disposition})
+    return Response(file.content, 200, file.record.content_type, {"Content-Disposition": disposition})
 
 
 def _find(store: Store, call: Call) -> StoredFile:

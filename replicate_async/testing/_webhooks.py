@@ -1,4 +1,4 @@
-"""Webhooks: which events are told, signed how, and how often it is tried."""
+"""Webhooks: which events are delivered, their signatures, and retries."""
 
 from __future__ import annotations
 
@@ -10,31 +10,49 @@ import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from msgspec import Meta
 
 from replicate_async.types import WebhookEvent
 
-from ._calls import Call
-from ._clock import Clock, Timer
+from ._calls import Call, Problem
+from ._fault_injection import Faults
+from ._faults import Fault
+from ._jobs import Job
 from ._offline import NetworkRefusedError
-
-if TYPE_CHECKING:
-    from ._faults import Fault, Faults
-    from ._jobs import Job
+from ._real_clock import Clock, Timer
 
 _log = logging.getLogger("replicate_async.testing")
 
-_PAUSE = 0.5  # seconds, at least, between two webhooks of a job that tell of output or logs
-_BACKOFF = (1, 2, 4, 8, 16, 32)  # the last attempt is about a minute after the first
+# Webhooks of a job for output and logs are at least this far apart.
+_MIN_INTERVAL_SECONDS = 0.5
+# The last attempt is about a minute after the first.
+_RETRY_DELAYS = (1, 2, 4, 8, 16, 32)
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+WebhookUrl = Annotated[str, Meta(extra_json_schema={"pattern": "^https?://[^/]"})]
+
+
+def check_webhook(url: str | None) -> None:
+    """Raise the API's 422 if the URL isn't an HTTP URL with a host."""
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return
+    except ValueError:
+        pass
+    raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
 
 
 @dataclass(eq=False)
 class _Message:
-    """What is told once; repeating it doesn't change its id."""
+    """An event to deliver. Retries and duplicates keep its id."""
 
     event: WebhookEvent
     body: bytes
@@ -43,7 +61,7 @@ class _Message:
 
 
 class Webhooks:
-    """Delivers the webhooks of one server. ``journal`` has every attempt."""
+    """Delivers the webhooks of one server. ``journal`` contains every attempt."""
 
     def __init__(self, clock: Clock, faults: Faults) -> None:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
@@ -53,39 +71,40 @@ class Webhooks:
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def watch(self, job: Job[Any], url: str, events: list[WebhookEvent] | None) -> None:
-        """Tell a URL of a job's events, by default of all."""
-        job.listeners.append(_Watcher(self, job, url, events).hear)
+    def subscribe(self, job: Job[Any], url: str, events: list[WebhookEvent] | None) -> None:
+        """Deliver the events of a job to a URL. If no events are listed, all are delivered."""
+        job.listeners.append(_Subscriber(self, job, url, events).on_event)
 
-    def start(self, watcher: _Watcher) -> None:
-        """Have a watcher deliver what it has."""
-        task = asyncio.get_running_loop().create_task(watcher.deliver())
+    def start(self, subscriber: _Subscriber) -> None:
+        """Start a task that delivers the messages of a subscriber."""
+        task = asyncio.get_running_loop().create_task(subscriber.deliver())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def choose(self, message: _Message, url: str) -> None:
-        """Choose the fault that acts on a message, if any."""
+    def choose_fault(self, message: _Message, url: str) -> None:
+        """Set the fault that affects a message, if any."""
         try:
             message.fault = self._faults.choose(self._call(message, url))
-        except Exception:  # noqa: BLE001  (a fault of the test, which must not keep the others from being told)
-            _log.exception("choosing a fault for webhook.%s failed, so none acts", message.event)
+        except Exception:  # noqa: BLE001  (an error of the test's own function must not stop other deliveries)
+            _log.exception("choosing a fault for webhook.%s failed, so none occurs", message.event)
 
     async def attempt(self, message: _Message, url: str) -> int:
-        """Try to deliver a message; return the status, 0 if there was no answer."""
+        """Try to deliver a message; return the status, 0 if there was no response."""
         call = self._call(message, url)
         self.journal.append(call)
         if self._session is None:
-            # Neither cookies nor proxies: each delivery stands for itself.
+            # Deliveries are independent, so they share no cookies, and they go directly, without a proxy.
             self._session = aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
         try:
             async with self._session.post(url, data=call.body, headers=call.headers, allow_redirects=False) as response:
                 call.status = response.status
+        # A host name that DNS can't encode is a UnicodeError.
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, NetworkRefusedError, UnicodeError):
-            return 0  # the last is what a host is refused with that no name server could know
+            return 0
         return call.status
 
     async def stop(self) -> None:
-        """Give up what hasn't been delivered."""
+        """Cancel all deliveries."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -109,8 +128,8 @@ class Webhooks:
         return Call(f"webhook.{message.event}", "POST", url, "", {}, headers, body=message.body, fault=message.fault)
 
 
-class _Watcher:
-    """Follows one job, and delivers what there is to tell, one after the other."""
+class _Subscriber:
+    """Delivers the events of one job to one URL, one after the other."""
 
     def __init__(self, webhooks: Webhooks, job: Job[Any], url: str, events: list[WebhookEvent] | None) -> None:
         self._webhooks = webhooks
@@ -119,56 +138,59 @@ class _Watcher:
         self._url = url
         self._events = events
         self._queue: deque[_Message] = deque()
-        self._late: deque[_Message] = deque()  # to come after the next one, as a fault wants it
+        # Messages that a fault moves behind the next one.
+        self._reordered: deque[_Message] = deque()
         self._delivering = False
         self._progress: WebhookEvent = "output"
-        self._told = float("-inf")
+        self._last_progress_at = float("-inf")
         self._timer: Timer | None = None
 
-    def hear(self, _job: Job[Any], event: WebhookEvent) -> None:
-        """Take note of an event."""
-        wanted = self._events is None or event in self._events
+    def on_event(self, _job: Job[Any], event: WebhookEvent) -> None:
+        """Queue an event of the job for delivery, if it is subscribed."""
+        subscribed = self._events is None or event in self._events
         if event in {"output", "logs"}:
-            if wanted:
+            if subscribed:
                 self._progress = event
-                self._tell_soon()
+                self._schedule_progress()
             return
+        # The final webhook contains all progress.
         if event == "completed" and self._timer is not None:
-            self._timer.cancel()  # what it would tell is part of the end
-        if wanted:
-            self._tell(event)
+            self._timer.cancel()
+        if subscribed:
+            self._enqueue(event)
         elif event == "completed":
-            self._start()  # somebody may wait for what never comes
+            # A reordered message may still wait for the next one, which never comes.
+            self._start()
 
     async def deliver(self) -> None:
-        """Deliver what there is."""
+        """Deliver all queued messages."""
         with self._clock.working():
-            while self._queue or (self._late and self._job.done):
+            while self._queue or (self._reordered and self._job.done):
                 if self._queue:
                     message = self._queue.popleft()
-                    self._webhooks.choose(message, self._url)
+                    self._webhooks.choose_fault(message, self._url)
                     if message.fault is not None and message.fault.kind == "reorder":
-                        self._late.append(message)
+                        self._reordered.append(message)
                         continue
                     await self._send(message)
-                while self._late:
-                    await self._send(self._late.popleft())
+                while self._reordered:
+                    await self._send(self._reordered.popleft())
         self._delivering = False
 
-    def _tell_soon(self) -> None:
+    def _schedule_progress(self) -> None:
         if self._timer is None:
-            pause = self._told + _PAUSE - self._clock.monotonic()
-            if pause > 0:
-                self._timer = self._clock.call_later(pause, self._tell_progress)
+            delay = self._last_progress_at + _MIN_INTERVAL_SECONDS - self._clock.monotonic()
+            if delay > 0:
+                self._timer = self._clock.call_later(delay, self._enqueue_progress)
             else:
-                self._tell_progress()
+                self._enqueue_progress()
 
-    def _tell_progress(self) -> None:
+    def _enqueue_progress(self) -> None:
         self._timer = None
-        self._told = self._clock.monotonic()
-        self._tell(self._progress)
+        self._last_progress_at = self._clock.monotonic()
+        self._enqueue(self._progress)
 
-    def _tell(self, event: WebhookEvent) -> None:
+    def _enqueue(self, event: WebhookEvent) -> None:
         self._queue.append(_Message(event, msgspec.json.encode(self._job.record)))
         self._start()
 
@@ -183,9 +205,9 @@ class _Watcher:
             await self._clock.sleep(fault.seconds)
         copies = (fault.copies or 1) if fault is not None and fault.kind == "duplicate" else 0
         for _ in range(1 + copies):
-            pauses = iter(_BACKOFF if message.event == "completed" else ())
+            delays = iter(_RETRY_DELAYS if message.event == "completed" else ())
             while not 0 < await self._webhooks.attempt(message, self._url) < 500:
-                pause = next(pauses, None)
-                if pause is None:
+                delay = next(delays, None)
+                if delay is None:
                     break
-                await self._clock.sleep(pause)
+                await self._clock.sleep(delay)

@@ -1,4 +1,4 @@
-"""Models for demonstrations. They need nothing but the standard library."""
+"""Models for demonstrations. They need the standard library only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hello_world(text: Annotated[str, Meta(description="Text to prefix with 'hell
 
 
 async def stream_text(
-    prompt: Annotated[str, Meta(description="What to repeat, word by word; empty for a story")] = "",
+    prompt: Annotated[str, Meta(description="Text to repeat word by word; a story if empty")] = "",
     delay: Annotated[float, Meta(ge=0, le=10, description="Seconds between two words")] = 0.02,
 ) -> AsyncIterator[str]:
     """Stream a text, word by word."""
@@ -40,9 +40,9 @@ async def stream_text(
 def gradient(
     width: Annotated[int, Meta(ge=1, le=1024, description="Width in pixels")] = 256,
     height: Annotated[int, Meta(ge=1, le=1024, description="Height in pixels")] = 256,
-    red: Annotated[int, Meta(ge=0, le=255, description="How much red there is everywhere")] = 128,
+    red: Annotated[int, Meta(ge=0, le=255, description="Intensity of red")] = 128,
 ) -> OutputFile:
-    """Paint a PNG with a colour gradient."""
+    """Paint a PNG with a color gradient."""
     rows = b"".join(
         b"\0" + b"".join(bytes((red, x * 255 // width, y * 255 // height)) for x in range(width)) for y in range(height)
     )

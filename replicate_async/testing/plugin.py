@@ -1,6 +1,6 @@
-"""A pytest plugin: a Replicate on this machine, or a recorded one, for each test that asks for it.
+"""The pytest plugin: a local or a recorded Replicate for each test that requests it.
 
-pytest loads this module at each start, so it imports nothing but pytest before a test uses it.
+pytest loads this module at each start, so it imports only pytest until a test uses it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,31 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from replicate_async import AsyncReplicate, Replicate
-    from replicate_async.testing import LocalServer, Recording
 
-# How each marker is written, and the fixture that it brings along.
+    from ._recorder import Recording
+    from ._server import LocalServer
+
+# The usage and the description of each marker.
 _MARKERS = {
     "replicate_server": ("replicate_server(**options)", "the options of the test's LocalServer"),
-    "replicate_model": ('replicate_model("owner/name", function, **options)', "a model as LocalServer.model takes it"),
-    "replicate_faults": ("replicate_faults(*sources, **fault)", "what Faults.load takes, or the fields of one fault"),
-    "replicate_recording": ('replicate_recording("file.json")', "the path of a recording, from the test's folder"),
+    "replicate_model": ('replicate_model("owner/name", function, **options)', "the arguments of LocalServer.model"),
+    "replicate_faults": ("replicate_faults(*sources, **fault)", "sources for Faults.load, or the fields of one fault"),
+    "replicate_recording": (
+        'replicate_recording("file.json")',
+        "the path of a recording, relative to the test's folder",
+    ),
 }
-_recorded = pytest.StashKey["dict[Path, str]"]()  # in this run, with the tests they are of
-_passed = pytest.StashKey[bool]()  # of a test; missing unless it has run to its end
+# The fixture that each marker needs.
 _FIXTURES = dict.fromkeys(_MARKERS, "replicate_server") | {"replicate_recording": "replicate_recording"}
-_LATE = (
+# The recordings of this run, with the test that each belongs to.
+_recorded = pytest.StashKey["dict[Path, str]"]()
+# Whether a test has passed; missing until it has run to its end.
+_passed = pytest.StashKey[bool]()
+_OFFLINE_REASON = (
     "the test uses the fixture {fixture}, which keeps it off the network. "
-    "A Replicate client that was made before the test, such as at import, doesn't know of the fixture: make it later, "
-    "or have the test replace it by the fixture async_replicate or replicate_client. "
-    "Hosts that the test needs can be listed in pytest's setting replicate_allowed_hosts."
+    "A Replicate client that was made before the test, for example at import, doesn't use the fixture: make it later, "
+    "or replace it with the fixture async_replicate or replicate_client. "
+    "If the test needs a host, list it in pytest's setting replicate_allowed_hosts."
 )
 
 
@@ -45,24 +53,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--replicate-record",
         action="store_true",
-        help="make the recordings of tests marked replicate_recording anew, with the real API and your token",
+        help="record the tests marked replicate_recording again, with the real API and your token",
     )
     parser.addini("replicate_allowed_hosts", "hosts that tests with a Replicate fixture may reach", "linelist", [])
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known."""
-    for usage, what in _MARKERS.values():
-        config.addinivalue_line("markers", f"{usage}: {what}")
+    """Register the markers."""
+    for usage, description in _MARKERS.values():
+        config.addinivalue_line("markers", f"{usage}: {description}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give a test the fixture that its markers are about, also where it doesn't ask for it."""
+    """Request the fixture that a test's markers need, if the test doesn't request it itself."""
     if isinstance(item, pytest.Function):
         for marker, fixture in _FIXTURES.items():
             if item.get_closest_marker(marker) is not None and fixture not in item.fixturenames:
-                item.fixturenames = [fixture, *item.fixturenames]  # the list is that of all parameters
+                # All parametrizations of a test share one list, so it is replaced.
+                item.fixturenames = [fixture, *item.fixturenames]
         if {*_FIXTURES.values()} <= {*item.fixturenames}:
             pytest.fail(
                 "a test has either a replicate_recording, or a replicate_server with models and faults", pytrace=False
@@ -71,7 +80,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-    """Note whether a test has passed, once all plugins have had their say: an expected failure hasn't."""
+    """Store whether a test has passed, after all other plugins: an expected failure hasn't."""
     outcome = yield
     if call.when == "call":
         item.stash[_passed] = outcome.get_result().passed
@@ -79,18 +88,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture
 def replicate_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    """A LocalServer that runs for this test, is where the environment points to, and is all that can be reached."""
+    """A LocalServer for this test: the environment points to it, and the test can't reach any other host."""
     with _offline(request, "replicate_server"), _server_for(request.node) as server, _environment(server):
         yield server
 
 
 @pytest.fixture
 def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
-    """The recording of the test's marker: it answers, or, with --replicate-record, is made."""
-    from replicate_async.testing import Recording
+    """The recording of the test's marker, which replays, or records with --replicate-record."""
+    from ._recorder import Recording
 
     record = bool(request.config.getoption("--replicate-record"))
-    with _explaining("replicate_recording"):
+    with _explain_errors("replicate_recording"):
         mark = request.node.get_closest_marker("replicate_recording")
         if mark is None or mark.kwargs or len(mark.args) != 1:
             raise ValueError("it takes the path of the recording")
@@ -100,44 +109,45 @@ def replicate_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
         if not record and not path.exists():
             raise ValueError(f"there is no {path}: run this test once with --replicate-record")
         if record and recorded.setdefault(path, test) != test:
-            raise ValueError(f"{path} has just been recorded by another test: with {{test}} in its name, each has one")
+            raise ValueError(f"{path} was recorded by another test: with {{test}} in the path, each test has its own")
         recording = Recording(path, record=record)
-        recording._tape.test = test  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        recording._cassette.test = test  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     failed = request.session.testsfailed
     with nullcontext() if record else _offline(request, "replicate_recording"), recording, _environment(recording):
         yield recording
-        # What a failing test does is neither what it should get, nor worth another failure. Those that count are in the
-        # session, subtests as well; one that is expected to fail, or is skipped half way, isn't.
+        # A failing test is not recorded, and unmatched requests don't fail it again. The session counts failures, also
+        # those of subtests, but neither expected failures nor tests that skip the rest of themselves.
         if request.session.testsfailed > failed or not request.node.stash.get(_passed, False):
             recording.discard()
 
 
 def _recording_path(request: pytest.FixtureRequest, name: str, test: str, recorded: dict[Path, str] | None) -> Path:
-    """Return which file is a test's, given those that have been recorded in this run, if it is for recording.
+    """Return the file of a test; ``recorded`` are the recordings of this run, None when replaying.
 
-    ``{test}`` stands for the test's name; where another test of that name, in another class or with parameters that
-    come to the same, has made the file, a digest tells the two apart.
+    ``{test}`` is replaced by the test's name. If another test with the same file name has recorded it, for example in
+    another class, a digest is added.
     """
-    folder, plain = request.path.parent, re.sub(r"[^\w.-]+", "-", request.node.name)
-    path = folder / name.replace("{test}", plain)
-    own = folder / name.replace("{test}", f"{plain}-{sha256(test.encode()).hexdigest()[:8]}")
-    if own == path or own.exists():
-        return own
-    if recorded is None:  # a class that has another name now shall keep its recordings
+    folder, file_name = request.path.parent, re.sub(r"[^\w.-]+", "-", request.node.name)
+    path = folder / name.replace("{test}", file_name)
+    path_with_digest = folder / name.replace("{test}", f"{file_name}-{sha256(test.encode()).hexdigest()[:8]}")
+    if path_with_digest == path or path_with_digest.exists():
+        return path_with_digest
+    # A test whose class was renamed keeps its recording.
+    if recorded is None:
         return path
 
-    from replicate_async.testing._recording import made_for
+    from ._cassette import read_test
 
-    return path if {recorded.get(path, test), made_for(path) or test} == {test} else own
+    return path if {recorded.get(path, test), read_test(path) or test} == {test} else path_with_digest
 
 
 @pytest.fixture
 def async_replicate(request: pytest.FixtureRequest) -> Iterator[AsyncReplicate]:
-    """An AsyncReplicate for the test's server or recording; under any plugin for async tests, and any loop."""
+    """An AsyncReplicate for the test's server or recording, with any plugin for async tests and any loop."""
     from replicate_async import AsyncReplicate
 
-    place = _place(request)
-    client = AsyncReplicate(base_url=place.base_url, bearer_token=place.token)
+    endpoint = _endpoint(request)
+    client = AsyncReplicate(base_url=endpoint.base_url, bearer_token=endpoint.token)
     yield client
     _close(client)
 
@@ -147,13 +157,13 @@ def replicate_client(request: pytest.FixtureRequest) -> Iterator[Replicate]:
     """A blocking Replicate for the test's server or recording."""
     from replicate_async import Replicate
 
-    place = _place(request)
-    with Replicate(base_url=place.base_url, bearer_token=place.token) as client:
+    endpoint = _endpoint(request)
+    with Replicate(base_url=endpoint.base_url, bearer_token=endpoint.token) as client:
         yield client
 
 
-class _Place(Protocol):
-    """Where clients go."""
+class _Endpoint(Protocol):
+    """What clients connect to: a server or a recording."""
 
     token: str
 
@@ -161,35 +171,37 @@ class _Place(Protocol):
     def base_url(self) -> str: ...
 
 
-def _place(request: pytest.FixtureRequest) -> _Place:
-    recorded = request.node.get_closest_marker("replicate_recording") is not None
-    place: _Place = request.getfixturevalue("replicate_recording" if recorded else "replicate_server")
-    return place
+def _endpoint(request: pytest.FixtureRequest) -> _Endpoint:
+    is_recorded = request.node.get_closest_marker("replicate_recording") is not None
+    endpoint: _Endpoint = request.getfixturevalue("replicate_recording" if is_recorded else "replicate_server")
+    return endpoint
 
 
 def _server_for(node: pytest.Item) -> LocalServer:
-    """Make the server that a test's markers describe; those next to the test come last, and count most."""
-    from replicate_async.testing import LocalServer
+    """Return the server that a test's markers describe. The closest markers come last, and override the others."""
+    from ._server import LocalServer
 
     options: dict[str, Any] = {}
-    with _explaining("replicate_server"):
+    with _explain_errors("replicate_server"):
         for mark in reversed(list(node.iter_markers("replicate_server"))):
             if mark.args:
-                raise ValueError(f"options have names, unlike {mark.args[0]!r}")
+                raise ValueError(f"options are keyword arguments, unlike {mark.args[0]!r}")
             options |= mark.kwargs
-        known = inspect.signature(LocalServer).parameters
-        if unknown := options.keys() - known:
-            raise ValueError(f"there is no option {min(unknown)!r}, only {', '.join(known)}")
-        if callable(options.get("clock")):  # VirtualClock itself, so that each test has its own
+        parameters = inspect.signature(LocalServer).parameters
+        if unknown := options.keys() - parameters:
+            raise ValueError(f"there is no option {min(unknown)!r}, only {', '.join(parameters)}")
+        # The class VirtualClock gives each test a clock of its own.
+        if callable(options.get("clock")):
             options["clock"] = options["clock"]()
         server = LocalServer(**options)
     for mark in reversed(list(node.iter_markers("replicate_model"))):
-        with _explaining("replicate_model"):
+        with _explain_errors("replicate_model"):
             if len(mark.args) != 2:
                 raise ValueError("it takes a name and a function")
             server.model(mark.args[0], **mark.kwargs)(mark.args[1])
-    for mark in node.iter_markers("replicate_faults"):  # of several, the first acts
-        with _explaining("replicate_faults"):
+    # The closest marker comes first here, because only the first fault that matches a request occurs.
+    for mark in node.iter_markers("replicate_faults"):
+        with _explain_errors("replicate_faults"):
             _add_faults(server, mark, node.path.parent)
     return server
 
@@ -204,39 +216,40 @@ def _add_faults(server: LocalServer, mark: pytest.Mark, folder: Path) -> None:
 
 
 @contextmanager
-def _explaining(marker: str) -> Generator[None]:
-    """Say how a marker is written, if what is in it makes no sense."""
+def _explain_errors(marker: str) -> Generator[None]:
+    """Fail with the usage of a marker if its arguments are invalid."""
     try:
         yield
     except (AttributeError, OSError, TypeError, ValueError) as error:
-        usage, what = _MARKERS[marker]
-        message = f"@pytest.mark.{marker}: {error}\nWrite @pytest.mark.{usage}, with {what}."
+        usage, description = _MARKERS[marker]
+        message = f"@pytest.mark.{marker}: {error}\nWrite @pytest.mark.{usage}, with {description}."
         raise pytest.fail.Exception(message, pytrace=False) from None
 
 
 @contextmanager
 def _offline(request: pytest.FixtureRequest, fixture: str) -> Generator[None]:
-    from replicate_async.testing._offline import offline
+    from ._offline import offline
 
-    with offline(_LATE.format(fixture=fixture), request.config.getini("replicate_allowed_hosts")):
+    with offline(_OFFLINE_REASON.format(fixture=fixture), request.config.getini("replicate_allowed_hosts")):
         yield
 
 
-_former: list[Replicate] = []  # default clients that functions made at import may belong to: none of ours to close
+# Former default clients. Functions that were made at import may still use them, so they stay open.
+_former_clients: list[Replicate] = []
 
 
 @contextmanager
-def _environment(place: _Place) -> Generator[None]:
-    """Have clients without arguments, and the functions of ``replicate_async``, go to a place."""
+def _environment(endpoint: _Endpoint) -> Generator[None]:
+    """Make clients without arguments, and the functions of ``replicate_async``, connect to an endpoint."""
     from replicate_async._sync import default_client
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPLICATE_API_TOKEN", place.token)
-        patch.setenv("REPLICATE_BASE_URL", place.base_url)
+        patch.setenv("REPLICATE_API_TOKEN", endpoint.token)
+        patch.setenv("REPLICATE_BASE_URL", endpoint.base_url)
         for name in ("no_proxy", "NO_PROXY"):
             patch.setenv(name, "127.0.0.1", prepend="," if name in os.environ else None)
         if default_client.cache_info().currsize:
-            _former.append(default_client())
+            _former_clients.append(default_client())
         default_client.cache_clear()
         try:
             yield
@@ -248,7 +261,7 @@ def _environment(place: _Place) -> Generator[None]:
 
 
 def _close(client: AsyncReplicate) -> None:
-    """Close a client's connections in all loops: those of a test's loop, which stands still by now, included."""
+    """Close a client's connections in all loops, also in the loop of an async test, which no longer runs."""
     from replicate_async import _bridge
 
     pool = client._transport.pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -106,7 +106,7 @@ def test_an_output_appears(page: Page) -> None:
     expect(prediction.get_by_text("hello Alice")).to_be_visible()
     expect(prediction.get_by_text("succeeded")).to_be_visible()
     expect(prediction.get_by_role("definition")).to_have_text("Alice")
-    expect(page.locator("#said")).to_have_text("replicate/hello-world: succeeded")
+    expect(page.locator("#announcement")).to_have_text("replicate/hello-world: succeeded")
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
@@ -210,7 +210,7 @@ def test_many(page: Page, server: LocalServer) -> None:
     with Replicate(base_url=server.base_url, bearer_token=server.token) as client:
         for number in range(103):
             client.run("replicate/hello-world", input={"text": str(number)})
-    expect(page.get_by_text("These are the newest 100 of 103.")).to_be_visible()
+    expect(page.get_by_text("Showing the newest 100 of 103.")).to_be_visible()
     expect(page.get_by_role("article")).to_have_count(100)
     expect(page.get_by_role("article").last.get_by_text("hello 3", exact=True)).to_be_visible()
 
@@ -240,8 +240,8 @@ def test_nothing_is_html(page: Page, server: LocalServer) -> None:
         prediction = run(page, model)
         expect(prediction.get_by_role("definition")).to_have_text(EVIL)
         expect(prediction.get_by_label("Logs")).to_contain_text(EVIL)
-        expect(prediction.locator(":is(.output, .wrong)", has_text=EVIL)).to_be_visible()
-    expect(page.locator("#about")).to_have_text(EVIL)
+        expect(prediction.locator(":is(.output, .error)", has_text=EVIL)).to_be_visible()
+    expect(page.locator("#description")).to_have_text(EVIL)
     assert page.locator("script").count() == 1
     assert page.locator("img").count() == 0
     assert page.locator("a[href^=javascript]").count() == 0
@@ -358,7 +358,7 @@ def test_a_fault_at_the_form(open_page: Open, server: LocalServer) -> None:
     field(page, "Model").select_option("replicate/hello-world")
     field(page, "text").fill("a")
     page.get_by_role("button", name="Run").click()
-    expect(page.get_by_role("alert")).to_contain_text("The local server was told to fail.")
+    expect(page.get_by_role("alert")).to_contain_text("The local server injected this error.")
 
 
 def test_the_model_is_remembered(page: Page) -> None:
@@ -399,7 +399,7 @@ def test_a_server_that_goes_and_comes_back(browser: Browser, server: LocalServer
     page = browser.new_page()
     page.goto(server.url)
     server.__exit__(None, None, None)
-    expect(page.get_by_text("The server doesn't answer. Trying again…")).to_be_visible()
+    expect(page.get_by_text("The server doesn't respond. Retrying…")).to_be_visible()
     with other:
         expect(field(page, "Model")).to_have_text("acme/other")
         expect(run(page, "acme/other", text="a").get_by_text("hello a")).to_be_visible()

@@ -14,11 +14,12 @@ import aiohttp
 import pytest
 
 from replicate_async.testing import LocalServer, VirtualClock
+from replicate_async.testing._jobs import Listener
 
 
 @dataclass
 class Response:
-    """An answer, read to its end."""
+    """A response, with its body."""
 
     status: int
     headers: Any
@@ -36,7 +37,7 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 def form(content: bytes | None, filename: str = "upload", content_type: str | None = None, **texts: str) -> Any:
-    """Return a form with a file; names in it are sent as they are, in UTF-8."""
+    """Return a form with a file; names are sent in plain UTF-8."""
     data = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
     if content is not None:
         data.add_field("content", io.BytesIO(content), filename=filename, content_type=content_type)
@@ -47,7 +48,7 @@ def form(content: bytes | None, filename: str = "upload", content_type: str | No
 
 @dataclass
 class Caller:
-    """Makes requests that carry the token, and reads the answers."""
+    """Sends requests with the token, and reads the responses."""
 
     server: LocalServer
     session: aiohttp.ClientSession
@@ -60,8 +61,12 @@ class Caller:
             data = await response.json(content_type=None) if "json" in response.content_type else None
             return Response(response.status, response.headers, content, data)
 
+    def listen(self, listener: Listener) -> None:
+        """Call a listener at each event of all jobs that start from now on."""
+        self.server._store.runner.listeners.append(listener)
+
     async def run(self, model: str, **inputs: Any) -> Any:
-        """Run a model to its end."""
+        """Run a model, and wait until it ends."""
         response = await self("POST", f"/models/{model}/predictions", {"input": inputs}, headers={"Prefer": "wait"})
         assert response.status == 201, response.body
         return response.data
@@ -94,19 +99,19 @@ async def serve(**options: Any) -> AsyncIterator[tuple[LocalServer, Caller]]:
 
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
-    """Give a caller of a server with small pages; the server is its attribute."""
+    """Return a caller of a server with small pages."""
     async with serve(page_size=3) as (_, caller):
         yield caller
 
 
 @pytest.fixture
 def clock() -> VirtualClock:
-    """Give a clock that stands still until it is told to go on."""
+    """Return a clock that stands still until the test advances it."""
     return VirtualClock(datetime(2025, 1, 1, tzinfo=timezone.utc), auto=False, patience=0.01)
 
 
 @pytest.fixture
 async def slow_call(clock: VirtualClock) -> AsyncIterator[Caller]:
-    """Give a caller of a server that lives by the clock that stands still."""
+    """Return a caller of a server that uses the clock that stands still."""
     async with serve(clock=clock, hold=30) as (_, caller):
         yield caller

@@ -1,4 +1,4 @@
-"""Clients go by a running server's virtual clock: what they wait for takes no time, and no time is lost on the way."""
+"""Clients use the virtual clock of a running server: their waiting takes no real time, and requests no virtual time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from operator import attrgetter
@@ -27,10 +27,10 @@ from replicate_async import (
     Replicate,
     ReplicateError,
     WebhookVerificationError,
-    _sync,
     verify_webhook,
 )
 from replicate_async._http import clock as sdk_clock
+from replicate_async._sync import default_client
 from replicate_async.testing import LocalServer, VirtualClock, models
 
 from .conftest import eventually
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Caller:
-    """Calls a client's methods, whichever kind it is; a blocking one's in another thread."""
+    """Calls a client's methods; those of a blocking client in another thread."""
 
     def __init__(self, client: AsyncReplicate | Replicate) -> None:
         self.client: Any = client
@@ -56,7 +56,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(kind: str, url: str, token: str) -> AsyncIterator[Caller]:
-    """Make a client, and close it in the end."""
+    """Make a client, and close it at the end."""
     call = Caller((AsyncReplicate if kind == "async" else Replicate)(base_url=url, bearer_token=token))
     try:
         yield call
@@ -64,7 +64,7 @@ async def calling(kind: str, url: str, token: str) -> AsyncIterator[Caller]:
         await call("close")
 
 
-# The client's kind, and whether the server runs in a thread: in one loop with a blocking client there is no waiting.
+# The client's kind, and whether the server runs in a thread. A blocking client would block a server in its loop.
 KINDS = [("async", False), ("async", True), ("blocking", True)]
 
 
@@ -89,7 +89,7 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[LocalServe
 
 
 async def test_a_job_of_ten_minutes(both: tuple[LocalServer, Caller]) -> None:
-    """A client that polls for ten minutes is done at once, and looks as seldom as it would in real time."""
+    """A client that polls for ten minutes is done at once, with as few polls as in real time."""
     server, call = both
     server.model("me/slow", output_delay=600)(models.hello_world)
     assert await call("run", "me/slow", input={"text": "a"}, wait=False, time_limit=3600) == "hello a"
@@ -99,7 +99,7 @@ async def test_a_job_of_ten_minutes(both: tuple[LocalServer, Caller]) -> None:
 
 
 async def test_a_held_create(both: tuple[LocalServer, Caller]) -> None:
-    """While the server holds a create, the clock goes on: a minute of holding is no wait either."""
+    """The clock advances while the server holds a create: a minute of holding takes no real time."""
     server, call = both
     server.model("me/slow", output_delay=90)(models.hello_world)
     assert await call("run", "me/slow", input={"text": "a"}, wait=60, time_limit=3600) == "hello a"
@@ -107,7 +107,7 @@ async def test_a_held_create(both: tuple[LocalServer, Caller]) -> None:
 
 
 async def test_retry_after(both: tuple[LocalServer, Caller]) -> None:
-    """Two minutes that the server asks for are waited for, and take no time."""
+    """A Retry-After of two minutes is respected, and takes no real time."""
     server, call = both
     server.faults.add(kind="rate_limit", retry_after=120, times=2)
     await call("account.get")
@@ -116,7 +116,7 @@ async def test_retry_after(both: tuple[LocalServer, Caller]) -> None:
 
 
 async def test_a_time_limit_while_polling(both: tuple[LocalServer, Caller]) -> None:
-    """A time limit passes at its moment, neither before nor after, and the prediction is canceled then."""
+    """A time limit expires at its exact time, and the prediction is canceled then."""
     server, call = both
     server.model("me/slow", output_delay=3600)(models.hello_world)
     with pytest.raises(APITimeoutError, match="600 s") as caught:
@@ -126,7 +126,7 @@ async def test_a_time_limit_while_polling(both: tuple[LocalServer, Caller]) -> N
 
 
 async def test_a_time_limit_while_nobody_answers(both: tuple[LocalServer, Caller]) -> None:
-    """An answer that never comes is waited for as long as the limit, with nothing else due."""
+    """A request without a response fails at the time limit, even if no other timer is due."""
     server, call = both
     server.faults.add(kind="stall", operation="predictions.get")
     with pytest.raises(APITimeoutError, match="600 s"):
@@ -135,25 +135,25 @@ async def test_a_time_limit_while_nobody_answers(both: tuple[LocalServer, Caller
 
 
 async def test_many_at_once(both: tuple[LocalServer, Caller]) -> None:
-    """Each of many that wait, more than there are connections, is done within its own limit."""
+    """With more waiting calls than connections, each call ends within its own limit."""
     server, call = both
     server.model("me/slow", output_delay=50)(models.hello_world)
     outputs: list[str] = [""] * 120
 
-    async def one(number: int) -> None:
+    async def run(number: int) -> None:
         outputs[number] = await call("run", "me/slow", input={"text": str(number)}, wait=60, time_limit=3600)
 
     async with anyio.create_task_group() as group:
         for number in range(len(outputs)):
-            group.start_soon(one, number)
+            group.start_soon(run, number)
     assert outputs == [f"hello {number}" for number in range(len(outputs))]
-    # A thread that hasn't come to its call yet is waited for by nobody.
+    # The clock doesn't wait for a thread before its call begins.
     assert call.blocking or server.clock.monotonic() < 200
 
 
 @asynccontextmanager
 async def slow_way(server: LocalServer) -> AsyncIterator[str]:
-    """Give a URL whose way to the server takes its time, real time, in both directions."""
+    """Return a URL of a proxy that delays requests and responses, in real time."""
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -174,7 +174,7 @@ async def slow_way(server: LocalServer) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize(("kind", "threaded"), KINDS)
 async def test_a_request_on_its_way(kind: str, threaded: bool) -> None:
-    """While a request, or its answer, is on its way, the clock stands still: no limit passes meanwhile."""
+    """The clock stands still while a request or a response is in transit, so no limit expires meanwhile."""
     async with pair(kind, threaded) as (server, _), slow_way(server) as url:
         models.register(server)
         async with calling(kind, url, server.token) as call:
@@ -183,7 +183,7 @@ async def test_a_request_on_its_way(kind: str, threaded: bool) -> None:
 
 
 class SlowFile(io.BytesIO):
-    """A file whose reading takes its time."""
+    """A file that is slow to read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         time.sleep(0.02)
@@ -192,7 +192,7 @@ class SlowFile(io.BytesIO):
 
 @pytest.mark.parametrize("size", [10, 300_000])
 async def test_a_file_being_read(both: tuple[LocalServer, Caller], size: int) -> None:
-    """While files are read in threads, for the input itself or for an upload, the clock stands still."""
+    """The clock stands still while threads read files, for an inline input or for an upload."""
     server, call = both
 
     @server.model("me/length")
@@ -204,7 +204,7 @@ async def test_a_file_being_read(both: tuple[LocalServer, Caller], size: int) ->
 
 
 async def test_a_chain_of_models(both: tuple[LocalServer, Caller]) -> None:
-    """A model whose input is the output of another, slow one, waits for that one in virtual time."""
+    """A model whose input is the output of a slow model waits in virtual time."""
     server, call = both
     server.model("me/slow", output_delay=600)(models.hello_world)
     slow = call.client.use("me/slow")
@@ -216,8 +216,9 @@ async def test_a_chain_of_models(both: tuple[LocalServer, Caller]) -> None:
 
 
 def test_clients_that_the_code_makes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Module-level functions, and clients made anywhere, before or after the server, go by the clock as well."""
-    early = Replicate(bearer_token="x", base_url="http://127.0.0.1:9")  # where nobody listens
+    """Module-level functions use the clock as well, and so do clients made before or after the server."""
+    # Nothing listens on this port.
+    early = Replicate(bearer_token="x", base_url="http://127.0.0.1:9")
     with LocalServer(clock=VirtualClock(patience=5)) as server, _default_client(server, monkeypatch), early:
         server.model("me/slow", output_delay=600)(models.hello_world)
         assert replicate_async.run("me/slow", input={"text": "a"}, time_limit=3600) == "hello a"
@@ -238,14 +239,14 @@ def test_clients_that_the_code_makes_itself(monkeypatch: pytest.MonkeyPatch) -> 
 def _default_client(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
     monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
-    _sync.default_client.cache_clear()
+    default_client.cache_clear()
     yield
-    _sync.default_client().close()
-    _sync.default_client.cache_clear()
+    default_client().close()
+    default_client.cache_clear()
 
 
 async def test_standing_still() -> None:
-    """With a clock that stands still until it is told to go on, a client waits for that, and no longer."""
+    """With a clock that stands still, a client waits until the test advances it, and no longer."""
     clock = VirtualClock(auto=False)
     async with (
         LocalServer(clock=clock) as server,
@@ -256,7 +257,8 @@ async def test_standing_still() -> None:
         await eventually(lambda: server.requests and server.requests[0].status == 429)
         await clock.advance(119)
         assert not call.done()
-        await clock.advance(1.25)  # clients add up to a quarter of a second, so as not to come all at once
+        # Clients add up to a quarter of a second of jitter.
+        await clock.advance(1.25)
         assert (await call).username == "local"
 
 
@@ -265,7 +267,7 @@ async def _await(awaitable: Any) -> Any:
 
 
 async def test_whose_clock() -> None:
-    """Clients go by a virtual clock only while a server with it runs; servers with real time leave theirs alone."""
+    """Clients use a virtual clock only while a server with it runs; servers with real time don't change the clock."""
     real = sdk_clock.current
     async with LocalServer():
         assert sdk_clock.current is real
@@ -281,7 +283,7 @@ async def test_whose_clock() -> None:
 
 
 async def test_two_clocks() -> None:
-    """Two servers with virtual clocks of their own are refused, in words that help, and the first goes on."""
+    """A second server with another virtual clock is refused with a helpful message, and the first one continues."""
     clock = VirtualClock()
     async with LocalServer(clock=clock):
         with pytest.raises(RuntimeError, match="one clock only"):
@@ -292,24 +294,38 @@ async def test_two_clocks() -> None:
         assert sdk_clock.current is clock
 
 
-async def test_a_server_that_stops(both: tuple[LocalServer, Caller]) -> None:
-    """Who waits on the clock when the server stops isn't left waiting for ever."""
-    server, call = both
+class ObservedClock(VirtualClock):
+    """Lists the delays of all timers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.delays: list[float] = []
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        self.delays.append(seconds)
+        return super().call_later(seconds, callback)
+
+
+@pytest.mark.parametrize(("kind", "threaded"), KINDS)
+async def test_a_server_that_stops(kind: str, threaded: bool) -> None:
+    """A client that sleeps on the clock while the server stops doesn't sleep forever."""
+    clock = ObservedClock(patience=1)
+    server = LocalServer(clock=clock)
     server.faults.add(kind="rate_limit", retry_after=120)
-    clock = server.clock
-    assert isinstance(clock, VirtualClock)
-    clock._limit = 0.0  # stands still, so that the server stops while the client waits
-    waiting = asyncio.create_task(call.of(call.client.with_options(max_retries=1).account.get))
-    await eventually(lambda: any(timer.callback for *_, timer in clock._timers))
-    clock._limit = float("inf")
-    await (anyio.to_thread.run_sync(server.__exit__, None, None, None) if server._thread else server.__aexit__())
-    with pytest.raises((ReplicateError, RateLimitError)):
-        await waiting
+    await (anyio.to_thread.run_sync(server.__enter__) if threaded else server.__aenter__())
+    async with calling(kind, server.base_url, server.token) as call:
+        # This activity never ends, so the clock stands still while the server stops.
+        clock.busy()
+        waiting = asyncio.create_task(call.of(call.client.with_options(max_retries=1).account.get))
+        await eventually(lambda: any(120 <= delay < 122 for delay in clock.delays))
+        await (anyio.to_thread.run_sync(server.__exit__, None, None, None) if threaded else server.__aexit__())
+        with pytest.raises((ReplicateError, RateLimitError)):
+            await waiting
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child() -> None:
-    """A forked child, which the server's clock doesn't reach, goes by the real time, instead of waiting for ever."""
+    """A forked child uses real time, because the server that moves the virtual clock doesn't run there."""
     program = """
     import asyncio, os
     from replicate_async._http import clock as sdk_clock
@@ -323,7 +339,8 @@ def test_a_forked_child() -> None:
         assert os.waitpid(child, 0)[1] == 0
         assert sdk_clock.current is not real
     """
-    ignored = ("-W", "ignore::DeprecationWarning")  # of forking a process with threads
+    # Python warns about forking a process with threads.
+    ignored = ("-W", "ignore::DeprecationWarning")
     done = subprocess.run(
         [sys.executable, *ignored, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=30
     )
@@ -331,7 +348,7 @@ def test_a_forked_child() -> None:
 
 
 def test_a_webhook_of_a_ten_minute_job() -> None:
-    """A webhook that was sent in virtual time is verified in virtual time: it is neither late nor early."""
+    """A webhook that was sent in virtual time is verified in virtual time."""
     server = LocalServer(clock=VirtualClock())
 
     @server.model("owner/slow", official=True, output_delay=600.0)
@@ -339,11 +356,11 @@ def test_a_webhook_of_a_ten_minute_job() -> None:
         return "done"
 
     with server, Replicate(base_url=server.base_url, bearer_token=server.token) as client:
-        # Nobody listens there, but the journal has what was sent.
+        # The URL doesn't exist, but the journal contains the request.
         client.run("owner/slow", webhook=f"{server.url}/nobody", webhook_events_filter=["completed"])
         call = server.webhooks[0]
-        told = verify_webhook(call.body, call.headers, client.webhooks.default.secret.get())
-        assert (told.status, told.output) == ("succeeded", "done")
+        prediction = verify_webhook(call.body, call.headers, client.webhooks.default.secret.get())
+        assert (prediction.status, prediction.output) == ("succeeded", "done")
         client.run("owner/slow", webhook=f"{server.url}/nobody")
         with pytest.raises(WebhookVerificationError, match="s old"):
             verify_webhook(call.body, call.headers, client.webhooks.default.secret.get())

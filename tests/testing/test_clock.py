@@ -1,4 +1,4 @@
-"""Virtual time: what goes by it, when it goes on, and that what takes long takes milliseconds."""
+"""Virtual time: what uses it, when it advances, and that long waits take milliseconds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def auto_call() -> AsyncIterator[Caller]:
-    """Give a caller of a server whose clock goes on by itself."""
-    async with serve(clock=VirtualClock(patience=5)) as (_, caller):  # threads may be slow to start
+    """Return a caller of a server whose clock advances by itself."""
+    # Threads may be slow to start.
+    async with serve(clock=VirtualClock(patience=5)) as (_, caller):
         yield caller
 
 
@@ -37,7 +38,7 @@ def moment(text: str) -> datetime:
 
 
 async def test_ten_minutes(auto_call: Caller) -> None:
-    """A prediction of ten minutes takes milliseconds, and looks like one of ten minutes."""
+    """A prediction of ten minutes takes milliseconds, and its metrics say ten minutes."""
     auto_call.server.model("me/slow", startup=100, output_delay=600)(models.hello_world)
     begin = time.perf_counter()
     prediction = await auto_call.start("me/slow", text="a")
@@ -48,7 +49,7 @@ async def test_ten_minutes(auto_call: Caller) -> None:
 
 
 def test_ten_minutes_in_blocking_code() -> None:
-    """The same with the official SDK and a server in a thread: it waits a minute, then asks until it is done."""
+    """The same with the official SDK and a server in a thread: the SDK waits a minute, then polls."""
     with LocalServer(clock=VirtualClock()) as server:
         server.model("me/slow", official=True, output_delay=600)(models.hello_world)
         with replicate.Replicate(bearer_token=server.token, base_url=server.base_url) as client:
@@ -61,7 +62,7 @@ def test_ten_minutes_in_blocking_code() -> None:
 
 
 async def test_models_that_sleep_on_the_clock(auto_call: Caller) -> None:
-    """Async models, also with several tasks, and plain ones in their threads can sleep on the server's clock."""
+    """Async models, also with several tasks, and plain models in threads can sleep on the server's clock."""
     clock = auto_call.server.clock
     woken: list[tuple[str, float]] = []
 
@@ -85,7 +86,7 @@ async def test_models_that_sleep_on_the_clock(auto_call: Caller) -> None:
 
 
 async def test_streaming(auto_call: Caller) -> None:
-    """A stream of pieces that are minutes apart is complete at once, and their ids have the time."""
+    """A stream with long pauses is complete at once, and its event ids contain the virtual time."""
     auto_call.server.model("me/slow", output_delay=20)(models.stream_text)
     events = await read(auto_call, await auto_call.start("me/slow", prompt="a b c", delay=0))
     assert [data for _, _, data in events] == ["a", " b", " c", "{}"]
@@ -94,7 +95,7 @@ async def test_streaming(auto_call: Caller) -> None:
 
 
 async def test_deadlines() -> None:
-    """A deadline comes although the model waits for something that isn't this clock: that has its patience, no more."""
+    """A deadline passes although the model doesn't sleep on the clock, which waits for its patience only."""
     stopped = asyncio.Event()
     async with serve(clock=VirtualClock(patience=0.01)) as (server, call):
 
@@ -112,7 +113,7 @@ async def test_deadlines() -> None:
 
 
 async def test_patience(auto_call: Caller) -> None:
-    """What computes in a thread or sleeps in real time, for less than the patience, isn't overtaken by the clock."""
+    """The clock waits for threads and real sleeps that take less than the patience."""
 
     @auto_call.server.model("me/thread")
     def thread() -> str:
@@ -124,13 +125,14 @@ async def test_patience(auto_call: Caller) -> None:
         await asyncio.sleep(0.01)
         return "done"
 
-    for model in ("me/thread", "me/async"):  # the request would be held for a minute, and answered when that is over
+    # If the clock jumped too early, the response would come after the hold of a minute.
+    for model in ("me/thread", "me/async"):
         assert (await auto_call.run(model))["output"] == "done"
     assert auto_call.server.clock.monotonic() == 0
 
 
 async def test_no_time_passes_without_need(auto_call: Caller) -> None:
-    """While nothing is due, no time passes."""
+    """No time passes while no timer is due."""
     models.register(auto_call.server)
     for text in "abc":
         await auto_call.run("replicate/hello-world", text=text)
@@ -138,7 +140,7 @@ async def test_no_time_passes_without_need(auto_call: Caller) -> None:
 
 
 async def test_many(auto_call: Caller) -> None:
-    """Each of a thousand predictions ends at its own moment, and the shorter ones first."""
+    """Each of many predictions ends at its own time, and shorter ones end first."""
     clock = auto_call.server.clock
     ends: list[int] = []
 
@@ -154,7 +156,7 @@ async def test_many(auto_call: Caller) -> None:
 
 
 async def test_retention(auto_call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour of retention passes at once; awaited in a loop, and blocking in a thread."""
+    """An hour of retention passes at once, with advance() in a loop and in a thread."""
     models.register(auto_call.server)
     clock = auto_call.server.clock
     assert isinstance(clock, VirtualClock)
@@ -167,7 +169,7 @@ async def test_retention(auto_call: Caller, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_the_date(slow_call: Caller, clock: VirtualClock) -> None:
-    """Answers carry the date of the clock, whichever that is."""
+    """Responses have the date of the clock."""
     for seconds in (0, 0.5, 0.5, 86400):
         await clock.advance(seconds)
         answer = await slow_call("GET", "/account")
@@ -177,7 +179,7 @@ async def test_the_date(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_standing_still(slow_call: Caller, clock: VirtualClock) -> None:
-    """Without auto nothing happens until the clock is advanced, and then no more than is due."""
+    """Without auto nothing happens until the clock is advanced, and then only what is due."""
     slow_call.server.model("me/slow", output_delay=10)(models.stream_text)
     prediction = await slow_call.start("me/slow", prompt="a b c", delay=0)
     await asyncio.sleep(0.05)
@@ -204,7 +206,7 @@ def test_advancing_from_a_thread() -> None:
 
 
 def test_a_client_that_sleeps_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The official SDK waits as a 429 tells it and gets through; its waiting is the clock's, so nobody waits."""
+    """The official SDK waits as long as a 429 says, in virtual time, and succeeds then."""
     clock = VirtualClock(auto=False)
     slept: list[float] = []
 
@@ -233,12 +235,13 @@ async def test_from_another_loop() -> None:
         await sleeper
         assert server.clock.monotonic() == 5
     begin = clock.monotonic()
-    await clock.advance(7)  # a server that has stopped needs no time to settle
+    # A server that has stopped needs no time to settle.
+    await clock.advance(7)
     assert clock.monotonic() - begin == 7
 
 
 async def test_one_time_for_all() -> None:
-    """Who sleeps on the clock in another loop wakes in time, before what is due later happens at the server."""
+    """A task that sleeps on the clock in another loop wakes before later timers of the server fire."""
     clock = VirtualClock(auto=False, patience=0.3)
 
     async def walk(*steps: float) -> list[float]:
@@ -261,14 +264,14 @@ async def test_one_time_for_all() -> None:
 
 
 def test_before_the_start() -> None:
-    """The clock of a server that isn't started just goes on."""
+    """The clock of a server that hasn't started can be advanced."""
     clock = VirtualClock(datetime(2025, 1, 1, tzinfo=timezone.utc), auto=False)
     clock.advance(60)
     assert (clock.now(), clock.monotonic()) == (datetime(2025, 1, 1, 0, 1, tzinfo=timezone.utc), 60)
 
 
 def test_stopping_while_somebody_waits() -> None:
-    """Whoever is blocked in advance() while the server stops is let go."""
+    """A thread that is blocked in advance() is released when the server stops."""
     clock = VirtualClock(auto=False, patience=100)
     with LocalServer(clock=clock) as server:
 
@@ -287,12 +290,12 @@ def test_stopping_while_somebody_waits() -> None:
 
 
 async def test_whose_clock() -> None:
-    """Servers in one loop can share a clock; servers in different ones can't."""
+    """Servers in one loop can share a clock; servers in different loops can't."""
     clock = VirtualClock(auto=False)
-    async with serve(clock=clock) as (_, call), serve(clock=clock) as (_, other):
-        for caller in (call, other):
+    async with serve(clock=clock) as (_, call), serve(clock=clock) as (_, other_call):
+        for caller in (call, other_call):
             caller.server.model("me/slow", output_delay=5)(models.hello_world)
-        predictions = [(caller, await caller.start("me/slow", text="a")) for caller in (call, other)]
+        predictions = [(caller, await caller.start("me/slow", text="a")) for caller in (call, other_call)]
         await clock.advance(5)
         for caller, prediction in predictions:
             assert (await caller.get(prediction))["status"] == "succeeded"
@@ -301,7 +304,7 @@ async def test_whose_clock() -> None:
 
 
 async def test_without_a_server() -> None:
-    """The clock serves without a server, too: with auto it goes on when all who sleep have fallen asleep."""
+    """The clock works without a server, too: with auto it jumps when all tasks sleep."""
     clock = VirtualClock()
     seen: list[tuple[str, float]] = []
 
@@ -316,7 +319,7 @@ async def test_without_a_server() -> None:
 
 
 async def test_giving_up() -> None:
-    """Who gives up sleeping, or is canceled, leaves nothing behind."""
+    """A task that is cancelled while it sleeps leaves no timer behind."""
     clock = VirtualClock(auto=False)
     sleeper = asyncio.create_task(clock.sleep(5))
     await asyncio.sleep(0)
@@ -329,7 +332,7 @@ async def test_giving_up() -> None:
 
 @given(naps=st.lists(st.lists(st.integers(0, 20), max_size=5), max_size=5), auto=st.booleans())
 def test_everybody_wakes_in_time(naps: list[list[int]], auto: bool) -> None:
-    """Whatever they sleep, all wake exactly when they wanted to, and time never goes back."""
+    """All tasks wake exactly when they are due, and time never goes back."""
 
     async def run() -> None:
         clock = VirtualClock(auto=auto)
@@ -355,8 +358,8 @@ def test_everybody_wakes_in_time(naps: list[list[int]], auto: bool) -> None:
 
 
 def test_what_makes_no_sense() -> None:
-    """Time doesn't go back, and a start needs a zone."""
+    """A negative advance and a start without a time zone are refused."""
     with pytest.raises(ValueError, match="0 seconds or more"):
         VirtualClock().advance(-1)
-    with pytest.raises(ValueError, match="with its zone"):
+    with pytest.raises(ValueError, match="with a time zone"):
         VirtualClock(datetime(2025, 1, 1))  # noqa: DTZ001

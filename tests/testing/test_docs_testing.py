@@ -1,4 +1,4 @@
-"""The examples of the page on testing, run as they stand: its tests in pytest, its programs as programs."""
+"""The examples of docs/testing.md, run unchanged: tests in pytest, programs as programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,11 +20,12 @@ pytestmark = pytest.mark.endurance
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-ELSEWHERE = {"Django"}  # whose packages are needed only in tests/integration
+# Only tests/integration needs the packages for these sections.
+ELSEWHERE = {"Django"}
 
 
 def files_of(section: str) -> dict[str, str]:
-    """Return the examples of a section by the file names that they begin with."""
+    """Return the examples of a section by the file names in their first lines."""
     return dict(re.findall(r"^```python\n# (\S+)\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL))
 
 
@@ -34,7 +36,7 @@ def write(section: str, folder: Path) -> None:
 
 
 def test_every_example_has_a_name() -> None:
-    """All examples are among those that are run."""
+    """All examples are run."""
     assert PAGE.count("```python\n") == sum(len(files_of(section)) for section in SECTIONS)
 
 
@@ -43,21 +45,22 @@ def test_every_example_has_a_name() -> None:
     [("A first test", 1), ("Fixtures", 3), ("Fault injection", 2), ("Virtual time", 3), ("FastAPI", 3)],
 )
 def test_examples(pytester: pytest.Pytester, section: str, passed: int) -> None:
-    """The tests of a section pass, where there is nothing but its files."""
+    """The tests of a section pass in a folder with its files only."""
     write(section, pytester.path)
-    starlette = "ignore:Using `httpx` with `starlette.testclient`"  # which wants its successor, from some version on
+    # Newer versions of starlette warn about httpx.
+    starlette = "ignore:Using `httpx` with `starlette.testclient`"
     pytester.runpytest_subprocess(*OPTIONS, "-W", starlette).assert_outcomes(passed=passed)
 
 
 def test_no_section_is_forgotten() -> None:
-    """All sections with tests are run, here or in tests/integration."""
+    """All sections with tests are run, in this module or in tests/integration."""
     with_tests = {section for section in SECTIONS if any(name.startswith("test_") for name in files_of(section))}
     run = {"A first test", "Fixtures", "Fault injection", "Virtual time", "FastAPI", "Recording the real API"}
     assert with_tests == run | ELSEWHERE
 
 
 def test_faults_in_a_file(pytester: pytest.Pytester) -> None:
-    """The faults of the file are those of the markers."""
+    """The faults of the TOML file equal those of the markers."""
     (toml,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (pytester.path / "bad_day.toml").write_text(toml, encoding="utf-8")
     example = files_of("Fault injection")["test_faults.py"]
@@ -69,7 +72,7 @@ def test_faults_in_a_file(pytester: pytest.Pytester) -> None:
 
 
 def test_recording(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test with a recording is recorded once, and then needs no server; and so does the program."""
+    """The test with a recording is recorded once, and then needs no server; the same holds for the program."""
     write("Recording the real API", pytester.path)
     with LocalServer.process(token="t") as server, monkeypatch.context() as patch:
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
@@ -82,8 +85,8 @@ def test_recording(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -
         r"^```text\nrecordings/hello.json: POST (?:.*)\n(.*\n.*\n)```", SECTIONS["Recording the real API"], re.MULTILINE
     )
     assert shown is not None
-    other = files_of("Recording the real API")["test_recorded.py"].replace('"text": "Alice"', '"text": "Bob"')
-    pytester.makepyfile(test_recorded=other)
+    changed_test = files_of("Recording the real API")["test_recorded.py"].replace('"text": "Alice"', '"text": "Bob"')
+    pytester.makepyfile(test_recorded=changed_test)
     result = pytester.runpytest_subprocess(*OPTIONS)
     result.assert_outcomes(failed=1)
     for line in shown[1].splitlines():
@@ -91,7 +94,7 @@ def test_recording(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_script(pytester: pytest.Pytester) -> None:
-    """The program without pytest does what it shows."""
+    """The program without pytest prints its output."""
     write("Without pytest", pytester.path)
     assert program(pytester.path / "script.py") == "HELLO\n"
 
@@ -106,16 +109,19 @@ def program(path: Path) -> str:
 
 
 def test_the_tables() -> None:
-    """The tables name the fixtures and the markers that there are."""
+    """The tables list all fixtures and markers."""
     from replicate_async.testing import plugin
 
     listed = set(re.findall(r"^\| `(\w+)[`(]", SECTIONS["Fixtures"] + SECTIONS["Markers"], re.MULTILINE))
     fixtures = set(re.findall(r"@pytest.fixture\ndef (\w+)", Path(plugin.__file__).read_text(encoding="utf-8")))
-    assert listed == fixtures | plugin._MARKERS.keys()
+    lines: list[str] = []
+    plugin.pytest_configure(SimpleNamespace(addinivalue_line=lambda _, line: lines.append(line)))
+    markers = {line.partition("(")[0] for line in lines}
+    assert listed == fixtures | markers
 
 
 def test_a_server_to_keep_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module with a function that registers models is one that ``serve`` takes."""
+    """``serve`` accepts the module with a function that registers models."""
     write("A standalone server", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     with (

@@ -1,4 +1,4 @@
-"""Faults on demand: what each kind does, which requests it concerns, and what is refused."""
+"""Faults: what each kind does, which requests it affects, and which faults are invalid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import replicate
 
 from replicate_async.testing import Fault, LocalServer, VirtualClock, models
-from replicate_async.testing._faults import FaultFields
+from replicate_async.testing._fault_injection import FaultFields
 
 from .conftest import Caller, eventually, serve
 from .test_streams import parse, read
@@ -29,14 +29,14 @@ BODY = {"input": {"text": "a"}}
 
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
-    """Give a caller of a server with the demonstration models."""
+    """Return a caller of a server with the demonstration models."""
     async with serve() as (server, caller):
         models.register(server)
         yield caller
 
 
 async def exchange(server: LocalServer, path: str = "/v1/account", method: str = "GET", body: bytes = b"") -> bytes:
-    """Make a request by hand, and return all that comes until the server closes or breaks the connection."""
+    """Send a raw request, and return everything that the server sends until it closes the connection."""
     address = urlsplit(server.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
@@ -49,7 +49,7 @@ async def exchange(server: LocalServer, path: str = "/v1/account", method: str =
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_reset(call: Caller, after: bool) -> None:
-    """A reset breaks the connection off with RST: before anything was done, or after, when the prediction exists."""
+    """A reset closes the connection with RST, before or after the prediction is created."""
     fault = call.server.faults.add(operation="models.predictions.create", kind="reset", after=after)
     with pytest.raises(ConnectionResetError):
         await exchange(call.server, f"/v1{HELLO}", "POST", b'{"input": {"text": "a"}}')
@@ -62,7 +62,7 @@ async def test_reset(call: Caller, after: bool) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_stall(call: Caller, after: bool) -> None:
-    """A stalled request is never answered, others are; who gives it up can go on."""
+    """A stalled request gets no response, but others do, and the client can abandon it."""
     call.server.faults.add(operation="models.predictions.create", kind="stall", after=after, times=1)
     stalled = asyncio.create_task(call("POST", HELLO, BODY))
     await eventually(lambda: call.server.requests)
@@ -76,7 +76,7 @@ async def test_stall(call: Caller, after: bool) -> None:
 
 
 async def test_stopping_while_a_request_stalls() -> None:
-    """A server stops at once, whatever its faults hold up and whether or not the clients are still there."""
+    """A server stops at once while faults delay requests, whether or not their clients are still connected."""
     before = asyncio.all_tasks()
     async with aiohttp.ClientSession() as session:
         async with LocalServer() as server:
@@ -97,7 +97,7 @@ async def test_stopping_while_a_request_stalls() -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_delay(slow_call: Caller, clock: VirtualClock, after: bool) -> None:
-    """A delay passes by the server's clock, before the work or after it."""
+    """A delay passes on the server's clock, before or after the operation."""
     models.register(slow_call.server)
     slow_call.server.faults.add(operation="models.predictions.create", kind="delay", seconds=30, after=after)
     request = asyncio.create_task(slow_call("POST", HELLO, BODY))
@@ -110,7 +110,7 @@ async def test_delay(slow_call: Caller, clock: VirtualClock, after: bool) -> Non
 
 
 async def test_a_delay_before_another_fault(slow_call: Caller, clock: VirtualClock) -> None:
-    """Every kind takes seconds, which pass before it happens."""
+    """Every kind takes seconds, which pass before the fault occurs."""
     slow_call.server.faults.add(operation="account.get", kind="html", seconds=10)
     request = asyncio.create_task(slow_call("GET", "/account"))
     await eventually(lambda: slow_call.server.requests)
@@ -121,7 +121,7 @@ async def test_a_delay_before_another_fault(slow_call: Caller, clock: VirtualClo
 
 
 async def test_truncate(call: Caller) -> None:
-    """A truncated answer has the right head, and its body ends early; the operation has been carried out."""
+    """A truncated response has complete headers and an incomplete body; the operation has been carried out."""
     call.server.faults.add(operation="models.predictions.create", kind="truncate", at=10)
     with pytest.raises(aiohttp.ClientPayloadError):
         await call("POST", HELLO, BODY)
@@ -135,7 +135,7 @@ async def test_truncate(call: Caller) -> None:
 
 @pytest.mark.parametrize("at", [0, 1, 10_000])
 async def test_truncate_cleanly(call: Caller, at: int) -> None:
-    """A clean cut looks like a complete answer; one that is shorter anyway is not cut."""
+    """A cleanly truncated response looks complete; a response that is shorter anyway is not truncated."""
     whole = (await call("GET", "/account")).body
     call.server.faults.add(operation="account.get", kind="truncate", at=at, clean=True)
     received = await exchange(call.server)
@@ -146,7 +146,7 @@ async def test_truncate_cleanly(call: Caller, at: int) -> None:
 
 @pytest.mark.parametrize("clean", [False, True])
 async def test_a_stream_that_breaks(call: Caller, clean: bool) -> None:
-    """An event stream is cut at the byte, even in the middle of an event, and the next request can go on from there."""
+    """An event stream is truncated at the byte, even within an event, and the next request can resume it."""
     prediction = await call.run("replicate-local/stream-text", prompt="a b c", delay=0)
     whole = await read(call, prediction)
     call.server.faults.add(operation="predictions.stream", kind="truncate", at=100, clean=clean, times=1)
@@ -166,7 +166,7 @@ async def test_a_stream_that_breaks(call: Caller, clean: bool) -> None:
 
 
 async def test_a_stream_that_breaks_while_it_runs(call: Caller) -> None:
-    """A stream is cut as soon as the bytes have been sent, not when there is more to send."""
+    """A stream is truncated as soon as the bytes have been sent, without waiting for more events."""
 
     @call.server.model("me/endless")
     async def endless() -> AsyncIterator[str]:
@@ -180,7 +180,7 @@ async def test_a_stream_that_breaks_while_it_runs(call: Caller) -> None:
 
 
 async def test_drip(slow_call: Caller, clock: VirtualClock) -> None:
-    """A body that drips comes with so many bytes a second, by the server's clock."""
+    """A dripping body is sent at its rate, on the server's clock."""
     whole = (await slow_call("GET", "/account")).body
     slow_call.server.faults.add(operation="account.get", kind="drip", rate=10)
     request = asyncio.create_task(slow_call("GET", "/account"))
@@ -205,7 +205,7 @@ async def test_drip(slow_call: Caller, clock: VirtualClock) -> None:
 )
 @pytest.mark.parametrize("after", [False, True])
 async def test_wrong_json(call: Caller, body: Any, sent: bytes, after: bool) -> None:
-    """An answer of the wrong shape, or one that claims to be JSON and isn't, with the operation's own status."""
+    """The response is unexpected or invalid JSON, with the status of the operation."""
     call.server.faults.add(operation="models.predictions.create", kind="json", body=body, after=after)
     async with call.session.post(
         call.server.base_url + HELLO, json=BODY, headers={"Authorization": f"Bearer {call.server.token}"}
@@ -216,7 +216,7 @@ async def test_wrong_json(call: Caller, body: Any, sent: bytes, after: bool) -> 
 
 
 async def test_html(call: Caller) -> None:
-    """A gateway's answer is HTML, with the status 502 or another."""
+    """The response is a gateway's HTML page, with the status 502 or another one."""
     call.server.faults.add(operation="account.get", kind="html", times=1)
     call.server.faults.add(operation="account.get", kind="html", status=504, body="<p>too late")
     first, second = await call("GET", "/account"), await call("GET", "/account")
@@ -225,7 +225,7 @@ async def test_html(call: Caller) -> None:
 
 
 async def test_status(call: Caller) -> None:
-    """A problem of any status, with any members and headers."""
+    """The response is a problem with any status, members and headers."""
     call.server.faults.add(
         operation="account.get",
         kind="status",
@@ -241,7 +241,7 @@ async def test_status(call: Caller) -> None:
 
 @pytest.mark.parametrize("name", ["Content-Type", "content-type", "DATE"])
 async def test_its_own_headers(call: Caller, name: str) -> None:
-    """A fault's headers stand for those that the server would send, however their names are written."""
+    """A fault's headers replace those of the server, in upper or lower case."""
     call.server.faults.add(operation="account.get", kind="status", status=503, headers={name: "text/html"})
     head = (await exchange(call.server)).partition(b"\r\n\r\n")[0].decode().lower()
     assert head.count(f"{name.lower()}: text/html\r\n") == head.count(f"\r\n{name.lower()}:") == 1
@@ -249,21 +249,21 @@ async def test_its_own_headers(call: Caller, name: str) -> None:
 
 @pytest.mark.parametrize("hints", [(), ("header",), ("body",), ("detail",), None])
 async def test_rate_limit(call: Caller, hints: Any) -> None:
-    """A 429 says how long to wait in those places that it is told to, by default in all."""
+    """A 429 gives the delay in the places that the hints list, by default in all."""
     call.server.faults.add(operation="account.get", kind="rate_limit", retry_after=7, hints=hints)
     answer = await call("GET", "/account")
-    found = {
+    used = {
         "header": answer.headers.get("Retry-After") == "7",
         "body": answer.data.get("retry_after") == 7,
         "detail": "resets in ~7s." in answer.data["detail"],
     }
-    assert {hint for hint, there in found.items() if there} == set(found if hints is None else hints)
+    assert {hint for hint, is_used in used.items() if is_used} == set(used if hints is None else hints)
     assert answer.status == answer.data["status"] == 429
-    assert ("Retry-After" in answer.headers, "retry_after" in answer.data) == (found["header"], found["body"])
+    assert ("Retry-After" in answer.headers, "retry_after" in answer.data) == (used["header"], used["body"])
 
 
 async def test_a_short_wait(call: Caller) -> None:
-    """A fault may hint at a fraction of a second, so that tests in real time need not take long."""
+    """A delay may be a fraction of a second, so that tests in real time are fast."""
     call.server.faults.add(operation="account.get", kind="rate_limit", retry_after=0.05)
     answer = await call("GET", "/account")
     assert (answer.headers["Retry-After"], answer.data["retry_after"]) == ("0.05", 0.05)
@@ -281,12 +281,12 @@ async def test_redirect(call: Caller) -> None:
 
 
 async def statuses(call: Caller, number: int, path: str = "/account") -> str:
-    """Return for some requests what happened: a dot, or a cross for a fault."""
+    """Send requests, and return a dot for each success and an x for each fault."""
     return "".join(["." if (await call("GET", path)).status == 200 else "x" for _ in range(number)])
 
 
 async def test_how_often(call: Caller) -> None:
-    """A fault happens always, so many times, or after some requests that go well."""
+    """A fault occurs always, a number of times, or after a number of successful requests."""
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "xxxx"),
         ({"times": 2}, "xx.."),
@@ -301,7 +301,7 @@ async def test_how_often(call: Caller) -> None:
 
 
 async def test_chance(call: Caller) -> None:
-    """By chance means the same every time, unless the seed is another."""
+    """The same seed gives the same faults, another seed gives others."""
     seen = []
     for seed in (0, 0, 1):
         call.server.faults.add(operation="account.get", kind="html", probability=0.5, seed=seed)
@@ -314,21 +314,21 @@ async def test_chance(call: Caller) -> None:
 
 
 async def test_predicates(call: Caller) -> None:
-    """A predicate sees the whole call, its body included."""
+    """A predicate gets the whole call, including its body."""
     call.server.faults.add(kind="html", when=lambda call: call.method == "POST" and call.json()["input"]["text"] == "b")
     answers = [await call("POST", HELLO, {"input": {"text": text}}) for text in "abc"]
     assert [answer.status for answer in answers] == [202, 502, 202]
 
 
 async def test_a_broken_predicate(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
-    """A predicate that raises is a fault of the test: a 500, with the traceback in the log."""
+    """A predicate that raises causes a 500, with the traceback in the log."""
     call.server.faults.add(kind="html", when=lambda call: call.json()["nothing"])
     assert (await call("GET", "/account")).status == 500
     assert "DecodeError" in caplog.text
 
 
 async def test_patterns(call: Caller) -> None:
-    """A pattern stands for several operations; without one it is all, those of the other origin as well."""
+    """A pattern matches several operations; without one all match, also on the delivery origin."""
     prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
     call.server.faults.add(operation="models.versions.*", kind="html")
     paths = "/models/replicate/hello-world", "/models/replicate/hello-world/versions", prediction["urls"]["stream"]
@@ -338,7 +338,7 @@ async def test_patterns(call: Caller) -> None:
 
 
 async def test_the_first_that_is_due_acts(call: Caller) -> None:
-    """One fault acts on a request: the first that concerns it and has not been used up. The journal says which."""
+    """Only the first due fault that matches a request occurs, and the journal records it."""
     first = call.server.faults.add(operation="account.get", kind="html", status=500, times=1)
     second = call.server.faults.add(operation="account.get", kind="html", status=501)
     assert [(await call("GET", "/account")).status for _ in range(3)] == [500, 501, 501]
@@ -348,7 +348,7 @@ async def test_the_first_that_is_due_acts(call: Caller) -> None:
 
 
 async def test_the_token_comes_first(call: Caller) -> None:
-    """A request without the token is refused, and uses no fault up."""
+    """A request without the token is refused, and doesn't count for faults."""
     call.server.faults.add(operation="account.get", kind="html", times=1)
     assert (await call("GET", "/account", headers={"Authorization": "Bearer x"})).status == 401
     assert (await call("GET", "/account")).status == 502
@@ -371,7 +371,7 @@ hints = ["header"]
 
 
 async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faults can be written in TOML, for a server from the start or later, or given as what that reads as."""
+    """Faults can be loaded from TOML or from a dict with the same content, when the server is made or later."""
     path = tmp_path / "faults.toml"
     path.write_text(TOML, encoding="utf-8")
     expected = [
@@ -436,7 +436,7 @@ async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_what_makes_no_sense(fields: dict[str, Any], reason: str) -> None:
-    """A fault that makes no sense is refused when it is added, with the reason; of a file, nothing is added then."""
+    """Adding an invalid fault raises an error with the reason; then no fault of a file is added."""
     server = LocalServer()
     with pytest.raises(ValueError, match=reason.replace("$", r"\$").replace("|", r"\|")):
         server.faults.add(**fields)  # type: ignore[misc]
@@ -448,7 +448,7 @@ def test_what_makes_no_sense(fields: dict[str, Any], reason: str) -> None:
 
 
 def test_a_fault_by_itself() -> None:
-    """A fault can be made apart and added, also with changes; a type that is wrong comes out when it is added."""
+    """A Fault can be added, also with changes; adding it checks the types of its fields."""
     server = LocalServer()
     fault = Fault(kind="reset", operation="predictions.create", after=True)
     assert server.faults.add(fault) is fault
@@ -462,12 +462,12 @@ def test_a_fault_by_itself() -> None:
 
 
 def test_the_keywords_are_the_fields() -> None:
-    """The keyword arguments of add are the fields of a fault, no more and no less."""
+    """The keyword arguments of add are exactly the fields of a fault."""
     assert set(FaultFields.__annotations__) == {field.name for field in msgspec.structs.fields(Fault)}
 
 
 def test_the_official_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The official SDK, which repeats what fails, gets through faults that pass, and raises for those that don't."""
+    """The official SDK retries and survives temporary faults, and raises errors for permanent ones."""
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with LocalServer() as server:
         models.register(server)
@@ -486,7 +486,7 @@ def test_the_official_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_client_that_leaves_in_the_middle(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
-    """A client that goes away while it sends is in the journal, and no failure of the server."""
+    """A client that disconnects while it sends is in the journal, and isn't logged as an error."""
     address = urlsplit(call.server.url)
     _, writer = await asyncio.open_connection(address.hostname, address.port)
     head = f"POST /v1{HELLO} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {call.server.token}\r\n"

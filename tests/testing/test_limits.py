@@ -30,7 +30,7 @@ async def test_no_limits(call: Caller) -> None:
 
 
 async def test_the_documented_limits(clock: VirtualClock) -> None:
-    """Creates and everything else have budgets of their own: a burst, and then so many a minute."""
+    """Creates and other requests have separate limits: a burst, and then a rate per minute."""
     async with serve(limits=Limits(), clock=clock) as (server, call):
         models.register(server)
         server.model("replicate/hello-world", inline=True)(models.hello_world)
@@ -39,13 +39,14 @@ async def test_the_documented_limits(clock: VirtualClock) -> None:
         await clock.advance(1)
         assert await statuses(call, 20, "POST", HELLO, BODY) == {202: 10, 429: 10}
         assert await statuses(call, 60) == {200: 50, 429: 10}
-        await clock.advance(60)  # no more than a burst can be saved up
+        # A pause doesn't save up more than a burst.
+        await clock.advance(60)
         assert await statuses(call, 60, "POST", HELLO, BODY) == {202: 50, 429: 10}
         assert len(server.predictions) == 110
 
 
 async def test_all_creates_are_one_budget(clock: VirtualClock) -> None:
-    """A prediction counts as a create, whichever of the three operations makes it; a training doesn't."""
+    """All three operations that create a prediction count as creates; creating a training doesn't."""
     version = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
     async with serve(limits={"create_burst": 2}, clock=clock, username="me") as (server, call):
         models.register(server)
@@ -65,7 +66,7 @@ async def test_all_creates_are_one_budget(clock: VirtualClock) -> None:
 
 
 async def test_hints(clock: VirtualClock) -> None:
-    """A 429 tells in three places how long to wait, rounded up to seconds, and who waits so long gets through."""
+    """A 429 gives the delay in three places, rounded up to seconds; a client that waits so long succeeds."""
     async with serve(limits={"creates": 6, "create_burst": 1, "others": 1, "other_burst": 1}, clock=clock) as (
         server,
         call,
@@ -92,7 +93,7 @@ async def test_hints(clock: VirtualClock) -> None:
 
 
 async def test_what_counts_for_nothing(clock: VirtualClock) -> None:
-    """Refused requests use nothing up, nor do those without the token, nor the other origin."""
+    """Refused requests don't count, nor do requests without the token, nor those to the delivery origin."""
     async with serve(limits={"others": 60, "other_burst": 1}, clock=clock) as (server, call):
         models.register(server)
         prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
@@ -105,7 +106,7 @@ async def test_what_counts_for_nothing(clock: VirtualClock) -> None:
 
 
 async def test_new_limits(call: Caller) -> None:
-    """Limits can change while the server runs, and be lifted."""
+    """Limits can be changed and removed while the server runs."""
     call.server.limits = Limits(others=1, other_burst=1)
     assert await statuses(call, 3) == {200: 1, 429: 2}
     call.server.limits = Limits(others=None, creates=1)
@@ -124,6 +125,6 @@ async def test_new_limits(call: Caller) -> None:
     ],
 )
 def test_what_makes_no_sense(limits: dict[str, Any], reason: str) -> None:
-    """Limits that make no sense are refused with the reason."""
+    """Invalid limits raise an error with the reason."""
     with pytest.raises(ValueError, match=reason.replace("$", r"\$")):
         LocalServer(limits=limits)

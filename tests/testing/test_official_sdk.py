@@ -1,4 +1,4 @@
-"""The official SDK, whose authors never saw this server, drives it through every operation."""
+"""The official SDK, which was written independently of this server, uses every operation."""
 
 # ruff: noqa: T201 (models may print)
 
@@ -21,12 +21,13 @@ VERSION = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
 
 
 @pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer(username="alice", page_size=2) as server:
+def server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """A server with the demonstration models; a parameter has further options."""
+    with LocalServer(username="alice", page_size=2, **getattr(request, "param", {})) as server:
         models.register(server)
 
         @server.model("alice/mine", visibility="private")
-        def mine(text: str = "nobody") -> str:
+        def private_model(text: str = "nobody") -> str:
             return f"my {text}"
 
         yield server
@@ -43,7 +44,7 @@ def operations(server: LocalServer) -> list[str]:
 
 
 def test_every_operation_has_a_test_here() -> None:
-    """The tests of this module, together, name every operation of the table once at least."""
+    """The tests of this module name every operation of the table at least once."""
     text = Path(__file__).read_text(encoding="utf-8")
     assert not [operation.name for operation in OPERATIONS if f'"{operation.name}"' not in text]
 
@@ -74,9 +75,12 @@ def test_predictions(server: LocalServer, client: Any) -> None:
     }
 
 
+@pytest.mark.parametrize("server", [{"files": "data"}], indirect=True)
 def test_run(server: LocalServer, client: Any) -> None:
-    """run() by name and by version gives the output; a failed model raises with the prediction."""
-    server._store.output_files = "data"  # what isn't on https isn't a file to this SDK
+    """run() by name and by version returns the output; a failed model raises an error.
+
+    To this SDK, a URL is only a file if it is a data URI or starts with https.
+    """
 
     @server.model("alice/broken")
     def broken() -> str:
@@ -91,7 +95,7 @@ def test_run(server: LocalServer, client: Any) -> None:
 
 
 def test_use(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """use() reads the model's schema: streamed strings are joined, and pieces come one by one when asked for."""
+    """use() reads the model's schema: streamed strings are joined, or come one by one with streaming=True."""
     monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
     monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
 
@@ -107,7 +111,7 @@ def test_use(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_models(server: LocalServer, client: Any) -> None:
-    """A model that was created can be got, listed, found, changed and deleted."""
+    """A model can be created, fetched, listed, searched, changed and deleted."""
     created = client.models.create(owner="alice", name="hot-dog", visibility="private", hardware="cpu", description="d")
     assert (created.owner, created.run_count, created.latest_version) == ("alice", 0, None)
     changed = client.models.update(model_owner="alice", model_name="hot-dog", description="e", readme="# Hot dog")
@@ -131,7 +135,7 @@ def test_models(server: LocalServer, client: Any) -> None:
 
 
 def test_versions(server: LocalServer, client: Any) -> None:
-    """Versions are listed, got and deleted, and with a version go its predictions."""
+    """Versions can be listed, fetched and deleted; deleting a version deletes its predictions."""
     name = {"model_owner": "alice", "model_name": "mine"}
     (version,) = client.models.versions.list(**name)
     assert client.models.versions.get(**name, version_id=version.id).openapi_schema == version.openapi_schema
@@ -148,7 +152,7 @@ def test_versions(server: LocalServer, client: Any) -> None:
 
 
 def test_deployments(server: LocalServer, client: Any) -> None:
-    """A deployment is created, got, listed, changed, run and deleted; each change makes a release."""
+    """A deployment can be created, fetched, listed, changed, run and deleted; each change creates a release."""
     deployment = client.deployments.create(
         hardware="cpu", max_instances=2, min_instances=0, model="replicate/hello-world", name="hello", version=VERSION
     )
@@ -170,8 +174,8 @@ def test_deployments(server: LocalServer, client: Any) -> None:
 
 
 def test_files(server: LocalServer, client: Any) -> None:
-    """A file is created, got, listed, downloaded by its signature, and deleted."""
-    # No metadata: this SDK sends it as form fields (metadata[customer]=7), not as the JSON part that is documented.
+    """A file can be created, fetched, listed, downloaded with a signature, and deleted."""
+    # Without metadata: this SDK sends form fields (metadata[customer]=7) instead of the documented JSON part.
     file = client.files.create(content=b"\r\nPK\0 --raw", filename="ra w-é.zip", type="application/zip")
     assert (file.content_type, file.size, file.name) == ("application/zip", 11, "ra w-é.zip")
     assert client.files.get(file_id=file.id).to_dict() == file.to_dict()
@@ -201,7 +205,7 @@ def test_files_as_inputs(server: LocalServer, client: Any, tmp_path: Path) -> No
 
 
 def test_trainings(server: LocalServer, client: Any) -> None:
-    """A training makes a version of its destination, which runs; one that runs can be canceled."""
+    """A training creates a version of its destination that can run; a running training can be canceled."""
 
     def train(steps: int) -> OutputFile:
         print("training")
@@ -226,15 +230,15 @@ def test_trainings(server: LocalServer, client: Any) -> None:
 
 
 def test_the_rest(server: LocalServer, client: Any) -> None:
-    """Account, hardware, collections, search and the webhook secret come with data to work with."""
+    """Account, hardware, collections, search and the webhook secret return useful data."""
     assert client.account.get().username == "alice"
     assert {"cpu", "gpu-t4"} <= {hardware.sku for hardware in client.hardware.list()}
     (collection,) = client.collections.list()
     names = {model.name for model in client.collections.get(collection_slug=collection.slug).models}
     assert names == {"hello-world", "stream-text", "gradient"}
-    found = client.search(query="local", limit=50)
-    assert {entry.model.name for entry in found.models} == {"stream-text", "gradient"}
-    assert [each.slug for each in found.collections] == ["local-models"]
+    results = client.search(query="local", limit=50)
+    assert {entry.model.name for entry in results.models} == {"stream-text", "gradient"}
+    assert [each.slug for each in results.collections] == ["local-models"]
     assert client.webhooks.default.secret.get().key.startswith("whsec_")
     assert set(operations(server)) == {
         *("account.get", "hardware.list", "collections.list", "collections.get", "search"),
@@ -243,7 +247,7 @@ def test_the_rest(server: LocalServer, client: Any) -> None:
 
 
 def test_errors(server: LocalServer, client: Any) -> None:
-    """Refusals become the SDK's own errors."""
+    """Error responses become the SDK's own errors."""
     with pytest.raises(replicate.AuthenticationError, match="valid authentication token"):
         client.with_options(bearer_token="wrong").account.get()
     with pytest.raises(replicate.UnprocessableEntityError, match="text is required"):

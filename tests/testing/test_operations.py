@@ -1,4 +1,4 @@
-"""Models, deployments, trainings, files and the rest: the rules, beyond what the official SDK's test shows."""
+"""Rules for models, deployments, trainings and files, beyond the tests with the official SDK."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEPLOYMENT: dict[str, Any] = {
 
 
 async def test_model_fields(call: Caller) -> None:
-    """What is said about a model at its creation or later is what it shows; null takes it back."""
+    """A model has the fields that it was created or updated with; null clears a field."""
     about = {key: f"https://example.com/{key}" for key in ("github_url", "paper_url", "license_url", "cover_image_url")}
     created = await call("POST", "/models", {**MODEL, **about, "description": "d"})
     assert created.status == 201
@@ -52,14 +52,14 @@ async def test_model_fields(call: Caller) -> None:
     ],
 )
 async def test_bad_models(call: Caller, change: dict[str, Any], status: int, reason: str) -> None:
-    """A model that can't be is refused with the field that is wrong."""
+    """An invalid model is refused with the name of the invalid field."""
     assert (await call("POST", "/models", {**MODEL, "name": "taken"})).status == 201
     answer = await call("POST", "/models", {**MODEL, **change})
     assert (answer.status, reason in answer.data["detail"]) == (status, True)
 
 
 async def test_what_can_be_deleted(call: Caller) -> None:
-    """Only one's own, private models go, and only without versions; versions go unless they are deployed."""
+    """Only own private models without versions can be deleted; versions can, unless they are deployed."""
     models.register(call.server)
     call.server.model("local/public", version="ab" * 32)(models.hello_world)
     call.server.model("local/private", version="cd" * 32, visibility="private")(models.hello_world)
@@ -80,7 +80,7 @@ async def test_what_can_be_deleted(call: Caller) -> None:
 
 
 async def test_official_versions(call: Caller) -> None:
-    """The versions of official models can't be addressed, though the model shows its latest."""
+    """The versions of official models are hidden, although the model contains its latest version."""
     call.server.model("me/official", official=True)(models.hello_world)
     model = (await call("GET", "/models/me/official")).data
     assert model["is_official"] is True
@@ -89,7 +89,7 @@ async def test_official_versions(call: Caller) -> None:
 
 
 async def test_several_versions(call: Caller) -> None:
-    """Registering a name again adds a version, which becomes the latest; the same id again replaces it."""
+    """Registering a name again adds a version, which becomes the latest; with the same id, it replaces the version."""
     call.server.model("me/two", version="ab" * 32, description="first")(models.hello_world)
     call.server.model("me/two", version="cd" * 32)(models.stream_text)
     page = (await call("GET", "/models/me/two/versions")).data
@@ -105,7 +105,7 @@ async def test_several_versions(call: Caller) -> None:
 
 
 async def test_pushing_to_a_created_model(call: Caller) -> None:
-    """A function can be registered for a model that was created through the API, which stays as private as it was."""
+    """A function can be registered for a model that was created through the API, which stays private."""
     await call("POST", "/models", MODEL)
     call.server.model("local/mine")(models.hello_world)
     model = (await call("GET", "/models/local/mine")).data
@@ -114,7 +114,7 @@ async def test_pushing_to_a_created_model(call: Caller) -> None:
 
 
 async def test_private_models_are_not_listed(call: Caller) -> None:
-    """Private models are in no list, collection or search, but can be run by who knows them."""
+    """Private models are not in lists, collections or searches, but can be run."""
     call.server.model("local/hidden", visibility="private")(models.hello_world)
     assert (await call("GET", "/models")).data["results"] == []
     assert (await call("GET", "/collections/local-models")).data["models"] == []
@@ -124,7 +124,7 @@ async def test_private_models_are_not_listed(call: Caller) -> None:
 
 
 async def test_examples(call: Caller) -> None:
-    """Examples are saved predictions, the first of which is the default; they count as nothing that was run."""
+    """Examples are saved predictions, the first is the default example; they don't count as predictions."""
     models.register(call.server)
     (example,) = (await call("GET", "/models/replicate/hello-world/examples")).data["results"]
     assert (example["input"], example["output"], example["status"]) == ({"text": "Alice"}, "hello Alice", "succeeded")
@@ -155,7 +155,7 @@ async def test_readme(call: Caller) -> None:
     ],
 )
 async def test_bad_deployments(call: Caller, change: dict[str, Any], reason: str) -> None:
-    """A deployment that can't be is a 422 that names the field, at its creation and at a change."""
+    """An invalid deployment is a 422 that names the field, when it is created or changed."""
     models.register(call.server)
     answer = await call("POST", "/deployments", {**DEPLOYMENT, **change})
     assert (answer.status, reason in answer.data["detail"]) == (422, True)
@@ -167,7 +167,7 @@ async def test_bad_deployments(call: Caller, change: dict[str, Any], reason: str
 
 
 async def test_deployment_releases(call: Caller) -> None:
-    """A change makes a release with the next number; what isn't changed stays, and zero is a value."""
+    """A change creates a release with the next number; other fields stay, and zero is a value."""
     models.register(call.server)
     release = (await call("POST", "/deployments", {**DEPLOYMENT, "max_instances": 3})).data["current_release"]
     assert release["created_by"]["username"] == "local"
@@ -178,7 +178,7 @@ async def test_deployment_releases(call: Caller) -> None:
 
 
 async def test_training_failures(call: Caller) -> None:
-    """A training whose function raises fails, and makes no version."""
+    """A training whose function raises an error fails, and creates no version."""
 
     def train(steps: int) -> None:
         raise RuntimeError(f"diverged after {steps}")
@@ -197,7 +197,7 @@ async def test_training_failures(call: Caller) -> None:
 
 
 async def test_file_fields(call: Caller) -> None:
-    """A file has the digest and size of its content, the metadata part's object, and a name and type from the form."""
+    """A file has the digest and size of its content, and metadata, name and type from the form."""
     answer = await call("POST", "/files", data=form(b"abc", "é.png", metadata='{"a": [1]}'))
     assert answer.status == 201
     file = answer.data
@@ -222,14 +222,14 @@ async def test_file_fields(call: Caller) -> None:
     ],
 )
 async def test_bad_files(call: Caller, data: Any, reason: str) -> None:
-    """A form that doesn't fit is refused with the part that is wrong."""
+    """An invalid form is refused with the name of the invalid part."""
     answer = await call("POST", "/files", data=data)
     assert (answer.status, reason in answer.data["detail"]) == (422, True)
     assert (await call("POST", "/files", {"content": "x"})).status == 400
 
 
 async def test_file_expiry(slow_call: Caller, clock: VirtualClock) -> None:
-    """A file is gone after a day."""
+    """A file expires after a day."""
     file = (await slow_call("POST", "/files", data=form(b"x"))).data
     assert file["expires_at"] == "2025-01-02T00:00:00Z"
     await clock.advance(24 * 3600 - 1)
@@ -240,7 +240,7 @@ async def test_file_expiry(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_downloads(slow_call: Caller, clock: VirtualClock) -> None:
-    """A download needs a signature for its owner, file and expiry, and no token; it ends with its expiry."""
+    """A download needs a signature for its owner, file and expiry, but no token."""
     file = (await slow_call("POST", "/files", data=form(b"\0abc", "é b.bin", "image/png"))).data
     signed = slow_call.server.sign_download(file["id"], expires_in=60)
 
@@ -251,8 +251,8 @@ async def test_downloads(slow_call: Caller, clock: VirtualClock) -> None:
     answer = await download()
     assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, b"\0abc", "image/png")
     assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A9%20b.bin"
-    other = base64.b64encode(b"x" * 32).decode()
-    assert (await download(signature=other)).status == 403
+    invalid_signature = base64.b64encode(b"x" * 32).decode()
+    assert (await download(signature=invalid_signature)).status == 403
     assert (await download(owner="someone")).status == 403
     assert (await download(expiry=str(int(signed["expiry"]) + 1))).status == 403
     for expiry in ("tomorrow", "1" * 5000):
@@ -262,7 +262,7 @@ async def test_downloads(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_file_inputs(call: Caller) -> None:
-    """A model gets files as paths: data URIs, and uploaded files under their names; the server fetches nothing else."""
+    """A model gets data URIs and uploaded files as paths; the server fetches no other URLs."""
 
     @call.server.model("me/read")
     def read(file: Path, more: list[Path] | None = None) -> list[str]:
@@ -282,15 +282,15 @@ async def test_file_inputs(call: Caller) -> None:
     "query", ["", "query=a&limit=0", "query=a&limit=51", "query=a&limit=x", f"query=a&limit={'1' * 5000}"]
 )
 async def test_bad_searches(call: Caller, query: str) -> None:
-    """A search needs a query, and a limit of 1 to 50 at most."""
+    """A search needs a query, and its limit must be 1 to 50."""
     assert (await call("GET", f"/search?{query}")).status == 422
 
 
 async def test_search(call: Caller) -> None:
-    """A search finds models by all of its words in name and description, collections, and documentation."""
+    """A search finds models, collections and documentation that contain all words."""
     for number in range(3):
         call.server.model(f"me/cat-{number}", description="Paints cats")(models.hello_world)
-    found = (await call("GET", "/search?query=PAINTS+cat&limit=2")).data
-    assert found["query"] == "PAINTS cat"
-    assert [entry["model"]["name"] for entry in found["models"]] == ["cat-2", "cat-1"]
+    results = (await call("GET", "/search?query=PAINTS+cat&limit=2")).data
+    assert results["query"] == "PAINTS cat"
+    assert [entry["model"]["name"] for entry in results["models"]] == ["cat-2", "cat-1"]
     assert (await call("GET", "/search?query=webhooks")).data["pages"][0]["href"] == "/docs/topics/webhooks"

@@ -1,4 +1,4 @@
-"""Files that models return: where they are, and for how long."""
+"""Output files of models: their URLs, and how long they exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_urls(call: Caller, tmp_path: Path) -> None:
-    """Files that a model returns, wherever in its output, are URLs on the other origin, with a name and a type."""
+    """Files anywhere in a model's output become URLs of the delivery origin, with a name and a type."""
     (tmp_path / "a b.txt").write_text("from a path", encoding="utf-8")
 
     @call.server.model("me/files")
@@ -54,18 +54,18 @@ async def test_urls(call: Caller, tmp_path: Path) -> None:
     ],
 )
 def test_names(file: OutputFile, name: str) -> None:
-    """A file's name has no folders; without one the type gives the suffix."""
+    """A file's name has no folders; the default name has a suffix for the type."""
     assert file.file_name == name
 
 
 def test_no_type() -> None:
-    """A content type that can't be sent is refused where the file is made, and so fails the model that makes it."""
+    """A content type with line breaks is refused when the model makes the file, and so fails the prediction."""
     with pytest.raises(ValueError, match=r"expected a content type, got 'text/plain\\r\\nX: y'"):
         OutputFile(b"", "text/plain\r\nX: y")
 
 
 async def test_no_token_is_needed(call: Caller) -> None:
-    """An output file takes no token; one that comes is in the journal."""
+    """An output file requires no token; if a client sends one, the journal has it."""
 
     @call.server.model("me/file")
     def file() -> bytes:
@@ -74,13 +74,14 @@ async def test_no_token_is_needed(call: Caller) -> None:
     url = (await call.run("me/file"))["output"]
     async with call.session.get(url) as response:
         assert response.status == 200
-    assert (await call("GET", url)).status == 200  # which sends it
+    # This request sends the token.
+    assert (await call("GET", url)).status == 200
     tokens = [entry.token for entry in call.server.requests if entry.operation == "outputs.download"]
     assert tokens == [None, "Bearer local-token"]
 
 
 async def test_expiry(slow_call: Caller, clock: VirtualClock) -> None:
-    """An output file is gone after an hour."""
+    """An output file expires after an hour."""
 
     @slow_call.server.model("me/file", inline=True)
     def file() -> bytes:
@@ -97,7 +98,7 @@ async def test_expiry(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_data_uris() -> None:
-    """A server can be told to give its output files as data URIs."""
+    """With files="data", output files are data URIs."""
     async with serve(files="data") as (server, call):
 
         @server.model("me/file")
@@ -126,8 +127,9 @@ async def test_as_inputs(call: Caller) -> None:
 
 
 async def test_a_large_file(call: Caller) -> None:
-    """A large file arrives whole; who breaks it off is in the journal."""
-    content = bytes(range(256)) * 2**16  # 16 MiB
+    """A large file arrives complete; a client that disconnects is in the journal."""
+    # The content has 16 MiB.
+    content = bytes(range(256)) * 2**16
 
     @call.server.model("me/file")
     def file() -> bytes:
@@ -145,14 +147,14 @@ async def test_a_large_file(call: Caller) -> None:
 
 
 async def test_examples_need_no_server(call: Caller) -> None:
-    """Files in examples are data URIs, which are good for longer than an hour."""
+    """Files in examples are data URIs, because output files expire."""
     call.server.model("me/file", examples=[({}, b"GIF89a")])(lambda: b"x")
     example = (await call("GET", "/models/me/file")).data["default_example"]
     assert example["output"] == "data:image/gif;base64,R0lGODlh"
 
 
 async def test_unknown_paths(call: Caller) -> None:
-    """On the other origin there is nothing but streams and files, and a problem says so."""
+    """All other paths of the delivery origin are a 404 with a problem."""
     for path in ("/", "/a", "/a/b", "/a/b/c", "/v1/predictions"):
         answer = await call("GET", call.server.delivery_url + path)
         assert (answer.status, answer.data["status"]) == (404, 404)

@@ -1,4 +1,4 @@
-"""The pytest plugin, in pytest runs of their own: fixtures, markers, and that tests stay on this machine."""
+"""The pytest plugin, in separate pytest runs: fixtures, markers, and that tests stay on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.endurance
 
 NAME = "replicate_async.testing.plugin"
-# Installed, it is found by its entry point, whose name is the module's; in a bare source tree it has to be named.
+# If the package is installed, pytest finds the plugin by its entry point. In a source tree it needs -p.
 OPTIONS = [
     *([] if entry_points(group="pytest11", name=NAME) else ["-p", NAME]),
     *("-p", "no:asyncio", "-p", "no:schemathesis", "-p", "no:cacheprovider", "--strict-markers", "-W", "error"),
@@ -30,7 +30,7 @@ BACKEND = """
 
 
 def run(pytester: pytest.Pytester, code: str, *options: str, **outcomes: int) -> pytest.RunResult:
-    """Run tests in a process of their own, and compare what became of them."""
+    """Run tests in a process of their own, and check their outcomes."""
     pytester.makeconftest(BACKEND)
     pytester.makepyfile(code)
     result = pytester.runpytest_subprocess(*OPTIONS, *options)
@@ -50,7 +50,7 @@ MODELS = """
 
 
 def test_the_three_fixtures(pytester: pytest.Pytester) -> None:
-    """A server and clients of both kinds, which belong together; each test has its own."""
+    """Each test gets a server, and clients of both kinds for it."""
     code = """
     @pytest.mark.anyio
     @pytest.mark.parametrize("time", [1, 2])
@@ -70,7 +70,7 @@ def test_the_three_fixtures(pytester: pytest.Pytester) -> None:
 
 
 def test_code_that_makes_its_own_client(pytester: pytest.Pytester) -> None:
-    """The environment leads clients of the code under test to the server, and the module's functions as well."""
+    """Through the environment, clients of the code under test use the server, and so do module-level functions."""
     code = """
     pytestmark = pytest.mark.replicate_model("me/shout", shout)
 
@@ -97,7 +97,7 @@ def test_code_that_makes_its_own_client(pytester: pytest.Pytester) -> None:
 
 
 def test_nothing_is_left(pytester: pytest.Pytester) -> None:
-    """After a test, the environment, the default client, and the network are what they were."""
+    """After a test, the environment, the default client and the network are restored."""
     code = """
     import os
     import socket
@@ -142,7 +142,7 @@ def test_nothing_is_left(pytester: pytest.Pytester) -> None:
 
 
 def test_the_network(pytester: pytest.Pytester) -> None:
-    """Whatever tries to reach another host is refused by an error with the host and the fixture in it."""
+    """Every attempt to reach another host raises an error that names the host and the fixture."""
     code = """
     import asyncio
     import http.client
@@ -236,17 +236,18 @@ def test_the_network(pytester: pytest.Pytester) -> None:
 
 
 def own_addresses() -> list[str]:
-    """Return this machine's addresses in its networks, if it is in any."""
-    found: list[str] = []
+    """Return the network addresses of this machine, if it has any."""
+    addresses: list[str] = []
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sender:
-            sender.connect((elsewhere, 9))  # which sends nothing
-            found.append(sender.getsockname()[0])
-    return found
+            # Connecting a UDP socket sends nothing.
+            sender.connect((elsewhere, 9))
+            addresses.append(sender.getsockname()[0])
+    return addresses
 
 
 def test_this_machine(pytester: pytest.Pytester) -> None:
-    """This machine can be reached by all its names and addresses, and so can hosts that the settings name."""
+    """This machine can be reached by all its names and addresses, and so can hosts in the settings."""
     code = """
     import socket
 
@@ -332,12 +333,12 @@ def test_a_client_made_at_import(pytester: pytest.Pytester) -> None:
         failed=3,
         passed=1,
     )
-    told = "E *NetworkRefusedError: api.replicate.com is not this machine*made before the test*"
-    result.stdout.fnmatch_lines([told] * 3)
+    expected = "E *NetworkRefusedError: api.replicate.com is not this machine*made before the test*"
+    result.stdout.fnmatch_lines([expected] * 3)
 
 
 def test_markers(pytester: pytest.Pytester) -> None:
-    """Markers give the server's options, models and faults; near ones add to far ones, and bring the fixture along."""
+    """Markers set options, models and faults of the server; closer markers add to others, and request the fixture."""
     (pytester.path / "faults.toml").write_text(
         '[[faults]]\nkind = "status"\nstatus = 503\ntimes = 1\n', encoding="utf-8"
     )
@@ -397,7 +398,7 @@ def test_unittest(pytester: pytest.Pytester) -> None:
 
 
 def test_virtual_time(pytester: pytest.Pytester) -> None:
-    """Each test has a clock of its own, and one of ten minutes is over at once for both clients."""
+    """Each test has a clock of its own, and ten minutes pass at once for both clients."""
     code = """
     pytestmark = [
         pytest.mark.replicate_server(clock=VirtualClock),
@@ -418,7 +419,7 @@ def test_virtual_time(pytester: pytest.Pytester) -> None:
 
 WRONG = [
     ("replicate_server(prot=80)", "there is no option 'prot', only host, port,*clock"),
-    ("replicate_server('x')", "options have names, unlike 'x'"),
+    ("replicate_server('x')", "options are keyword arguments, unlike 'x'"),
     ("replicate_server(limits={'creates': 0})", "limits: *"),
     ("replicate_model('me/shout')", "it takes a name and a function"),
     ("replicate_model('shout', shout)", "a model's name is owner/name*"),
@@ -436,7 +437,7 @@ WRONG = [
 
 
 def test_wrong_markers(pytester: pytest.Pytester) -> None:
-    """A marker that makes no sense is an error that says what is wrong with it, and how it is written."""
+    """An invalid marker is an error that says what is wrong, and how to write it."""
     tests = [f"    @pytest.mark.{marker}\n    def test_{n}(): pass\n" for n, (marker, _) in enumerate(WRONG)]
     result = run(pytester, MODELS + "".join(tests), errors=len(WRONG))
     for marker, reason in WRONG:
@@ -446,7 +447,7 @@ def test_wrong_markers(pytester: pytest.Pytester) -> None:
 
 
 def test_a_recording_and_a_server(pytester: pytest.Pytester) -> None:
-    """A test can't have both."""
+    """A test can't have both a recording and a server."""
     code = """
     @pytest.mark.replicate_recording("x.json")
     @pytest.mark.replicate_model("me/shout", shout)
@@ -484,7 +485,7 @@ def test_with_xdist(pytester: pytest.Pytester) -> None:
 
 
 def test_what_it_costs_others(pytester: pytest.Pytester) -> None:
-    """A run that has no use for the plugin loads nothing of the SDK that takes time, nor watches what it does."""
+    """A run that doesn't use the plugin imports no slow modules of the SDK."""
     code = """
     import sys
     import pytest
@@ -498,7 +499,7 @@ def test_what_it_costs_others(pytester: pytest.Pytester) -> None:
 
 
 def test_its_imports() -> None:
-    """Besides pytest the plugin needs nothing that the SDK doesn't need itself."""
+    """The plugin's only dependency, besides those of the SDK, is pytest."""
     from replicate_async.testing import plugin
 
     source = Path(plugin.__file__).read_text(encoding="utf-8")
@@ -507,7 +508,7 @@ def test_its_imports() -> None:
 
 
 def test_a_proxy_in_the_environment(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the environment names a proxy, the server is reached past it."""
+    """A proxy in the environment is not used for the server."""
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "internal.example")

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 (models may print)
-"""How predictions live: statuses, waiting, deadlines, cancelling, logs, output."""
+"""The life of a prediction: statuses, waiting, deadlines, canceling, logs, output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAIT = {"Prefer": "wait"}
 
 
 async def test_from_starting_to_succeeded(call: Caller) -> None:
-    """Without Prefer the answer comes at once, as starting; then the prediction is processing, then succeeded."""
+    """Without Prefer the create returns at once, as starting; then the prediction is processing, then succeeded."""
     go = asyncio.Event()
 
     @call.server.model("me/patient")
@@ -69,7 +69,7 @@ async def test_what_a_prediction_says(call: Caller) -> None:
 
 
 async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
-    """With Prefer: wait=n the answer comes when the prediction ends, or, still as starting, when the time is up."""
+    """With Prefer: wait=n the create returns when the prediction ends, or, as starting, after the time."""
 
     @slow_call.server.model("me/slow")
     async def slow(seconds: float) -> str:
@@ -86,7 +86,8 @@ async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
     ]
     predictions = slow_call.server.predictions
     await eventually(lambda: [each.status for each in predictions.values()] == ["processing"] * len(requests))
-    await clock.advance(31)  # the last one is held for 30 seconds only: that is how the server was made
+    # The server's option hold is 30 seconds, so the last request is held no longer.
+    await clock.advance(31)
     answers = [await request for request in requests]
     assert [(answer.status, answer.data["status"]) for answer in answers] == [
         (201, "succeeded"),
@@ -101,7 +102,7 @@ async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
     "prefer", ["wait=0", "wait=61", "wait=x", "wait=", "wait=-1", "wait=1.5", "wait=" + "1" * 5000]
 )
 async def test_bad_waits(call: Caller, prefer: str) -> None:
-    """A wait out of 1 to 60 seconds is a 422, and nothing is created."""
+    """A wait outside of 1 to 60 seconds is a 422, and nothing is created."""
     models.register(call.server)
     body = {"input": {"text": "a"}}
     answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Prefer": prefer})
@@ -113,7 +114,7 @@ async def test_bad_waits(call: Caller, prefer: str) -> None:
     ("text", "seconds"), [("30", 30), ("5", 5), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661)]
 )
 async def test_deadlines(slow_call: Caller, clock: VirtualClock, text: str, seconds: int) -> None:
-    """A prediction that runs at its deadline becomes canceled, and its function stops."""
+    """A prediction that is running at its deadline is canceled, and its function stops."""
     stopped: list[float] = []
 
     @slow_call.server.model("me/endless")
@@ -137,7 +138,7 @@ async def test_deadlines(slow_call: Caller, clock: VirtualClock, text: str, seco
 
 
 async def test_deadline_before_the_start(slow_call: Caller, clock: VirtualClock) -> None:
-    """A prediction that is still starting at its deadline becomes aborted."""
+    """A prediction that is starting at its deadline is aborted."""
     slow_call.server.model("me/cold", startup=60)(models.hello_world)
     prediction = await slow_call.start("me/cold", {"Cancel-After": "30"}, text="a")
     await clock.advance(31)
@@ -147,7 +148,7 @@ async def test_deadline_before_the_start(slow_call: Caller, clock: VirtualClock)
 
 
 async def test_deadline_after_the_end(slow_call: Caller, clock: VirtualClock) -> None:
-    """A prediction that has ended does not care for its deadline."""
+    """A deadline doesn't change a prediction that has ended."""
     slow_call.server.model("me/quick", inline=True)(models.hello_world)
     prediction = await slow_call.start("me/quick", {"Cancel-After": "5"}, text="a")
     await clock.advance(6)
@@ -156,7 +157,7 @@ async def test_deadline_after_the_end(slow_call: Caller, clock: VirtualClock) ->
 
 @pytest.mark.parametrize("text", ["4", "4s", "0", "", "1d", "5 m", "m", "-30", "9999h", "9" * 30])
 async def test_bad_deadlines(call: Caller, text: str) -> None:
-    """A Cancel-After that is too short, too long or no duration is a 422."""
+    """A Cancel-After that is too short, too long or not a duration is a 422."""
     models.register(call.server)
     body = {"input": {"text": "a"}}
     answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Cancel-After": text})
@@ -164,7 +165,7 @@ async def test_bad_deadlines(call: Caller, text: str) -> None:
 
 
 async def test_cancel(call: Caller) -> None:
-    """Cancelling ends a prediction at once, whatever its function does; what it returns later is dropped."""
+    """Canceling ends a prediction at once, whatever its function does; a later result is ignored."""
     threads_may_end = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -199,17 +200,17 @@ async def test_cancel(call: Caller) -> None:
 
 
 async def test_functions_that_refuse_to_be_cancelled(call: Caller) -> None:
-    """A prediction that was canceled stays as it was, and tells nothing more, whatever an async function still does."""
-    heard: list[tuple[str, str]] = []
-    left: list[str] = []
-    call.server._store.runner.listeners.append(lambda job, event: heard.append((job.record.model or "", event)))
+    """A canceled prediction neither changes nor notifies listeners, whatever an async function still does."""
+    events: list[tuple[str, str]] = []
+    cancelled: list[str] = []
+    call.listen(lambda job, event: events.append((job.record.model or "", event)))
 
     @call.server.model("me/function")
     async def function() -> str:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            left.append("function")
+            cancelled.append("function")
         return "too late"
 
     @call.server.model("me/generator")
@@ -222,7 +223,7 @@ async def test_functions_that_refuse_to_be_cancelled(call: Caller) -> None:
         try:
             yield "too late"
         finally:
-            left.append("generator")
+            cancelled.append("generator")
 
     @call.server.model("me/silent")
     async def silent() -> AsyncIterator[str]:
@@ -230,7 +231,7 @@ async def test_functions_that_refuse_to_be_cancelled(call: Caller) -> None:
             await asyncio.Event().wait()
             yield "never"
         except asyncio.CancelledError:
-            left.append("silent")
+            cancelled.append("silent")
 
     @call.server.model("local/source", train=function)
     def source() -> None:
@@ -244,27 +245,27 @@ async def test_functions_that_refuse_to_be_cancelled(call: Caller) -> None:
     jobs.append((await call("POST", path, body)).data)
     for job in jobs:
         await call.until(job, "processing")
-    await eventually(lambda: ("me/generator", "output") in heard)
+    await eventually(lambda: ("me/generator", "output") in events)
     canceled = [(await call("POST", job["urls"]["cancel"])).data for job in jobs]
     assert [job["output"] for job in canceled] == [None, ["one"], None, None]
-    told = list(heard)
-    await eventually(lambda: sorted(left) == ["function", "function", "generator", "silent"])
+    events_before = list(events)
+    await eventually(lambda: sorted(cancelled) == ["function", "function", "generator", "silent"])
     assert [await call.get(job) for job in jobs] == canceled
-    assert heard == told
+    assert events == events_before
     stream = (await call("GET", jobs[1]["urls"]["stream"])).body.decode()
     assert stream.endswith('data: one\n\nevent: done\ndata: {"reason":"canceled"}\n\n')
     assert len((await call("GET", "/models/local/trained/versions")).data["results"]) == 1
 
 
 async def test_cancel_while_starting(slow_call: Caller) -> None:
-    """A prediction that is canceled before it ran is aborted."""
+    """A prediction that is canceled before it starts is aborted."""
     slow_call.server.model("me/cold", startup=60)(models.hello_world)
     prediction = await slow_call.start("me/cold", text="a")
     assert (await slow_call("POST", prediction["urls"]["cancel"])).data["status"] == "aborted"
 
 
 async def test_cancel_after_the_end(call: Caller) -> None:
-    """Cancelling what has ended changes nothing."""
+    """Canceling a prediction that has ended changes nothing."""
     models.register(call.server)
     prediction = await call.run("replicate/hello-world", text="a")
     answer = await call("POST", prediction["urls"]["cancel"])
@@ -272,7 +273,7 @@ async def test_cancel_after_the_end(call: Caller) -> None:
 
 
 async def test_failures(call: Caller) -> None:
-    """What a function raises is the prediction's error, and the logs end with the traceback of the function."""
+    """An error of the function is the prediction's error, and the logs end with the function's traceback."""
 
     @call.server.model("me/raises")
     def raises() -> None:
@@ -309,7 +310,7 @@ async def test_failures(call: Caller) -> None:
 
 
 class Odd(BaseException):
-    """What is no Exception, such as what pytest.fail() raises, and says nothing that can be told."""
+    """An error that isn't an Exception, like that of pytest.fail(), and whose message can't be read."""
 
     def __str__(self) -> str:
         raise Odd
@@ -326,7 +327,7 @@ class Odd(BaseException):
     ],
 )
 async def test_failures_that_are_no_exceptions(call: Caller, error: BaseException, message: str) -> None:
-    """Whatever a function raises fails its prediction, in functions and generators of both kinds."""
+    """Any error fails the prediction, in functions and generators of both kinds."""
 
     @call.server.model("me/plain")
     def plain() -> None:
@@ -354,7 +355,7 @@ async def test_failures_that_are_no_exceptions(call: Caller, error: BaseExceptio
 
 
 async def test_broken_unicode(call: Caller) -> None:
-    """Half a surrogate pair in what a function prints or raises is replaced: the prediction and lists can be had."""
+    """Lone surrogates in logs and errors are replaced, so that the prediction and lists can be encoded."""
 
     @call.server.model("me/half")
     def half() -> None:
@@ -392,7 +393,7 @@ async def test_growing_output(call: Caller) -> None:
 
 @pytest.mark.parametrize("inline", [True, False])
 async def test_plain_generators(call: Caller, inline: bool) -> None:
-    """Plain generators stream like async ones, in a thread or inline; without an item the output is an empty list."""
+    """Plain generators stream like async ones, in a thread or inline; without items the output is an empty list."""
 
     @call.server.model("me/count", inline=inline)
     def count(n: int) -> Iterator[int]:
@@ -405,7 +406,7 @@ async def test_plain_generators(call: Caller, inline: bool) -> None:
 
 
 async def test_delays(slow_call: Caller, clock: VirtualClock) -> None:
-    """Startup keeps a prediction starting, output_delay passes before each item; both by the server's clock."""
+    """``startup`` delays the start, ``output_delay`` each item; both on the server's clock."""
     slow_call.server.model("me/slow", startup=10, output_delay=2)(models.stream_text)
     prediction = await slow_call.start("me/slow", prompt="a b", delay=0)
     await asyncio.sleep(0)
@@ -423,7 +424,7 @@ async def test_delays(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_a_sleeping_function_blocks_nobody(call: Caller) -> None:
-    """A plain function runs in a thread, so that what it waits for leaves the server to others."""
+    """A plain function runs in a thread, so it doesn't block the server."""
     alarm = threading.Event()
 
     @call.server.model("me/sleepy")
@@ -439,7 +440,7 @@ async def test_a_sleeping_function_blocks_nobody(call: Caller) -> None:
 
 
 async def test_many_plain_functions(call: Caller) -> None:
-    """However many plain functions run, and go on although they were canceled, there is a thread for another one."""
+    """There is always a thread for another plain function, however many run, or continue after they were canceled."""
     alarm = threading.Event()
 
     @call.server.model("me/stuck")
@@ -457,7 +458,7 @@ async def test_many_plain_functions(call: Caller) -> None:
 
 
 async def test_idle_threads_are_used_again(call: Caller) -> None:
-    """What runs one after the other needs one thread."""
+    """Consecutive predictions use one thread."""
     seen: set[int] = set()
 
     @call.server.model("me/thread")
@@ -466,11 +467,12 @@ async def test_idle_threads_are_used_again(call: Caller) -> None:
 
     for _ in range(20):
         await call.run("me/thread")
-    assert len(seen) <= 2  # the first may not have come back from its call when the next one is made
+    # The first thread may still be busy when the next call is submitted.
+    assert len(seen) <= 2
 
 
 async def test_logs_do_not_mix(call: Caller, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a prediction prints, in a task or a thread, to either stream, is in its logs; what others print isn't."""
+    """A prediction's logs contain what it prints to either stream, in a task or a thread, and nothing else."""
 
     @call.server.model("me/async")
     async def chatty(name: str) -> None:
@@ -496,7 +498,7 @@ async def test_logs_do_not_mix(call: Caller, capsys: pytest.CaptureFixture[str])
 
 
 async def test_writing_lines(call: Caller, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a model writes by the line is in its logs as well."""
+    """The logs contain what a model writes with writelines."""
 
     @call.server.model("me/lines")
     def lines() -> None:
@@ -509,7 +511,7 @@ async def test_writing_lines(call: Caller, capsys: pytest.CaptureFixture[str]) -
 
 
 async def test_generators_behind_wrappers(call: Caller) -> None:
-    """What a generator yields that comes out of a plain function is the output, and what it prints is in the logs."""
+    """A generator that a plain function returns provides the output, and its prints are in the logs."""
 
     def wrapped(function: Any) -> Any:
         @functools.wraps(function)
@@ -538,9 +540,9 @@ async def test_generators_behind_wrappers(call: Caller) -> None:
 
 
 async def test_long_logs(call: Caller) -> None:
-    """What is printed in one go is added to the logs in one go, so that long logs don't take the square of the time."""
-    heard: list[str] = []
-    call.server._store.runner.listeners.append(lambda _, event: heard.append(event))
+    """Consecutive prints are added to the logs together, so that long logs don't take quadratic time."""
+    events: list[str] = []
+    call.listen(lambda _, event: events.append(event))
 
     @call.server.model("me/async")
     async def asynchronous(lines: int) -> None:
@@ -553,15 +555,15 @@ async def test_long_logs(call: Caller) -> None:
             print(line)
 
     for name in ("me/async", "me/thread"):
-        heard.clear()
+        events.clear()
         prediction = await call.run(name, lines=10_000)
         assert prediction["logs"] == "".join(f"{line}\n" for line in range(10_000))
-        assert (heard[0], heard[-1]) == ("start", "completed")
-        assert heard.count("logs") < 4000
+        assert (events[0], events[-1]) == ("start", "completed")
+        assert events.count("logs") < 4000
 
 
 async def test_threads_of_async_models(call: Caller) -> None:
-    """What an async model prints in threads of its own is in its logs, and in its stream."""
+    """The logs and the stream contain what an async model prints in threads of its own."""
 
     @call.server.model("me/threads")
     async def threads() -> AsyncIterator[str]:
@@ -573,7 +575,7 @@ async def test_threads_of_async_models(call: Caller) -> None:
 
 
 async def test_progress_bars(call: Caller) -> None:
-    """Each step of a progress bar is a line of the logs, although it returns to the start of its line."""
+    """Each step of a progress bar is a line of the logs, although it ends with a carriage return."""
 
     @call.server.model("me/bar")
     def bar() -> None:
@@ -589,14 +591,14 @@ async def test_progress_bars(call: Caller) -> None:
 
 
 async def test_input_is_echoed(call: Caller) -> None:
-    """The prediction's input is what was sent: without defaults, with what the model doesn't know."""
+    """The prediction's input is what the client sent: without defaults, and with unknown inputs."""
     models.register(call.server)
     prediction = await call.run("replicate/hello-world", text="a", unknown=[1])
     assert (prediction["input"], prediction["output"]) == ({"text": "a", "unknown": [1]}, "hello a")
 
 
 async def test_wrong_inputs(call: Caller) -> None:
-    """Inputs that don't fit the signature are a 422 that names each field, and nothing is created."""
+    """Inputs that don't match the signature are a 422 that names each field, and nothing is created."""
     models.register(call.server)
     body = {"input": {"width": 0, "height": "tall"}}
     answer = await call("POST", "/models/replicate-local/gradient/predictions", body)
@@ -607,7 +609,7 @@ async def test_wrong_inputs(call: Caller) -> None:
 
 
 async def test_which_version(call: Caller) -> None:
-    """predictions.create takes a version by id, with its model or alone; the name alone only of official models."""
+    """predictions.create takes a version id, with or without its model, or the name of an official model."""
     first, second = "ab" * 32, "cd" * 32
     call.server.model("me/two", version=first)(models.hello_world)
     call.server.model("me/two", version=second)(models.stream_text)
@@ -629,7 +631,7 @@ async def test_which_version(call: Caller) -> None:
 
 
 async def test_data_removal(slow_call: Caller, clock: VirtualClock) -> None:
-    """An hour after its end a prediction has neither input nor output nor logs, and says so."""
+    """An hour after its end, the input, output and logs of a prediction are removed, and data_removed is true."""
     slow_call.server.model("me/quick", inline=True)(models.hello_world)
     prediction = await slow_call.run("me/quick", text="a")
     await clock.advance(3599)
@@ -641,7 +643,7 @@ async def test_data_removal(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_many_at_once(call: Caller) -> None:
-    """A thousand predictions may be pending, each with a request that is held."""
+    """A thousand predictions can be pending, each with a held request."""
     go = asyncio.Event()
 
     @call.server.model("me/patient")
@@ -657,7 +659,7 @@ async def test_many_at_once(call: Caller) -> None:
 
 
 async def test_billing_journal(call: Caller) -> None:
-    """server.predictions has what was created, in order, as it is now: what would be billed."""
+    """server.predictions contains all predictions in order, in their current state."""
     models.register(call.server)
     ids = [(await call.run("replicate/hello-world", text=text))["id"] for text in "abc"]
     assert list(call.server.predictions) == ids
@@ -667,7 +669,7 @@ async def test_billing_journal(call: Caller) -> None:
 
 
 async def test_the_journal_while_it_grows(call: Caller) -> None:
-    """Whoever goes through server.predictions or server.models isn't disturbed by new ones; the mapping has them."""
+    """server.predictions can be iterated while predictions are created; the mapping contains new ones."""
     models.register(call.server)
     predictions = call.server.predictions
     ids = [(await call.run("replicate/hello-world", text=text))["id"] for text in "ab"]
@@ -685,13 +687,13 @@ async def test_the_journal_while_it_grows(call: Caller) -> None:
 
 
 async def test_events(call: Caller) -> None:
-    """Whoever listens to jobs is told of the start, each piece of output or logs, and the end, as they happen."""
-    heard: list[tuple[str, Any, Any]] = []
+    """Listeners of jobs are called at the start, for each piece of output or logs, and at the end."""
+    events: list[tuple[str, Any, Any]] = []
 
     def listen(job: Job[Any], event: str) -> None:
-        heard.append((event, job.record.status, list(job.record.output or [])))
+        events.append((event, job.record.status, list(job.record.output or [])))
 
-    call.server._store.runner.listeners.append(listen)
+    call.listen(listen)
 
     @call.server.model("me/words")
     async def words() -> AsyncIterator[str]:
@@ -700,7 +702,7 @@ async def test_events(call: Caller) -> None:
         yield "b"
 
     await call.run("me/words")
-    assert heard == [
+    assert events == [
         ("start", "processing", []),
         ("output", "processing", ["a"]),
         ("logs", "processing", ["a"]),

@@ -1,4 +1,4 @@
-"""What holds for all operations: the token, problems, the journal."""
+"""Rules for all operations: the token, problems, the journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from replicate_async.testing import models
-from replicate_async.testing._routes import OPERATIONS
+from replicate_async.testing._operation_names import OPERATION_NAMES
+from replicate_async.testing._routes import DELIVERY, OPERATIONS
 
 from .conftest import Caller, eventually, form, serve
 
@@ -17,15 +18,16 @@ pytestmark = pytest.mark.anyio
 
 
 def test_the_table() -> None:
-    """There are 37 operations, each under its own name, method and path."""
+    """There are 37 operations, each with a name, method and path of its own."""
     assert len(OPERATIONS) == 37
     assert len({operation.name for operation in OPERATIONS}) == 37
     assert len({(operation.method, operation.path) for operation in OPERATIONS}) == 37
+    assert {operation.name for operation in [*OPERATIONS, *DELIVERY]} == OPERATION_NAMES
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic local-token", "local-token"])
 async def test_token(call: Caller, authorization: str | None) -> None:
-    """Without the token every operation is a 401, but for downloads, whose URL is signed."""
+    """Without the token every operation is a 401, except for downloads, whose URL is signed."""
     headers = {} if authorization is None else {"Authorization": authorization}
     for operation in OPERATIONS:
         url = call.server.base_url + operation.path.replace("{", "").replace("}", "")
@@ -43,20 +45,20 @@ async def test_token(call: Caller, authorization: str | None) -> None:
 
 
 async def test_other_scheme(call: Caller) -> None:
-    """The older scheme for the token counts, too."""
+    """The older authorization scheme is accepted, too."""
     assert (await call("GET", "/account", headers={"Authorization": "Token local-token"})).status == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/predictions/", "/predictions/a/b", "/models/a", "/v1/account"])
 async def test_unknown_paths(call: Caller, path: str) -> None:
-    """A path that isn't the API's is a 404."""
+    """A path that the API doesn't have is a 404."""
     answer = await call("GET", path)
     assert (answer.status, answer.data["title"]) == (404, "Not found")
     assert f"/v1{path}" in answer.data["detail"]
 
 
 async def test_wrong_methods(call: Caller) -> None:
-    """A method that a path doesn't take is a 405 that says which it takes."""
+    """A method that a path doesn't support is a 405 that lists the supported methods."""
     answer = await call("PUT", "/models")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST, QUERY")
     assert answer.data["status"] == 405
@@ -107,7 +109,7 @@ async def test_wrong_bodies(call: Caller, body: bytes, reason: str) -> None:
     ],
 )
 async def test_unknown_models(call: Caller, path: str) -> None:
-    """A model that isn't there is a 404 that lists those that are."""
+    """A model that doesn't exist is a 404 that lists the registered models."""
     models.register(call.server)
     answer = await call("POST" if path.endswith("predictions") else "GET", path, {"input": {}})
     assert answer.status == 404
@@ -133,7 +135,7 @@ async def test_unknown_models(call: Caller, path: str) -> None:
     ],
 )
 async def test_unknown_things(call: Caller, method: str, path: str) -> None:
-    """What isn't there is a 404 with a problem."""
+    """Anything that doesn't exist is a 404 with a problem."""
     models.register(call.server)
     body = {"input": {}, "destination": "a/b"} if method == "POST" else {} if method == "PATCH" else None
     answer = await call(method, path, body)
@@ -141,14 +143,14 @@ async def test_unknown_things(call: Caller, method: str, path: str) -> None:
 
 
 async def test_date(call: Caller) -> None:
-    """Every answer tells the time, refusals as well."""
+    """Every response has a Date header, also error responses."""
     for path in ("/account", "/nothing", "/predictions/x"):
         answer = await call("GET", path)
         assert parsedate_to_datetime(answer.headers["Date"]).tzinfo is not None
 
 
 async def test_journal(call: Caller) -> None:
-    """server.requests has every request: its operation, and everything as it was sent, and the status of the answer."""
+    """server.requests contains every request as it was sent, with its operation and the status of the response."""
     models.register(call.server)
     await call("POST", "/models/replicate/hello-world/predictions?a=1&b=%20", {"input": {"text": "é"}})
     await call("GET", "/models/a%20b/c%2Fd")
@@ -166,7 +168,7 @@ async def test_journal(call: Caller) -> None:
 
 
 async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
-    """A request that has no answer yet is in the journal with the status 0; later it says that nobody waited."""
+    """The status of a call is 0 until the response; the journal records a client that disconnected before."""
 
     @call.server.model("me/endless")
     async def endless() -> None:
@@ -185,9 +187,15 @@ async def test_a_held_request_is_in_the_journal(call: Caller) -> None:
 
 
 async def test_own_failures(call: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A fault of the server itself is a 500 in the API's form, and its log has the traceback."""
-    monkeypatch.delattr(call.server._store, "account")
-    answer = await call("GET", "/account")
+    """A bug of the server is a 500 with a problem, and its log has the traceback."""
+    models.register(call.server)
+
+    def broken() -> float:
+        raise RuntimeError
+
+    # A new job reads the clock.
+    monkeypatch.setattr(call.server.clock, "monotonic", broken)
+    answer = await call("POST", "/models/replicate/hello-world/predictions", {"input": {"text": "a"}})
     assert (answer.status, answer.data["status"]) == (500, 500)
     (record,) = [record for record in caplog.records if record.name == "replicate_async.testing"]
     assert record.levelno == logging.ERROR
@@ -195,7 +203,7 @@ async def test_own_failures(call: Caller, monkeypatch: pytest.MonkeyPatch, caplo
 
 
 async def test_too_large() -> None:
-    """A body over the limit is a 413, which the sender can read although it was still sending."""
+    """A body over the limit is a 413, which the client receives although it is still sending."""
     async with serve() as (server, call):
         answer = await call("POST", "/files", data=form(bytes(101 * 2**20)))
         assert (answer.status, answer.data["status"]) == (413, 413)

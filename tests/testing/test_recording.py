@@ -1,4 +1,4 @@
-"""Recordings: made with a server in another process for the API, replayed when that is gone, and free of secrets."""
+"""Recordings of a server in another process, which replay without it, and contain no secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ import replicate as official
 from replicate_async import AsyncReplicate, BadRequestError, ModelError, Replicate, verify_webhook
 from replicate_async._http import clock as sdk_clock
 from replicate_async.testing import LocalServer, Recording, RecordingError, ServerProcess
-from replicate_async.testing._recording import Answer, Body, Exchange, Player, Request, Scrubber, Tape, read_request
+from replicate_async.testing._cassette import (
+    Body,
+    Cassette,
+    Exchange,
+    RecordedRequest,
+    RecordedResponse,
+    read_request,
+)
+from replicate_async.testing._player import Player
+from replicate_async.testing._scrubber import Scrubber
 
 from .test_plugin import OPTIONS
 
@@ -69,7 +78,7 @@ MODELS = """
 
 @dataclass
 class Api:
-    """What stands for the real API, as long as it runs, and the file that is made of it."""
+    """A server that replaces the real API, and the file of its recording."""
 
     folder: Path
     path: Path
@@ -79,7 +88,7 @@ class Api:
         return LocalServer.process("recorded_models:register", **{"token": TOKEN, "username": "alice", **options})
 
     def record(self, action: Callable[[Recording], Any], **options: Any) -> Any:
-        """Record what a function does, and return what it returns."""
+        """Record the requests of a function, and return its result."""
         with (
             self.process(**options) as server,
             Recording(self.path, record=True, base_url=server.base_url, token=TOKEN) as recording,
@@ -87,18 +96,18 @@ class Api:
             return action(recording)
 
     def replay(self, action: Callable[[Recording], Any]) -> Any:
-        """Have a function do the same without the server."""
+        """Call a function without the server."""
         with Recording(self.path) as recording:
             return action(recording)
 
     @property
     def text(self) -> str:
-        """The file."""
+        """The text of the file."""
         return self.path.read_text(encoding="utf-8")
 
     @property
-    def tape(self) -> Any:
-        """What is in the file."""
+    def cassette(self) -> Any:
+        """The content of the file."""
         return msgspec.json.decode(self.path.read_bytes())
 
 
@@ -119,10 +128,10 @@ def hello(recording: Recording) -> Any:
 
 
 def test_there_and_back(api: Api) -> None:
-    """What was answered once is answered again, without the server, by requests as they are sent."""
+    """Recorded responses are replayed without the server."""
     assert api.record(hello) == "hello Alice"
     assert api.replay(hello) == "hello Alice"
-    (create,) = [each for each in api.tape["exchanges"] if each["request"]["method"] == "POST"]
+    (create,) = [each for each in api.cassette["exchanges"] if each["request"]["method"] == "POST"]
     assert create["request"]["url"].endswith("/v1/models/me/hello/predictions")
     assert create["request"]["headers"] == {"Prefer": "wait"}
     assert create["request"]["body"]["json"] == {"input": {"text": "Alice"}}
@@ -144,7 +153,7 @@ def test_an_async_client(api: Api) -> None:
 
 
 def test_another_library(api: Api) -> None:
-    """Any client of the API can be recorded: the official SDK is."""
+    """Any client of the API can be recorded, for example the official SDK."""
 
     def action(recording: Recording) -> Any:
         with official.Replicate(base_url=recording.base_url, bearer_token=recording.token) as client:
@@ -154,14 +163,14 @@ def test_another_library(api: Api) -> None:
 
 
 def test_polling(api: Api) -> None:
-    """Equal requests get their answers in order, and then the last one again."""
+    """Equal requests get their responses in order, and then the last one again."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
             return client.run("me/slow", input={"text": "a"}, wait=False)
 
     assert api.record(action) == "hello a"
-    *_, last = polls = [each for each in api.tape["exchanges"] if each["request"]["method"] == "GET"]
+    *_, last = polls = [each for each in api.cassette["exchanges"] if each["request"]["method"] == "GET"]
     assert len({each["request"]["url"] for each in polls}) < len(polls)
 
     def once_more(recording: Recording) -> Any:
@@ -174,7 +183,7 @@ def test_polling(api: Api) -> None:
 
 
 def test_time(api: Api) -> None:
-    """Replaying, clients wait in virtual time, from the moment of the recording on: two minutes are none."""
+    """While replaying, clients wait in virtual time, which starts at the time of the recording."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
@@ -195,7 +204,7 @@ def test_time(api: Api) -> None:
 
 
 def test_events(api: Api) -> None:
-    """An event stream, which comes from another host, is recorded with each event, and replayed from here."""
+    """An event stream of another host is recorded event by event, and replayed."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
@@ -205,12 +214,12 @@ def test_events(api: Api) -> None:
     recorded = api.record(action)
     assert "".join(data for event, data in recorded if event == "output") == "once and so on\näöü"
     assert api.replay(action) == recorded
-    (stream,) = [each for each in api.tape["exchanges"] if "/streams/" in each["request"]["url"]]
+    (stream,) = [each for each in api.cassette["exchanges"] if "/streams/" in each["request"]["url"]]
     assert "data: once" in stream["answer"]["body"]["lines"]
 
 
 def test_files(api: Api) -> None:
-    """Output files, on another host as well, come from the recording, by answer and by event; names stay."""
+    """Output files of another host are recorded and replayed, from responses and from events, with their names."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
@@ -223,6 +232,8 @@ def test_files(api: Api) -> None:
             )
             assert inputs.input["image"] == str(second)
             contents.append(httpx.get(streamed[0], trust_env=False).content)
+            elsewhere = httpx.URL(streamed[0]).copy_with(path="/favicon.ico")
+            assert httpx.get(elsewhere, trust_env=False).status_code == 404
             return [path.name for path in saved], contents, inputs.output
 
     expected = (["one.png", "two.png"], [PNG, PNG[::-1], PNG], len(PNG))
@@ -231,7 +242,7 @@ def test_files(api: Api) -> None:
 
 
 def test_an_input_elsewhere(api: Api) -> None:
-    """URLs in an input that aren't from here go there, and come back, as they are."""
+    """URLs of other hosts in an input stay as they are, in the request and in the response."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
@@ -242,34 +253,35 @@ def test_an_input_elsewhere(api: Api) -> None:
 
 
 def test_uploads(api: Api) -> None:
-    """A form is recorded part by part, its file as a digest; its boundary, another one each time, doesn't matter."""
+    """A form is recorded part by part, its file as a digest; its random boundary is ignored."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
             file = client.files.create(content=("cat.png", PNG), metadata={"cat": True})
-            size = client.run("me/size", input={"image": PNG * 2000})  # too large to be sent inline
+            # The file is too large to be sent inline.
+            size = client.run("me/size", input={"image": PNG * 2000})
             return file.name, file.metadata, file.size, size
 
     expected = ("cat.png", {"cat": True}, len(PNG), len(PNG) * 2000)
     assert api.record(action) == expected
     assert api.replay(action) == expected
-    upload = next(each for each in api.tape["exchanges"] if each["request"]["url"].endswith("/files"))
-    content, *others = upload["request"]["body"]["form"]
+    upload = next(each for each in api.cassette["exchanges"] if each["request"]["url"].endswith("/files"))
+    content, *other_parts = upload["request"]["body"]["form"]
     assert (content["name"], content["filename"], content["body"]["size"]) == ("content", "cat.png", len(PNG))
-    assert others == [{"name": "metadata", "body": {"json": {"cat": True}}}]
+    assert other_parts == [{"name": "metadata", "body": {"json": {"cat": True}}}]
     assert "boundary" not in api.text
 
 
 def test_pages_search_and_downloads(api: Api) -> None:
-    """Pages lead on to the next, QUERY and text bodies work, signed downloads too, and so do empty answers."""
+    """Pages, QUERY, text bodies, signed downloads and empty responses are recorded and replayed."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
             names = [model.name for model in client.models.list()]
-            found = [model.name for model in client.models.search("story")]
+            results = [model.name for model in client.models.search("story")]
             file = client.files.create(content=PNG)
             client.files.delete(file.id)
-            return names, found, client.search("hello").query
+            return names, results, client.search("hello").query
 
     recorded = api.record(action, page_size=2)
     assert len(recorded[0]) == 7
@@ -291,7 +303,7 @@ def test_failures(api: Api) -> None:
 
 
 def test_secrets(api: Api) -> None:
-    """Neither the token nor signatures, webhook secrets, stream keys or secret inputs get into the file."""
+    """The file contains neither the token nor signatures, webhook secrets, stream keys or secret inputs."""
     seen: set[str] = set()
 
     def action(recording: Recording) -> Any:
@@ -312,16 +324,18 @@ def test_secrets(api: Api) -> None:
     assert api.record(action) == api.replay(action) == (["data: a", "data: b"], 403)
     secrets = {TOKEN, "sk-very-secret", "cookie-of-mine", "signature/of", "signature%2Fof", "local-token", *seen}
     recorded = {secret for secret in secrets - {"stream-1", "stream-2"} if secret in api.text}
-    assert recorded == {"whsec_c2NydWJiZWQ="}  # which is what replaying has given out
+    # Only the substitute that replaying returned is in the file.
+    assert recorded == {"whsec_c2NydWJiZWQ="}
     assert len(seen) == 6
     assert "Authorization" not in api.text
     assert '"openai_api_key": "SCRUBBED"' in api.text
     with pytest.raises(Exception, match="webhook-id"):
-        verify_webhook(b"", {}, "whsec_c2NydWJiZWQ=")  # a secret of the right form
+        # The substitute has the format of a secret.
+        verify_webhook(b"", {}, "whsec_c2NydWJiZWQ=")
 
 
 def test_the_token_stays(api: Api) -> None:
-    """The code under test never has the account's token, and other hosts aren't sent it."""
+    """Neither the code under test nor other hosts get the account's token."""
     with LocalServer(token=TOKEN) as server:
 
         @server.model("me/story")
@@ -337,17 +351,17 @@ def test_the_token_stays(api: Api) -> None:
 
 
 def test_an_unmatched_request(api: Api) -> None:
-    """What wasn't recorded is refused with the nearest that was, and what differs; leaving tells it once more."""
+    """An unmatched request fails with the differences to the nearest recorded one; leaving raises the same error."""
     api.record(hello)
 
-    def other(recording: Recording) -> None:
+    def send_other_input(recording: Recording) -> None:
         with client_of(recording) as client, pytest.raises(BadRequestError) as caught:
             client.run("me/hello", input={"text": "Bob"}, webhook="https://example.com/")
         errors.append(str(caught.value))
 
     errors: list[str] = []
     with pytest.raises(RecordingError) as caught:
-        api.replay(other)
+        api.replay(send_other_input)
     for text in (errors[0], str(caught.value)):
         assert "/models/me/hello/predictions is not in the recording" in text
         assert 'body.json.input.text: recorded "Alice", sent "Bob"' in text
@@ -356,12 +370,12 @@ def test_an_unmatched_request(api: Api) -> None:
 
 
 def test_once_too_often(api: Api) -> None:
-    """A create that was recorded once isn't answered twice: that would be billed twice."""
+    """A create that was recorded once gets no second response, because the API would bill it twice."""
     api.record(hello)
 
     def twice(recording: Recording) -> None:
         hello(recording)
-        with pytest.raises(BadRequestError, match="was recorded 1 time, and is asked for once more"):
+        with pytest.raises(BadRequestError, match="was recorded 1 time, and is sent once more"):
             hello(recording)
 
     with pytest.raises(RecordingError, match="once more"):
@@ -369,7 +383,7 @@ def test_once_too_often(api: Api) -> None:
 
 
 def test_what_fails_first(api: Api) -> None:
-    """An error of the code is not replaced by that of the recording, and leaves no file behind."""
+    """An error of the code under test is not replaced by a RecordingError, and no file is written."""
     with pytest.raises(ZeroDivisionError):
         api.record(lambda recording: 1 / 0)
     assert not api.path.exists()
@@ -385,25 +399,23 @@ def test_what_fails_first(api: Api) -> None:
 
 
 def test_an_api_that_is_gone(api: Api) -> None:
-    """Recording an API that can't be reached says so to the client, and records nothing."""
+    """If the API can't be reached, the client gets an error, and nothing is recorded."""
 
     def action(recording: Recording) -> str:
-        with client_of(recording) as client, pytest.raises(Exception, match="recorder got no answer") as caught:
+        with client_of(recording) as client, pytest.raises(Exception, match="recorder got no response") as caught:
             client.account.get(max_retries=0)
         return str(caught.value)
 
     with Recording(api.path, record=True, base_url="http://127.0.0.1:9/v1", token=TOKEN) as recording:
         assert "http://127.0.0.1:9/v1/account" in action(recording)
-    assert api.tape["exchanges"] == []
-    with Recording(api.path) as recording:
-        missing = httpx.get(f"{recording._server._others}/favicon.ico", trust_env=False)
-        assert missing.status_code == 404
+    assert api.cassette["exchanges"] == []
+
     with pytest.raises(RecordingError, match="which is empty"), Recording(api.path) as recording:
         httpx.get(recording.base_url + "/account", trust_env=False)
 
 
 def test_what_makes_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a token nothing can be recorded, a file must be a recording, and there are no URLs before it begins."""
+    """A missing token, a file that isn't a recording, and using a recording before its with statement are errors."""
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     with pytest.raises(ValueError, match="set REPLICATE_API_TOKEN"):
         Recording(tmp_path / "it.json", record=True)
@@ -431,10 +443,10 @@ def test_what_makes_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_scrubbing(url: str, scrubbed: str) -> None:
-    """Signatures and tokens are found by their names and forms, in any text, and nothing else is."""
-    assert Scrubber().scrub(Request("GET", url)).url == scrubbed
+    """Signatures and tokens are found in any text by their names and formats."""
+    assert Scrubber().scrub(RecordedRequest("GET", url)).url == scrubbed
     body = Body(json={"deep": [{"text": url}]})
-    assert Scrubber("t").scrub(Answer(200, {}, body)).body == Body(json={"deep": [{"text": scrubbed}]})
+    assert Scrubber("t").scrub(RecordedResponse(200, {}, body)).body == Body(json={"deep": [{"text": scrubbed}]})
 
 
 SECRET_NAMES = """
@@ -452,18 +464,19 @@ OTHER_NAMES = """
 
 @pytest.mark.parametrize(("names", "secret"), [(SECRET_NAMES, True), (OTHER_NAMES, False)])
 def test_names_of_secrets(names: str, secret: bool) -> None:
-    """Inputs are secrets by the words of their names, however these are written; what only looks alike stays."""
+    """Inputs are secrets by the words of their names, in any spelling; similar names are not secrets."""
     values = {name: f"value of {name}" for name in names.split()}
     body = Body(json={"input": values, "output": dict.fromkeys(values, "the same")})
     scrubber = Scrubber()
     scrubber.learn(body)
     scrubbed = scrubber.scrub(body).json
     assert scrubbed["input"] == (dict.fromkeys(values, "SCRUBBED") if secret else values)
-    assert scrubbed["output"] == dict.fromkeys(values, "the same")  # outside of inputs, names mean nothing
+    # Names are only significant in inputs.
+    assert scrubbed["output"] == dict.fromkeys(values, "the same")
 
 
 def test_secrets_that_are_no_texts() -> None:
-    """Whatever is in an input of such a name is one: numbers, and what lies deeper, also where it comes again."""
+    """Numbers and nested values in a secret input are secrets, too, and are replaced wherever they occur."""
     inputs: Any = {"password": 1234567890, "token": {"value": ["deep-secret", None, True]}, "tokens_in": 1234567890}
     body = Body(json={"input": inputs, "logs": "got 1234567890 and deep-secret", "output": [1234567890, 12345678901]})
     scrubber = Scrubber()
@@ -473,15 +486,15 @@ def test_secrets_that_are_no_texts() -> None:
         "logs": "got SCRUBBED and SCRUBBED",
         "output": ["SCRUBBED", 12345678901],
     }
-    answer = Answer(200, {}, Body(json={"input": {"key": "long-secret"}, "output": "long-secret-part-2"}))
-    other = Answer(200, {}, Body(json={"input": {"key": "long-secret-part-2"}}))
-    scrubber.learn([answer, other])
+    answer = RecordedResponse(200, {}, Body(json={"input": {"key": "long-secret"}, "output": "long-secret-part-2"}))
+    longer_response = RecordedResponse(200, {}, Body(json={"input": {"key": "long-secret-part-2"}}))
+    scrubber.learn([answer, longer_response])
     assert scrubber.scrub(answer).body == Body(json={"input": {"key": "SCRUBBED"}, "output": "SCRUBBED"})
 
 
 @pytest.mark.parametrize("now", ["sk-very-secret", "another-key"])
 def test_a_secret_elsewhere(api: Api, now: str) -> None:
-    """A secret that another input has as well doesn't keep a recording from replaying, with whichever is in use now."""
+    """A recording replays if another input contains the secret, whether or not the secret has changed."""
 
     def action(recording: Recording, key: str = "sk-very-secret") -> Any:
         with client_of(recording) as client:
@@ -493,21 +506,23 @@ def test_a_secret_elsewhere(api: Api, now: str) -> None:
 
 
 def test_a_secret_that_is_a_word() -> None:
-    """A secret that is in use while replaying may be a word of the recording, which still answers."""
+    """A recording replays if the secret of this run is a word of the recording."""
 
-    def sent(**inputs: str) -> Request:
+    def sent(**inputs: str) -> RecordedRequest:
         body = msgspec.json.encode({"input": inputs})
         return read_request("POST", "https://x/a", {"Content-Type": "application/json"}, body)
 
     recorded = [sent(text="hello", key="SCRUBBED"), sent(text="a fake key")]
-    exchanges = [Exchange(request, Answer(status)) for request, status in zip(recorded, (201, 202), strict=True)]
-    player = Player(Tape("https://x", datetime.now(timezone.utc), exchanges))
+    exchanges = [
+        Exchange(request, RecordedResponse(status)) for request, status in zip(recorded, (201, 202), strict=True)
+    ]
+    player = Player(Cassette("https://x", datetime.now(timezone.utc), exchanges))
     requests = [sent(text="hello", key="a fake key"), sent(text="a fake key")]
-    assert [player.answer(request).status for request in requests] == [201, 202]
+    assert [player.respond(request).status for request in requests] == [201, 202]
 
 
 def test_what_is_encoded(api: Api) -> None:
-    """Files stay what they are, digests too, even where a secret looks like a piece of their base64."""
+    """Files and digests stay unchanged, even if a secret looks like a part of their base64."""
 
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
@@ -522,51 +537,51 @@ def test_what_is_encoded(api: Api) -> None:
 
 
 def test_an_older_recording() -> None:
-    """What was recorded in clear, before its name counted as a secret's, still answers."""
+    """A recording that contains a secret, from before a rule for its name, still replays."""
     sent = b'{"input": {"secret_key": "sk-very-secret", "text": "with sk-very-secret"}}'
     request = read_request("POST", "https://x/a", {"Content-Type": "application/json"}, sent)
-    player = Player(Tape("https://x", datetime.now(timezone.utc), [Exchange(request, Answer(204))]))
-    assert player.answer(request).status == 204
+    player = Player(Cassette("https://x", datetime.now(timezone.utc), [Exchange(request, RecordedResponse(204))]))
+    assert player.respond(request).status == 204
 
 
 def test_the_nearest() -> None:
-    """The nearest request is one to the same place if there is any; lists and headers are compared as well."""
+    """The nearest request has the same URL if there is one; lists and headers are compared as well."""
 
     def exchange(method: str, url: str, body: object, **headers: str) -> Exchange:
-        return Exchange(Request(method, url, headers, Body(json=body)), Answer(200))
+        return Exchange(RecordedRequest(method, url, headers, Body(json=body)), RecordedResponse(200))
 
     exchanges = [
         exchange("POST", "https://x/b", {"input": {"texts": ["a", "b"]}}, Prefer="wait"),
         exchange("POST", "https://x/a", {"wholly": "different"}),
     ]
-    player = Player(Tape("https://x", datetime.now(timezone.utc), exchanges))
+    player = Player(Cassette("https://x", datetime.now(timezone.utc), exchanges))
     sent = b'{"input": {"texts": ["a", "c"]}, "stream": true}'
     with pytest.raises(LookupError) as caught:
-        player.answer(read_request("POST", "https://x/b", {"Content-Type": "application/json"}, sent))
+        player.respond(read_request("POST", "https://x/b", {"Content-Type": "application/json"}, sent))
     assert caught.value.args[0].split("\n  ")[1:] == [
         'headers: recorded {"Prefer":"wait"}, sent nothing',
         'body.json.input.texts[1]: recorded "b", sent "c"',
         "body.json.stream: recorded nothing, sent true",
     ]
     with pytest.raises(LookupError, match="number 2, differs"):
-        player.answer(read_request("POST", "https://x/a", {}, b'{"input": {"texts": ["a", "b"]}}'))
+        player.respond(read_request("POST", "https://x/a", {}, b'{"input": {"texts": ["a", "b"]}}'))
 
 
 TESTS = """
     import pytest
     import replicate_async
 
-    pytestmark = pytest.mark.replicate_recording("tapes/hello.json")
+    pytestmark = pytest.mark.replicate_recording("cassettes/hello.json")
 
     def test_module(replicate_recording):
         assert replicate_async.run("me/hello", input={"text": "Alice"}) == "hello Alice"
 
-    @pytest.mark.replicate_recording("tapes/async.json")
+    @pytest.mark.replicate_recording("cassettes/async.json")
     @pytest.mark.anyio
     async def test_async(async_replicate, anyio_backend_name):
         assert await async_replicate.run("me/hello", input={"text": "Bob"}) == "hello Bob"
 
-    @pytest.mark.replicate_recording("tapes/blocking.json")
+    @pytest.mark.replicate_recording("cassettes/blocking.json")
     def test_blocking(replicate_client):
         assert replicate_client.account.get().username == "alice"
 """
@@ -584,12 +599,12 @@ def test_with_pytest(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.Mo
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
         patch.setenv("REPLICATE_API_TOKEN", TOKEN)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=3)
-    assert len(list((pytester.path / "tapes").iterdir())) == 3
+    assert len(list((pytester.path / "cassettes").iterdir())) == 3
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=3)
 
 
 def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests can't overwrite each other's recordings; with their names in the path, each has its own."""
+    """Tests can't overwrite each other's recordings; with {test} in the path, each has its own."""
     test = """
     import pytest
     import replicate_async
@@ -605,22 +620,22 @@ def test_one_recording_for_several(pytester: pytest.Pytester, api: Api, monkeypa
         pytester.makepyfile(test.replace("PATH", "it.json"))
         result = pytester.runpytest_subprocess(*OPTIONS, "--replicate-record")
         result.assert_outcomes(passed=1, errors=1)
-        result.stdout.fnmatch_lines(["*recorded by another test: with {test} in its name, each has one"])
-        pytester.makepyfile(test.replace("PATH", "tapes/{test}.json"))
+        result.stdout.fnmatch_lines(["*recorded by another test: with {test} in the path, each test has its own"])
+        pytester.makepyfile(test.replace("PATH", "cassettes/{test}.json"))
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=2)
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=2)
-    names = sorted(path.name for path in (pytester.path / "tapes").iterdir())
+    names = sorted(path.name for path in (pytester.path / "cassettes").iterdir())
     assert names == ["test_hello-a-b-.json", "test_hello-c-.json"]
 
 
 def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that are named alike have recordings of their own, whichever of them are run; names stay where they can."""
+    """Tests with the same name have separate recordings, whichever of them run; file names stay if possible."""
     pytester.makepyfile(
         """
         import pytest
         import replicate_async
 
-        pytestmark = pytest.mark.replicate_recording("tapes/{test}.json")
+        pytestmark = pytest.mark.replicate_recording("cassettes/{test}.json")
 
         def say(text):
             assert replicate_async.run("me/hello", input={"text": text}) == f"hello {text}"
@@ -638,7 +653,7 @@ def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pyt
     name = "test_tests_of_one_name.py"
 
     def names() -> list[str]:
-        return sorted(path.name for path in (pytester.path / "tapes").iterdir())
+        return sorted(path.name for path in (pytester.path / "cassettes").iterdir())
 
     with api.process() as server, monkeypatch.context() as patch:
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
@@ -649,51 +664,52 @@ def test_tests_of_one_name(pytester: pytest.Pytester, api: Api, monkeypatch: pyt
         before = names()
         pytester.runpytest_subprocess(*record).assert_outcomes(passed=4)
     assert {*before, "test_texts-a-m-.json"} < {*names()}
-    tests = {each: msgspec.json.decode((pytester.path / "tapes" / each).read_bytes())["test"] for each in names()}
+    tests = {each: msgspec.json.decode((pytester.path / "cassettes" / each).read_bytes())["test"] for each in names()}
     assert tests["test_it.json"] == f"{name}::TestTwo::test_it"
     assert len({*tests.values()}) == len(tests) == 4
     pytester.runpytest_subprocess(*OPTIONS, f"{name}::TestOne").assert_outcomes(passed=1)
-    old = pytester.path / "tapes" / "test_it.json"  # as it was before recordings said whose they are
+    # Old recordings don't contain the name of their test.
+    old = pytester.path / "cassettes" / "test_it.json"
     old.write_text(re.sub(r',\s*"test": ".*"', "", old.read_text(encoding="utf-8")), encoding="utf-8")
     assert "test" not in msgspec.json.decode(old.read_bytes())
     pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=4)
 
 
 def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing test makes no recording; an unmatched request fails a test that doesn't notice it, and only once."""
+    """A failing test is not recorded; an unmatched request fails a test that ignores it, and only once."""
     pytester.makepyfile(TESTS.split("@pytest", 1)[0])
     with api.process() as server, monkeypatch.context() as patch:
         patch.setenv("REPLICATE_BASE_URL", server.base_url)
         patch.setenv("REPLICATE_API_TOKEN", TOKEN)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(passed=1)
-        kept = (pytester.path / "tapes" / "hello.json").read_bytes()
+        kept = (pytester.path / "cassettes" / "hello.json").read_bytes()
         failing = TESTS.split("@pytest", 1)[0].replace('== "hello Alice"', '== "Alice"')
         pytester.makepyfile(failing)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(failed=1)
-        assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
+        assert (pytester.path / "cassettes" / "hello.json").read_bytes() == kept
         half = """
         import pytest
         import replicate_async
 
         @pytest.mark.xfail(strict=True)
-        @pytest.mark.replicate_recording("tapes/hello.json")
+        @pytest.mark.replicate_recording("cassettes/hello.json")
         def test_that_is_expected_to():
             assert replicate_async.run("me/hello", input={"text": "Bob"}) == "Bob"
 
-        @pytest.mark.replicate_recording("tapes/skipped.json")
+        @pytest.mark.replicate_recording("cassettes/skipped.json")
         def test_that_is_skipped():
             assert replicate_async.run("me/hello", input={"text": "Bob"}) == "hello Bob"
             pytest.skip("for the rest")
         """
         pytester.makepyfile(half)
         pytester.runpytest_subprocess(*OPTIONS, "--replicate-record").assert_outcomes(xfailed=1, skipped=1)
-    assert (pytester.path / "tapes" / "hello.json").read_bytes() == kept
-    assert not (pytester.path / "tapes" / "skipped.json").exists()
-    other = """
+    assert (pytester.path / "cassettes" / "hello.json").read_bytes() == kept
+    assert not (pytester.path / "cassettes" / "skipped.json").exists()
+    other_tests = """
     import pytest
     import replicate_async
 
-    pytestmark = pytest.mark.replicate_recording("tapes/hello.json")
+    pytestmark = pytest.mark.replicate_recording("cassettes/hello.json")
 
     def test_not_noticed():
         try:
@@ -704,7 +720,7 @@ def test_with_pytest_when_it_fails(pytester: pytest.Pytester, api: Api, monkeypa
     def test_noticed():
         replicate_async.run("me/hello", input={"text": "Bob"})
     """
-    pytester.makepyfile(other)
+    pytester.makepyfile(other_tests)
     result = pytester.runpytest_subprocess(*OPTIONS)
     result.assert_outcomes(passed=1, errors=1, failed=1)
     result.stdout.fnmatch_lines(['*body.json.input.text: recorded "Alice", sent "Bob"*'])

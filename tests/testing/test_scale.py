@@ -16,19 +16,19 @@ MANY = 10_000
 
 
 async def statuses(call: Caller) -> dict[str, str]:
-    """Return the status of each prediction, by going through all pages."""
-    found: dict[str, str] = {}
+    """Return the status of each prediction on all pages."""
+    statuses: dict[str, str] = {}
     path: str | None = "/predictions"
     while path:
         page = (await call("GET", path)).data
-        found |= {prediction["id"]: prediction["status"] for prediction in page["results"]}
+        statuses |= {prediction["id"]: prediction["status"] for prediction in page["results"]}
         path = page["next"]
-    return found
+    return statuses
 
 
 @pytest.mark.endurance
 async def test_ten_thousand_pending() -> None:
-    """Ten thousand predictions that take half a minute are all pending at once, are all listed, and all end."""
+    """Ten thousand predictions of half a minute each are pending at once, are all listed, and all end."""
     clock = VirtualClock(auto=False)
     async with serve(clock=clock) as (server, call):
 

@@ -1,4 +1,4 @@
-"""From signatures to OpenAPI documents, and from inputs to arguments."""
+"""OpenAPI documents of signatures, and arguments for inputs."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Pair(NamedTuple):
 
 
 def schemas(function: Callable[..., Any]) -> dict[str, Any]:
-    found: dict[str, Any] = ModelFunction(function).signature.document["components"]["schemas"]
-    return found
+    components: dict[str, Any] = ModelFunction(function).signature.document["components"]["schemas"]
+    return components
 
 
 def arguments(function: Callable[..., Any], **inputs: Any) -> dict[str, Any]:
@@ -113,43 +113,43 @@ def test_inputs() -> None:
 
 
 def test_tuples() -> None:
-    """OpenAPI 3.0 can't tell the places of a tuple apart: it is a list of so many of any of its kinds."""
+    """OpenAPI 3.0 has no tuples: a tuple is a list of a fixed length, whose items have any of its types."""
 
     def model(size: tuple[int, int], named: Pair, mixed: tuple[int, str, int], many: tuple[int, ...] = ()) -> str:
         return f"{size}{named}{mixed}{many}"
 
-    found = schemas(model)
-    properties = found["Input"]["properties"]
+    components = schemas(model)
+    properties = components["Input"]["properties"]
     assert (properties["size"]["items"], properties["size"]["maxItems"]) == ({"type": "integer"}, 2)
     assert properties["mixed"]["items"] == {"anyOf": [{"type": "integer"}, {"type": "string"}]}
     assert properties["many"]["items"] == {"type": "integer"}
-    assert found["Pair"]["items"] == {"type": "integer"}
-    assert "prefixItems" not in str(found)
+    assert components["Pair"]["items"] == {"type": "integer"}
+    assert "prefixItems" not in str(components)
 
 
 def test_choices() -> None:
-    """Choices stand apart, in the order of the source, and the property refers to them."""
+    """Choices are components, in the order of the source, and the property refers to them."""
 
     def model(
         size: Literal["small", "large", "medium"] = "large", colour: Colour = Colour.RED, n: Literal[4, 2] = 2
     ) -> str:
         return f"{size}{colour}{n}"
 
-    found = schemas(model)
-    assert found["Input"]["properties"]["size"] == {
+    components = schemas(model)
+    assert components["Input"]["properties"]["size"] == {
         "allOf": [{"$ref": "#/components/schemas/size"}],
         "default": "large",
         "x-order": 0,
     }
-    assert found["size"] == {
+    assert components["size"] == {
         "type": "string",
         "title": "size",
         "description": "An enumeration.",
         "enum": ["small", "large", "medium"],
     }
-    assert found["Input"]["properties"]["colour"]["allOf"] == [{"$ref": "#/components/schemas/Colour"}]
-    assert found["Input"]["properties"]["colour"]["default"] == "red"
-    assert (found["n"]["type"], found["n"]["enum"]) == ("integer", [4, 2])
+    assert components["Input"]["properties"]["colour"]["allOf"] == [{"$ref": "#/components/schemas/Colour"}]
+    assert components["Input"]["properties"]["colour"]["default"] == "red"
+    assert (components["n"]["type"], components["n"]["enum"]) == ("integer", [4, 2])
 
 
 def words() -> Iterator[str]:
@@ -214,12 +214,12 @@ def anything():  # type: ignore[no-untyped-def]
     ],
 )
 def test_outputs(function: Callable[..., Any], expected: dict[str, Any]) -> None:
-    """The return annotation makes the output's schema: generators are iterators, files are URIs."""
+    """The return annotation defines the output's schema: generators are iterators, files are URIs."""
     assert schemas(function)["Output"] == {**expected, "title": "Output"}
 
 
 def test_output_classes() -> None:
-    """Structs, dataclasses and pydantic models have their schema in the document, even one that is called Output."""
+    """The document contains the schemas of structs, dataclasses and pydantic models, even of one named Output."""
 
     def masked() -> Masked:
         raise NotImplementedError
@@ -227,13 +227,13 @@ def test_output_classes() -> None:
     def output() -> Output:
         raise NotImplementedError
 
-    found = schemas(masked)
-    assert found["Output"]["properties"]["mask"] == {"type": "string", "format": "uri"}
-    assert found["Output"]["properties"]["boxes"]["items"] == {"$ref": "#/components/schemas/Box"}
-    assert found["Box"]["required"] == ["label"]
-    found = schemas(output)
-    assert found["Output"]["properties"]["also"]["items"] == {"$ref": "#/components/schemas/Part"}
-    assert found["Part"]["properties"]["number"]["type"] == "integer"
+    components = schemas(masked)
+    assert components["Output"]["properties"]["mask"] == {"type": "string", "format": "uri"}
+    assert components["Output"]["properties"]["boxes"]["items"] == {"$ref": "#/components/schemas/Box"}
+    assert components["Box"]["required"] == ["label"]
+    components = schemas(output)
+    assert components["Output"]["properties"]["also"]["items"] == {"$ref": "#/components/schemas/Part"}
+    assert components["Part"]["properties"]["number"]["type"] == "integer"
 
 
 def var_positional(*texts: str) -> str:
@@ -260,21 +260,21 @@ def unknown(value: Nowhere) -> str:  # type: ignore[name-defined]  # noqa: F821
     ("function", "reason"),
     [
         (var_positional, r"var_positional: .*\*texts"),
-        (positional_only, "positional_only: inputs come by name"),
+        (positional_only, "positional_only: inputs are passed by name"),
         (strange, "strange: .*complex.* is neither JSON"),
-        (content, "content: bytes can't be an input; a pathlib.Path can"),
+        (content, "content: bytes can't be an input; use pathlib.Path"),
         (unknown, "unknown: an annotation can't be resolved: name 'Nowhere'"),
         (3, "a model is a function, not 3"),
     ],
 )
 def test_bad_signatures(function: Any, reason: str) -> None:
-    """What can't be a model is refused with the reason when it is registered."""
+    """A function that can't be a model is refused with the reason when it is registered."""
     with pytest.raises(TypeError, match=reason):
         ModelFunction(function)
 
 
 def test_local_annotations() -> None:
-    """Annotations may name what is local to the function around."""
+    """Annotations may use local names of the enclosing function."""
 
     class Local(msgspec.Struct):
         size: int
@@ -287,7 +287,7 @@ def test_local_annotations() -> None:
 
 
 def test_callables() -> None:
-    """An object with a typed __call__ is a function, too."""
+    """An object with a typed __call__ can be a model, too."""
 
     class Model:
         def __call__(self, text: str = "a") -> str:
@@ -299,12 +299,13 @@ def test_callables() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", [mock.Mock, mock.MagicMock, mock.AsyncMock])
 async def test_mocks(call: Caller, kind: type[mock.Mock]) -> None:
-    """A mock is a function that takes whatever comes, and knows how it was called."""
+    """A mock can be a model that takes any input, and records its calls."""
     model = kind(return_value="a")
     call.server.model("me/mock")(model)
     assert (await call.run("me/mock", text="b", n=3))["output"] == "a"
     model.assert_called_once_with(text="b", n=3)
-    model.return_value = model  # which has no JSON form
+    # A mock has no JSON form.
+    model.return_value = model
     assert (await call.run("me/mock"))["status"] == "failed"
 
 
@@ -314,19 +315,19 @@ def test_partials() -> None:
     def model(text: str, n: int = 1) -> str:
         return text * n
 
-    found = schemas(functools.partial(functools.partial(model, n=2)))["Input"]["properties"]
-    assert (found["text"]["type"], found["n"]["type"], found["n"]["default"]) == ("string", "integer", 2)
+    properties = schemas(functools.partial(functools.partial(model, n=2)))["Input"]["properties"]
+    assert (properties["text"]["type"], properties["n"]["type"], properties["n"]["default"]) == ("string", "integer", 2)
 
 
 def test_arguments() -> None:
-    """Inputs are converted to the annotated types; what isn't given is left to the function's defaults."""
+    """Inputs are converted to the annotated types; omitted inputs are left to the function's defaults."""
 
     def model(
         file: Path, masked: Masked, part: Part, colour: Colour = Colour.BLUE, n: int = 3, many: list[Path] | None = None
     ) -> str:
         return f"{file}{masked}{part}{colour}{n}{many}"
 
-    found = arguments(
+    converted = arguments(
         model,
         file="a.png",
         masked={"mask": "b.png", "boxes": [{"label": "c"}]},
@@ -335,7 +336,7 @@ def test_arguments() -> None:
         many=["d"],
         undeclared=1,
     )
-    assert found == {
+    assert converted == {
         "file": Path("/opened/a.png"),
         "masked": Masked(Path("/opened/b.png"), [Box("c")]),
         "part": Part(number=7),
@@ -345,7 +346,7 @@ def test_arguments() -> None:
 
 
 def test_keyword_arguments() -> None:
-    """A function with **inputs takes whatever comes."""
+    """A function with **inputs takes any input."""
 
     def model(prompt: str, **inputs: Any) -> str:
         return f"{prompt}{inputs}"
@@ -364,31 +365,31 @@ class Checked:
 
 
 def test_what_classes_check() -> None:
-    """Whatever a class in the signature raises says what is wrong with the input."""
+    """Any error that a class in the signature raises describes the invalid input."""
 
-    def model(one: Checked, other: Checked) -> str:
-        return f"{one}{other}"
+    def model(first: Checked, second: Checked) -> str:
+        return f"{first}{second}"
 
     with pytest.raises(Problem) as caught:
-        arguments(model, one={"number": 0}, other={"number": 2})
+        arguments(model, first={"number": 0}, second={"number": 2})
     assert str(caught.value.document["detail"]).splitlines() == [
-        "- input.one: AssertionError: must be positive",
-        "- input.other: KeyError: 2",
+        "- input.first: AssertionError: must be positive",
+        "- input.second: KeyError: 2",
     ]
     assert caught.value.status == 422
 
 
 async def _agree(call: Caller, function: Callable[..., Any], *inputs: dict[str, Any]) -> None:
-    """Check that the client finds in the document that the inputs fit, and the server runs them."""
+    """Check that inputs are valid by the document, and that the server runs them."""
     call.server.model("me/model")(function)
     async with AsyncReplicate(base_url=call.server.base_url, bearer_token=call.server.token) as client:
-        for given in inputs:
-            assert await client.use("me/model", validate=True)(**given) == str(given)
+        for inputs_ in inputs:
+            assert await client.use("me/model", validate=True)(**inputs_) == str(inputs_)
 
 
 @pytest.mark.anyio
 async def test_documents_say_what_fits(call: Caller) -> None:
-    """What the server takes is what a client that goes by its document finds to fit."""
+    """The server accepts exactly the inputs that are valid by its document."""
 
     def choices(x: Literal[1, "a", None] = "a") -> str:  # noqa: PYI061  (a spelling of its own)
         return str({"x": x})
@@ -402,7 +403,8 @@ async def test_documents_say_what_fits(call: Caller) -> None:
     def more(x: int, **inputs: Any) -> str:
         return str({"x": x, **inputs})
 
-    if tuple(map(int, msgspec.__version__.split(".")[:2])) >= (0, 20):  # before, it knows no such choices
+    # Older versions of msgspec don't support these choices.
+    if tuple(map(int, msgspec.__version__.split(".")[:2])) >= (0, 20):
         await _agree(call, choices, *({"x": x} for x in (1, "a", None)))
         await _agree(call, booleans, {"x": True, "y": True}, {"x": "auto", "y": True})
     await _agree(call, tuples, {"x": [1, "a"]})
@@ -410,7 +412,7 @@ async def test_documents_say_what_fits(call: Caller) -> None:
 
 
 def test_defaults_are_values() -> None:
-    """The default of an object is documented as that object's JSON."""
+    """The document contains a default object as JSON."""
 
     def model(
         box: Box = Box("a"),  # noqa: B008
@@ -419,8 +421,8 @@ def test_defaults_are_values() -> None:
     ) -> str:
         return f"{box}{aliased}{colour}"
 
-    found = schemas(model)["Input"]["properties"]
-    assert [each["default"] for each in found.values()] == [
+    properties = schemas(model)["Input"]["properties"]
+    assert [each["default"] for each in properties.values()] == [
         {"label": "a", "score": 1.0},
         {"firstName": "Ann"},
         "red",
@@ -429,7 +431,7 @@ def test_defaults_are_values() -> None:
 
 @pytest.mark.anyio
 async def test_output_files_as_inputs(call: Caller) -> None:
-    """A file may be taken as it is returned: with its data and its name."""
+    """An input can be an OutputFile, with its data and its name."""
 
     @call.server.model("me/same")
     def same(file: OutputFile, more: list[OutputFile] = []) -> list[OutputFile]:  # noqa: B006
@@ -441,7 +443,7 @@ async def test_output_files_as_inputs(call: Caller) -> None:
 
 
 def test_all_problems_at_once() -> None:
-    """A refused input names each field that is wrong, down to the place inside of it."""
+    """An invalid input is refused with the path of each invalid value."""
 
     def model(
         prompt: str, size: Literal["s", "l"], n: Annotated[int, Meta(le=4)] = 1, files: list[Path] | None = None
@@ -467,7 +469,7 @@ def test_all_problems_at_once() -> None:
 
 
 def test_output_values() -> None:
-    """Whatever a model returns becomes JSON values; files become URLs wherever they are."""
+    """Results become JSON values; files anywhere in them become URLs."""
     value = {
         "box": Box("a"),
         "masked": Masked(Path("x"), []),
@@ -495,7 +497,7 @@ class Aliased(pydantic.BaseModel):
 
 
 def test_output_values_are_as_declared() -> None:
-    """What a struct or a pydantic model calls its fields is what they are called in the document and in the output."""
+    """The document and the output use the field names that a struct or a pydantic model declares."""
 
     def struct() -> Renamed:
         raise NotImplementedError
@@ -538,6 +540,6 @@ def test_files_in_structs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [object(), "\ud800", [1j]])
 def test_values_without_json(value: Any) -> None:
-    """What has no JSON form is an error, not an answer that can't be sent."""
+    """A result without a JSON form is an error, not an unsendable response."""
     with pytest.raises((TypeError, UnicodeEncodeError)):
         to_output(value, lambda _: "")

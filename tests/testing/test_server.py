@@ -1,4 +1,4 @@
-"""Starting and stopping, in a loop, in a thread, in a process."""
+"""Starting and stopping a server, in a loop, in a thread, in a process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .conftest import serve
 
 
 def request(url: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
-    """Make a request to a server elsewhere, and return the answer's JSON."""
+    """Send a request to a server in another thread or process, and return the JSON of the response."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
         headers.setdefault("Authorization", "Bearer local-token")
@@ -42,10 +42,10 @@ def run(url: str, model: str, **inputs: Any) -> Any:
 
 @pytest.mark.anyio
 async def test_in_the_loop() -> None:
-    """A server in the running loop answers there, on a port of its own, and is gone afterwards."""
-    async with serve() as (server, call), serve() as (other, _):
+    """A server in the running loop has a port of its own, and is gone afterwards."""
+    async with serve() as (server, call), serve() as (other_server, _):
         assert server.base_url == f"{server.url}/v1"
-        assert server.url != other.url
+        assert server.url != other_server.url
         assert (await call("GET", "/account")).data["username"] == "local"
     with pytest.raises(RuntimeError, match="not been started"):
         _ = server.url
@@ -64,7 +64,8 @@ def test_in_a_thread() -> None:
             path = f"/models/alice/{name}/predictions"
             assert request(server.url, "POST", path, body, Prefer="wait", **headers)["output"] == "hello a"
     assert not [thread for thread in threading.enumerate() if "LocalServer" in thread.name]
-    for count in (3, 4):  # again, with all that it knew
+    # A server that starts again keeps its state.
+    for count in (3, 4):
         with server:
             path = "/models/alice/before/predictions"
             answer = request(server.url, "POST", path, {"input": {"text": "a"}}, Prefer="wait=9", **headers)
@@ -73,18 +74,19 @@ def test_in_a_thread() -> None:
 
 @pytest.mark.anyio
 async def test_in_a_thread_of_a_program_with_a_loop() -> None:
-    """A server in a thread can be used where a loop runs: it has its own."""
+    """A server in a thread has a loop of its own, so it can be used where a loop runs."""
     with LocalServer() as server:
         assert (await asyncio.to_thread(request, server.url, "GET", "/account"))["type"] == "user"
 
 
 @pytest.mark.anyio
 async def test_ipv6() -> None:
-    """A server can listen on an address of IPv6, which is in brackets in its URLs."""
+    """A server can listen on an IPv6 address, which is in brackets in its URLs."""
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             pass
-    except OSError:  # this machine has none, and says so
+    # This machine has no IPv6.
+    except OSError:
         with pytest.raises(OSError):
             await LocalServer(host="::1").__aenter__()
         return
@@ -99,7 +101,8 @@ async def test_ipv6() -> None:
 def test_quick() -> None:
     """Starting and stopping take milliseconds."""
     with LocalServer():
-        pass  # what is imported on first use is imported by now
+        # The first start imports modules.
+        pass
     seconds: list[float] = []
     for _ in range(5):
         begin = time.perf_counter()
@@ -110,7 +113,7 @@ def test_quick() -> None:
 
 
 def test_a_busy_port() -> None:
-    """A port that is taken is an error where the server is started."""
+    """Starting a server on a port in use raises an error."""
     with LocalServer() as server:
         port = urlsplit(server.url).port
         with pytest.raises(OSError, match="in use"), LocalServer(port=port or 0):
@@ -119,15 +122,15 @@ def test_a_busy_port() -> None:
 
 @pytest.mark.anyio
 async def test_started_twice() -> None:
-    """A server that runs can't be started again."""
+    """A running server can't be started again."""
     async with LocalServer() as server:
-        with pytest.raises(RuntimeError, match="runs already"):
+        with pytest.raises(RuntimeError, match="already running"):
             await server.__aenter__()
 
 
 @pytest.mark.parametrize("model", ["me/async", "me/thread", "me/generator"])
 def test_stopping_while_requests_are_held(model: str) -> None:
-    """A server stops at once, also while models run and requests are held; nothing stays behind."""
+    """A server stops at once, also while models run and requests are held, and leaves nothing behind."""
     server = LocalServer()
     gone = threading.Event()
 
@@ -159,11 +162,12 @@ def test_stopping_while_requests_are_held(model: str) -> None:
     client.join(5)
     assert not client.is_alive()
     gone.set()
-    gc.collect()  # a socket or task that was left behind warns here, which is an error
+    # A socket or task that was left behind causes a warning here, which is an error.
+    gc.collect()
 
 
 def test_interrupts_of_models() -> None:
-    """A KeyboardInterrupt that a model raises is its own where Ctrl-C can't come, and the server goes on."""
+    """A KeyboardInterrupt outside of the main thread fails its prediction only, because it isn't Ctrl-C."""
     with LocalServer() as server:
 
         @server.model("me/plain")
@@ -181,7 +185,7 @@ def test_interrupts_of_models() -> None:
 
 
 def test_interrupted_in_a_model() -> None:
-    """Ctrl-C that comes while the main thread is in a model ends what runs the server; in another it isn't Ctrl-C."""
+    """Ctrl-C while the main thread runs a model ends the program that runs the server."""
     seen: list[str] = []
 
     async def main() -> None:
@@ -236,7 +240,7 @@ async def test_printing_is_restored() -> None:
 
 @pytest.mark.anyio
 async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture[str]) -> None:
-    """A model's prints are in its logs still after another server in this process has stopped."""
+    """A model's prints are still in its logs after another server in this process has stopped."""
     before = sys.stdout
     go = asyncio.Event()
     async with serve() as (server, call):
@@ -249,8 +253,8 @@ async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture
 
         prediction = await call.start("me/patient")
         await call.until(prediction, "processing")
-        async with serve() as (other, _):
-            models.register(other)
+        async with serve() as (other_server, _):
+            models.register(other_server)
         go.set()
         assert (await call.until(prediction, "succeeded"))["logs"] == "before\nafter\n"
     assert sys.stdout is before
@@ -258,7 +262,7 @@ async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture
 
 
 def test_in_a_process() -> None:
-    """A server in a process has the demo models, and ends with the statement."""
+    """A server in a process has the demonstration models, and ends with the with statement."""
     with LocalServer.process(username="alice") as server:
         assert server.base_url == f"{server.url}/v1"
         assert request(server.url, "GET", "/account")["username"] == "alice"
@@ -272,7 +276,7 @@ def test_in_a_process() -> None:
 
 
 def test_options_of_a_process() -> None:
-    """Limits, faults and where output files go can be given to a process as plain data."""
+    """Options of a server in a process are plain data."""
     options: dict[str, Any] = {
         "limits": {"creates": 1, "create_burst": 1},
         "faults": {"faults": [{"operation": "hardware.list", "kind": "status", "status": 503}]},
@@ -285,17 +289,17 @@ def test_options_of_a_process() -> None:
 
 
 def test_a_path_for_a_process(tmp_path: Path) -> None:
-    """A file of faults can be named by a path, as for a server here; what another process can't have is refused."""
+    """An option can be a path; options that can't be passed to another process are refused."""
     path = tmp_path / "faults.toml"
     path.write_text('[[faults]]\noperation = "hardware.list"\nkind = "status"\nstatus = 503\n', encoding="utf-8")
     with LocalServer.process(faults=path) as server:
         assert request(server.url, "GET", "/hardware")["status"] == 503
-    with pytest.raises(TypeError, match=r"VirtualClock.* can't be given to another process"):
+    with pytest.raises(TypeError, match=r"VirtualClock.* can't be passed to another process"):
         LocalServer.process(clock=VirtualClock())
 
 
 def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process finds the module where this one would, and isn't confused by what it prints."""
+    """A process finds the same modules as this one, and may print."""
     source = """
     print("loading")
 
@@ -316,7 +320,7 @@ def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_process_that_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What models write past ``sys.stdout``, or programs that they run, holds nobody up: it is in the error output."""
+    """Output that bypasses ``sys.stdout`` goes to standard error, so it can't block the server."""
     source = """
     import os, subprocess, sys
 
@@ -341,14 +345,14 @@ def test_a_process_that_prints(
 
 
 def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    """A process that can't start is an error with its status; its own output has the reason."""
+    """A process that can't start raises an error with its exit status; its error output has the reason."""
     with pytest.raises(RuntimeError, match="status 1"), LocalServer.process("no_such_module:register"):
         pass
     assert "no_such_module" in capfd.readouterr().err
 
 
 def test_a_process_ends_with_its_parent() -> None:
-    """A process whose parent is killed ends by itself."""
+    """A process ends by itself if its parent is killed."""
     script = """
     import os
     from replicate_async.testing import LocalServer
@@ -372,7 +376,7 @@ def test_a_process_ends_with_its_parent() -> None:
 
 
 def test_the_module_as_a_program() -> None:
-    """Python -m replicate_async.testing prints its URL, serves the demo models, and ends quietly when interrupted."""
+    """Python -m replicate_async.testing prints its URL, serves models, and exits quietly on Ctrl-C."""
     command = [sys.executable, "-m", "replicate_async.testing"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
@@ -394,12 +398,12 @@ def test_bad_names() -> None:
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         server.model("a/b", version="1")(models.hello_world)
     server.model("a/b", version="ab" * 32)(models.hello_world)
-    with pytest.raises(ValueError, match="is one of a/b"):
+    with pytest.raises(ValueError, match="belongs to a/b"):
         server.model("c/d", version="ab" * 32)(models.hello_world)
 
 
 def test_import_costs() -> None:
-    """Importing the SDK imports nothing of the kit."""
+    """Importing the SDK doesn't import the test kit."""
     script = (
         "import sys, replicate_async; print(any(name.startswith('replicate_async.testing') for name in sys.modules))"
     )

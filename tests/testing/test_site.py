@@ -1,16 +1,20 @@
-"""What the server has besides the API: the page's routes and the OpenAPI document."""
+"""The server's page and its OpenAPI document."""
 
 # ruff: noqa: T201 (models may print)
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import pytest
 
-from replicate_async.testing import LocalServer, models
+from replicate_async.testing import models
 from replicate_async.testing._routes import OPERATIONS
 
 from .conftest import Caller, form, serve
@@ -31,33 +35,33 @@ async def news(call: Caller, since: int = 0, **options: Any) -> Any:
 
 
 async def test_the_document_has_all_operations(call: Caller) -> None:
-    """The document, for which no token is asked, has each operation at its path, and QUERY in an extension."""
-    found = {
+    """The document requires no token, and contains each operation at its path, with QUERY in an extension."""
+    operations = {
         (operation["operationId"], method, path)
         for path, methods in (await document(call))["paths"].items()
         for method, operation in methods.items()
     }
-    assert len(found) == 37
+    assert len(operations) == 37
     for operation in OPERATIONS:
         method = "x-query" if operation.name == "models.search" else operation.method.lower()
-        assert (operation.name, method, operation.path) in found
+        assert (operation.name, method, operation.path) in operations
 
 
 async def test_the_document_is_complete(call: Caller) -> None:
-    """Each operation has a summary, the path's parameters, an answer and refusals; references lead somewhere."""
+    """Each operation has a summary, the path's parameters, a success and an error; all references resolve."""
     described = await document(call)
     assert (described["openapi"], described["servers"]) == ("3.1.0", [{"url": "/v1"}])
     for path, methods in described["paths"].items():
         for operation in methods.values():
             assert operation["summary"].endswith(".")
-            in_path = [one["name"] for one in operation["parameters"] if one["in"] == "path"]
+            in_path = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
             assert in_path == re.findall("{(.*?)}", path)
             assert {"2", "4"} == {status[0] for status in operation["responses"]}
 
     def references(part: Any) -> set[str]:
         if isinstance(part, dict):
-            found = {part["$ref"]} if isinstance(part.get("$ref"), str) else set[str]()
-            return found.union(*map(references, part.values()))
+            own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set[str]()
+            return own.union(*map(references, part.values()))
         return set[str]().union(*map(references, part)) if isinstance(part, list) else set()
 
     for reference in references(described):
@@ -67,14 +71,14 @@ async def test_the_document_is_complete(call: Caller) -> None:
 
 
 async def test_what_the_document_tells(call: Caller) -> None:
-    """Who may call, what they send and what comes back is what the server does."""
+    """The document describes authentication, bodies and responses as the server implements them."""
     described = await document(call)
     components = described["components"]
     assert (described["security"], components["securitySchemes"]["token"]["scheme"]) == ([{"token": []}], "bearer")
     paths = described["paths"]
     create = paths["/predictions"]["post"]
     assert create["requestBody"]["required"] is True
-    assert {one["name"] for one in create["parameters"]} == {"Prefer", "Cancel-After"}
+    assert {parameter["name"] for parameter in create["parameters"]} == {"Prefer", "Cancel-After"}
     assert set(create["responses"]) == {"201", "202", "400", "401", "404", "413", "422", "429"}
     assert create["responses"]["201"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/Prediction"
@@ -87,14 +91,14 @@ async def test_what_the_document_tells(call: Caller) -> None:
     assert (download["security"], list(download["responses"]["200"]["content"])) == ([], ["*/*"])
     assert "401" not in download["responses"]
     assert paths["/models/{model_owner}/{model_name}"]["patch"]["requestBody"]["required"] is False
-    limit = next(one for one in paths["/search"]["get"]["parameters"] if one["name"] == "limit")
+    limit = next(parameter for parameter in paths["/search"]["get"]["parameters"] if parameter["name"] == "limit")
     assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 50)
     assert list(paths["/models"]["x-query"]["requestBody"]["content"]) == ["text/plain"]
     assert "content" not in paths["/files/{file_id}"]["delete"]["responses"]["204"]
 
 
 async def test_the_problem_is_as_described(call: Caller) -> None:
-    """What problems have beyond the usual is in the document, too."""
+    """The document contains the additional members of problems."""
     models.register(call.server)
     body: dict[str, Any] = {"input": {}}
     problem = (await call("POST", "/models/replicate/hello-world/predictions", body)).data
@@ -104,7 +108,7 @@ async def test_the_problem_is_as_described(call: Caller) -> None:
 
 
 async def test_the_page(call: Caller) -> None:
-    """The page is whole in itself, runs nothing but its own script, and can't be framed or read by other sites."""
+    """The page loads nothing else, runs only its own script, and can't be framed or read by other sites."""
     answer = await call("GET", f"{call.server.url}/", headers={"Authorization": ""})
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     text = answer.body.decode()
@@ -122,7 +126,7 @@ async def test_the_page(call: Caller) -> None:
 
 
 async def test_a_token_with_special_characters() -> None:
-    """What the page has of the server's is escaped."""
+    """Values in the page are escaped."""
     async with serve(token='"><b>&') as (server, call):
         text = (await call("GET", f"{server.url}/")).body.decode()
         assert 'data-token="&quot;&gt;&lt;b&gt;&amp;"' in text
@@ -133,7 +137,7 @@ async def test_a_token_with_special_characters() -> None:
 )
 @pytest.mark.parametrize("path", ["/", "/news"])
 async def test_other_names(call: Caller, host: str, path: str) -> None:
-    """A web site whose name leads to this machine (DNS rebinding) gets neither the token nor anything else."""
+    """A web site whose name resolves to this machine (DNS rebinding) gets neither the page nor the token."""
     answer = await call("GET", f"{call.server.url}{path}", headers={"Host": host})
     assert answer.status in {400, 403}
     assert call.server.token not in answer.body.decode()
@@ -141,29 +145,29 @@ async def test_other_names(call: Caller, host: str, path: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:1", "127.1.2.3", "[::1]:8000"])
 async def test_names_of_this_machine(call: Caller, host: str) -> None:
-    """By whatever name this machine calls itself, it gets the page."""
+    """The page is available under all names of this machine."""
     assert (await call("GET", f"{call.server.url}/", headers={"Host": host})).status == 200
 
 
 async def test_news_need_the_token(call: Caller) -> None:
-    """What runs is told to those who have the token only."""
+    """The page's data require the token."""
     for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
         assert (await news(call, headers=headers)).status == 401
 
 
 async def test_news(call: Caller) -> None:
-    """News are what changed since the last ones: predictions while they run, and models."""
+    """News contain what has changed since a number: predictions while they run, and models."""
     release = asyncio.Event()
 
     @call.server.model("me/slow")
     async def slow(text: str) -> str:
-        """Take its time."""
+        """Sleep for a while."""
         print("at it")
         await release.wait()
         return text
 
     first = (await news(call)).data
-    assert [(model["name"], model["description"]) for model in first["models"]] == [("me/slow", "Take its time.")]
+    assert [(model["name"], model["description"]) for model in first["models"]] == [("me/slow", "Sleep for a while.")]
     assert first["models"][0]["schemas"]["Input"]["required"] == ["text"]
     assert (first["total"], first["running"], first["predictions"]) == (0, False, [])
     prediction = await call.start("me/slow", text="a")
@@ -177,7 +181,7 @@ async def test_news(call: Caller) -> None:
     await call.until(prediction, "succeeded")
     call.server.model("me/other")(models.hello_world)
     fourth = (await news(call, third["at"])).data
-    assert [one["output"] for one in fourth["predictions"]] == ["a"]
+    assert [prediction["output"] for prediction in fourth["predictions"]] == ["a"]
     assert [model["name"] for model in fourth["models"]] == ["me/slow", "me/other"]
 
 
@@ -198,35 +202,35 @@ async def test_news_of_what_streams(call: Caller) -> None:
     for output, logs in ((["a"], ""), (["a"], "b\n")):
         shown: Any = {}
         while (shown.get("output"), shown.get("logs")) != (output, logs):
-            told = (await news(call, at)).data
-            at = told["at"]
-            (shown,) = told["predictions"] or [{}]
+            data = (await news(call, at)).data
+            at = data["at"]
+            (shown,) = data["predictions"] or [{}]
         more.set()
     await call.until(prediction, "succeeded")
 
 
 async def test_news_after_a_restart(call: Caller) -> None:
-    """A number that this server never gave, or that is none, gets all there is."""
+    """An unknown number, or a text that isn't one, gets everything."""
     models.register(call.server)
     await call.run("replicate/hello-world", text="a")
     for since in ("999", "-1", "x", ""):
-        told = (await call("GET", f"{call.server.url}/news?since={since}")).data
-        assert (len(told["predictions"]), len(told["models"])) == (1, 3)
+        data = (await call("GET", f"{call.server.url}/news?since={since}")).data
+        assert (len(data["predictions"]), len(data["models"])) == (1, 3)
 
 
 async def test_the_newest_hundred(call: Caller) -> None:
-    """The page shows a hundred predictions, and how many there are; what was deleted is shown no longer."""
+    """The page shows the newest hundred predictions, and their total, without deleted ones."""
     call.server.model("local/quick", version="ab" * 32, visibility="private", inline=True)(models.hello_world)
     ids = [(await call.run("local/quick", text=str(number)))["id"] for number in range(102)]
-    told = (await news(call)).data
-    assert (told["total"], told["order"]) == (102, ids[:1:-1])
+    data = (await news(call)).data
+    assert (data["total"], data["order"]) == (102, ids[:1:-1])
     assert (await call("DELETE", f"/models/local/quick/versions/{'ab' * 32}")).status == 202
-    told = (await news(call, told["at"])).data
-    assert (told["total"], told["order"], told["models"]) == (0, [], [])
+    data = (await news(call, data["at"])).data
+    assert (data["total"], data["order"], data["models"]) == (0, [], [])
 
 
 async def test_watching_changes_nothing() -> None:
-    """The page's own requests are in no journal, count against no limit, and no fault acts on them."""
+    """The page's own requests aren't in the journal, don't count against limits, and have no faults."""
     async with serve(limits={"others": 1, "other_burst": 1}) as (server, call):
         server.faults.add(kind="status", status=500, times=1)
         for path in ("/", "/news", "/openapi.json") * 3:
@@ -237,22 +241,35 @@ async def test_watching_changes_nothing() -> None:
 
 
 async def test_nothing_else_at_the_root(call: Caller) -> None:
-    """Other paths and methods are refused as before."""
+    """Other paths and methods at the root are refused."""
     assert (await call("GET", f"{call.server.url}/favicon.ico")).status == 404
     refused = await call("POST", f"{call.server.url}/")
     assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_uploads_as_described(call: Caller) -> None:
-    """The parts of the form that the document names are those that are read."""
+    """The server reads the parts of the form that the document describes."""
     answer = await call("POST", "/files", data=form(b"a", filename="b.bin", metadata='{"c": 1}', type="text/plain"))
     assert (answer.status, answer.data["content_type"], answer.data["metadata"]) == (201, "text/plain", {"c": 1})
 
 
 def test_without_a_page() -> None:
-    """The page is read when it is asked for, not when the server is imported or started."""
-    from replicate_async.testing import _site
+    """The page is read from disk on request, not when the server is imported or started."""
+    program = """
+    import sys
+    from urllib.request import urlopen
 
-    _site._template.cache_clear()
-    with LocalServer():
-        assert _site._template.cache_info().currsize == 0
+    opened = []
+    sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
+    from replicate_async.testing import LocalServer
+
+    with LocalServer() as server:
+        assert not [path for path in opened if path.endswith("page.html")]
+        urlopen(server.url).read()
+        assert [path for path in opened if path.endswith("page.html")]
+    """
+    environment = {**os.environ, "no_proxy": "*"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -19,11 +19,12 @@ from .conftest import Caller, eventually, serve
 
 pytestmark = pytest.mark.anyio
 
-Event = tuple[str, str | None, str]  # name, id, data
+# The name, the id and the data of an event.
+Event = tuple[str, str | None, str]
 
 
 def parse(body: bytes) -> list[Event]:
-    """Return the events of a stream; a comment stands as an event of its own."""
+    """Return the events of a stream; a comment counts as an event."""
     events: list[Event] = []
     for block in body.decode().split("\n\n")[:-1]:
         if block.startswith(":"):
@@ -36,7 +37,7 @@ def parse(body: bytes) -> list[Event]:
 
 
 async def read(call: Caller, prediction: Any, **headers: str) -> list[Event]:
-    """Read a stream to its end, as someone without a token."""
+    """Read a stream to its end, without a token."""
     async with call.session.get(
         prediction["urls"]["stream"], headers={"Accept": "text/event-stream", **headers}
     ) as response:
@@ -45,7 +46,7 @@ async def read(call: Caller, prediction: Any, **headers: str) -> list[Event]:
 
 
 async def test_a_stream(call: Caller) -> None:
-    """Output and logs come as events with ids, the end as done without one; the type is an event stream's."""
+    """Output and logs are events with ids, done is an event without one; the content type is that of event streams."""
 
     @call.server.model("me/words")
     async def words() -> AsyncIterator[str]:
@@ -72,7 +73,7 @@ async def test_a_stream(call: Caller) -> None:
 
 
 async def test_the_other_origin(call: Caller) -> None:
-    """A stream is on another origin, where nobody asks for a token, and a token that comes is in the journal."""
+    """A stream has another origin, which requires no token; if a client sends one, the journal has it."""
     models.register(call.server)
     prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
     stream = prediction["urls"]["stream"]
@@ -82,14 +83,15 @@ async def test_the_other_origin(call: Caller) -> None:
     await read(call, prediction, Authorization="Bearer leaked")
     seen = [entry for entry in call.server.requests if entry.operation == "predictions.stream"]
     assert [(entry.token, entry.status) for entry in seen] == [(None, 200), ("Bearer leaked", 200)]
-    assert prediction["id"] not in stream  # whoever knows the id doesn't know the URL
+    # The URL can't be derived from the id.
+    assert prediction["id"] not in stream
     assert (await call("GET", f"{call.server.delivery_url}/v1/account")).status == 404
     assert (await call("GET", f"{call.server.delivery_url}/v1/streams/x")).status == 404
     assert (await call("GET", f"{call.server.url}{urlsplit(stream).path}")).status == 404
 
 
 async def test_as_it_happens(call: Caller) -> None:
-    """Each piece is on its way when the model yields it, before the next one is made."""
+    """Each item is sent when the model yields it, before the next one."""
     steps: asyncio.Queue[str] = asyncio.Queue()
 
     @call.server.model("me/words")
@@ -98,7 +100,8 @@ async def test_as_it_happens(call: Caller) -> None:
             yield word
 
     prediction = await call.start("me/words")
-    async with call.session.get(prediction["urls"]["stream"]) as response:  # the head comes before the first event
+    # The headers come before the first event.
+    async with call.session.get(prediction["urls"]["stream"]) as response:
         for word in ("a", "b", "c"):
             steps.put_nowait(word)
             assert [data for _, _, data in parse(await response.content.readany())] == [word]
@@ -107,7 +110,7 @@ async def test_as_it_happens(call: Caller) -> None:
 
 
 async def test_several_lines(call: Caller) -> None:
-    """Data of several lines, whatever ends them, come as several data lines; other values come as JSON."""
+    """Data with any line ends become several data lines; values that aren't strings are JSON."""
 
     @call.server.model("me/lines")
     async def lines() -> AsyncIterator[Any]:
@@ -122,7 +125,7 @@ async def test_several_lines(call: Caller) -> None:
 
 
 async def test_failure_and_cancellation(call: Caller) -> None:
-    """A failed prediction's stream ends with an error and done; a canceled one's with done, both with the reason."""
+    """The stream of a failed prediction ends with error and done, that of a canceled one with done, with the reason."""
 
     @call.server.model("me/breaks")
     async def breaks() -> AsyncIterator[str]:
@@ -149,20 +152,20 @@ async def test_failure_and_cancellation(call: Caller) -> None:
 
 @pytest.mark.parametrize("inline", [True, False])
 async def test_late_and_many(call: Caller, inline: bool) -> None:
-    """Whoever comes late, while the prediction runs or when it has ended, gets all that there was."""
+    """A late stream gets all events, while the prediction runs and after its end."""
 
     @call.server.model("me/count", inline=inline)
     def count() -> Iterator[str]:
         yield from "abc"
 
     prediction = await call.run("me/count")
-    first, *others = await asyncio.gather(*(read(call, prediction) for _ in range(5)))
+    first, *other_streams = await asyncio.gather(*(read(call, prediction) for _ in range(5)))
     assert [data for _, _, data in first] == ["a", "b", "c", "{}"]
-    assert others == [first] * 4
+    assert other_streams == [first] * 4
 
 
 async def test_resuming(call: Caller) -> None:
-    """With Last-Event-ID a stream goes on after that event; an id that it doesn't know gets everything."""
+    """With Last-Event-ID a stream resumes after that event; with an unknown id it gets all events."""
     models.register(call.server)
     prediction = await call.run("replicate-local/stream-text", prompt="a b c", delay=0)
     events = await read(call, prediction)
@@ -172,7 +175,7 @@ async def test_resuming(call: Caller) -> None:
 
 
 async def test_without_resuming() -> None:
-    """A server can be told to do without resuming: then a stream always starts over."""
+    """With resume_streams=False a stream always starts over."""
     async with serve(resume_streams=False) as (server, call):
         models.register(server)
         prediction = await call.run("replicate-local/stream-text", prompt="a b c", delay=0)
@@ -181,7 +184,7 @@ async def test_without_resuming() -> None:
 
 
 async def test_silence(slow_call: Caller, clock: VirtualClock) -> None:
-    """A stream that says nothing for 30 seconds ends with a comment; the prediction does not."""
+    """A stream without events for 30 seconds ends with a comment; the prediction continues."""
     steps: asyncio.Queue[str] = asyncio.Queue()
 
     @slow_call.server.model("me/words")
@@ -203,7 +206,7 @@ async def test_silence(slow_call: Caller, clock: VirtualClock) -> None:
 
 
 async def test_an_expired_stream(slow_call: Caller, clock: VirtualClock) -> None:
-    """When a prediction's data have been removed, its stream has nothing to say, and ends in the same way."""
+    """The stream of a prediction whose data was removed has no events, and ends in the same way."""
     models.register(slow_call.server)
     prediction = await slow_call.run("replicate-local/stream-text", prompt="a", delay=0)
     await clock.advance(3599)
@@ -215,7 +218,7 @@ async def test_an_expired_stream(slow_call: Caller, clock: VirtualClock) -> None
 
 
 async def test_leaving(call: Caller) -> None:
-    """The journal tells who left a stream before its end; the prediction runs on."""
+    """The journal records a client that leaves a stream early; the prediction continues."""
 
     @call.server.model("me/endless")
     async def endless() -> AsyncIterator[str]:
@@ -232,7 +235,7 @@ async def test_leaving(call: Caller) -> None:
 
 
 async def test_accept(call: Caller) -> None:
-    """Who asks for something other than an event stream is told so."""
+    """A request that doesn't accept event streams is a 406."""
     models.register(call.server)
     prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
     answer = await call("GET", prediction["urls"]["stream"], headers={"Accept": "application/json"})
@@ -240,7 +243,7 @@ async def test_accept(call: Caller) -> None:
 
 
 async def test_printing_in_pieces(call: Caller) -> None:
-    """What is printed before an output comes before it, and what is printed at once comes as one event."""
+    """Logs before an output come before it, and consecutive prints come as one event."""
 
     @call.server.model("me/chatty")
     async def chatty() -> AsyncIterator[str]:
@@ -259,7 +262,7 @@ async def test_printing_in_pieces(call: Caller) -> None:
 
 
 async def test_what_has_no_stream(call: Caller) -> None:
-    """A model that returns once has no stream, nor has an example, which nobody ran."""
+    """A model that returns once has no stream, and neither have examples."""
     call.server.model("me/hello")(models.hello_world)
     call.server.model("me/text", examples=[({}, ["a"])])(models.stream_text)
     assert "stream" not in (await call.run("me/hello", text="a"))["urls"]

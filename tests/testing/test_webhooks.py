@@ -1,4 +1,4 @@
-"""Webhooks: what is told, how it is signed, how often it is tried, and what faults make of it."""
+"""Webhooks: events, signatures, retries and faults."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Receiver:
-    """An application that takes webhooks."""
+    """An application that receives webhooks."""
 
     url: str = ""
     received: list[web.Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)  # what it answers, and then 200
-    closing: int = 0  # how often it hangs up instead
+    # The statuses of the first responses; later ones are 200.
+    statuses: list[int] = field(default_factory=list)
+    # The number of requests without a response.
+    closing: int = 0
 
     async def take(self, request: web.Request) -> web.Response:
         self.received.append(request)
@@ -64,7 +66,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
-    """Give a caller of a server whose clock stands still, but for what is told to happen."""
+    """Return a caller of a server whose clock stands still."""
     async with serve(clock=VirtualClock(auto=False, patience=0.05)) as (_, caller):
         yield caller
 
@@ -78,7 +80,7 @@ async def start(call: Caller, receiver: Receiver, model: str, events: list[str] 
     return answer.data
 
 
-def told(server: LocalServer) -> list[str]:
+def delivered(server: LocalServer) -> list[str]:
     return [attempt.operation.removeprefix("webhook.") for attempt in server.webhooks]
 
 
@@ -89,18 +91,18 @@ async def advance(call: Caller, seconds: float) -> None:
 
 
 async def settled(call: Caller, prediction: Any, number: int) -> None:
-    """Wait until a prediction has ended, and so many attempts have been answered."""
+    """Wait until a prediction has ended, and a number of attempts have a response."""
     await call.until(prediction, "succeeded")
     await eventually(lambda: len(call.server.webhooks) == number and call.server.webhooks[-1].status)
 
 
 async def test_all_events(call: Caller, receiver: Receiver) -> None:
-    """Start, output, logs and completed are told in this order, each with the prediction as it was then."""
+    """Start, output, logs and completed are delivered in this order, each with the prediction as it was then."""
     call.server.model("me/words", output_delay=1)(models.stream_text)
     prediction = await start(call, receiver, "me/words", prompt="a b", delay=0)
     await advance(call, 3)
     await settled(call, prediction, 4)
-    assert told(call.server) == ["start", "output", "output", "completed"]
+    assert delivered(call.server) == ["start", "output", "output", "completed"]
     bodies = [attempt.json() for attempt in call.server.webhooks]
     assert [(body["status"], body["output"]) for body in bodies] == [
         ("processing", None),
@@ -120,7 +122,7 @@ async def test_all_events(call: Caller, receiver: Receiver) -> None:
     "events", [list(events) for n in range(4) for events in itertools.combinations(("start", "logs", "completed"), n)]
 )
 async def test_filter(call: Caller, receiver: Receiver, events: list[Any]) -> None:
-    """Only the events that are asked for are told."""
+    """Only the requested events are delivered."""
 
     @call.server.model("me/chatty")
     async def chatty() -> str:
@@ -129,11 +131,11 @@ async def test_filter(call: Caller, receiver: Receiver, events: list[Any]) -> No
 
     prediction = await start(call, receiver, "me/chatty", events)
     await settled(call, prediction, len(events)) if events else await call.until(prediction, "succeeded")
-    assert told(call.server) == events
+    assert delivered(call.server) == events
 
 
 async def test_signature(call: Caller, receiver: Receiver) -> None:
-    """A webhook is signed as Standard Webhooks has it, with the secret of the account."""
+    """A webhook is signed as Standard Webhooks specifies, with the account's secret."""
     models.register(call.server)
     prediction = await start(call, receiver, "replicate/hello-world", ["completed"], text="a")
     await settled(call, prediction, 1)
@@ -148,7 +150,7 @@ async def test_signature(call: Caller, receiver: Receiver) -> None:
 
 
 async def test_trainings(call: Caller, receiver: Receiver) -> None:
-    """Trainings tell of themselves, too."""
+    """Trainings have webhooks, too."""
     version = "ab" * 32
     call.server.model("local/mine", version=version)(models.hello_world)
     body = {"destination": "local/mine", "input": {}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
@@ -161,7 +163,7 @@ async def test_trainings(call: Caller, receiver: Receiver) -> None:
 
 
 async def test_pauses(call: Caller, receiver: Receiver) -> None:
-    """Output and logs are told every 500 ms at most, with all that has come up meanwhile; the end comes at once."""
+    """Output and logs are delivered every 500 ms at most, with all progress so far; the end is delivered at once."""
     clock = call.server.clock
 
     @call.server.model("me/words")
@@ -175,7 +177,9 @@ async def test_pauses(call: Caller, receiver: Receiver) -> None:
     prediction = await start(call, receiver, "me/words")
     await advance(call, 2)
     await settled(call, prediction, 5)
-    events = [(event, attempt.json()) for event, attempt in zip(told(call.server), call.server.webhooks, strict=True)]
+    events = [
+        (event, attempt.json()) for event, attempt in zip(delivered(call.server), call.server.webhooks, strict=True)
+    ]
     assert [(event, len(body["output"] or []), body["logs"]) for event, body in events] == [
         ("start", 0, ""),
         ("logs", 0, "0"),
@@ -186,7 +190,7 @@ async def test_pauses(call: Caller, receiver: Receiver) -> None:
 
 
 async def test_retries(call: Caller, receiver: Receiver) -> None:
-    """The end is told again, with growing pauses for a minute, until it is taken; always with the same id."""
+    """The completed webhook is retried with growing delays for a minute, with the same id, until it is accepted."""
     models.register(call.server)
     receiver.statuses = [500] * 6
     prediction = await start(call, receiver, "replicate/hello-world", ["completed"], text="a")
@@ -211,13 +215,14 @@ async def test_giving_up(receiver: Receiver) -> None:
         models.register(server)
         receiver.statuses = [503] * 100
         await start(call, receiver, "replicate/hello-world", text="a")
-        await eventually(lambda: told(server).count("completed") == 7 and server.webhooks[-1].status)
-        assert told(server) == ["start", "output"] + ["completed"] * 7  # only the end is told again
+        await eventually(lambda: delivered(server).count("completed") == 7 and server.webhooks[-1].status)
+        # Only completed is retried.
+        assert delivered(server) == ["start", "output"] + ["completed"] * 7
         assert server.clock.monotonic() == 63
 
 
 async def test_connection_errors(receiver: Receiver) -> None:
-    """A receiver that hangs up, or isn't there, is a failed attempt as well."""
+    """A receiver that disconnects or doesn't exist is a failed attempt as well."""
     async with serve(clock=VirtualClock(patience=5)) as (server, call):
         models.register(server)
         receiver.closing = 1
@@ -231,7 +236,7 @@ async def test_connection_errors(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("status", [307, 400, 404, 410])
 async def test_what_is_not_tried_again(call: Caller, receiver: Receiver, status: int) -> None:
-    """Redirects aren't followed, and who refuses is not asked again."""
+    """Redirects aren't followed, and a 4xx response isn't retried."""
     models.register(call.server)
     receiver.statuses = [status]
     prediction = await start(call, receiver, "replicate/hello-world", ["completed"], text="a")
@@ -242,7 +247,7 @@ async def test_what_is_not_tried_again(call: Caller, receiver: Receiver, status:
 
 
 async def test_duplicates(call: Caller, receiver: Receiver) -> None:
-    """Nothing is told twice unless a fault says so; then under the same id."""
+    """Duplicates are delivered only because of a fault, with the same id."""
     models.register(call.server)
     fault = call.server.faults.add(operation="webhook.completed", kind="duplicate", copies=2, times=1)
     for expected in (["start", "output"] + ["completed"] * 3, ["start", "output", "completed"]):
@@ -250,7 +255,7 @@ async def test_duplicates(call: Caller, receiver: Receiver) -> None:
         receiver.received.clear()
         prediction = await start(call, receiver, "replicate/hello-world", text="a")
         await settled(call, prediction, len(expected))
-        assert told(call.server) == expected
+        assert delivered(call.server) == expected
         assert len(set(receiver.ids)) == 3
         assert {attempt.fault for attempt in call.server.webhooks[:2]} == {None}
     assert call.server.webhooks[-1].fault is None
@@ -258,31 +263,31 @@ async def test_duplicates(call: Caller, receiver: Receiver) -> None:
 
 
 async def test_reordering(call: Caller, receiver: Receiver) -> None:
-    """A fault has one webhook come after the next, with what it had to tell in the first place."""
+    """A fault delivers one webhook after the next, with its original content."""
     models.register(call.server)
     call.server.faults.add(operation="webhook.start", kind="reorder")
     prediction = await start(call, receiver, "replicate/hello-world", text="a")
     await settled(call, prediction, 3)
-    assert told(call.server) == ["output", "start", "completed"]
+    assert delivered(call.server) == ["output", "start", "completed"]
     assert call.server.webhooks[1].json()["output"] is None
     call.server.webhooks.clear()
     prediction = await start(call, receiver, "replicate/hello-world", ["start", "completed"], text="a")
     await settled(call, prediction, 2)
-    assert told(call.server) == ["completed", "start"]
+    assert delivered(call.server) == ["completed", "start"]
 
 
 @pytest.mark.parametrize("events", [["start"], ["completed"]])
 async def test_reordering_what_comes_alone(call: Caller, receiver: Receiver, events: list[str]) -> None:
-    """What nothing follows is told at the end."""
+    """A reordered webhook without a next one is delivered at the end."""
     models.register(call.server)
     call.server.faults.add(operation="webhook.*", kind="reorder")
     prediction = await start(call, receiver, "replicate/hello-world", events, text="a")
     await settled(call, prediction, 1)
-    assert told(call.server) == events
+    assert delivered(call.server) == events
 
 
 async def test_delay(call: Caller, receiver: Receiver) -> None:
-    """A fault can hold a webhook up, and with it those that follow; a predicate sees what would be told."""
+    """A fault can delay a webhook and those after it; a predicate gets the delivery as a call."""
     models.register(call.server)
     call.server.faults.add(
         operation="webhook.*", kind="delay", seconds=10, when=lambda call: call.json()["status"] == "succeeded"
@@ -290,32 +295,32 @@ async def test_delay(call: Caller, receiver: Receiver) -> None:
     prediction = await start(call, receiver, "replicate/hello-world", text="a")
     await call.until(prediction, "succeeded")
     await advance(call, 9.9)
-    assert told(call.server) == ["start", "output"]
+    assert delivered(call.server) == ["start", "output"]
     await advance(call, 0.1)
     await settled(call, prediction, 3)
 
 
 async def test_a_broken_predicate(call: Caller, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """A predicate that raises is a fault of the test: its traceback is in the log, and all is told nevertheless."""
+    """If a predicate raises, its traceback is in the log, and all webhooks are delivered nevertheless."""
     models.register(call.server)
     call.server.faults.add(operation="webhook.*", kind="delay", seconds=9, when=lambda call: call.json()["nothing"])
     prediction = await start(call, receiver, "replicate/hello-world", text="a")
     await settled(call, prediction, 3)
-    assert told(call.server) == ["start", "output", "completed"]
+    assert delivered(call.server) == ["start", "output", "completed"]
     assert caplog.text.count("KeyError: 'nothing'") == 3
 
 
 async def test_a_host_that_cannot_be(receiver: Receiver) -> None:
-    """A URL with a host that can't be anybody's is a failed attempt as well, and is tried again like others."""
+    """A URL with an impossible host is a failed attempt as well, and is retried like others."""
     async with serve(clock=VirtualClock(patience=5)) as (server, call):
         models.register(server)
         await start(call, Receiver(f"http://{'a' * 70}.example"), "replicate/hello-world", text="a")
-        await eventually(lambda: told(server).count("completed") == 7)
+        await eventually(lambda: delivered(server).count("completed") == 7)
         assert {attempt.status for attempt in server.webhooks} == {0}
 
 
 async def test_stopping_while_a_receiver_is_silent() -> None:
-    """A server that stops gives up what it has to tell."""
+    """A server that stops cancels pending deliveries."""
 
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -333,7 +338,7 @@ async def test_stopping_while_a_receiver_is_silent() -> None:
 
 
 async def test_no_webhook_no_work(call: Caller) -> None:
-    """Without a webhook nothing is told to anybody."""
+    """Without a webhook URL nothing is delivered."""
     models.register(call.server)
     await call.run("replicate/hello-world", text="a")
     assert call.server.webhooks == []

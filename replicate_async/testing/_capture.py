@@ -1,6 +1,6 @@
-"""What a model prints goes to its prediction's logs; what anything else prints goes where it always went.
+"""Captures what models print for the logs of their predictions; all other output passes through.
 
-A context variable says whose text it is, so predictions that run at the same time, in tasks or in threads, don't mix.
+A context variable has the destination, so that predictions that run at the same time don't mix, in tasks or threads.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
-Sink = Callable[[str], object]  # called in whatever thread prints
+# Called in the thread that prints.
+Sink = Callable[[str], object]
 
 sink: ContextVar[Sink | None] = ContextVar("replicate_async.testing.sink", default=None)
 
 
-class _Router:
-    """Stands in for ``sys.stdout`` or ``sys.stderr``."""
+class _CapturingStream:
+    """Replaces ``sys.stdout`` or ``sys.stderr``."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -41,35 +42,36 @@ class _Router:
         return getattr(self.stream, name)
 
 
-_lock = threading.Lock()  # servers may run in several threads
+# Servers may run in several threads.
+_lock = threading.Lock()
 _servers = 0
 
 
 def attach() -> None:
-    """Take note that a server runs, whose models may print."""
+    """Count a server that starts."""
     global _servers
     with _lock:
         _servers += 1
 
 
 def detach() -> None:
-    """Take note that it runs no longer: the last one puts back the streams, if nobody exchanged them since."""
+    """Count a server that stops. The last one restores the streams, unless something else has replaced them."""
     global _servers
     with _lock:
         _servers -= 1
         if not _servers:
-            if isinstance(sys.stdout, _Router):
+            if isinstance(sys.stdout, _CapturingStream):
                 sys.stdout = sys.stdout.stream
-            if isinstance(sys.stderr, _Router):
+            if isinstance(sys.stderr, _CapturingStream):
                 sys.stderr = sys.stderr.stream
 
 
 def install() -> None:
-    """Route both streams, unless they are.
+    """Capture both streams, if they aren't captured yet.
 
-    This is asked before every run: test runners and notebooks exchange the streams at any time.
+    Called before every run, because test runners and notebooks may replace the streams at any time.
     """
-    if sys.stdout and type(sys.stdout) is not _Router:
-        sys.stdout = cast("TextIO", _Router(sys.stdout))
-    if sys.stderr and type(sys.stderr) is not _Router:
-        sys.stderr = cast("TextIO", _Router(sys.stderr))
+    if sys.stdout and type(sys.stdout) is not _CapturingStream:
+        sys.stdout = cast("TextIO", _CapturingStream(sys.stdout))
+    if sys.stderr and type(sys.stderr) is not _CapturingStream:
+        sys.stderr = cast("TextIO", _CapturingStream(sys.stderr))

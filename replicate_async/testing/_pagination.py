@@ -1,4 +1,4 @@
-"""Lists by the page, with opaque cursors."""
+"""Paginated lists with opaque cursors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from replicate_async.types import PageData
 
-from ._calls import Answer, Call, Problem, json_answer
+from ._calls import Call, Problem, Response, json_response
 from ._store import Store
 from ._table import Table
 
@@ -22,7 +22,7 @@ Key = float
 
 
 class _Cursor(msgspec.Struct, array_like=True):
-    """A place between two entries: after the one with the key, or before it."""
+    """A position between two entries: after the one with the key, or before it."""
 
     key: list[Key]
     backwards: bool = False
@@ -31,42 +31,43 @@ class _Cursor(msgspec.Struct, array_like=True):
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode()
 
 
-def _read(text: str) -> _Cursor:
+def _parse_cursor(text: str) -> _Cursor:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
-    except (ValueError, msgspec.MsgspecError):  # broken base64, broken JSON, or JSON of another shape
-        raise Problem(400, f"The cursor {text!r} is not one of this API") from None
+    # Invalid base64, invalid JSON, or JSON of another type.
+    except (ValueError, msgspec.MsgspecError):
+        raise Problem(400, f"The cursor {text!r} is invalid") from None
 
 
-def page(
+def paginate(
     store: Store,
     call: Call,
     entries: Iterable[tuple[Sequence[Key], T]],
     *,
     descending: bool = True,
     **filters: str,
-) -> Answer:
-    """Answer with the page that the call's cursor names.
+) -> Response:
+    """Return the page that the call's cursor selects.
 
-    ``entries`` come sorted, with the key that they are sorted by. A cursor names a key, not a place in the list, so
-    things that come or go between two pages are neither shown twice nor hide others. ``filters`` go into the query of
-    the URLs of other pages.
+    ``entries`` are sorted, and come with their sort keys. A cursor contains a key instead of an index, so entries that
+    are added or removed between two pages neither repeat nor hide others. ``filters`` are added to the query of the
+    URLs of other pages.
     """
-    keyed = [(list(key), thing) for key, thing in entries]
+    keyed = [(list(key), entry) for key, entry in entries]
     first, last = 0, store.page_size
     if text := call.query.get("cursor"):
-        cursor = _read(text)
+        cursor = _parse_cursor(text)
         try:
             before = sum(1 for key, _ in keyed if (key > cursor.key if descending else key < cursor.key))
         except TypeError:
-            raise Problem(400, f"The cursor {text!r} is of another list") from None
-        at = any(key == cursor.key for key, _ in keyed)
-        first = max(0, before - store.page_size) if cursor.backwards else before + at
+            raise Problem(400, f"The cursor {text!r} belongs to another list") from None
+        exists = any(key == cursor.key for key, _ in keyed)
+        first = max(0, before - store.page_size) if cursor.backwards else before + exists
         last = before if cursor.backwards else first + store.page_size
     window = keyed[first:last]
-    return json_answer(
+    return json_response(
         PageData(
-            results=[thing for _, thing in window],
+            results=[entry for _, entry in window],
             next=_url(store, call, _Cursor(window[-1][0]), filters) if window and last < len(keyed) else None,
             previous=_url(store, call, _Cursor(window[0][0], backwards=True), filters)
             if window and first > 0
@@ -75,17 +76,20 @@ def page(
     )
 
 
-def around(store: Store, call: Call, table: Table[T], keep: Callable[[T], object]) -> Iterator[tuple[Sequence[Key], T]]:
-    """Yield those of a table's entries, newest first, that ``page`` needs for the page that the call's cursor names.
+def entries_near_cursor(
+    store: Store, call: Call, table: Table[T], keep: Callable[[T], object]
+) -> Iterator[tuple[Sequence[Key], T]]:
+    """Yield only the entries, newest first, that ``paginate`` needs for the page that the call's cursor selects.
 
-    A table may be long, and whoever waits for many predictions asks for many pages.
+    A table may be long, and clients that wait for many predictions request many pages.
     """
-    cursor = _read(call.query["cursor"]) if call.query.get("cursor") else _Cursor([math.inf])
+    cursor = _parse_cursor(call.query["cursor"]) if call.query.get("cursor") else _Cursor([math.inf])
     number = cursor.key[0] if cursor.key else math.inf
-    size = store.page_size + 1  # one more tells that there is another page
+    # One entry more shows that there is another page.
+    size = store.page_size + 1
     newer = (entry for entry in table.newer(number) if keep(entry[1]))
     older = (entry for entry in table.older(number) if keep(entry[1]))
-    # The first of the newer ones is what the cursor names, if that is still there.
+    # The first of the newer entries is the one with the cursor's key, if it still exists.
     yield from reversed(list(itertools.islice(newer, size + 1 if cursor.backwards else 2)))
     yield from itertools.islice(older, 1 if cursor.backwards else size)
 

@@ -18,7 +18,7 @@ async def walk(call: Caller, url: str | None, direction: str = "next") -> list[l
     pages: list[list[str]] = []
     while url is not None:
         page = (await call("GET", url)).data
-        pages.append([thing["id"] for thing in page["results"]])
+        pages.append([entry["id"] for entry in page["results"]])
         url = page[direction]
     return pages
 
@@ -30,7 +30,7 @@ def quick(call: Caller) -> Caller:
 
 
 async def test_forth_and_back(quick: Caller) -> None:
-    """Pages go from the newest to the oldest through next, and back through previous; the ends have null."""
+    """``next`` leads from the newest page to the oldest, and previous back; both are null at the ends."""
     ids = [(await quick.run("me/quick", text="a"))["id"] for _ in range(7)][::-1]
     first = (await quick("GET", "/predictions")).data
     assert first["previous"] is None
@@ -43,7 +43,7 @@ async def test_forth_and_back(quick: Caller) -> None:
 
 
 async def test_exactly_one_page(quick: Caller) -> None:
-    """A list that fills its page has no next one, and neither has an empty list."""
+    """A list that exactly fills its page has no next page, and neither has an empty list."""
     assert (await quick("GET", "/predictions")).data == {"results": [], "next": None, "previous": None}
     for _ in range(3):
         await quick.run("me/quick", text="a")
@@ -52,40 +52,42 @@ async def test_exactly_one_page(quick: Caller) -> None:
 
 
 async def test_changes_between_pages(quick: Caller) -> None:
-    """What comes or goes between two pages makes nothing appear twice and hides nothing."""
+    """Entries that are added or removed between two pages neither repeat nor hide others."""
 
     async def files(url: str) -> tuple[list[str], str | None]:
         page = (await quick("GET", url)).data
-        return [thing["name"] for thing in page["results"]], page["next"]
+        return [file["name"] for file in page["results"]], page["next"]
 
     for number in range(6):
         await quick("POST", "/files", data=form(b"x", f"m{number}"))
     first, following = await files("/files")
     assert (first, following is not None) == (["m5", "m4", "m3"], True)
     listed = (await quick("GET", "/files")).data["results"]
-    await quick("DELETE", f"/files/{listed[2]['id']}")  # the one that the cursor names
+    # The cursor contains the key of this file.
+    await quick("DELETE", f"/files/{listed[2]['id']}")
     await quick("POST", "/files", data=form(b"x", "new"))
     assert await files(following or "") == (["m2", "m1", "m0"], None)
 
 
 async def test_predictions_that_go(call: Caller) -> None:
-    """Predictions that go with their version leave no gap in the pages, and a cursor that names one stays good."""
+    """Predictions that are deleted with their version leave no gap in the pages, and their cursors stay valid."""
     for name, version in (("local/stays", "ab" * 32), ("local/goes", "cd" * 32)):
         call.server.model(name, version=version, visibility="private", inline=True)(models.hello_world)
     ids = [(await call.run(f"local/{'goes' if n % 2 else 'stays'}", text="a"))["id"] for n in range(16)][::-1]
     first = (await call("GET", "/predictions")).data
     second = (await call("GET", first["next"])).data
     third = (await call("GET", second["next"])).data
-    assert [run["id"] for run in third["results"]] == ids[6:9]  # both ends go
+    # Both ends of this page are deleted next.
+    assert [run["id"] for run in third["results"]] == ids[6:9]
     assert (await call("DELETE", f"/models/local/goes/versions/{'cd' * 32}")).status == 202
-    left = ids[1::2]
-    assert await walk(call, "/predictions") == [left[:3], left[3:6], left[6:]]
-    assert await walk(call, third["previous"], "previous") == [left[:3]]
-    assert await walk(call, third["next"]) == [left[4:7], left[7:]]
+    remaining = ids[1::2]
+    assert await walk(call, "/predictions") == [remaining[:3], remaining[3:6], remaining[6:]]
+    assert await walk(call, third["previous"], "previous") == [remaining[:3]]
+    assert await walk(call, third["next"]) == [remaining[4:7], remaining[7:]]
 
 
 async def test_created_filters(slow_call: Caller, clock: VirtualClock) -> None:
-    """created_after takes what is as old or younger, created_before what is older, and pages keep the filter."""
+    """created_after is inclusive, created_before is exclusive, and pages keep the filter."""
     slow_call.server.model("me/quick", inline=True)(models.hello_world)
     ids: list[str] = []
     for _ in range(3):
@@ -94,7 +96,9 @@ async def test_created_filters(slow_call: Caller, clock: VirtualClock) -> None:
     after, before = {"created_after": "2025-01-01T00:01:00Z"}, {"created_before": "2025-01-01T01:01:00+01:00"}
 
     async def listed(**params: str) -> list[str]:
-        return [thing["id"] for thing in (await slow_call("GET", "/predictions", params=params)).data["results"]]
+        return [
+            prediction["id"] for prediction in (await slow_call("GET", "/predictions", params=params)).data["results"]
+        ]
 
     assert await listed(**after) == [ids[2], ids[1]]
     assert await listed(**before) == [ids[0]]
@@ -118,13 +122,13 @@ async def test_pages_keep_filters(quick: Caller) -> None:
     "query", ["created_after=yesterday", "created_before=1", "source=mail", "cursor=x", "cursor=W10=", "cursor=WzFd"]
 )
 async def test_bad_queries(quick: Caller, query: str) -> None:
-    """Filters and cursors that make no sense are refused with their name."""
+    """Invalid filters and cursors are refused with their name."""
     answer = await quick("GET", f"/predictions?{query}")
     assert (answer.status in {400, 422}, query.partition("=")[0] in answer.data["detail"]) == (True, True)
 
 
 async def test_models_by_either_time(slow_call: Caller, clock: VirtualClock) -> None:
-    """models.list goes by the time of the latest version, newest first, unless asked for another order."""
+    """models.list is sorted by the time of the latest version, newest first, if no other order is requested."""
     for name in ("me/a", "me/b", "me/c"):
         slow_call.server.model(name)(models.hello_world)
         await clock.advance(1)
@@ -143,7 +147,7 @@ async def test_models_by_either_time(slow_call: Caller, clock: VirtualClock) -> 
 
 
 async def test_pages_of_a_search(call: Caller) -> None:
-    """Further pages of a search stay in the search, whether they are asked for with QUERY or GET."""
+    """Further pages of a search continue the search, with QUERY and with GET."""
     for number in range(5):
         call.server.model(f"me/cat-{number}")(models.hello_world)
         call.server.model(f"me/dog-{number}")(models.hello_world)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replicate_async.testing import OutputFile
 from replicate_async.testing._files import Part, parse_multipart, read_data_uri
 
-# Without the two characters that browsers, and httpx like them, encode in a way that can't be undone.
+# Without the two characters that browsers and httpx encode ambiguously.
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters='"\\'), min_size=1, max_size=20
 )
@@ -19,14 +19,14 @@ NAMES = st.text(
 
 @given(content=st.binary(max_size=200), name=NAMES)
 def test_forms_of_httpx(content: bytes, name: str) -> None:
-    """The form that httpx writes is read to the byte, and the file's name to the character."""
+    """A form of httpx is parsed exactly, including the file's name."""
     form = httpx.Request("POST", "http://x", files={"content": (name, content, "a/b")}, data={"type": "c/d"})
     parts = parse_multipart(form.headers["Content-Type"], form.read())
     assert parts == [Part("type", None, None, b"c/d"), Part("content", name, "a/b", content)]
 
 
 class _Memory:
-    """Takes what aiohttp writes."""
+    """Collects what aiohttp writes."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -38,7 +38,7 @@ class _Memory:
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["a.txt", "a b.txt", "é ü.txt", "猫.png", 'q"uote.txt', "<>"])
 async def test_forms_of_aiohttp(name: str) -> None:
-    """The form that aiohttp writes is read with the name that was given, whichever way that is encoded."""
+    """A form of aiohttp is parsed exactly, however the file's name is encoded."""
     form = aiohttp.FormData(quote_fields=False)
     form.add_field("content", b"\r\n--", filename=name, content_type="a/b")
     writer, memory = form(), _Memory()
@@ -60,14 +60,14 @@ async def test_forms_of_aiohttp(name: str) -> None:
     ],
 )
 def test_broken_forms(content_type: str, body: bytes, reason: str) -> None:
-    """A broken form is an error that says what is wrong."""
+    """A malformed form raises an error with the reason."""
     with pytest.raises(ValueError, match=reason):
         parse_multipart(content_type, body)
 
 
 @given(content=st.binary(max_size=100), content_type=st.sampled_from(["image/png", "text/plain"]))
 def test_data_uris(content: bytes, content_type: str) -> None:
-    """A file survives its data URI."""
+    """A data URI contains the whole file."""
     read = read_data_uri(OutputFile(content, content_type).data_uri())
     assert (read.data, read.type) == (content, content_type)
 
@@ -93,5 +93,5 @@ def test_percent_encoded_data_uris() -> None:
     ],
 )
 def test_guessed_types(file: OutputFile, expected: str) -> None:
-    """A content type is taken as given, else guessed from the name, else from the data."""
+    """A content type is used if set, else guessed from the name, else from the data."""
     assert file.type == expected

@@ -1,0 +1,126 @@
+"""Removes secrets from recordings."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+_SCRUBBED = "SCRUBBED"
+_SIGNED_QUERY = re.compile(
+    r"([?&](?:x-(?:goog|amz)-(?:signature|credential|security-token)|signature|sig|token|googleaccessid|policy"
+    r"|key-pair-id)=)[^&#\s\"'<>]+",
+    re.IGNORECASE,
+)
+_API_TOKEN = re.compile(r"\br8_\w{8,}")
+_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+_SCRUBBED_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"scrubbed").decode()
+# Anything shorter could be part of any text.
+_MIN_SECRET_CHARACTERS = 8
+# Inputs are secrets by the words of their names. docs/testing.md explains this rule to users.
+# The words of db_password_1, api-key, apiKey and APIKey.
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET_WORD = re.compile(r".*(password|passwd|passphrase|secret|credential|apikey)s?|authorization|pwd")
+_KEY_OR_TOKEN = re.compile(r"keys?|tokens?")
+_WORD_BEFORE_KEY = re.compile(r"access|api|auth|bearer|hf|oauth|private|refresh|session|signing")
+_LAST_WORD = re.compile(r"keys?|.*token")
+# Text consists of such tokens, and data and music have such keys.
+_WORD_BEFORE_OTHER_KEY = re.compile(
+    r"begin|bos|cache|chroma|class|cls|colou?r|end|eos|first|foreign|idempotency|image|instance|last|mask|music|musical"
+    r"|next|pad|placeholder|primary|public|sep|song|sort|special|start|stop|trigger|unk"
+)
+_DATA_URI = re.compile(r"(data:[^,\s]*;base64,[A-Za-z0-9+/=]*)")
+
+T = TypeVar("T")
+
+
+def map_values(value: T, change: Callable[[Any, tuple[str, ...]], Any], path: tuple[str, ...] = ()) -> T:
+    """Return a copy of a JSON value with each string and number changed. ``change`` also gets the path of keys."""
+    changed: Any = value
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        changed = change(value, path)
+    elif isinstance(value, list):
+        changed = [map_values(item, change, path) for item in cast("list[Any]", value)]
+    elif isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        changed = {key: map_values(item, change, (*path, key)) for key, item in items}
+    return cast("T", changed)
+
+
+class Scrubber:
+    """Replaces secrets in recordings. A secret is replaced wherever it occurs."""
+
+    def __init__(self, *secrets: str) -> None:
+        self._substitutes = {secret: _SCRUBBED for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS}
+        self._streams = 0
+
+    def learn(self, value: object) -> None:
+        """Collect the secrets in a JSON value."""
+        map_values(msgspec.to_builtins(value), self._collect)
+        # The longest first: a secret may be part of another one, whose rest would stay.
+        self._substitutes = dict(sorted(self._substitutes.items(), key=lambda item: -len(item[0])))
+
+    def _collect(self, value: Any, path: tuple[str, ...]) -> Any:
+        # The URL of a stream grants access to it. Substitutes are numbered, so that streams stay distinct.
+        if path[-2:] == ("urls", "stream"):
+            secret = urlsplit(str(value)).path.rpartition("/")[2]
+            if self._is_new(secret):
+                self._streams += 1
+                self._substitutes[secret] = f"stream-{self._streams}"
+        elif _is_secret(path) and self._is_new(str(value)):
+            self._substitutes[str(value)] = _SCRUBBED
+        return value
+
+    def _is_new(self, secret: str) -> bool:
+        return len(secret) >= _MIN_SECRET_CHARACTERS and secret not in self._substitutes
+
+    def scrub(self, value: T) -> T:
+        """Return a struct without secrets."""
+        plain = map_values(msgspec.to_builtins(value), self._scrub_value)
+        return msgspec.convert(plain, type(value))
+
+    def _scrub_value(self, value: Any, path: tuple[str, ...]) -> Any:
+        if _is_secret(path):
+            return _SCRUBBED
+        in_json = "json" in path
+        if not isinstance(value, str):
+            return _SCRUBBED if in_json and str(value) in self._substitutes else value
+        if path and path[-1] in {"base64", "sha256"} and not in_json:
+            return value
+        # Data URIs stay as they are: what looks like a secret in base64 is none, and replacing it would break the file.
+        pieces = _DATA_URI.split(value)
+        pieces[::2] = map(self._scrub_text, pieces[::2])
+        return "".join(pieces)
+
+    def _scrub_text(self, text: str) -> str:
+        for secret, substitute in self._substitutes.items():
+            text = text.replace(secret, substitute)
+        text = _API_TOKEN.sub(_SCRUBBED, text)
+        text = _WEBHOOK_SECRET.sub(_SCRUBBED_WEBHOOK_SECRET, text)
+        return _SIGNED_QUERY.sub(rf"\1{_SCRUBBED}", text)
+
+
+def _is_secret(path: tuple[str, ...]) -> bool:
+    """Return whether an input is a secret by its name, or by the name of an object around it."""
+    return "input" in path and any(map(_is_secret_name, path[path.index("input") + 1 :]))
+
+
+@cache
+def _is_secret_name(name: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    pairs = list(pairwise(["", *words]))
+    return (
+        any(map(_SECRET_WORD.fullmatch, words))
+        or any(_WORD_BEFORE_KEY.fullmatch(before) and _KEY_OR_TOKEN.fullmatch(word) for before, word in pairs)
+        # Other names that end in tokens are numbers of tokens, such as max_tokens.
+        or words == ["tokens"]
+        or any(
+            _LAST_WORD.fullmatch(word) and not _WORD_BEFORE_OTHER_KEY.fullmatch(before) for before, word in pairs[-1:]
+        )
+    )
