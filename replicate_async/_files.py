@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import inspect
 import io
 import mimetypes
 import os
 import re
+import shutil
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -238,3 +241,21 @@ async def save_chunks(chunks: AsyncIterator[bytes], path: Path) -> Path:
         partial.unlink(missing_ok=True)
         raise
     return path
+
+
+_folder: tuple[int, Path] | None = None
+
+
+def private_folder() -> Path:
+    """Return a private folder that is deleted with the process; a forked child gets its own."""
+    global _folder
+    pid = os.getpid()
+    if _folder is None or _folder[0] != pid:
+        _folder = pid, Path(tempfile.mkdtemp(prefix="replicate-async-"))
+        atexit.register(_remove_folder, *_folder)
+    return _folder[1]
+
+
+def _remove_folder(owner_pid: int, folder: Path) -> None:
+    if os.getpid() == owner_pid:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,13 +10,12 @@ from replicate_async import errors
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.options import Settings
+from replicate_async._logging import logger
 
 if TYPE_CHECKING:
     import tenacity
 
 T = TypeVar("T")
-
-logger = logging.getLogger("replicate_async")
 
 _MAX_RETRIES = 2
 # Responses with status 429 that do not count as retries, unless the caller has set max_retries.

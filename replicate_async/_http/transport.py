@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
@@ -25,6 +24,7 @@ from replicate_async._http.request import Request, encode_body, full_url, origin
 from replicate_async._http.response import APIResponse, AsyncStreamedResponse
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
+from replicate_async._logging import logger
 from replicate_async._version import __version__
 from replicate_async.errors import APIError, APIStatusError, ReplicateError
 
@@ -34,22 +34,6 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
 T = TypeVar("T")
-
-logger = logging.getLogger("replicate_async")
-
-
-def _configure_logging(level: str) -> None:
-    """Show this package's log at the level of REPLICATE_LOG, unless the program has configured logging."""
-    if not level:
-        return
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    if level.lower() in {"info", "debug"}:
-        logger.setLevel(level.upper())
-    else:
-        logger.warning("REPLICATE_LOG=%r is neither 'info' nor 'debug'", level)
-
-
-_configure_logging(os.environ.get("REPLICATE_LOG", "").strip())
 
 _CONNECT_TIMEOUT = 10.0
 # In seconds: how long a held response may travel after the API has released it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,12 +13,11 @@ from msgspec import UNSET
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
+from replicate_async._logging import logger
 from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
 
 JobT = TypeVar("JobT", Prediction, Training)
-
-logger = logging.getLogger("replicate_async")
 
 # How long an interrupted caller waits for a cancellation on the server, in seconds.
 _MAX_CANCEL_SECONDS = 5.0

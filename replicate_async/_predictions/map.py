@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -16,6 +13,7 @@ import msgspec
 from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import run_shielded
 from replicate_async._predictions.run import PredictionRun, run
+from replicate_async._threads import iterate_in_thread
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
 
@@ -23,7 +21,6 @@ T = TypeVar("T")
 
 # So many results, in multiples of the concurrency, may wait for a slower one before them, or for their reader.
 _MAX_WAITING_RESULTS = 4
-_END: Any = object()
 
 
 class MapProgress(msgspec.Struct, frozen=True):
@@ -192,53 +189,9 @@ async def _iterate(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, 
             yield item
     else:
         # It may read a file or a database. The event loop, which all blocking clients share, can't wait for that.
-        async with aclosing(_iterate_in_thread(inputs)) as items:
+        async with aclosing(iterate_in_thread(inputs)) as items:
             async for item in items:
                 yield item
-
-
-async def _iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
-    """Iterate in a thread of its own: a daemon, so that an iterator that blocks does not keep a program from ending."""
-    loop = asyncio.get_running_loop()
-    requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
-
-    def read() -> None:
-        iterator: Iterator[T] | None = None
-        while (future := requests.get()) is not None:
-            error: BaseException | None = None
-            item: Any = _END
-            try:
-                iterator = iter(inputs) if iterator is None else iterator
-                item = next(iterator, _END)
-            except StopIteration as stop:
-                # Raised by __iter__, for example. Futures, like coroutines, do not accept it.
-                error = RuntimeError("the inputs raised StopIteration")
-                error.__cause__ = stop
-            except BaseException as raised:  # noqa: BLE001 - it is raised to the reader
-                error = raised
-            # The loop may have been closed.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, future, item, error)
-
-    Thread(target=contextvars.copy_context().run, args=(read,), name="replicate_async inputs", daemon=True).start()
-    try:
-        while True:
-            future: asyncio.Future[T] = loop.create_future()
-            requests.put(future)
-            if (item := await future) is _END:
-                return
-            yield item
-    finally:
-        requests.put(None)
-
-
-def _settle(future: asyncio.Future[T], item: T, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(item)
-    else:
-        future.set_exception(error)
 
 
 async def map_outputs(

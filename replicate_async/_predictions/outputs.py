@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
 import binascii
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +17,7 @@ import anyio.to_thread
 
 from replicate_async import _schema as schemas
 from replicate_async import errors
-from replicate_async._files import mime_type, save_chunks, suffix_for
+from replicate_async._files import mime_type, private_folder, save_chunks, suffix_for
 from replicate_async._http.options import Settings
 from replicate_async._http.request import Request
 from replicate_async._http.response import AsyncStreamedResponse
@@ -183,7 +180,7 @@ class AsyncFileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
-        folder = await anyio.to_thread.run_sync(_cache_folder)
+        folder = await anyio.to_thread.run_sync(private_folder)
         # A folder for each URL, because two outputs may have the same name.
         target = folder / hashlib.sha256(self.url.encode()).hexdigest()[:32]
         await anyio.to_thread.run_sync(lambda: target.mkdir(mode=0o700, exist_ok=True))
@@ -227,24 +224,6 @@ class AsyncFileOutput:
 
     def __reduce__(self) -> tuple[type[AsyncFileOutput], tuple[str]]:
         return AsyncFileOutput, (self.url,)
-
-
-_folder: tuple[int, Path] | None = None
-
-
-def _cache_folder() -> Path:
-    """Return a private folder that is deleted with the process; a forked child gets its own."""
-    global _folder
-    pid = os.getpid()
-    if _folder is None or _folder[0] != pid:
-        _folder = pid, Path(tempfile.mkdtemp(prefix="replicate-async-"))
-        atexit.register(_remove_folder, *_folder)
-    return _folder[1]
-
-
-def _remove_folder(owner_pid: int, folder: Path) -> None:
-    if os.getpid() == owner_pid:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _decode_data(url: str) -> bytes:

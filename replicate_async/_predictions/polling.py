@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -22,12 +21,11 @@ from replicate_async._http.options import QueryValue, RequestOptions, follow_up_
 from replicate_async._http.request import Request
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
+from replicate_async._logging import logger
 from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, list_path, poll_key
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
-
-logger = logging.getLogger("replicate_async")
 
 # Up to so many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
 _LIST_POLL_ABOVE = 3

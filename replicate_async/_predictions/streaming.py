@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from replicate_async._http.request import Request
 from replicate_async._http.sse import ServerSentEvent, SSEDecoder
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_list
+from replicate_async._logging import logger
 from replicate_async._predictions.jobs import fetch_job, output_of
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
@@ -23,8 +23,6 @@ from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-logger = logging.getLogger("replicate_async")
 
 # In seconds without a byte. The API itself ends an idle stream after 30.
 _READ_TIMEOUT = 45.0
