@@ -70,27 +70,6 @@ def close(awaitable: Awaitable[None]) -> None:
         run(awaitable)
 
 
-def attribute(fetch: Callable[[], T]) -> T:
-    """Return the value of an attribute that has to be fetched; raises AttributeError if that fails."""
-    try:
-        return fetch()
-    except Exception as error:
-        raise AttributeError(str(error)) from error
-
-
-class Documentation:
-    """A ``__doc__`` that is a class's own text, and for instances the result of their method ``documentation``."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __get__(self, instance: Any, owner: type) -> str:
-        with suppress(Exception):
-            if instance is not None:
-                return str(instance.documentation())
-        return self._text
-
-
 class _Call:
     """A call on its way to the loop, and its result on the way back."""
 

@@ -27,7 +27,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._http.views import View
 from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
-from replicate_async._predictions.map import MapProgress, map_outputs
+from replicate_async._predictions.map import MapProgress, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
@@ -435,17 +435,16 @@ class AsyncReplicate:
         def make_run(_index: int, input: Mapping[str, Any]) -> PredictionRun:
             return PredictionRun(self._transport, model, input, options, wait=True, cancel_on_abort=cancel_on_abort)
 
-        outputs = map_outputs(
+        runner = MapRunner(
             self._transport.pool,
             inputs,
             make_run,
             concurrency=concurrency,
-            ordered=ordered,
-            return_exceptions=return_exceptions,
             use_file_output=use_file_output,
+            stop_on_failure=not return_exceptions,
             on_update=on_update,
         )
-        async with aclosing(outputs):
+        async with aclosing(runner.outputs(ordered=ordered)) as outputs:
             async for output in outputs:
                 yield output
 

@@ -122,7 +122,7 @@ def test_imports_follow_from_what_is_used():
     """)
     runtime, _, typing_only = text.partition("if TYPE_CHECKING:\n")
     assert "from replicate_async.resources.things import LIMIT, AsyncThings\n" in runtime
-    assert "    from collections.abc import Mapping\n" in typing_only
+    assert "    from collections.abc import Callable, Mapping\n" in typing_only
     assert "    from replicate_async.types import Prediction\n" in typing_only
     assert "TypeVar" not in text
     assert "cached_property" not in text

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -64,6 +64,7 @@ class MapRunner:
         stop_on_failure: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
     ) -> None:
+        _check_arguments(inputs, concurrency)
         self.failure: BaseException | None = None
         self._pool = pool
         self._inputs = inputs
@@ -104,6 +105,27 @@ class MapRunner:
         finally:
             on_close.discard(self._abandon)
             await self._abandon()
+
+    async def outputs(self, *, ordered: bool) -> AsyncGenerator[Any, None]:
+        """Yield the outputs; see ``AsyncReplicate.map``."""
+        failed: list[MapResult] = []
+        async with aclosing(self.results(ordered=ordered)) as results:
+            async for result in results:
+                if result.error is None:
+                    yield result.output
+                elif self._stop_on_failure:
+                    failed.append(result)
+                else:
+                    yield result.error
+        error = self.failure
+        if error is None and failed:
+            first = failed.pop(0)
+            error = first.error
+            _add_note(error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
+        if error is not None:
+            for result in failed:
+                _add_note(error, f"input {result.index} failed as well: {result.error!r}")
+            raise error
 
     def stop(self) -> None:
         """Start no more runs."""
@@ -194,52 +216,14 @@ async def _iterate(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, 
                 yield item
 
 
-async def map_outputs(
-    pool: SessionPool,
-    inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
-    make_run: Callable[[int, Mapping[str, Any]], PredictionRun],
-    *,
-    concurrency: object,
-    ordered: bool,
-    return_exceptions: bool,
-    use_file_output: bool,
-    on_update: Callable[[MapProgress], None] | None,
-) -> AsyncGenerator[Any, None]:
-    """Yield the outputs of a model for each of the inputs; see ``AsyncReplicate.map``."""
+def _check_arguments(inputs: object, concurrency: object) -> None:
     if isinstance(concurrency, bool) or not isinstance(concurrency, int):
         raise TypeError(f"concurrency must be an int, not {type(concurrency).__name__}")
     if concurrency < 1:
         raise ValueError(f"concurrency={concurrency} must be at least 1")
-    anything = cast("object", inputs)
-    if isinstance(anything, (str, bytes, Mapping)) or not isinstance(anything, (Iterable, AsyncIterable)):
-        raise TypeError(f"inputs must be an iterable of mappings, not {type(inputs).__name__}")
-    runner = MapRunner(
-        pool,
-        inputs,
-        make_run,
-        concurrency=concurrency,
-        use_file_output=use_file_output,
-        stop_on_failure=not return_exceptions,
-        on_update=on_update,
-    )
-    failed: list[MapResult] = []
-    async with aclosing(runner.results(ordered=ordered)) as results:
-        async for result in results:
-            if result.error is None:
-                yield result.output
-            elif return_exceptions:
-                yield result.error
-            else:
-                failed.append(result)
-    error = runner.failure
-    if error is None and failed:
-        first = failed.pop(0)
-        error = first.error
-        _add_note(error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
-    if error is not None:
-        for result in failed:
-            _add_note(error, f"input {result.index} failed as well: {result.error!r}")
-        raise error
+    kind = type(inputs).__name__
+    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, (Iterable, AsyncIterable)):
+        raise TypeError(f"inputs must be an iterable of mappings, not {kind}")
 
 
 def _add_note(error: BaseException | None, note: str) -> None:
