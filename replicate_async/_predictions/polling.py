@@ -102,66 +102,56 @@ class _ListedJob(msgspec.Struct):
 _LISTED_JOB_DECODER = msgspec.json.Decoder(_ListedJob)
 
 
-class _Subscriber(Generic[JobT]):
-    """A caller that waits for a job and receives its updates in its own task."""
+class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
+    """A job that callers wait for, each of which takes the updates in its own task."""
 
-    __slots__ = ("_error", "_update", "_wakeup", "wants_updates")
-
-    def __init__(self, *, wants_updates: bool) -> None:
-        self.wants_updates = wants_updates
-        self._wakeup: asyncio.Future[None] | None = None
-        self._update: JobT | None = None
-        self._error: Exception | None = None
-
-    def publish(self, job: JobT) -> None:
-        # A final status is kept, even if a stale list page arrives later.
-        if self._update is None or not self._update.done:
-            self._update = job
-        self._wake()
-
-    def fail(self, error: Exception) -> None:
-        self._error = error
-        self._wake()
-
-    def cancel(self) -> None:
-        if self._wakeup is not None:
-            self._wakeup.cancel()
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
-
-    async def next_update(self) -> JobT:
-        """Wait for an update, and return the newest."""
-        while self._update is None:
-            if self._error is not None:
-                raise self._error
-            self._wakeup = asyncio.get_running_loop().create_future()
-            await self._wakeup
-        update, self._update = self._update, None
-        return update
-
-
-class _PolledJob(Generic[JobT]):
-    """A job that callers wait for."""
-
-    __slots__ = ("created_at", "due", "failing_since", "id", "since", "state", "subscribers")
-
-    def __init__(self, job: JobT, now: float) -> None:
-        self.id: str = job.id
-        self.state: tuple[str, str | None] = job.status, job.logs
-        self.created_at: datetime | None = job.created_at
-        self.since: float = now
-        self.due: float = now + poll_interval(0)
-        self.failing_since: float | None = None
-        # A dict keeps the order in which they came.
-        self.subscribers: dict[_Subscriber[JobT], None] = {}
+    id: str
+    created_at: datetime | None
+    state: tuple[str, str | None]
+    since: float
+    due: float
+    failing_since: float | None = None
+    subscribers: int = 0
+    # The subscribers that want all updates, and not only the end.
+    watchers: int = 0
+    latest: JobT | None = None
+    error: Exception | None = None
+    # A dict keeps the order in which the subscribers came.
+    wakeups: dict[asyncio.Future[None], None] = {}
 
     def is_due(self, now: float) -> bool:
         return self.due <= now + _COALESCE * poll_interval(now - self.since)
 
     def reschedule(self, now: float) -> None:
         self.due = now + poll_interval(now - self.since)
+
+    def publish(self, job: JobT) -> None:
+        # A final status is kept, even if a stale list page arrives later.
+        if self.latest is None or not self.latest.done:
+            self.latest = job
+        self.wake()
+
+    def wake(self) -> None:
+        for wakeup in self.wakeups:
+            if not wakeup.done():
+                wakeup.set_result(None)
+
+    async def next_update(self, seen: JobT | None) -> JobT:
+        """Wait for an update after the one that was seen, and return the newest."""
+        while self.latest is None or self.latest is seen:
+            if self.error is not None:
+                # Each caller gets an error of its own.
+                error = copy.copy(self.error)
+                if isinstance(error, APIError):
+                    error.prediction_id = self.id
+                raise error from self.error.__cause__
+            wakeup: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.wakeups[wakeup] = None
+            try:
+                await wakeup
+            finally:
+                del self.wakeups[wakeup]
+        return self.latest
 
 
 class Poller(Generic[JobT]):
@@ -183,30 +173,32 @@ class Poller(Generic[JobT]):
 
     async def wait(self, job: JobT, on_update: Callable[[JobT], None] | None = None) -> JobT:
         """Wait until a job has ended; its first poll comes after a delay."""
-        subscriber = _Subscriber[JobT](wants_updates=on_update is not None)
         polled = self._jobs.get(job.id)
         if polled is None:
-            polled = self._jobs[job.id] = _PolledJob(job, clock.current.monotonic())
-        polled.subscribers[subscriber] = None
+            now, state = clock.current.monotonic(), (job.status, job.logs)
+            polled = self._jobs[job.id] = _PolledJob[JobT](job.id, job.created_at, state, now, now + poll_interval(0))
+        polled.subscribers += 1
+        polled.watchers += on_update is not None
         if self._task is None:
             # It serves every caller, so it runs in an empty context: without the first caller's trace span, say.
             self._task = Context().run(asyncio.get_running_loop().create_task, self._run())
             self._task.add_done_callback(consume_exception)
         if max(polled.due, self._paused_until) < self._sleeps_until:
             self._woken.set()
+        update = None if polled.latest is None or polled.latest.done else polled.latest
         try:
-            while True:
-                job = await subscriber.next_update()
+            while update is None or not update.done:
+                update = await polled.next_update(update)
                 if on_update is not None:
-                    on_update(job)
-                if job.done:
-                    return job
+                    on_update(update)
         finally:
-            polled.subscribers.pop(subscriber, None)
+            polled.subscribers -= 1
+            polled.watchers -= on_update is not None
             if not polled.subscribers:
                 self._jobs.pop(polled.id, None)
             if not self._jobs:
                 self._stop()
+        return update
 
     def _stop(self) -> None:
         if self._task is not None:
@@ -230,8 +222,8 @@ class Poller(Generic[JobT]):
             # This has an effect only if the task was cancelled together with its loop, and not by wait().
             if self._task is asyncio.current_task():
                 self._task = None
-                for subscriber in [subscriber for job in self._jobs.values() for subscriber in job.subscribers]:
-                    subscriber.cancel()
+                for wakeup in [wakeup for job in self._jobs.values() for wakeup in job.wakeups]:
+                    wakeup.cancel()
 
     async def _sleep(self, now: float, until: float) -> None:
         """Wait until a poll is due, or a new job comes whose poll is due before."""
@@ -328,8 +320,7 @@ class Poller(Generic[JobT]):
 
     def _apply_listed(self, polled: _PolledJob[JobT], entry: _ListedJob, raw: Raw) -> bool:
         """Publish a list's entry; return False if it says too little, so that the job must be polled by itself."""
-        wants_updates = any(subscriber.wants_updates for subscriber in polled.subscribers)
-        if not entry.done and entry.status == polled.state[0] and not wants_updates:
+        if not entry.done and entry.status == polled.state[0] and not polled.watchers:
             polled.failing_since = None
             return True
         try:
@@ -350,9 +341,8 @@ class Poller(Generic[JobT]):
             # Lists may lag behind.
             return
         changed, polled.state = state != polled.state, state
-        for subscriber in polled.subscribers:
-            if job.done or (changed and subscriber.wants_updates):
-                subscriber.publish(job)
+        if job.done or (changed and polled.watchers):
+            polled.publish(job)
 
     def _may_pass(self, error: APIError) -> bool:
         return self._options.get("max_retries", self._transport.settings.max_retries) != 0 and is_transient(error)
@@ -370,12 +360,8 @@ class Poller(Generic[JobT]):
 
     def _raise_to_subscribers(self, jobs: Sequence[_PolledJob[JobT]], error: Exception) -> None:
         for job in jobs:
-            for subscriber in job.subscribers:
-                own_copy = copy.copy(error)
-                own_copy.__cause__ = error.__cause__
-                if isinstance(own_copy, APIError):
-                    own_copy.prediction_id = job.id
-                subscriber.fail(own_copy)
+            job.error = error
+            job.wake()
 
 
 def _is_older(state: tuple[str, str | None], newest: tuple[str, str | None]) -> bool:
