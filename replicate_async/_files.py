@@ -86,7 +86,7 @@ def _check_name(name: object) -> str:
         raise ValueError("filename must not be empty")
     # Names that are not valid Unicode are not printable either.
     if not name.isprintable():
-        raise ValueError(f"filename={name!r} has characters that can't be sent: pass filename=")
+        raise ValueError(f"filename={name!r} has unprintable characters: pass filename=")
     if len(name.encode()) > 255:
         raise ValueError(f"filename={name[:40]!r}... must be at most 255 bytes long in UTF-8")
     return name

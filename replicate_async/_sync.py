@@ -3079,10 +3079,10 @@ class ReplicateStreaming:
 
 
 class Replicate:
-    """A client of Replicate's API.
+    """An asynchronous client for Replicate's API.
 
-    It opens no connection before its first call, may be used from any number of threads and event loops, and is
-    closed by ``close()`` or as a context manager.
+    It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
+    with ``close()``, or use it as a context manager.
     """
 
     def __init__(
@@ -3100,26 +3100,29 @@ class Replicate:
         retry: tenacity.AsyncRetrying | None = None,
         rate_limit: RateLimit | None = None,
     ) -> None:
-        """Make a client.
+        """Create a client.
 
         Args:
-            bearer_token: The API token; otherwise the environment's ``REPLICATE_API_TOKEN`` when it is first needed.
-            api_token: The same, under its older name.
-            base_url: Where the API is; otherwise the environment's ``REPLICATE_BASE_URL``, or Replicate's own.
-            timeout: Seconds for each attempt of a request, or an ``aiohttp.ClientTimeout``; None: no limit.
-            max_retries: How often a failed request is repeated where that is safe; 2, unless given.
-            default_headers: Headers for every request to the API.
-            default_query: Query parameters for every request to the API.
-            session: An ``aiohttp.ClientSession`` to use instead of own ones; it is never closed here.
-            max_connections: How many requests may be under way at once; others wait in a queue.
-            retry: A tenacity policy to use instead of the built-in one. Whatever it says, what may have been billed
-                is not repeated.
-            rate_limit: How many calls a minute to make at most, in all clients of this process with the same token
-                and base URL. Unless given, what the API refuses tells.
+            bearer_token: API token. If omitted, the environment variable ``REPLICATE_API_TOKEN`` is read when a token
+                is first needed.
+            api_token: Alias of ``bearer_token``.
+            base_url: URL of the API. If omitted, the environment variable ``REPLICATE_BASE_URL``, or Replicate's own.
+            timeout: Timeout of each attempt in seconds, or an ``aiohttp.ClientTimeout``. None: no limit.
+            max_retries: Maximum number of retries of a call that failed and can be repeated safely. If omitted, 2, and
+                up to 3 more after 429 responses.
+            default_headers: Headers of every request to the API.
+            default_query: Query parameters of every request to the API.
+            session: ``aiohttp.ClientSession`` to use. The client never closes it. If omitted, the client opens one for
+                each event loop.
+            max_connections: Maximum number of requests in flight; the rest wait in a queue.
+            retry: tenacity policy that replaces the built-in one. Regardless of the policy, a call that may have been
+                billed is not repeated.
+            rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
+                and base URL. If omitted, limits are learned from 429 responses.
 
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: an argument can't be, such as an empty token.
+            ValueError: an argument is invalid, for example an empty token.
         """
         self._async = AsyncReplicate(
             bearer_token=bearer_token,
@@ -3146,19 +3149,19 @@ class Replicate:
         default_query: Mapping[str, QueryValue] | UnsetType | None = UNSET,
         retry: tenacity.AsyncRetrying | UnsetType | None = UNSET,
     ) -> Self:
-        """Return a client with other options that shares this one's connections, and is closed with it.
+        """Return a client with other options, which shares this client's connections and is closed with it.
 
         Args:
-            bearer_token: The API token.
-            base_url: Where the API is.
-            timeout: Seconds for each attempt of a request, or an ``aiohttp.ClientTimeout``; None: no limit.
-            max_retries: How often a failed request is repeated where that is safe.
-            default_headers: Headers for every request to the API, instead of this client's.
-            default_query: Query parameters for every request to the API, instead of this client's.
-            retry: A tenacity policy.
+            bearer_token: API token.
+            base_url: URL of the API.
+            timeout: Timeout of each attempt in seconds, or an ``aiohttp.ClientTimeout``. None: no limit.
+            max_retries: Maximum number of retries of a call that failed and can be repeated safely.
+            default_headers: Headers of every request to the API, which replace this client's.
+            default_query: Query parameters of every request to the API, which replace this client's.
+            retry: tenacity policy.
 
         Returns:
-            The client. What isn't passed is as in this one.
+            The client. Options that are not passed are those of this client.
         """
         copied = object.__new__(type(self))
         copied._async = self._async.with_options(
@@ -3196,7 +3199,7 @@ class Replicate:
 
     @cached_property
     def hardware(self) -> HardwareKinds:
-        """The kinds of hardware that models run on."""
+        """The hardware that models run on."""
         return HardwareKinds(self._async.hardware)
 
     @cached_property
@@ -3245,20 +3248,19 @@ class Replicate:
         """Run a model and return its output.
 
         Args:
-            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-                ``models.versions.get`` returned.
-            input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
+            ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+            input: Inputs of the model by name. Files can be anywhere in it: paths (``pathlib.Path``), open binary
                 files, bytes, and the file outputs of other runs.
-            wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
-                or True: 60 seconds while few predictions are under way, none of them like it. The output
-                is waited for in any case.
-            time_limit: After how many seconds to give the prediction up. None: never.
-            cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
-                limit, a cancelled task, or Ctrl-C.
+            wait: How long the API may hold its response until the output is ready: 1 to 60 seconds; False: not at all;
+                True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
+                call waits for the output.
+            time_limit: Seconds after which to stop waiting. None: no limit.
+            cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a cancelled
+                task, or Ctrl-C.
             use_file_output: Whether URLs in the output become file outputs.
-            on_update: Called with the prediction when it has been created, and whenever its status or logs have
-                changed; in the blocking client on the background loop's thread.
-            stream: Ask for a stream of the output; models that can stream do so without being asked.
+            on_update: Function that is called with the prediction when it has been created, and whenever its status or
+                logs have changed; with the blocking client, on the thread of the background loop.
+            stream: Whether to request a stream of the output. Models that support streaming always provide one.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3270,15 +3272,15 @@ class Replicate:
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The model's output: whatever JSON it is, with file outputs in the place of URLs.
+            The output of the model: any JSON value, with file outputs in place of URLs.
 
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APITimeoutError: the time limit has passed, or a request took too long.
-            APIError: a call failed. The error has the ``prediction_id`` where there is one.
-            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+            APIError: a call failed. The error has the ``prediction_id`` if there is one.
+            TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is invalid.
             OSError: a file in the input can't be read.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
@@ -3309,14 +3311,13 @@ class Replicate:
     ) -> Generator[StreamEvent, None, None]:
         """Run a model and yield its output as it is made.
 
-        A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
-        looked at again and again instead.
+        A broken connection is resumed without losing or repeating anything. Models that don't support streaming are
+        polled instead.
 
         Args:
-            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-                ``models.versions.get`` returned.
-            input: The model's inputs by name, with files as for ``run``.
-            cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+            ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
+            cancel_on_abort: Whether to cancel the prediction if the iteration is left early.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3328,14 +3329,14 @@ class Replicate:
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The events. Each is a text: the piece of the output, or empty for logs and the end.
+            The events. Each is a string: a piece of the output, or empty for logs and the end.
 
         Raises:
-            ModelError: the prediction failed; its ``prediction`` has the output so far.
+            ModelError: the prediction failed. The error's ``prediction`` has the output so far.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
-            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+            TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is invalid.
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
@@ -3350,14 +3351,14 @@ class Replicate:
         on_update: Callable[[Prediction], None] | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Run:
-        """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
+        """Start a model and return a handle to its prediction, which also has the id, logs and metrics.
 
         Args:
-            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-                ``models.versions.get`` returned.
-            input: The model's inputs by name, with files as for ``run``.
+            ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+            input: Inputs of the model by name. Files are accepted as in ``run``.
             use_file_output: Whether URLs in the output become file outputs.
-            on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
+            on_update: Function that is called with the prediction whenever its status or logs have changed, while a
+                caller waits.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3369,14 +3370,14 @@ class Replicate:
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
-            goes on whether or not anybody waits for it.
+            The handle, with ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
+            continues whether or not a caller waits for it.
 
         Raises:
-            CreateOutcomeUnknown: the create's answer was lost, and whether there is a prediction can't be told.
+            CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
             APIError: the call failed.
-            TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+            TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+            ValueError: ``ref`` is not a model, or another argument is invalid.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -3399,22 +3400,22 @@ class Replicate:
     ) -> Generator[Any, None, None]:
         """Run a model on many inputs and yield the outputs.
 
-        Inputs are taken as there is room for them, so there may be any number. When one fails, no further ones are
-        started, but those under way are carried through and their outputs yielded, for they are paid for; then the
-        error is raised, with notes of what else failed.
+        Inputs are read on demand, so there can be any number of them. If one fails, no more are started, but those in
+        progress are completed and their outputs yielded, because they are billed. Then the error is raised, with notes
+        about other failures.
 
         Args:
-            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-                ``models.versions.get`` returned.
-            inputs: The model's inputs by name, for each run: anything that can be iterated, also asynchronously. What
-                is neither a sequence nor asynchronous is read in a thread, as it may block.
-            concurrency: How many predictions are under way at once.
-            ordered: Whether outputs come in the order of their inputs, or as they are ready. Of a slow one, at most
-                four times the concurrency of later ones are kept.
-            return_exceptions: Whether to yield an error in the place of its output and go on.
-            on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
-                blocking client on the background loop's thread. What it raises ends the map as a failure does.
-            cancel_on_abort: Whether to cancel what is running when the iteration is left early.
+            ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+            inputs: Inputs of the model by name, for each run: any iterable or asynchronous iterable. Iterables that are
+                neither sequences nor asynchronous are read in a thread, because they may block.
+            concurrency: Maximum number of predictions in progress.
+            ordered: Whether outputs come in the order of their inputs, or as they are ready. While a slow one is
+                awaited, at most four times the concurrency of later outputs are kept.
+            return_exceptions: Whether to yield an error in place of the output and continue.
+            on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
+                ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
+                map like a failure.
+            cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             **options: Options of the create and of its requests:
 
@@ -3427,14 +3428,14 @@ class Replicate:
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
-            The outputs, and with ``return_exceptions`` the errors.
+            The outputs, and with ``return_exceptions`` also the errors.
 
         Raises:
             ModelError: a prediction failed.
             PredictionCanceledError: a prediction was canceled, or aborted before it ran.
             APIError: a call failed.
-            TypeError: an input is not a mapping, or holds what can't be sent.
-            ValueError: ``ref`` is not a model, or another argument can't be.
+            TypeError: an input is not a mapping, or has a value that can't be sent.
+            ValueError: ``ref`` is not a model, or another argument is invalid.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -3499,10 +3500,9 @@ class Replicate:
         """Return a model as a function. Nothing is fetched before it is used.
 
         Args:
-            ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-                ``models.versions.get`` returned.
-            hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
-            streaming: Whether calls return the output while it is made.
+            ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+            hint: Function with the inputs and output of the model, for editors and type checkers. It is never called.
+            streaming: Whether calls return the output as it is made.
             **options: Options of the function, of its creates and of their requests:
 
                 - ``validate``: Whether to check inputs against the model's schema before anything is billed.
@@ -3527,15 +3527,15 @@ class Replicate:
         return _to_blocking(self._async.use(ref, hint=hint, streaming=streaming, **options))
 
     def search(self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
-        """Search public models, collections and pages of the documentation. The API calls this a beta.
+        """Search public models, collections and pages of the documentation. This API is in beta.
 
         Args:
-            query: What to search for.
-            limit: How many models to return at most, from 1 to 50; 20, unless given.
+            query: Text to search for.
+            limit: Maximum number of models, from 1 to 50; 20 if omitted.
             **options: Options of the request.
 
         Returns:
-            What was found.
+            The results.
 
         Raises:
             TypeError: ``query`` is not a str, or ``limit`` not an int.
@@ -3555,21 +3555,22 @@ class Replicate:
     ) -> APIResponse[Any]: ...
 
     def request(self, method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a request that no method of the resources makes.
+        """Make a request that the resources have no method for.
 
         Args:
-            method: The HTTP method.
-            url: The path below the base URL, or a whole URL. The token goes only to the base URL's origin.
-            cast_to: What to decode the answer to: any type that msgspec knows, ``str`` or ``bytes`` for the body.
+            method: HTTP method.
+            url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
+            cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
+                body.
             **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
                 every request.
 
         Returns:
-            The decoded answer; without ``cast_to`` the answer itself.
+            The decoded response; without ``cast_to``, the response itself.
 
         Raises:
-            APIError: the call failed. Methods that may change something are repeated only where they can't have.
-            TypeError: the body can't be expressed as JSON, or both ``json`` and ``content`` were passed.
+            APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
+            TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
 
         Source: https://replicate.com/docs/reference/http
         """
@@ -3592,7 +3593,7 @@ class Replicate:
     def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
     def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a POST request; it is repeated only where it can't have been carried out; see ``request``."""
+        """Make a POST request, which is retried only if it had no effect; see ``request``."""
         return _to_blocking(_bridge.run(self._async.post(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3612,7 +3613,7 @@ class Replicate:
     def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
 
     def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a PATCH request; it is repeated only where it can't have been carried out; see ``request``."""
+        """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
         return _to_blocking(_bridge.run(self._async.patch(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3626,7 +3627,7 @@ class Replicate:
         return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
 
     def close(self) -> None:
-        """Close the connections of this client and its copies; a session that it was given stays open."""
+        """Close the connections of this client and its copies. A ``session`` that was passed stays open."""
         _bridge.close(self._async.close())
 
     def is_closed(self) -> bool:
@@ -3634,7 +3635,7 @@ class Replicate:
         return self._async.is_closed()
 
     def __enter__(self) -> Self:
-        """Make ready for calls, and return the client."""
+        """Prepare for calls, and return the client."""
         _bridge.run(self._async.__aenter__())
         return self
 
@@ -3711,20 +3712,19 @@ def run(
     """Run a model and return its output.
 
     Args:
-        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-            ``models.versions.get`` returned.
-        input: The model's inputs by name. Files may be anywhere in it: paths (``pathlib.Path``), open binary
+        ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+        input: Inputs of the model by name. Files can be anywhere in it: paths (``pathlib.Path``), open binary
             files, bytes, and the file outputs of other runs.
-        wait: For how long the API is asked to hold its answer until the output is there: 1 to 60 seconds, False,
-            or True: 60 seconds while few predictions are under way, none of them like it. The output
-            is waited for in any case.
-        time_limit: After how many seconds to give the prediction up. None: never.
-        cancel_on_abort: Whether to cancel the prediction when the waiting ends before it does: by the time
-            limit, a cancelled task, or Ctrl-C.
+        wait: How long the API may hold its response until the output is ready: 1 to 60 seconds; False: not at all;
+            True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
+            call waits for the output.
+        time_limit: Seconds after which to stop waiting. None: no limit.
+        cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a cancelled
+            task, or Ctrl-C.
         use_file_output: Whether URLs in the output become file outputs.
-        on_update: Called with the prediction when it has been created, and whenever its status or logs have
-            changed; in the blocking client on the background loop's thread.
-        stream: Ask for a stream of the output; models that can stream do so without being asked.
+        on_update: Function that is called with the prediction when it has been created, and whenever its status or
+            logs have changed; with the blocking client, on the thread of the background loop.
+        stream: Whether to request a stream of the output. Models that support streaming always provide one.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -3736,15 +3736,15 @@ def run(
             - The options of every request, see ``RequestOptions``.
 
     Returns:
-        The model's output: whatever JSON it is, with file outputs in the place of URLs.
+        The output of the model: any JSON value, with file outputs in place of URLs.
 
     Raises:
         ModelError: the prediction failed.
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         APITimeoutError: the time limit has passed, or a request took too long.
-        APIError: a call failed. The error has the ``prediction_id`` where there is one.
-        TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
-        ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+        APIError: a call failed. The error has the ``prediction_id`` if there is one.
+        TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+        ValueError: ``ref`` is not a model, or another argument is invalid.
         OSError: a file in the input can't be read.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
@@ -3771,14 +3771,13 @@ def stream(
 ) -> Generator[StreamEvent, None, None]:
     """Run a model and yield its output as it is made.
 
-    A connection that breaks is taken up again, with nothing lost and nothing twice. Models that don't stream are
-    looked at again and again instead.
+    A broken connection is resumed without losing or repeating anything. Models that don't support streaming are
+    polled instead.
 
     Args:
-        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-            ``models.versions.get`` returned.
-        input: The model's inputs by name, with files as for ``run``.
-        cancel_on_abort: Whether to cancel the prediction when the iteration is left early.
+        ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+        input: Inputs of the model by name. Files are accepted as in ``run``.
+        cancel_on_abort: Whether to cancel the prediction if the iteration is left early.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -3790,14 +3789,14 @@ def stream(
             - The options of every request, see ``RequestOptions``.
 
     Returns:
-        The events. Each is a text: the piece of the output, or empty for logs and the end.
+        The events. Each is a string: a piece of the output, or empty for logs and the end.
 
     Raises:
-        ModelError: the prediction failed; its ``prediction`` has the output so far.
+        ModelError: the prediction failed. The error's ``prediction`` has the output so far.
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         APIError: a call failed.
-        TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
-        ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+        TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+        ValueError: ``ref`` is not a model, or another argument is invalid.
 
     Source: https://replicate.com/docs/topics/predictions/streaming
     """
@@ -3812,14 +3811,14 @@ def submit(
     on_update: Callable[[Prediction], None] | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Run:
-    """Start a model and return a handle to its prediction, for those who want its id, logs or metrics as well.
+    """Start a model and return a handle to its prediction, which also has the id, logs and metrics.
 
     Args:
-        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-            ``models.versions.get`` returned.
-        input: The model's inputs by name, with files as for ``run``.
+        ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+        input: Inputs of the model by name. Files are accepted as in ``run``.
         use_file_output: Whether URLs in the output become file outputs.
-        on_update: Called, while somebody waits, with the prediction whenever its status or logs have changed.
+        on_update: Function that is called with the prediction whenever its status or logs have changed, while a
+            caller waits.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -3831,14 +3830,14 @@ def submit(
             - The options of every request, see ``RequestOptions``.
 
     Returns:
-        The handle, with the ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
-        goes on whether or not anybody waits for it.
+        The handle, with ``prediction``, ``output()``, ``wait()``, ``logs()`` and ``cancel()``. The prediction
+        continues whether or not a caller waits for it.
 
     Raises:
-        CreateOutcomeUnknown: the create's answer was lost, and whether there is a prediction can't be told.
+        CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
         APIError: the call failed.
-        TypeError: ``input`` is not a mapping, or holds what can't be sent; the error names its place.
-        ValueError: ``ref`` is not a model, or another argument is outside of what the API documents.
+        TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+        ValueError: ``ref`` is not a model, or another argument is invalid.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -3859,22 +3858,22 @@ def map(
 ) -> Generator[Any, None, None]:
     """Run a model on many inputs and yield the outputs.
 
-    Inputs are taken as there is room for them, so there may be any number. When one fails, no further ones are
-    started, but those under way are carried through and their outputs yielded, for they are paid for; then the
-    error is raised, with notes of what else failed.
+    Inputs are read on demand, so there can be any number of them. If one fails, no more are started, but those in
+    progress are completed and their outputs yielded, because they are billed. Then the error is raised, with notes
+    about other failures.
 
     Args:
-        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-            ``models.versions.get`` returned.
-        inputs: The model's inputs by name, for each run: anything that can be iterated, also asynchronously. What
-            is neither a sequence nor asynchronous is read in a thread, as it may block.
-        concurrency: How many predictions are under way at once.
-        ordered: Whether outputs come in the order of their inputs, or as they are ready. Of a slow one, at most
-            four times the concurrency of later ones are kept.
-        return_exceptions: Whether to yield an error in the place of its output and go on.
-        on_update: Called with a ``MapProgress`` whenever a prediction has been created, changed or ended; in the
-            blocking client on the background loop's thread. What it raises ends the map as a failure does.
-        cancel_on_abort: Whether to cancel what is running when the iteration is left early.
+        ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+        inputs: Inputs of the model by name, for each run: any iterable or asynchronous iterable. Iterables that are
+            neither sequences nor asynchronous are read in a thread, because they may block.
+        concurrency: Maximum number of predictions in progress.
+        ordered: Whether outputs come in the order of their inputs, or as they are ready. While a slow one is
+            awaited, at most four times the concurrency of later outputs are kept.
+        return_exceptions: Whether to yield an error in place of the output and continue.
+        on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
+            ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
+            map like a failure.
+        cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
         **options: Options of the create and of its requests:
 
@@ -3887,14 +3886,14 @@ def map(
             - The options of every request, see ``RequestOptions``.
 
     Returns:
-        The outputs, and with ``return_exceptions`` the errors.
+        The outputs, and with ``return_exceptions`` also the errors.
 
     Raises:
         ModelError: a prediction failed.
         PredictionCanceledError: a prediction was canceled, or aborted before it ran.
         APIError: a call failed.
-        TypeError: an input is not a mapping, or holds what can't be sent.
-        ValueError: ``ref`` is not a model, or another argument can't be.
+        TypeError: an input is not a mapping, or has a value that can't be sent.
+        ValueError: ``ref`` is not a model, or another argument is invalid.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -4049,10 +4048,9 @@ def use(
     """Return a model as a function. Nothing is fetched before it is used.
 
     Args:
-        ref: ``owner/name``, ``owner/name:version``, a version id, or what ``models.get`` or
-            ``models.versions.get`` returned.
-        hint: A function with the model's inputs and output, for editors and type checkers; it is never called.
-        streaming: Whether calls return the output while it is made.
+        ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
+        hint: Function with the inputs and output of the model, for editors and type checkers. It is never called.
+        streaming: Whether calls return the output as it is made.
         use_async: Whether the function is asynchronous.
         **options: Options of the function, of its creates and of their requests:
 
@@ -4082,15 +4080,15 @@ def use(
 
 
 def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
-    """Search public models, collections and pages of the documentation. The API calls this a beta.
+    """Search public models, collections and pages of the documentation. This API is in beta.
 
     Args:
-        query: What to search for.
-        limit: How many models to return at most, from 1 to 50; 20, unless given.
+        query: Text to search for.
+        limit: Maximum number of models, from 1 to 50; 20 if omitted.
         **options: Options of the request.
 
     Returns:
-        What was found.
+        The results.
 
     Raises:
         TypeError: ``query`` is not a str, or ``limit`` not an int.
@@ -4111,21 +4109,22 @@ def request(method: str, url: str, *, cast_to: None = None, **call: Unpack[CallO
 
 
 def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a request that no method of the resources makes.
+    """Make a request that the resources have no method for.
 
     Args:
-        method: The HTTP method.
-        url: The path below the base URL, or a whole URL. The token goes only to the base URL's origin.
-        cast_to: What to decode the answer to: any type that msgspec knows, ``str`` or ``bytes`` for the body.
+        method: HTTP method.
+        url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
+        cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
+            body.
         **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
             every request.
 
     Returns:
-        The decoded answer; without ``cast_to`` the answer itself.
+        The decoded response; without ``cast_to``, the response itself.
 
     Raises:
-        APIError: the call failed. Methods that may change something are repeated only where they can't have.
-        TypeError: the body can't be expressed as JSON, or both ``json`` and ``content`` were passed.
+        APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
+        TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
 
     Source: https://replicate.com/docs/reference/http
     """
@@ -4154,7 +4153,7 @@ def post(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIR
 
 
 def post(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a POST request; it is repeated only where it can't have been carried out; see ``request``."""
+    """Make a POST request, which is retried only if it had no effect; see ``request``."""
     return default_client().post(url, cast_to=cast_to, **call)
 
 
@@ -4180,7 +4179,7 @@ def patch(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> API
 
 
 def patch(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a PATCH request; it is repeated only where it can't have been carried out; see ``request``."""
+    """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
     return default_client().patch(url, cast_to=cast_to, **call)
 
 

@@ -108,7 +108,7 @@ class SessionPool(StateOwner):
         if self.closed:
             raise ReplicateError("this client is closed: create another one, or close it later")
         # Other threads do the same at the same time: a session is dropped by the thread that pops it.
-        for closed_loop in [other for other in list(self._by_loop) if other.is_closed()]:
+        for closed_loop in [key for key in list(self._by_loop) if key.is_closed()]:
             if (dropped := self._by_loop.pop(closed_loop, None)) is not None:
                 dropped.drop(closed_loop)
         if self._session is None:

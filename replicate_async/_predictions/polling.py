@@ -294,9 +294,9 @@ class Poller(Generic[JobT]):
             page = await self._fetch_page(path, query)
             pages += 1
             listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
-            ours = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]
-            listed_ids.update(entry.id for _, entry, _ in ours)
-            unlisted += [job for job, entry, raw in ours if not self._apply_listed(job, entry, raw)]
+            matches = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]
+            listed_ids.update(entry.id for _, entry, _ in matches)
+            unlisted += [job for job, entry, raw in matches if not self._apply_listed(job, entry, raw)]
             oldest = min((entry.created_at for entry, _ in listed if entry.created_at), default=None)
             while pending and (pending[0].id in listed_ids or (oldest and _created_at(pending[0]) > oldest)):
                 job = pending.popleft()
@@ -304,7 +304,7 @@ class Poller(Generic[JobT]):
                     unlisted.append(job)
             if page.next is None or not pending:
                 break
-            if ours or self._kind is not Prediction:
+            if matches or self._kind is not Prediction:
                 path, query = page.next, None
             elif query is None:
                 # The page has other programs' predictions only. Skip to the newest one that is pending.
