@@ -13,18 +13,13 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._http.options import (
     DEFAULT_TIMEOUT,
-    CallOptions,
     QueryValue,
-    RequestOptions,
     Settings,
     drop_unset,
 )
 from replicate_async._http.ratelimit import RateLimit
-from replicate_async._http.request import Request, low_level_request
-from replicate_async._http.response import APIResponse
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
-from replicate_async._http.views import View
 from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
 from replicate_async._predictions.map import MapProgress, MapRunner
@@ -33,16 +28,19 @@ from replicate_async._predictions.requests import ModelLike, ModelRef, Predictio
 from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
+from replicate_async.resources._resource import View
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeployments
 from replicate_async.resources.files import AsyncFiles
 from replicate_async.resources.hardware import AsyncHardwareKinds
+from replicate_async.resources.low_level import AsyncLowLevel
 from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
+from replicate_async.resources.search import AsyncSearch
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
-from replicate_async.types import Prediction, SearchResults
+from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
     import aiohttp
@@ -54,10 +52,9 @@ T = TypeVar("T")
 
 DEFAULT_BASE_URL = "https://api.replicate.com/v1"
 BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
-_MAX_SEARCH_LIMIT = 50
 
 
-class AsyncReplicate:
+class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     """An asynchronous client for Replicate's API.
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
@@ -119,7 +116,7 @@ class AsyncReplicate:
             rate_limit=rate_limit,
         )
         pool = SessionPool(session, max_connections, warn_unclosed=True)
-        self._transport = Transport(settings.checked(), pool, send_create)
+        super().__init__(Transport(settings.checked(), pool, send_create))
 
     def with_options(
         self,
@@ -526,123 +523,6 @@ class AsyncReplicate:
         """
         kind = AsyncStreamingFunction[...] if streaming else AsyncModelFunction[..., Any]
         return kind(self._transport, ref, options)
-
-    async def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> SearchResults:
-        """Search public models, collections and pages of the documentation. This API is in beta.
-
-        Args:
-            query: Text to search for.
-            limit: Maximum number of models, from 1 to 50; 20 if omitted.
-            **options: Options of the request.
-
-        Returns:
-            The results.
-
-        Raises:
-            TypeError: ``query`` is not a str, or ``limit`` not an int.
-            ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
-            APIError: the call failed.
-
-        Source: https://replicate.com/docs/reference/http#search
-        """
-        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"query must be a str, not {type(query).__name__}")
-        if not query:
-            raise ValueError("query must not be empty")
-        if limit is not UNSET:
-            if isinstance(limit, bool) or not isinstance(limit, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"limit must be an int, not {type(limit).__name__}")
-            if not 1 <= limit <= _MAX_SEARCH_LIMIT:
-                raise ValueError(f"limit={limit} must be from 1 to {_MAX_SEARCH_LIMIT}")
-        params = drop_unset(query=query, limit=limit)
-        return await self._transport.call(Request("GET", "/search", SearchResults, options, query=params))
-
-    # --- low-level calls ---
-
-    @overload
-    async def request(self, method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    async def request(
-        self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
-    ) -> APIResponse[Any]: ...
-
-    async def request(self, method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a request that the resources have no method for.
-
-        Args:
-            method: HTTP method.
-            url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
-            cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
-                body.
-            **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
-                every request.
-
-        Returns:
-            The decoded response; without ``cast_to``, the response itself.
-
-        Raises:
-            APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
-            TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
-
-        Source: https://replicate.com/docs/reference/http
-        """
-        request = low_level_request(method, url, Any if cast_to is None else cast_to, call)
-        if cast_to is None:
-            return await self._transport.send(request)
-        return await self._transport.call(request)
-
-    @overload
-    async def get(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    async def get(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    async def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a GET request; see ``request``."""
-        return await self.request("GET", url, cast_to=cast_to, **call)
-
-    @overload
-    async def post(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    async def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    async def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a POST request, which is retried only if it had no effect; see ``request``."""
-        return await self.request("POST", url, cast_to=cast_to, **call)
-
-    @overload
-    async def put(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    async def put(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    async def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a PUT request; see ``request``."""
-        return await self.request("PUT", url, cast_to=cast_to, **call)
-
-    @overload
-    async def patch(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    async def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    async def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
-        return await self.request("PATCH", url, cast_to=cast_to, **call)
-
-    @overload
-    async def delete(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    async def delete(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    async def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a DELETE request; see ``request``."""
-        return await self.request("DELETE", url, cast_to=cast_to, **call)
 
     # --- opening and closing ---
 

@@ -368,8 +368,8 @@ class FileOutput:
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FileOutput) and self._async == other._async
+    def __eq__(self, value: object) -> bool:
+        return isinstance(value, FileOutput) and self._async == value._async
 
     def __hash__(self) -> int:
         return hash(self._async)
@@ -2968,6 +2968,12 @@ class ReplicateRaw:
     def __init__(self, wrapped: AsyncReplicateRaw) -> None:
         self._async = wrapped
 
+    def search(
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> APIResponse[SearchResults]:
+        """Call ``Replicate.search`` and return the response with its whole body."""
+        return _bridge.run(self._async.search(query, limit=limit, **options))
+
     @property
     def account(self) -> AccountsRaw:
         """The calls of ``account``, returning the response with its whole body."""
@@ -3013,18 +3019,18 @@ class ReplicateRaw:
         """The calls of ``webhooks``, returning the response with its whole body."""
         return WebhooksRaw(self._async.webhooks)
 
-    def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> APIResponse[SearchResults]:
-        """Call ``Replicate.search`` and return the response with its whole body."""
-        return _bridge.run(self._async.search(query, limit=limit, **options))
-
 
 class ReplicateStreaming:
     """The calls of ``Replicate``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncReplicateStreaming) -> None:
         self._async = wrapped
+
+    def search(
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[SearchResults]:
+        """Call ``Replicate.search`` and return the response before its body is read."""
+        return ResponseContext(self._async.search(query, limit=limit, **options))
 
     @property
     def account(self) -> AccountsStreaming:
@@ -3071,12 +3077,6 @@ class ReplicateStreaming:
         """The calls of ``webhooks``, returning the response before its body is read."""
         return WebhooksStreaming(self._async.webhooks)
 
-    def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> ResponseContext[SearchResults]:
-        """Call ``Replicate.search`` and return the response before its body is read."""
-        return ResponseContext(self._async.search(query, limit=limit, **options))
-
 
 class Replicate:
     """An asynchronous client for Replicate's API.
@@ -3084,6 +3084,106 @@ class Replicate:
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
     with ``close()``, or use it as a context manager.
     """
+
+    def search(self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
+        """Search public models, collections and pages of the documentation. This API is in beta.
+
+        Args:
+            query: Text to search for.
+            limit: Maximum number of models, from 1 to 50; 20 if omitted.
+            **options: Options of the request.
+
+        Returns:
+            The results.
+
+        Raises:
+            TypeError: ``query`` is not a str, or ``limit`` not an int.
+            ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#search
+        """
+        return _bridge.run(self._async.search(query, limit=limit, **options))
+
+    @overload
+    def request(self, method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    def request(
+        self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
+    ) -> APIResponse[Any]: ...
+
+    def request(self, method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+        """Make a request that the resources have no method for.
+
+        Args:
+            method: HTTP method.
+            url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
+            cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
+                body.
+            **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
+                every request.
+
+        Returns:
+            The decoded response; without ``cast_to``, the response itself.
+
+        Raises:
+            APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
+            TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
+
+        Source: https://replicate.com/docs/reference/http
+        """
+        return _to_blocking(_bridge.run(self._async.request(method, url, cast_to=cast_to, **call)))
+
+    @overload
+    def get(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    def get(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+        """Make a GET request; see ``request``."""
+        return _to_blocking(_bridge.run(self._async.get(url, cast_to=cast_to, **call)))
+
+    @overload
+    def post(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+        """Make a POST request, which is retried only if it had no effect; see ``request``."""
+        return _to_blocking(_bridge.run(self._async.post(url, cast_to=cast_to, **call)))
+
+    @overload
+    def put(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    def put(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+        """Make a PUT request; see ``request``."""
+        return _to_blocking(_bridge.run(self._async.put(url, cast_to=cast_to, **call)))
+
+    @overload
+    def patch(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+        """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
+        return _to_blocking(_bridge.run(self._async.patch(url, cast_to=cast_to, **call)))
+
+    @overload
+    def delete(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+    @overload
+    def delete(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+    def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+        """Make a DELETE request; see ``request``."""
+        return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
 
     def __init__(
         self,
@@ -3279,7 +3379,7 @@ class Replicate:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APITimeoutError: the time limit has passed, or a request took too long.
             APIError: a call failed. The error has the ``prediction_id`` if there is one.
-            TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is invalid.
             OSError: a file in the input can't be read.
 
@@ -3335,7 +3435,7 @@ class Replicate:
             ModelError: the prediction failed. The error's ``prediction`` has the output so far.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
-            TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is invalid.
 
         Source: https://replicate.com/docs/topics/predictions/streaming
@@ -3376,7 +3476,7 @@ class Replicate:
         Raises:
             CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
             APIError: the call failed.
-            TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is invalid.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
@@ -3434,7 +3534,7 @@ class Replicate:
             ModelError: a prediction failed.
             PredictionCanceledError: a prediction was canceled, or aborted before it ran.
             APIError: a call failed.
-            TypeError: an input is not a mapping, or has a value that can't be sent.
+            TypeError: an input is not a mapping, or has a value that cannot be sent.
             ValueError: ``ref`` is not a model, or another argument is invalid.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
@@ -3526,106 +3626,6 @@ class Replicate:
         """
         return _to_blocking(self._async.use(ref, hint=hint, streaming=streaming, **options))
 
-    def search(self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
-        """Search public models, collections and pages of the documentation. This API is in beta.
-
-        Args:
-            query: Text to search for.
-            limit: Maximum number of models, from 1 to 50; 20 if omitted.
-            **options: Options of the request.
-
-        Returns:
-            The results.
-
-        Raises:
-            TypeError: ``query`` is not a str, or ``limit`` not an int.
-            ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
-            APIError: the call failed.
-
-        Source: https://replicate.com/docs/reference/http#search
-        """
-        return _bridge.run(self._async.search(query, limit=limit, **options))
-
-    @overload
-    def request(self, method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    def request(
-        self, method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]
-    ) -> APIResponse[Any]: ...
-
-    def request(self, method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a request that the resources have no method for.
-
-        Args:
-            method: HTTP method.
-            url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
-            cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
-                body.
-            **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
-                every request.
-
-        Returns:
-            The decoded response; without ``cast_to``, the response itself.
-
-        Raises:
-            APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
-            TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
-
-        Source: https://replicate.com/docs/reference/http
-        """
-        return _to_blocking(_bridge.run(self._async.request(method, url, cast_to=cast_to, **call)))
-
-    @overload
-    def get(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    def get(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a GET request; see ``request``."""
-        return _to_blocking(_bridge.run(self._async.get(url, cast_to=cast_to, **call)))
-
-    @overload
-    def post(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    def post(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a POST request, which is retried only if it had no effect; see ``request``."""
-        return _to_blocking(_bridge.run(self._async.post(url, cast_to=cast_to, **call)))
-
-    @overload
-    def put(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    def put(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a PUT request; see ``request``."""
-        return _to_blocking(_bridge.run(self._async.put(url, cast_to=cast_to, **call)))
-
-    @overload
-    def patch(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    def patch(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
-        return _to_blocking(_bridge.run(self._async.patch(url, cast_to=cast_to, **call)))
-
-    @overload
-    def delete(self, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-    @overload
-    def delete(self, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-    def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-        """Make a DELETE request; see ``request``."""
-        return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
-
     def close(self) -> None:
         """Close the connections of this client and its copies. A ``session`` that was passed stays open."""
         _bridge.close(self._async.close())
@@ -3697,6 +3697,123 @@ def default_client() -> Replicate:
     return Replicate()
 
 
+def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
+    """Search public models, collections and pages of the documentation. This API is in beta.
+
+    Args:
+        query: Text to search for.
+        limit: Maximum number of models, from 1 to 50; 20 if omitted.
+        **options: Options of the request.
+
+    Returns:
+        The results.
+
+    Raises:
+        TypeError: ``query`` is not a str, or ``limit`` not an int.
+        ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
+        APIError: the call failed.
+
+    Source: https://replicate.com/docs/reference/http#search
+    """
+    return default_client().search(query, limit=limit, **options)
+
+
+@overload
+def request(method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+
+@overload
+def request(method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+
+def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+    """Make a request that the resources have no method for.
+
+    Args:
+        method: HTTP method.
+        url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
+        cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
+            body.
+        **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
+            every request.
+
+    Returns:
+        The decoded response; without ``cast_to``, the response itself.
+
+    Raises:
+        APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
+        TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
+
+    Source: https://replicate.com/docs/reference/http
+    """
+    return default_client().request(method, url, cast_to=cast_to, **call)
+
+
+@overload
+def get(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+
+@overload
+def get(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+
+def get(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+    """Make a GET request; see ``request``."""
+    return default_client().get(url, cast_to=cast_to, **call)
+
+
+@overload
+def post(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+
+@overload
+def post(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+
+def post(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+    """Make a POST request, which is retried only if it had no effect; see ``request``."""
+    return default_client().post(url, cast_to=cast_to, **call)
+
+
+@overload
+def put(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+
+@overload
+def put(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+
+def put(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+    """Make a PUT request; see ``request``."""
+    return default_client().put(url, cast_to=cast_to, **call)
+
+
+@overload
+def patch(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+
+@overload
+def patch(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+
+def patch(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+    """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
+    return default_client().patch(url, cast_to=cast_to, **call)
+
+
+@overload
+def delete(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
+
+
+@overload
+def delete(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
+
+
+def delete(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
+    """Make a DELETE request; see ``request``."""
+    return default_client().delete(url, cast_to=cast_to, **call)
+
+
 def run(
     ref: ModelLike,
     input: Mapping[str, Any] | UnsetType = UNSET,
@@ -3743,7 +3860,7 @@ def run(
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         APITimeoutError: the time limit has passed, or a request took too long.
         APIError: a call failed. The error has the ``prediction_id`` if there is one.
-        TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+        TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
         ValueError: ``ref`` is not a model, or another argument is invalid.
         OSError: a file in the input can't be read.
 
@@ -3795,7 +3912,7 @@ def stream(
         ModelError: the prediction failed. The error's ``prediction`` has the output so far.
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         APIError: a call failed.
-        TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+        TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
         ValueError: ``ref`` is not a model, or another argument is invalid.
 
     Source: https://replicate.com/docs/topics/predictions/streaming
@@ -3836,7 +3953,7 @@ def submit(
     Raises:
         CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
         APIError: the call failed.
-        TypeError: ``input`` is not a mapping, or has a value that can't be sent; the error names its place.
+        TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
         ValueError: ``ref`` is not a model, or another argument is invalid.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
@@ -3892,7 +4009,7 @@ def map(
         ModelError: a prediction failed.
         PredictionCanceledError: a prediction was canceled, or aborted before it ran.
         APIError: a call failed.
-        TypeError: an input is not a mapping, or has a value that can't be sent.
+        TypeError: an input is not a mapping, or has a value that cannot be sent.
         ValueError: ``ref`` is not a model, or another argument is invalid.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
@@ -4077,120 +4194,3 @@ def use(
     if use_async:
         client = client._async
     return client.use(ref, hint=hint, streaming=streaming, **options)
-
-
-def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
-    """Search public models, collections and pages of the documentation. This API is in beta.
-
-    Args:
-        query: Text to search for.
-        limit: Maximum number of models, from 1 to 50; 20 if omitted.
-        **options: Options of the request.
-
-    Returns:
-        The results.
-
-    Raises:
-        TypeError: ``query`` is not a str, or ``limit`` not an int.
-        ValueError: ``query`` is empty, or ``limit`` is not from 1 to 50.
-        APIError: the call failed.
-
-    Source: https://replicate.com/docs/reference/http#search
-    """
-    return default_client().search(query, limit=limit, **options)
-
-
-@overload
-def request(method: str, url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-
-@overload
-def request(method: str, url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-
-def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a request that the resources have no method for.
-
-    Args:
-        method: HTTP method.
-        url: Path below the base URL, or a whole URL. The token is sent only to the origin of the base URL.
-        cast_to: Type to decode the response to: any type that msgspec supports, or ``str`` or ``bytes`` for the
-            body.
-        **call: ``json`` or ``content`` for the body, ``params`` for the query, ``headers``, and the options of
-            every request.
-
-    Returns:
-        The decoded response; without ``cast_to``, the response itself.
-
-    Raises:
-        APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
-        TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
-
-    Source: https://replicate.com/docs/reference/http
-    """
-    return default_client().request(method, url, cast_to=cast_to, **call)
-
-
-@overload
-def get(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-
-@overload
-def get(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-
-def get(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a GET request; see ``request``."""
-    return default_client().get(url, cast_to=cast_to, **call)
-
-
-@overload
-def post(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-
-@overload
-def post(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-
-def post(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a POST request, which is retried only if it had no effect; see ``request``."""
-    return default_client().post(url, cast_to=cast_to, **call)
-
-
-@overload
-def put(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-
-@overload
-def put(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-
-def put(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a PUT request; see ``request``."""
-    return default_client().put(url, cast_to=cast_to, **call)
-
-
-@overload
-def patch(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-
-@overload
-def patch(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-
-def patch(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
-    return default_client().patch(url, cast_to=cast_to, **call)
-
-
-@overload
-def delete(url: str, *, cast_to: type[T], **call: Unpack[CallOptions]) -> T: ...
-
-
-@overload
-def delete(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIResponse[Any]: ...
-
-
-def delete(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
-    """Make a DELETE request; see ``request``."""
-    return default_client().delete(url, cast_to=cast_to, **call)

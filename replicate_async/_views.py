@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from replicate_async._http.response import AsyncResponseContext
-from replicate_async._http.views import as_raw, as_streaming, raw, streaming
+from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
 
 if TYPE_CHECKING:
     import builtins
@@ -1008,6 +1008,12 @@ class AsyncReplicateRaw:
     def __init__(self, calls: AsyncReplicate) -> None:
         self._calls = raw(calls)
 
+    async def search(
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> APIResponse[SearchResults]:
+        """Call ``AsyncReplicate.search`` and return the response with its whole body."""
+        return await as_raw(self._calls.search(query, limit=limit, **options))
+
     @property
     def account(self) -> AsyncAccountsRaw:
         """The calls of ``account``, returning the response with its whole body."""
@@ -1053,18 +1059,18 @@ class AsyncReplicateRaw:
         """The calls of ``webhooks``, returning the response with its whole body."""
         return AsyncWebhooksRaw(self._calls.webhooks)
 
-    async def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> APIResponse[SearchResults]:
-        """Call ``AsyncReplicate.search`` and return the response with its whole body."""
-        return await as_raw(self._calls.search(query, limit=limit, **options))
-
 
 class AsyncReplicateStreaming:
     """The calls of ``AsyncReplicate``, returning the response before its body is read."""
 
     def __init__(self, calls: AsyncReplicate) -> None:
         self._calls = streaming(calls)
+
+    def search(
+        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[SearchResults]:
+        """Call ``AsyncReplicate.search`` and return the response before its body is read."""
+        return as_streaming(self._calls.search(query, limit=limit, **options))
 
     @property
     def account(self) -> AsyncAccountsStreaming:
@@ -1110,9 +1116,3 @@ class AsyncReplicateStreaming:
     def webhooks(self) -> AsyncWebhooksStreaming:
         """The calls of ``webhooks``, returning the response before its body is read."""
         return AsyncWebhooksStreaming(self._calls.webhooks)
-
-    def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> AsyncResponseContext[SearchResults]:
-        """Call ``AsyncReplicate.search`` and return the response before its body is read."""
-        return as_streaming(self._calls.search(query, limit=limit, **options))

@@ -23,7 +23,7 @@ from replicate_async._codegen.__main__ import PACKAGE, SOURCES, format_module, g
 from replicate_async._codegen.source import Source, UnsupportedSourceError
 from replicate_async._codegen.sync import SyncBuilder
 from replicate_async._codegen.views import ViewsBuilder
-from replicate_async._http.views import View
+from replicate_async.resources._resource import View
 
 HEAD = """
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from replicate_async._codegen.source import Source, UnsupportedSourceError
+from replicate_async._codegen.source import Source, UnsupportedSourceError, inline_bases
 from replicate_async._codegen.sync import SyncBuilder
 from replicate_async._codegen.views import ViewsBuilder
 
@@ -23,8 +23,10 @@ SOURCES = (
     "resources/deployments.py",
     "resources/files.py",
     "resources/hardware.py",
+    "resources/low_level.py",
     "resources/models.py",
     "resources/predictions.py",
+    "resources/search.py",
     "resources/trainings.py",
     "resources/webhooks.py",
     "_predictions/functions.py",
@@ -61,6 +63,7 @@ def format_module(text: str, path: Path) -> str:
 def generate(package: Path = PACKAGE) -> dict[Path, str]:
     """Return the texts of the generated modules by their paths."""
     sources = [Source(name, (package / name).read_text(encoding="utf-8")) for name in SOURCES]
+    inline_bases(sources)
     views = ViewsBuilder(sources).build()
     # The views are asynchronous classes too, and have blocking counterparts.
     *others, client = sources

@@ -45,6 +45,22 @@ class Source:
         self.classes = [node for node in classes if node.name.startswith("Async")]
 
 
+def inline_bases(sources: list[Source]) -> None:
+    """Put the members of base classes into the classes that inherit from them, where they have the right types."""
+    classes = {node.name: (source, node) for source in sources for node in source.classes}
+    for source in sources:
+        for node in source.classes:
+            inherited = [classes[name] for base in node.bases if (name := ast.unparse(base)) in classes]
+            own = {getattr(item, "name", "") for item in node.body} | {"__init__"}
+            for base_source, base in reversed(inherited):
+                members = [item for item in base.body if getattr(item, "name", None) not in own and not is_text(item)]
+                node.body = (
+                    [*node.body[:1], *members, *node.body[1:]] if is_text(node.body[0]) else [*members, *node.body]
+                )
+                source.imports = {**base_source.imports, **source.imports}
+                source.type_variables = {**base_source.type_variables, **source.type_variables}
+
+
 class ModuleBuilder:
     """Builds a module from parts of sources, with other names for some classes, and collects the imports it needs."""
 

@@ -127,7 +127,6 @@ class SyncBuilder(ModuleBuilder):
 
     def build(self) -> str:
         """Return the text of the module."""
-        # The members of a base class are copied into the classes that inherit from it, where they have the right types.
         without = {*RENAMED, *(ast.unparse(base) for _, node in self.classes for base in node.bases)}
         classes = [self.blocking_class(source, node) for source, node in self.classes if node.name not in without]
         functions = [self.functions(source, node) for source, node in self.classes if node.name == CLIENT]
@@ -146,8 +145,6 @@ class SyncBuilder(ModuleBuilder):
     def blocking_class(self, source: Source, node: ast.ClassDef) -> str:
         """Return the blocking class for an asynchronous one."""
         self.imports.add(f"from {source.module} import {node.name}")
-        names = {ast.unparse(base) for base in node.bases}
-        inherited = [item for base in source.classes if base.name in names for item in base.body]
         bases = [base for base in node.bases if not ast.unparse(base).startswith("Async")]
         for base in bases:
             self.require(source, base, runtime=True)
@@ -156,7 +153,7 @@ class SyncBuilder(ModuleBuilder):
         if node.name != CLIENT:
             head = f"def __init__(self, wrapped: {node.name}{parameters}) -> None:"
             members.append(f"{head}\n    self._async = wrapped\n")
-        members += [self.member(source, node, item) for item in [*inherited, *node.body]]
+        members += [self.member(source, node, item) for item in node.body]
         head = f"class {self.renames[node.name]}({', '.join(map(ast.unparse, bases))}):\n"
         return head + indent("\n".join(members), "    ")
 
@@ -210,7 +207,7 @@ class SyncBuilder(ModuleBuilder):
         if name == "__repr__":
             return 'return repr(self._async).replace("Async", "", 1)\n'
         if name == "__eq__":
-            return f"return isinstance(other, {self.renames[owner.name]}) and self._async == other._async\n"
+            return f"return isinstance(value, {self.renames[owner.name]}) and self._async == value._async\n"
         if name in {"__hash__", "__str__"}:
             return f"return {name.strip('_')}(self._async)\n"
         if is_generator(item):

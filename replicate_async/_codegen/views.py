@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_async._http.response import AsyncResponseContext
-from replicate_async._http.views import as_raw, as_streaming, raw, streaming
+from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
 '''
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from msgspec import UNSET
 
-from replicate_async._http.options import CallOptions, QueryValue, RequestOptions, check_headers, check_mapping
+from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._json import encode_json, is_mapping
 
 T = TypeVar("T")
@@ -72,35 +72,6 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
             return function(body if transform is None else transform(body))
 
         return cast("Request[U]", msgspec.structs.replace(self, transform=transform_further))
-
-
-def low_level_request(method: object, url: object, response_type: Any, call: CallOptions) -> Request[Any]:
-    """Describe a call from the arguments of ``client.request``."""
-    options = dict(call)
-    json, content = options.pop("json", UNSET), options.pop("content", None)
-    query, headers = options.pop("params", None), options.pop("headers", None)
-    if json is not UNSET and content is not None:
-        raise TypeError("pass json or content, not both: each is the whole body")
-    if not isinstance(url, str) or not url:
-        raise ValueError(f"url={url!r} must be a path below the base URL, or a whole URL")
-    if not isinstance(method, str) or not re.fullmatch(r"[A-Za-z]+", method):
-        raise ValueError(f"method={method!r} is not an HTTP method")
-    if content is not None and not isinstance(content, (str, bytes, bytearray)):
-        raise TypeError(f"content must be bytes or a str, not {type(content).__name__}")
-    if query is not None:
-        check_mapping("params", query)
-    if headers is not None:
-        check_headers("headers", headers)
-    return Request[Any](
-        method.upper(),
-        url,
-        response_type,
-        cast("RequestOptions", options),
-        query=cast("Any", query),
-        headers=cast("Any", headers),
-        json=json,
-        content=content.encode() if isinstance(content, str) else content,
-    )
 
 
 # --- URLs ---

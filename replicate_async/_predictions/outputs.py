@@ -216,7 +216,7 @@ class AsyncFileOutput:
         facts = "".join(f", {fact}" for fact in (self.content_type, self.size and f"{self.size:,} bytes") if fact)
         return f"<{type(self).__name__} {url}{facts}>"
 
-    def __eq__(self, value: object, /) -> bool:
+    def __eq__(self, value: object) -> bool:
         return isinstance(value, AsyncFileOutput) and self.url == value.url
 
     def __hash__(self) -> int:

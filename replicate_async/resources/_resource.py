@@ -1,11 +1,22 @@
-"""The base class of all resources."""
+"""What all resources are made of: a transport, and views that return responses instead of decoded results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from copy import copy
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+
+from replicate_async._http.call import Call
+from replicate_async._http.request import Request
+from replicate_async._http.response import APIResponse, AsyncResponseContext, AsyncStreamedResponse
+from replicate_async._http.transport import Transport
 
 if TYPE_CHECKING:
-    from replicate_async._http.transport import Transport
+    from typing_extensions import Never, Self
+
+T = TypeVar("T")
+C = TypeVar("C")
+V = TypeVar("V")
 
 
 class AsyncResource:
@@ -13,3 +24,66 @@ class AsyncResource:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+
+class View(Generic[V]):
+    """A read-only attribute of a resource or client: its view, a new one each time."""
+
+    def __init__(self, view: Callable[[Any], V]) -> None:
+        self._view = view
+        self.__doc__ = view.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> V: ...
+
+    def __get__(self, instance: object, owner: type) -> Self | V:
+        return self if instance is None else self._view(instance)
+
+    def __set__(self, instance: object, value: Never) -> NoReturn:
+        raise AttributeError("a view is read-only")
+
+
+class _ViewTransport(Transport):
+    @property
+    def plain(self) -> Transport:
+        return Transport(self.settings, self.pool, self.guard)
+
+
+class _RawTransport(_ViewTransport):
+    async def call(self, request: Request[T] | Call[T]) -> T:
+        return cast("T", await self.send(request))
+
+
+class _StreamingTransport(_ViewTransport):
+    async def call(self, request: Request[T] | Call[T]) -> T:
+        return cast("T", await self.open(request))
+
+
+def raw(calls: C) -> C:
+    """Return a resource or client whose methods return whole responses, despite their annotations."""
+    return _with_transport(calls, _RawTransport)
+
+
+def streaming(calls: C) -> C:
+    """Return a resource or client whose methods return unread responses, despite their annotations."""
+    return _with_transport(calls, _StreamingTransport)
+
+
+def _with_transport(calls: C, kind: type[Transport]) -> C:
+    view = copy(calls)
+    transport: Transport = vars(calls)["_transport"]
+    vars(view)["_transport"] = kind(transport.settings, transport.pool, transport.guard)
+    return view
+
+
+async def as_raw(result: Awaitable[T]) -> APIResponse[T]:
+    """Give the result of a ``raw`` method its actual type."""
+    return cast("APIResponse[T]", await result)
+
+
+def as_streaming(result: Awaitable[T]) -> AsyncResponseContext[T]:
+    """Give the result of a ``streaming`` method its actual type."""
+    return AsyncResponseContext(cast("Awaitable[AsyncStreamedResponse[T]]", result))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._http.views import View
 from replicate_async._views import AsyncCollectionsRaw, AsyncCollectionsStreaming
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Collection, PageData
 
 if TYPE_CHECKING:

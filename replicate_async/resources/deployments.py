@@ -11,7 +11,6 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
-from replicate_async._http.views import View
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
 from replicate_async._views import (
@@ -20,7 +19,7 @@ from replicate_async._views import (
     AsyncDeploymentsRaw,
     AsyncDeploymentsStreaming,
 )
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Deployment, PageData, Prediction
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from replicate_async._http.options import RequestOptions, check_mapping, drop_un
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
-from replicate_async._http.views import View
 from replicate_async._predictions.uploads import UploadCache, upload_request
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import File, PageData
 
 if TYPE_CHECKING:

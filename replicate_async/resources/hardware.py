@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_async._http.request import Request
-from replicate_async._http.views import View
 from replicate_async._views import AsyncHardwareKindsRaw, AsyncHardwareKindsStreaming
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Hardware
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._http.views import View
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request
 from replicate_async._predictions.polling import wait_until_done
@@ -20,7 +19,7 @@ from replicate_async._predictions.requests import ModelRef, PredictionOptions, c
 from replicate_async._predictions.run import PredictionRun, stream
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import PageData, Prediction
 
 if TYPE_CHECKING:

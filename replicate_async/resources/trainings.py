@@ -10,11 +10,10 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._http.views import View
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import check_events, check_input, model_path
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import PageData, Training, WebhookEvent
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from replicate_async._http.request import Request
-from replicate_async._http.views import View
 from replicate_async._views import (
     AsyncDefaultWebhookRaw,
     AsyncDefaultWebhookStreaming,
@@ -15,7 +14,7 @@ from replicate_async._views import (
     AsyncWebhooksRaw,
     AsyncWebhooksStreaming,
 )
-from replicate_async.resources._resource import AsyncResource
+from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import WebhookSecret
 
 if TYPE_CHECKING:
