@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import (
-    DEFAULT_TIMEOUT,
-    QueryValue,
-    Settings,
-    drop_unset,
-)
+from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings, drop_unset
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport

@@ -95,9 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"rate_limit must be a RateLimit, not {type(self.rate_limit).__name__}")
         return msgspec.structs.replace(
-            self,
-            base_url=check_base_url(self.base_url),
-            token=None if self.token is None else check_token(self.token),
+            self, base_url=check_base_url(self.base_url), token=None if self.token is None else check_token(self.token)
         )
 
 

@@ -23,10 +23,7 @@ class ServerSentEvent(NamedTuple):
 
 
 class SSEDecoder:
-    """Takes the bytes of an event stream in chunks, and returns the events that are complete.
-
-    ``comment`` is the last comment line, without its colon.
-    """
+    """Takes the bytes of an event stream in chunks, and returns the events that are complete."""
 
     def __init__(self) -> None:
         # The bytes of a character that is incomplete.
@@ -39,7 +36,6 @@ class SSEDecoder:
         self._event = ""
         self._data: list[str] = []
         self._id: str | None = None
-        self.comment: str = ""
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take a chunk and return the events that it completes."""
@@ -58,8 +54,6 @@ class SSEDecoder:
                 elif name == "id":
                     if "\0" not in value:
                         event_id = value
-                elif not name:
-                    self.comment = value
             elif data or event:
                 text = data[0] if len(data) == 1 else "\n".join(data)
                 events.append(_new(ServerSentEvent, (event or "message", text, event_id)))

@@ -73,12 +73,7 @@ class AsyncModelReference:
 
     # ``self`` is positional-only where inputs are keyword arguments: a model may have an input of that name.
 
-    def __init__(
-        self,
-        transport: Transport,
-        ref: ModelLike,
-        options: FunctionOptions,
-    ) -> None:
+    def __init__(self, transport: Transport, ref: ModelLike, options: FunctionOptions) -> None:
         self._transport = transport
         self._ref = ModelRef.parse(ref)
         self._validate = options.pop("validate", False)
@@ -345,7 +340,7 @@ class AsyncRun:
         Raises:
             APIError: the call failed.
         """
-        self._run.prediction = await self._run.transport.call(cancel_request(self.prediction.id))
+        self._run.prediction = await self._run.transport.call(cancel_request(self.prediction.id, {}))
         return self._run.prediction
 
     def __repr__(self) -> str:

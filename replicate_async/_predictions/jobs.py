@@ -51,12 +51,10 @@ def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...
     )
 
 
-def cancel_request(
-    prediction_id: str, options: RequestOptions | None = None, *, skips_queue: bool = False
-) -> Request[Prediction]:
+def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: bool = False) -> Request[Prediction]:
     """Describe the call that cancels a prediction."""
     path = format_path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
-    return Request("POST", path, Prediction, options or {}, idempotent=True, skips_queue=skips_queue)
+    return Request("POST", path, Prediction, options, idempotent=True, skips_queue=skips_queue)
 
 
 async def run_shielded(canceling: Coroutine[Any, Any, None]) -> None:

@@ -163,7 +163,7 @@ class PredictionRun(msgspec.Struct):
             job_id = await reconcile(self.transport, self.call, APIConnectionError("interrupted"))
         if job_id is not None:
             self.prediction_id = job_id
-            await self.transport.call(cancel_request(job_id, skips_queue=True))
+            await self.transport.call(cancel_request(job_id, {}, skips_queue=True))
 
 
 def _max_held(session: LoopSession) -> int:
