@@ -1,4 +1,4 @@
-"""Waiting for many things at once: nothing is lost, nobody is looked at in vain, and the API isn't asked too often."""
+"""Waiting for many predictions at once: no result is lost, no poll is wasted, and the API's limits hold."""
 
 from __future__ import annotations
 
@@ -30,30 +30,35 @@ from replicate_async import (
     ReplicateError,
 )
 from replicate_async._http.request import Request
-from replicate_async._predictions import polling
-from replicate_async._predictions.polling import wait_until_done
+from replicate_async._http.state import StateOwner
+from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.testing import LocalServer
 from replicate_async.types import PageData, Prediction
 
 from .simulation import START, Simulation, simulate
 
-# --- the waiter, and an API that exists only in thought ---
+# Three fifths of what the API documents.
+MAX_POLLS_PER_SECOND = 30
+
+# --- a simulated API, which stands in for the transport ---
 
 
-class Thing(msgspec.Struct, kw_only=True):
-    """A prediction as it goes on by itself, and how well the list tells of it."""
+class Job(msgspec.Struct, kw_only=True):
+    """A prediction that runs by itself, and how well the list shows it."""
 
     id: str
     created: float
-    lasts: float
-    ends: str = "succeeded"
-    lag: float = 0.0  # of the list
-    listed: str = "well"  # or: omitted, garbled, undated, without output
+    duration: float
+    final_status: str = "succeeded"
+    # By so many seconds the list is behind.
+    lag: float = 0.0
+    # Or: twice, omitted, garbled, undated, without output.
+    listed: str = "well"
 
     def at(self, now: float) -> dict[str, Any]:
-        """Return what the API tells of it."""
+        """Return the prediction as the API shows it at a time."""
         age = now - self.created
-        done = now >= self.created + self.lasts
+        done = now >= self.created + self.duration
         return {
             "id": self.id,
             "model": "owner/name",
@@ -61,11 +66,11 @@ class Thing(msgspec.Struct, kw_only=True):
             "input": {},
             "urls": {},
             "created_at": (START + timedelta(seconds=self.created)).isoformat(),
-            "status": self.ends if done else "starting" if age < self.lasts / 5 else "processing",
-            "completed_at": (START + timedelta(seconds=self.created + self.lasts)).isoformat() if done else None,
-            "logs": "." * int(5 * min(1.0, max(0.0, age / self.lasts))) if self.lasts else "",
-            "output": f"output of {self.id}" if done and self.ends == "succeeded" else None,
-            "error": "no luck" if done and self.ends == "failed" else None,
+            "status": self.final_status if done else "starting" if age < self.duration / 5 else "processing",
+            "completed_at": (START + timedelta(seconds=self.created + self.duration)).isoformat() if done else None,
+            "logs": "." * int(5 * min(1.0, max(0.0, age / self.duration))) if self.duration else "",
+            "output": f"output of {self.id}" if done and self.final_status == "succeeded" else None,
+            "error": "no luck" if done and self.final_status == "failed" else None,
         }
 
     def prediction(self, now: float) -> Prediction:
@@ -73,16 +78,16 @@ class Thing(msgspec.Struct, kw_only=True):
 
 
 class Api:
-    """Answers what a waiter asks, after a while; it is its transport as well."""
+    """Answers polls after some latency, in place of a transport and its session."""
 
     def __init__(self, sim: Simulation, *, max_retries: int | None = None, latency: float = 0.05) -> None:
         self.settings = SimpleNamespace(max_retries=max_retries)
         self.options_key = ()
-        self.pool = SimpleNamespace(here=lambda: SimpleNamespace(pollers=self.pollers))
-        self.pollers: dict[Any, Any] = {}
-        self.things: dict[str, Thing] = {}
-        self.awaited: Counter[str] = Counter()
-        self.looks: list[tuple[float, str]] = []
+        session = StateOwner()
+        self.pool = SimpleNamespace(current=lambda: session)
+        self.jobs: dict[str, Job] = {}
+        self.waiting: Counter[str] = Counter()
+        self.polls: list[tuple[float, str]] = []
         self.fail: Callable[[float, str], Exception | None] = lambda _now, _path: None
         self._sim, self._latency = sim, latency
 
@@ -92,20 +97,21 @@ class Api:
 
     async def call(self, request: Request[Any]) -> Any:
         now = self._sim.monotonic()
-        self.looks.append((now, request.path))
+        self.polls.append((now, request.path))
         job_id = request.path.partition("/predictions/")[2]
-        assert not job_id or self.awaited[job_id], "nobody waits for what is looked at"
-        assert any(self.awaited.values()), "nobody waits for anything"
-        await asyncio.sleep(self._latency)
+        assert not job_id or self.waiting[job_id], "a job is polled that has no caller"
+        assert any(self.waiting.values()), "the list is polled without any caller"
+        if self._latency:
+            await asyncio.sleep(self._latency)
         now = self._sim.monotonic()
         if (error := self.fail(now, request.path)) is not None:
             raise error
         if not job_id:
             return self._page(request, now)
-        thing = self.things.get(job_id)
-        if thing is None:
+        job = self.jobs.get(job_id)
+        if job is None:
             raise NotFoundError("no such prediction", status_code=404)
-        return thing.prediction(now)
+        return job.prediction(now)
 
     def _page(self, request: Request[Any], now: float) -> PageData[Raw]:
         query = parse_qs(request.path.partition("?")[2])
@@ -113,96 +119,104 @@ class Api:
         before: datetime | None = (request.query or {}).get("created_before")  # type: ignore[assignment]
         if before is None and "before" in query:
             before = datetime.fromisoformat(query["before"][0])
-        newest = sorted(self.things.values(), key=lambda one: (one.created, one.id), reverse=True)
-        shown = [
-            one
-            for one in newest
-            if one.listed != "omitted"
-            and one.created <= now - one.lag
-            and (before is None or START + timedelta(seconds=one.created) < before)
+        newest_first = sorted(self.jobs.values(), key=lambda job: (job.created, job.id), reverse=True)
+        visible = [
+            job
+            for job in newest_first
+            if job.listed != "omitted"
+            and job.created <= now - job.lag
+            and (before is None or START + timedelta(seconds=job.created) < before)
         ]
         following = f"/predictions?skip={skip + 100}" + (f"&before={before.isoformat()}" if before else "")
         following = following.replace("+00:00", "%2B00:00")
         return PageData(
-            results=[_listed(one, now) for one in shown[skip : skip + 100]],
-            next=following if len(shown) > skip + 100 else None,
+            results=[entry for job in visible[skip : skip + 100] for entry in _list_entries(job, now)],
+            next=following if len(visible) > skip + 100 else None,
         )
 
-    def add(self, number: int, created: float, lasts: float, **how: Any) -> Thing:
-        thing = self.things[f"p{number:05}"] = Thing(id=f"p{number:05}", created=created, lasts=lasts, **how)
-        return thing
+    def add(self, number: int, created: float, duration: float, **how: Any) -> Job:
+        job = self.jobs[f"p{number:05}"] = Job(id=f"p{number:05}", created=created, duration=duration, **how)
+        return job
 
-    async def wait(self, thing: Thing, *, by_id: bool = False, **how: Any) -> Prediction:
-        """Wait for a thing, and check what is told of it."""
-        job: Any = thing.id if by_id else thing.prediction(self._sim.monotonic())
-        self.awaited[thing.id] += 1
+    async def wait(self, job: Job, *, by_id: bool = False, **how: Any) -> Prediction:
+        """Wait for a job, and check the result."""
+        start: Any = job.id if by_id else job.prediction(self._sim.monotonic())
+        self.waiting[job.id] += 1
         try:
-            found = await wait_until_done(self, job, Prediction, how.pop("options", {}), **how)  # type: ignore[arg-type]
+            result = await wait_until_done(self, start, Prediction, how.pop("options", {}), **how)  # type: ignore[arg-type]
         finally:
-            self.awaited[thing.id] -= 1
-        expected = thing.prediction(thing.created + thing.lasts)
-        assert (found.id, found.status) == (expected.id, expected.status)
-        assert (found.output, found.error) == (expected.output, expected.error)
-        return found
+            self.waiting[job.id] -= 1
+        expected = job.prediction(job.created + job.duration)
+        assert (result.id, result.status) == (expected.id, expected.status)
+        assert (result.output, result.error) == (expected.output, expected.error)
+        return result
 
-    def idle(self) -> bool:
-        """Return whether no waiter works."""
-        return all(waiter._task is None and not waiter._polled for waiter in self.pollers.values())
+    async def is_idle(self) -> bool:
+        """Return whether no task is left, and no poll is made in the next minute."""
+        polls = len(self.polls)
+        for seconds in (0.01, 60):
+            await asyncio.sleep(seconds)
+            if asyncio.all_tasks() != {asyncio.current_task()}:
+                return False
+        return len(self.polls) == polls
 
-    def singles(self) -> list[str]:
-        return [path for _, path in self.looks if path.startswith("/predictions/")]
+    def single_polls(self) -> list[str]:
+        return [path for _, path in self.polls if path.startswith("/predictions/")]
 
-    def pages(self) -> list[str]:
-        return [path for _, path in self.looks if not path.startswith("/predictions/")]
-
-
-def _listed(thing: Thing, now: float) -> Raw:
-    told = thing.at(now - thing.lag)
-    if thing.listed == "undated":
-        told["created_at"] = None
-    if thing.listed == "without output":
-        del told["output"], told["logs"], told["error"]
-    return Raw(b'{"id": 7}' if thing.listed == "garbled" else msgspec.json.encode(told))
+    def list_polls(self) -> list[str]:
+        return [path for _, path in self.polls if not path.startswith("/predictions/")]
 
 
-def latest(thing: Thing, since: float, pages: int = 1, *, comes: float = 0) -> float:
-    """Return when the end of a thing that is awaited since then is known at the latest, by who comes later too."""
-    end = max(thing.created + thing.lasts + thing.lag, since, comes)
-    return end + 2 * polling.poll_interval(end - since) + 3 + pages
+def _list_entries(job: Job, now: float) -> Iterator[Raw]:
+    entry = job.at(now - job.lag)
+    if job.listed == "undated":
+        entry["created_at"] = None
+    if job.listed == "without output":
+        del entry["output"], entry["logs"], entry["error"]
+    yield Raw(b'{"id": 7}' if job.listed == "garbled" else msgspec.json.encode(entry))
+    if job.listed == "twice":
+        stale = {"status": "processing", "completed_at": None, "output": None, "error": None} if entry["output"] else {}
+        yield Raw(msgspec.json.encode({**entry, **stale}))
 
 
-class Visit(msgspec.Struct):
-    """Somebody who waits, for a while or to the end."""
+def latest_end(job: Job, since: float, pages: int = 1, *, arrives: float = 0) -> float:
+    """Return by when a caller must have the result of a job that has been polled since a time."""
+    end = max(job.created + job.duration + job.lag, since, arrives)
+    return end + 2 * poll_interval(end - since) + 3 + pages
 
-    thing: int
-    comes: float
+
+class Caller(msgspec.Struct):
+    """A caller that waits for a job, for a while or to the end."""
+
+    job: int
+    arrives: float
     patience: float | None
     by_id: bool
-    listens: bool
+    wants_updates: bool
 
 
 def seconds(least: int, most: int) -> st.SearchStrategy[float]:
     return st.integers(10 * least, 10 * most).map(lambda tenths: tenths / 10)
 
 
-VISITS = st.lists(
+CALLERS = st.lists(
     st.builds(
-        Visit,
-        thing=st.integers(0, 19),
-        comes=seconds(0, 60),
+        Caller,
+        job=st.integers(0, 19),
+        arrives=seconds(0, 60),
         patience=st.one_of(st.none(), st.none(), seconds(0, 60)),
         by_id=st.booleans(),
-        listens=st.booleans(),
+        wants_updates=st.booleans(),
     ),
     max_size=40,
 )
-THINGS = st.lists(
+JOBS = st.lists(
     st.tuples(
         seconds(-100, 0),
         seconds(0, 150),
         st.sampled_from(["succeeded", "failed", "canceled"]),
         st.sampled_from([0.0, 0.0, 0.0, 2.0]),
-        st.sampled_from(["well", "well", "well", "omitted", "garbled", "undated", "without output"]),
+        st.sampled_from(["well", "well", "well", "twice", "omitted", "garbled", "undated", "without output"]),
     ),
     min_size=20,
     max_size=20,
@@ -210,11 +224,11 @@ THINGS = st.lists(
 OUTAGES = st.lists(st.tuples(seconds(0, 200), seconds(0, 60), st.sampled_from([500, 502, 429])), max_size=2)
 
 
-class Story(msgspec.Struct):
-    """What is waited for, by whom, and what goes wrong."""
+class Scenario(msgspec.Struct):
+    """Jobs, their callers, and what goes wrong."""
 
-    things: list[tuple[float, float, str, float, str]]
-    visits: list[Visit]
+    jobs: list[tuple[float, float, str, float, str]]
+    callers: list[Caller]
     outages: list[tuple[float, float, int]]
     others: int
     listable: bool
@@ -226,119 +240,116 @@ class Story(msgspec.Struct):
         return InternalServerError("down", status_code=down[0]) if down else None
 
     @property
-    def trouble(self) -> float:
-        """Return by how much the news may be late."""
+    def max_delay(self) -> float:
+        """By how much outages may delay results."""
         return sum(seconds + 12 for _, seconds, _ in self.outages)
 
 
-STORIES = st.builds(
-    Story, things=THINGS, visits=VISITS, outages=OUTAGES, others=st.integers(0, 150), listable=st.booleans()
+SCENARIOS = st.builds(
+    Scenario, jobs=JOBS, callers=CALLERS, outages=OUTAGES, others=st.integers(0, 150), listable=st.booleans()
 )
 
 
-class Told:
-    """Notes updates, and checks that they go forwards only."""
+class Updates:
+    """Receives updates, and checks that they only go forward."""
 
-    def __init__(self, thing: Thing) -> None:
-        self._stages = ["starting", "processing", thing.ends]
-        self._thing = thing
+    def __init__(self, job: Job) -> None:
+        self._stages = ["starting", "processing", job.final_status]
+        self._job = job
         self.last = (0, 0)
 
-    def __call__(self, job: Prediction) -> None:
-        now = self._stages.index(job.status), len(job.logs or "")
-        assert job.id == self._thing.id
+    def __call__(self, prediction: Prediction) -> None:
+        now = self._stages.index(prediction.status), len(prediction.logs or "")
+        assert prediction.id == self._job.id
         assert all(before <= after for before, after in zip(self.last, now, strict=True))
         self.last = now
 
 
-async def _visit(api: Api, story: Story, visit: Visit) -> None:
-    thing = api.things[f"p{visit.thing:05}"]
-    await asyncio.sleep(visit.comes)
-    told = Told(thing)
-    # Whoever comes with an id looks at once, and is told if that fails.
-    by_id = visit.by_id and not story.outages
-    await api.wait(thing, by_id=by_id, on_update=told if visit.listens else None)
-    since = min(other.comes for other in story.visits if other.thing == visit.thing)
-    assert asyncio.get_running_loop().time() <= latest(thing, since, comes=visit.comes) + story.trouble
-    assert told.last[0] == (2 if visit.listens else 0)
+async def _wait_as(api: Api, scenario: Scenario, caller: Caller) -> None:
+    job = api.jobs[f"p{caller.job:05}"]
+    await asyncio.sleep(caller.arrives)
+    updates = Updates(job)
+    # A wait for an id polls at once, and raises if that fails.
+    by_id = caller.by_id and not scenario.outages
+    await api.wait(job, by_id=by_id, on_update=updates if caller.wants_updates else None)
+    since = min(other.arrives for other in scenario.callers if other.job == caller.job)
+    end = latest_end(job, since, arrives=caller.arrives) + scenario.max_delay
+    assert asyncio.get_running_loop().time() <= end
+    assert updates.last[0] == (2 if caller.wants_updates else 0)
 
 
 @settings(max_examples=150, deadline=None)
-@given(STORIES)
-def test_whatever_happens_everyone_is_told(story):
-    """However many wait, come, go and listen, and however badly the list tells of what they wait for.
+@given(SCENARIOS)
+def test_every_caller_gets_its_result_whatever_happens(scenario):
+    """Any number of callers come, leave and receive updates, and the list shows their jobs well or badly.
 
-    Each that stays gets what it waits for, soon after its end; updates come in order; nobody is looked at in vain,
-    nor more often than documented; and when the last has gone nothing is going on.
+    Each caller that stays gets its result soon after the end. Updates come in order. Only jobs with callers are
+    polled, within the rate limit, and when the last caller has left, nothing runs.
     """
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        api.fail = story.failure
-        for number, (created, lasts, ends, lag, listed) in enumerate(story.things):
-            api.add(number, created, lasts, ends=ends, lag=lag, listed=listed)
-        for number in range(story.others):
+        api.fail = scenario.failure
+        for number, (created, duration, final_status, lag, listed) in enumerate(scenario.jobs):
+            api.add(number, created, duration, final_status=final_status, lag=lag, listed=listed)
+        for number in range(scenario.others):
             api.add(1000 + number, -number / 2, 1000)
-        tasks = [asyncio.create_task(_visit(api, story, visit)) for visit in story.visits]
-        for task, visit in zip(tasks, story.visits, strict=True):
-            if visit.patience is not None:
-                asyncio.get_running_loop().call_later(visit.comes + visit.patience, task.cancel)
+        tasks = [asyncio.create_task(_wait_as(api, scenario, caller)) for caller in scenario.callers]
+        for task, caller in zip(tasks, scenario.callers, strict=True):
+            if caller.patience is not None:
+                asyncio.get_running_loop().call_later(caller.arrives + caller.patience, task.cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        for visit, result in zip(story.visits, results, strict=True):
+        for caller, result in zip(scenario.callers, results, strict=True):
             if isinstance(result, Exception):
                 raise result
-            assert result is None or visit.patience is not None
-        assert api.idle()
-        assert len(api.looks) <= polling._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(story.things) + 2
-        looks = len(api.looks)
-        await asyncio.sleep(60)
-        assert len(api.looks) == looks
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert result is None or caller.patience is not None
+        assert len(api.polls) <= MAX_POLLS_PER_SECOND * (sim.monotonic() + 1) + len(scenario.jobs) + 2
+        assert await api.is_idle()
 
     simulate(main)
 
 
-def test_many_are_swept():
-    """A thousand that end together cost some pages, each of which tells of a hundred."""
+def test_many_jobs_are_polled_by_the_list():
+    """A thousand jobs that end together cost some pages of a hundred, and hardly any single polls."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        own = [api.add(number, -number / 1000, 30) for number in range(1000)]
-        await asyncio.gather(*[api.wait(one) for one in own])
+        jobs = [api.add(number, -number / 1000, 30) for number in range(1000)]
+        await asyncio.gather(*[api.wait(job) for job in jobs])
         assert sim.monotonic() < 38
-        assert len(api.looks) < 500
-        assert len(api.singles()) < 20
+        assert len(api.polls) < 500
+        assert len(api.single_polls()) < 20
 
     simulate(main)
 
 
-def test_few_are_looked_at_singly():
-    """For three a page would be no less, but larger."""
+def test_few_jobs_are_polled_one_by_one():
+    """For three jobs a page would save nothing, and be larger."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
         await asyncio.gather(*[api.wait(api.add(number, 0, 20)) for number in range(3)])
-        assert api.pages() == []
+        assert api.list_polls() == []
 
     simulate(main)
 
 
-def test_what_the_list_brings_is_not_fetched_again():
-    """An output that came with the page is the output; one that didn't is fetched, each once."""
+def test_listed_outputs_are_not_fetched_again():
+    """An output that is on the page is used; one that is missing there is fetched, once for each job."""
 
     async def main(sim: Simulation) -> None:
         for listed, fetched in (("well", 0), ("without output", 20)):
             api = Api(sim)
             now = sim.monotonic()
-            own = [api.add(number, now, 10, listed=listed) for number in range(20)]
-            await asyncio.gather(*[api.wait(one) for one in own])
-            assert len(api.singles()) == fetched
+            jobs = [api.add(number, now, 10, listed=listed) for number in range(20)]
+            await asyncio.gather(*[api.wait(job) for job in jobs])
+            assert len(api.single_polls()) == fetched
 
     simulate(main)
 
 
-def test_a_list_that_may_not_be_read():
-    """A token that may not list is not asked to again and again: each is looked at for itself."""
+def test_a_forbidden_list():
+    """If the token may not read the list, it is tried once; then each job is polled by itself."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -346,13 +357,13 @@ def test_a_list_that_may_not_be_read():
             None if path.startswith("/predictions/") else PermissionDeniedError("no", status_code=403)
         )
         await asyncio.gather(*[api.wait(api.add(number, 0, 20)) for number in range(20)])
-        assert len(api.pages()) == 1
+        assert len(api.list_polls()) == 1
 
     simulate(main)
 
 
-def test_a_list_of_others_is_skipped():
-    """Where five thousand predictions of somebody else are in between, they aren't walked through."""
+def test_other_programs_predictions_are_skipped():
+    """Pages with five thousand predictions of other programs are jumped over."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -360,94 +371,94 @@ def test_a_list_of_others_is_skipped():
         new = [api.add(100 + number, -1 - number / 10, 11) for number in range(5)]
         for number in range(5000):
             api.add(1000 + number, -100 - number / 10, 10_000)
-        await asyncio.gather(*[api.wait(one) for one in [*old, *new]])
-        assert len(api.looks) < 100
-        assert len(api.singles()) < 50
+        await asyncio.gather(*[api.wait(job) for job in [*old, *new]])
+        assert len(api.polls) < 100
+        assert len(api.single_polls()) < 50
 
     simulate(main)
 
 
 def test_a_list_that_lags_behind():
-    """What one look has told isn't taken back by a list that doesn't know of it yet."""
+    """A list that lags behind does not undo what a single poll has shown."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        thing = api.add(0, 0, 30, lag=8)
-        told = Told(thing)
-        waiting = asyncio.create_task(api.wait(thing, on_update=told))
+        job = api.add(0, 0, 30, lag=8)
+        updates = Updates(job)
+        waiting = asyncio.create_task(api.wait(job, on_update=updates))
         await asyncio.sleep(8)
-        assert told.last[0] == 1
+        assert updates.last[0] == 1
         await asyncio.gather(*[api.wait(api.add(number, 8, 2)) for number in range(1, 10)])
         await waiting
-        assert api.pages()
+        assert api.list_polls()
 
     simulate(main)
 
 
-def test_an_end_in_the_list_without_its_logs():
-    """Where the list tells of an end, but not the logs, they are fetched: whoever listens has seen them before."""
+def test_a_final_status_in_the_list_without_logs():
+    """If the list shows a final status but not the logs, they are fetched, because callers have seen them before."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        things = [api.add(number, -10, 20, ends="canceled", listed="without output") for number in range(10)]
-        told = [Told(thing) for thing in things]
-        await asyncio.gather(*[api.wait(thing, on_update=one) for thing, one in zip(things, told, strict=True)])
-        assert {one.last for one in told} == {(2, 5)}
+        jobs = [api.add(number, -10, 20, final_status="canceled", listed="without output") for number in range(10)]
+        updates = [Updates(job) for job in jobs]
+        await asyncio.gather(*[api.wait(job, on_update=update) for job, update in zip(jobs, updates, strict=True)])
+        assert {update.last for update in updates} == {(2, 5)}
 
     simulate(main)
 
 
-def test_items_of_the_list_that_cannot_be_used():
-    """An item without a date, or of another shape, hides none of the others, wherever on a page it is."""
+def test_list_entries_that_cannot_be_used():
+    """An entry without a date, or of another shape, hides no other entry, wherever on a page it is."""
 
     async def main(sim: Simulation) -> None:
         for listed in ("undated", "garbled"):
             api = Api(sim)
             now = sim.monotonic()
-            own = [api.add(number, now - number / 10, 30 + number / 10) for number in range(250)]
+            jobs = [api.add(number, now - number / 10, 30 + number / 10) for number in range(250)]
             for number in (0, 99, 100, 199):
-                own[number].listed = listed
-            await asyncio.gather(*[api.wait(one) for one in own])
-            assert len(api.singles()) < 100
+                jobs[number].listed = listed
+            await asyncio.gather(*[api.wait(job) for job in jobs])
+            assert len(api.single_polls()) < 100
 
     simulate(main)
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    mine=st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 100)), min_size=4, max_size=150),
+    times=st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 100)), min_size=4, max_size=150),
     others=st.lists(st.floats(0, 1000), max_size=400),
 )
-def test_a_sweep_tells_of_all(mine, others):
-    """Wherever in the list they are, among whomever's, sweeping finds them: hardly any has to be looked at singly."""
+def test_list_polls_find_jobs_anywhere_in_the_list(times, others):
+    """Wherever in the list the jobs are, between those of other programs, hardly any needs a single poll."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        own = [api.add(number, -created, created + lasts) for number, (created, lasts) in enumerate(mine)]
+        jobs = [api.add(number, -created, created + duration) for number, (created, duration) in enumerate(times)]
         for number, created in enumerate(others):
             api.add(1000 + number, -created, 10_000)
-        await asyncio.gather(*[api.wait(one) for one in own])
-        # A page costs no less than a few singles, so some are always looked at like that.
-        assert len(api.looks) <= polling._POLLS_PER_SECOND * (sim.monotonic() + 1) + len(own)
-        assert api.idle()
+        await asyncio.gather(*[api.wait(job) for job in jobs])
+        # A page costs no less than a few single polls, so a few jobs are always polled one by one.
+        assert len(api.polls) <= MAX_POLLS_PER_SECOND * (sim.monotonic() + 1) + len(jobs)
+        assert await api.is_idle()
 
     simulate(main)
 
 
-def test_looks_grow_rare():
-    """What takes ten minutes is looked at some dozen times, however many wait for it."""
+def test_poll_intervals_grow():
+    """A job of ten minutes is polled some dozen times, however many callers wait for it."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        thing = api.add(0, 0, 600)
-        await asyncio.gather(*[api.wait(thing) for _ in range(50)])
-        assert len(api.looks) < 100
+        job = api.add(0, 0, 600)
+        await asyncio.gather(*[api.wait(job) for _ in range(50)])
+        assert len(api.polls) < 100
 
     simulate(main)
 
 
-def test_a_late_comer_is_looked_at_soon():
-    """While others have been waited for for long, a new one is noticed within a second."""
+def test_a_new_job_is_polled_soon():
+    """A new job is polled within a second, even if others have been waited for for minutes."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -460,7 +471,7 @@ def test_a_late_comer_is_looked_at_soon():
     simulate(main)
 
 
-# --- failing looks ---
+# --- failing polls ---
 
 
 def _failing(error: Exception, since: float, until: float) -> Callable[[float, str], Exception | None]:
@@ -469,7 +480,7 @@ def _failing(error: Exception, since: float, until: float) -> Callable[[float, s
 
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_an_outage_is_survived(count):
-    """What has been paid for isn't given up because the API can't be reached for a minute and a half."""
+    """Waits survive an outage of a minute and a half, because the predictions have been paid for."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -480,8 +491,8 @@ def test_an_outage_is_survived(count):
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
-def test_an_outage_without_end_is_told(count):
-    """After some minutes everybody gets the error, each with the id of what they waited for."""
+def test_an_outage_without_end_is_raised(count):
+    """After two minutes every caller gets the error, with the id of its own prediction."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -489,15 +500,15 @@ def test_an_outage_without_end_is_told(count):
         waits = [api.wait(api.add(number, 0, 20)) for number in range(count)]
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert all(isinstance(error, InternalServerError) for error in errors)
-        assert [error.prediction_id for error in errors if isinstance(error, APIError)] == list(api.things)
+        assert [error.prediction_id for error in errors if isinstance(error, APIError)] == list(api.jobs)
         assert 120 <= sim.monotonic() < 200
-        assert api.idle()
+        assert await api.is_idle()
 
     simulate(main)
 
 
-def test_one_that_always_fails_is_told_although_others_go_well():
-    """The patience with one is not renewed by what is heard of others."""
+def test_a_job_that_always_fails_raises_although_others_succeed():
+    """Successful polls of other jobs do not prolong the time for which a job may fail."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -514,8 +525,8 @@ def test_one_that_always_fails_is_told_although_others_go_well():
     simulate(main)
 
 
-def test_an_error_for_good_does_not_shorten_the_patience_with_others():
-    """One that doesn't exist is told at once; an outage a while later is survived as any other."""
+def test_a_permanent_error_of_one_job_does_not_affect_others():
+    """A job that does not exist raises at once; others still survive a later outage."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -523,7 +534,7 @@ def test_an_error_for_good_does_not_shorten_the_patience_with_others():
         missing = api.add(0, 0, 1)
         waiting = asyncio.create_task(api.wait(missing))
         await asyncio.sleep(0)
-        del api.things[missing.id]
+        del api.jobs[missing.id]
         with pytest.raises(NotFoundError, match="prediction p00000"):
             await waiting
         api.fail = _failing(InternalServerError("down", status_code=502), 200, 290)
@@ -533,8 +544,8 @@ def test_an_error_for_good_does_not_shorten_the_patience_with_others():
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_without_retries_the_first_failure_is_told(count):
-    """With ``max_retries=0`` nobody is patient."""
+def test_without_retries_the_first_failure_is_raised(count):
+    """With ``max_retries=0`` the first failed poll is raised to all callers."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim, max_retries=0)
@@ -548,8 +559,8 @@ def test_without_retries_the_first_failure_is_told(count):
 
 
 @pytest.mark.parametrize("count", [2, 20])
-def test_what_is_no_answer_at_all_is_told_as_it_is(count):
-    """An error that is none of the API's, such as that the client was closed, reaches everybody who waits."""
+def test_errors_that_are_not_the_apis_reach_every_caller(count):
+    """Another error, for example that the client was closed, reaches every caller."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -557,14 +568,14 @@ def test_what_is_no_answer_at_all_is_told_as_it_is(count):
         waits = [api.wait(api.add(number, 0, 20)) for number in range(count)]
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert [type(error) for error in errors] == [ReplicateError] * count
-        assert len({id(error) for error in errors}) == count, "a traceback of one's own"
-        assert api.idle()
+        assert len({id(error) for error in errors}) == count, "each has a traceback of its own"
+        assert await api.is_idle()
 
     simulate(main)
 
 
-def test_an_answer_that_cannot_be_read():
-    """Something of another shape is told to those who wait for it, and nobody else."""
+def test_a_response_that_cannot_be_read():
+    """A response of another shape is raised to the callers of its job, and to no other."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -582,16 +593,16 @@ def test_an_answer_that_cannot_be_read():
 # --- limits and callbacks ---
 
 
-def test_a_time_limit_is_ones_own():
-    """Who has waited long enough is told, with the id; others for the same go on waiting."""
+def test_each_caller_has_its_own_time_limit():
+    """A caller whose time limit has passed gets an error with the id; others still wait for the same job."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        thing = api.add(0, 0, 20)
-        patient = asyncio.create_task(api.wait(thing))
+        job = api.add(0, 0, 20)
+        patient = asyncio.create_task(api.wait(job))
         with pytest.raises(APITimeoutError, match="not done after 5 s") as caught:
-            await api.wait(thing, time_limit=5)
-        assert (caught.value.prediction_id, sim.monotonic()) == (thing.id, 5)
+            await api.wait(job, time_limit=5)
+        assert (caught.value.prediction_id, sim.monotonic()) == (job.id, 5)
         await patient
 
     simulate(main)
@@ -599,39 +610,40 @@ def test_a_time_limit_is_ones_own():
 
 @pytest.mark.parametrize("count", [0, 20])
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "raised"),
     [
         (KeyError("mine"), KeyError),
-        (StopIteration(), RuntimeError),  # as of any coroutine
+        # Coroutines turn StopIteration into RuntimeError.
+        (StopIteration(), RuntimeError),
         (SystemExit(3), SystemExit),
         (asyncio.CancelledError(), asyncio.CancelledError),
     ],
 )
-def test_what_a_callback_raises_reaches_its_caller_alone(count, error, told):
-    """A callback that fails, whatever it raises, ends that one wait; others, also those for the same, go on."""
+def test_a_callbacks_error_reaches_its_own_caller_only(count, error, raised):
+    """A callback that raises anything ends its own wait; other waits continue, also those for the same job."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        thing = api.add(0, 0, 20)
+        job = api.add(0, 0, 20)
         others = [asyncio.create_task(api.wait(api.add(number + 1, 0, 20))) for number in range(count)]
-        others.append(asyncio.create_task(api.wait(thing, on_update=lambda _: None)))
+        others.append(asyncio.create_task(api.wait(job, on_update=lambda _: None)))
         calls = []
 
-        def fail(job: Prediction) -> None:
-            calls.append(job.status)
-            if job.status == "processing":
+        def fail(prediction: Prediction) -> None:
+            calls.append(prediction.status)
+            if prediction.status == "processing":
                 raise error
 
-        with pytest.raises(told):
-            await api.wait(thing, on_update=fail)
+        with pytest.raises(raised):
+            await api.wait(job, on_update=fail)
         assert calls == ["starting", "processing"]
         await asyncio.gather(*others)
 
     simulate(main)
 
 
-def test_a_callback_is_called_where_its_caller_waits():
-    """It runs in the caller's task, with the caller's context variables, each time."""
+def test_callbacks_run_in_their_callers_task():
+    """A callback always runs in the caller's task, with the caller's context variables."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
@@ -640,9 +652,9 @@ def test_a_callback_is_called_where_its_caller_waits():
 
         async def wait(name: str) -> None:
             place.set(name)
-            await api.wait(thing, on_update=lambda _: seen.add((name, place.get(), asyncio.current_task())))
+            await api.wait(job, on_update=lambda _: seen.add((name, place.get(), asyncio.current_task())))
 
-        thing = api.add(0, 0, 20)
+        job = api.add(0, 0, 20)
         tasks = {name: asyncio.create_task(wait(name)) for name in ("here", "there")}
         await asyncio.gather(*tasks.values())
         assert seen == {(name, name, task) for name, task in tasks.items()}
@@ -650,56 +662,48 @@ def test_a_callback_is_called_where_its_caller_waits():
     simulate(main)
 
 
-def test_news_and_a_failure_at_once():
-    """What was told before looking failed is heard first; both are heard by a caller who was late."""
+def test_an_update_and_an_error_at_once():
+    """A caller that has not yet received the last update when an error follows gets both, in this order."""
 
     async def main(sim: Simulation) -> None:
-        api = Api(sim, max_retries=0)
-        thing = api.add(0, 0, 20)
-        seen = []
-        waiting = asyncio.create_task(api.wait(thing, on_update=lambda job: seen.append(job.status)))
-        await sim.sleep(0.01)
-        (waiter,) = api.pollers.values()
-        (watched,) = waiter._polled.values()
-        waiter._publish(watched, thing.prediction(10))
-        waiter._raise_to_subscribers([watched], PermissionDeniedError("no more", status_code=403))
-        with pytest.raises(PermissionDeniedError):
-            await waiting
-        assert seen == ["starting", "processing"]
+        api = Api(sim, latency=0)
+        # The second page fails, before any caller could receive what the first page has shown.
+        api.fail = lambda _, path: ReplicateError("this client is closed") if "skip" in path else None
+        jobs = [api.add(number, -number, 1000) for number in range(110)]
+        statuses: list[str] = []
+        jobs[0].duration = 1
+        waits = [api.wait(job) for job in jobs[1:]]
+        waits.append(api.wait(jobs[0], on_update=lambda prediction: statuses.append(prediction.status)))
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(error) for error in errors} == {ReplicateError}
+        assert statuses == ["starting", "processing"]
 
     simulate(main)
 
 
-def test_an_end_is_not_taken_back():
-    """What a lagging list says, before an end that was told is taken up, doesn't take its place."""
+def test_a_final_status_is_kept():
+    """A stale list entry that follows the final status, before its caller has received it, does not replace it."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        thing = api.add(0, 0, 20)
-        waiting = asyncio.create_task(api.wait(thing, on_update=lambda _: None))
-        await sim.sleep(0.01)
-        (waiter,) = api.pollers.values()
-        (watched,) = waiter._polled.values()
-        waiter._publish(watched, thing.prediction(20))
-        looks = len(api.looks)
-        stale = thing.prediction(19)
-        stale.logs = thing.prediction(20).logs
-        waiter._publish(watched, stale)
-        await waiting
-        assert len(api.looks) == looks
+        jobs = [api.add(number, 0, 10, listed="twice") for number in range(20)]
+        updates = [Updates(job) for job in jobs]
+        await asyncio.gather(*[api.wait(job, on_update=update) for job, update in zip(jobs, updates, strict=True)])
+        assert len([time for time, _ in api.polls if time >= 10]) == 1
+        assert api.single_polls() == []
 
     simulate(main)
 
 
-def test_a_wait_may_begin_and_end_others():
+def test_callbacks_may_start_and_cancel_waits():
     """A callback may start another wait, or cancel one."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
         tasks: list[asyncio.Task[Any]] = []
 
-        def chain(job: Prediction) -> None:
-            if job.done:
+        def chain(prediction: Prediction) -> None:
+            if prediction.done:
                 tasks[0].cancel()
                 tasks.append(asyncio.create_task(api.wait(api.add(9, sim.monotonic(), 5))))
 
@@ -708,17 +712,18 @@ def test_a_wait_may_begin_and_end_others():
         with pytest.raises(asyncio.CancelledError):
             await tasks[0]
         await tasks[1]
-        assert api.idle()
+        assert await api.is_idle()
 
     simulate(main)
 
 
-def test_who_waits_in_the_same_way_shares_a_waiter():
-    """Options that make no difference to looking don't part anybody; other headers and timeouts do."""
+def test_callers_with_interchangeable_options_share_polls():
+    """Options that make no difference to polls don't separate callers; other headers, timeouts and retries do."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
-        for options in (
+        job = api.add(0, 0, 20)
+        options: list[dict[str, Any]] = [
             {},
             {"extra_body": {"a": 1}},
             {"extra_query": {"b": 2}},
@@ -726,9 +731,11 @@ def test_who_waits_in_the_same_way_shares_a_waiter():
             {"extra_headers": {"X-Tenant": "1"}},
             {"timeout": 3},
             {"max_retries": 1},
-        ):
-            await api.wait(api.add(0, sim.monotonic(), 1), options=options)
-        assert len(api.pollers) == 4
+        ]
+        await asyncio.gather(*[api.wait(job, options=one) for one in options])
+        polls_at = Counter(time for time, _ in api.polls)
+        assert len(polls_at) > 3
+        assert set(polls_at.values()) == {4}
 
     simulate(main)
 
@@ -748,7 +755,7 @@ def server() -> Iterator[LocalServer]:
         yield server
 
 
-def _runs(server: LocalServer, count: int) -> list[str]:
+def _run_many(server: LocalServer, count: int) -> list[str]:
     async def main() -> list[str]:
         async with AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client:
             runs = [client.run("owner/slow", input={"text": str(number)}) for number in range(count)]
@@ -758,9 +765,9 @@ def _runs(server: LocalServer, count: int) -> list[str]:
 
 
 def test_loops_in_several_threads(server):
-    """Each loop has a waiter of its own: three threads wait for forty predictions each."""
+    """Each loop polls for itself: three threads wait for forty predictions each."""
     outputs: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: outputs.append(_runs(server, 40))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: outputs.append(_run_many(server, 40))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -769,31 +776,31 @@ def test_loops_in_several_threads(server):
     assert len(server.predictions) == 120
 
 
-def test_one_client_under_one_loop_after_the_other(server):
-    """A client whose waiter worked in a loop that has ended waits in the next one as well."""
+def test_one_client_under_several_loops_in_turn(server):
+    """A client that was polling in a loop that has ended waits in the next loop as well."""
     client = AsyncReplicate(base_url=server.base_url, bearer_token=server.token)
 
-    async def some() -> None:
+    async def run_some() -> None:
         await asyncio.gather(*[client.run("owner/slow", wait=False) for _ in range(5)])
 
-    async def leave() -> None:
-        left = [asyncio.ensure_future(client.run("owner/slow", wait=False, cancel_on_abort=False)) for _ in range(5)]
+    async def leave_some() -> None:
+        tasks = [asyncio.ensure_future(client.run("owner/slow", wait=False, cancel_on_abort=False)) for _ in range(5)]
         while len(server.predictions) < 10:  # noqa: ASYNC110 - the server knows nothing of tests
             await asyncio.sleep(0.01)
-        for task in left:
+        for task in tasks:
             task.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.gather(*left)
+            await asyncio.gather(*tasks)
 
-    asyncio.run(some())
-    asyncio.run(leave())
-    asyncio.run(some())
+    asyncio.run(run_some())
+    asyncio.run(leave_some())
+    asyncio.run(run_some())
     asyncio.run(client.close())
     assert len(server.predictions) == 15
 
 
 def test_trainings_and_predictions_on_small_pages():
-    """Both kinds are swept over however many pages it takes, each in its own list."""
+    """Both kinds are polled by their own lists, over as many pages as necessary."""
 
     async def main(sim: Simulation) -> None:
         server = LocalServer(clock=sim, page_size=5)
@@ -814,21 +821,21 @@ def test_trainings_and_predictions_on_small_pages():
             predictions = [
                 await client.predictions.create(version="a" * 64, input={"text": str(number)}) for number in range(12)
             ]
-            trained = await asyncio.gather(*[client.trainings.wait(one) for one in trainings])
-            assert [one.id for one in trained] == [one.id for one in trainings]
-            assert {one.status for one in trained} == {"succeeded"}
-            done = await asyncio.gather(*[client.predictions.wait(one.id) for one in predictions])
-            assert [one.output for one in done] == [str(number) for number in range(12)]
-            asked = Counter(call.operation for call in server.requests)
-            assert asked["trainings.list"] >= 3
-            assert asked["trainings.get"] < 60
-            assert asked["predictions.get"] == 12
+            trained = await asyncio.gather(*[client.trainings.wait(training) for training in trainings])
+            assert [training.id for training in trained] == [training.id for training in trainings]
+            assert {training.status for training in trained} == {"succeeded"}
+            done = await asyncio.gather(*[client.predictions.wait(prediction.id) for prediction in predictions])
+            assert [prediction.output for prediction in done] == [str(number) for number in range(12)]
+            requests = Counter(call.operation for call in server.requests)
+            assert requests["trainings.list"] >= 3
+            assert requests["trainings.get"] < 60
+            assert requests["predictions.get"] == 12
 
     simulate(main)
 
 
 def test_closing_the_client_ends_the_waits():
-    """Who still waits when the client is closed is told so, whether there are few or many."""
+    """Callers that still wait when the client is closed get an error that says so, whether they are few or many."""
 
     async def main(sim: Simulation) -> None:
         for count in (2, 30):
@@ -841,11 +848,11 @@ def test_closing_the_client_ends_the_waits():
 
             async with server:
                 client = AsyncReplicate(base_url=server.base_url, bearer_token=server.token)
-                made = [
+                predictions = [
                     await client.models.predictions.create("owner", "slow", input={"text": str(number)})
                     for number in range(count)
                 ]
-                waits = [asyncio.create_task(client.predictions.wait(one)) for one in made]
+                waits = [asyncio.create_task(client.predictions.wait(prediction)) for prediction in predictions]
                 await sim.sleep(30)
                 await client.close()
                 results = await asyncio.gather(*waits, return_exceptions=True)
