@@ -1,4 +1,4 @@
-"""From the first call to the last: signals, exits, forks, sharing, tracebacks, and what remains of many calls."""
+"""From the first call to the last: signals, exits, forks, copies, tracebacks, and what many calls leave behind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def server() -> Iterator[LocalServer]:
 
         @server.model("owner/endless")
         async def endless() -> AsyncIterator[str]:
-            for _ in range(200):  # more than is read ahead
+            # More than is read ahead.
+            for _ in range(200):
                 yield "on and "
             await asyncio.sleep(3600)
 
@@ -81,11 +82,11 @@ def environment(server: LocalServer) -> dict[str, str]:
 
 
 def statuses(server: LocalServer) -> list[str]:
-    return [made.status for made in server.predictions.values()]
+    return [prediction.status for prediction in server.predictions.values()]
 
 
 def until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it didn't happen"
@@ -94,7 +95,7 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
 
 @contextlib.contextmanager
 def running(code: str, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program, which has ended in the end, also where it shouldn't have to be made to."""
+    """Run a program, and kill it at the end if it still runs."""
     with programs.start(code, *options, **environment) as process:
         try:
             yield process
@@ -107,11 +108,11 @@ def ended(process: subprocess.Popen[str], within: float = 2) -> tuple[int, str, 
     assert process.stdout is not None
     assert process.stderr is not None
     started = time.monotonic()
-    # Not communicate(), which overlooks what was read together with a line.
-    found = process.stdout.read(), process.stderr.read()
+    # Not communicate(), which misses what was read together with a line.
+    output = process.stdout.read(), process.stderr.read()
     code = process.wait()
     assert time.monotonic() - started < within
-    return code, *found
+    return code, *output
 
 
 # --- signals ---
@@ -125,7 +126,7 @@ print(replicate.run("owner/endless"))
 
 
 def test_sigterm_ends_a_program(server):
-    """Without a handler SIGTERM ends the process where it is, as it ends any other."""
+    """Without a handler SIGTERM ends the process at once."""
     with running(WAITING.format(handler=""), **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
         process.send_signal(signal.SIGTERM)
@@ -133,7 +134,7 @@ def test_sigterm_ends_a_program(server):
 
 
 def test_a_sigterm_handler_that_exits(server):
-    """A handler's ``sys.exit()`` ends the call like Ctrl-C: the prediction is cancelled, and the status is its own."""
+    """A handler's ``sys.exit()`` ends the call like Ctrl-C: the prediction is canceled, and the status is kept."""
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))"
     with running(WAITING.format(handler=handler), **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
@@ -143,15 +144,15 @@ def test_a_sigterm_handler_that_exits(server):
     assert statuses(server) == ["canceled"]
 
 
-def test_a_sigterm_handler_that_takes_note():
-    """A handler that only sets a flag runs while the call waits, and the call goes on to its result."""
+def test_a_sigterm_handler_that_sets_a_flag():
+    """A handler that only sets a flag runs while the call waits, and the call continues to its result."""
     go_on = threading.Event()
     program = """
     import signal
     import replicate_async as replicate
-    told = []
-    signal.signal(signal.SIGTERM, lambda *_: (told.append("told"), print("told", flush=True)))
-    print(replicate.run("owner/patient"), *told)
+    signals = []
+    signal.signal(signal.SIGTERM, lambda *_: (signals.append("SIGTERM"), print("SIGTERM", flush=True)))
+    print(replicate.run("owner/patient"), *signals)
     """
     with LocalServer() as server:
 
@@ -164,53 +165,57 @@ def test_a_sigterm_handler_that_takes_note():
             until(lambda: statuses(server) == ["processing"])
             process.send_signal(signal.SIGTERM)
             assert process.stdout is not None
-            assert process.stdout.readline() == "told\n"  # before the call has ended
+            # Before the call has ended.
+            assert process.stdout.readline() == "SIGTERM\n"
             go_on.set()
-            assert ended(process) == (0, "done told\n", "")
+            assert ended(process) == (0, "done SIGTERM\n", "")
 
 
 def test_a_handler_that_makes_calls(server):
-    """A handler may make blocking calls itself, also while it interrupts one: here it cancels what is waited for."""
+    """A handler may make blocking calls, even while it interrupts one: here it cancels the prediction."""
     handler = """
 def cancel(*_):
     for prediction in replicate.predictions.list():
         replicate.predictions.cancel(prediction.id)
-    print("told", flush=True)
+    print("canceled", flush=True)
 signal.signal(signal.SIGTERM, cancel)
 """
     with running(WAITING.format(handler=handler), **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
         process.send_signal(signal.SIGTERM)
         code, output, errors = ended(process)
-    assert (code, output) == (1, "told\n")
+    assert (code, output) == (1, "canceled\n")
     assert "PredictionCanceledError" in errors.splitlines()[-1]
 
 
 def test_a_handler_that_interrupts_the_first_call():
-    """In whatever moment of the first call a handler makes one itself: both are made, on the one loop there is."""
+    """A handler may make a call at any moment of the first call: both run, on the same loop."""
     program = """
     import asyncio, sys, threading
     from replicate_async import _bridge
 
-    async def here():
+    async def get_loop():
         return asyncio.get_running_loop()
 
-    def handler(*_):  # called where any function begins or ends, as a signal's may be
-        global left
-        left -= not threading._active_limbo_lock._is_owned()  # while it is, no thread at all can be started
-        if left == 0 and not interrupted:
-            loops.add(_bridge.run(here()))
+    # Called when any function begins or ends, as a signal's handler may be.
+    def handler(*_):
+        global steps_to_go
+        # While this lock is held, no thread at all can be started.
+        steps_to_go -= not threading._active_limbo_lock._is_owned()
+        if steps_to_go == 0 and not interrupted:
+            loops.add(_bridge.run(get_loop()))
             interrupted.append(step)
 
     step, interrupted = 0, [0]
     while interrupted:
         step += 1
-        left, loops, interrupted = step, set(), []
+        steps_to_go, loops, interrupted = step, set(), []
         sys.setprofile(handler)
-        loops.add(_bridge.run(here()))
+        loops.add(_bridge.run(get_loop()))
         sys.setprofile(None)
         assert len(loops) == 1, step
-        _bridge.stop()  # and begin again
+        # The next step starts again.
+        _bridge.stop()
         _bridge._exiting = False
     print(step > 30)
     """
@@ -242,7 +247,7 @@ print(_bridge.run(value()))
 
 
 def test_ctrl_c_runs_the_cleanup():
-    """The coroutine is cancelled where it waits, and what it does in the end is done before Ctrl-C is raised."""
+    """The coroutine is cancelled, and completes its cleanup before Ctrl-C is raised."""
     with running(INTERRUPTED.format(setting="", seconds=0.1)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
@@ -252,10 +257,11 @@ def test_ctrl_c_runs_the_cleanup():
 
 
 def test_ctrl_c_as_on_windows():
-    """There, Ctrl-C doesn't wake a thread that waits for a lock, as this kind of interrupt doesn't anywhere."""
+    """On Windows, Ctrl-C does not wake a thread that waits for a lock; this kind of interrupt does so nowhere."""
     setting = """
 import _thread, threading
-_bridge.run(asyncio.sleep(0))  # a loop of this system
+# The loop is one of the real system.
+_bridge.run(asyncio.sleep(0))
 sys.platform = "win32"
 def interrupt():
     sys.stdin.readline()
@@ -274,7 +280,7 @@ threading.Thread(target=interrupt, daemon=True).start()
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 def test_ctrl_c_does_not_wait_for_a_long_cleanup(again):
-    """A cleanup that takes its time is given some, and no more; Ctrl-C again, and it is given none."""
+    """A long cleanup gets a limited time; a second Ctrl-C ends the wait at once."""
     with running(INTERRUPTED.format(setting="", seconds=3600)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
@@ -290,8 +296,8 @@ def test_ctrl_c_does_not_wait_for_a_long_cleanup(again):
         assert (code, output, errors) == (0, "still there\n", "")
 
 
-def test_ctrl_c_before_the_call_is_handed_over():
-    """A call that is stopped before its loop has heard of it never begins, and nobody complains of that."""
+def test_ctrl_c_before_the_call_is_submitted():
+    """A call that is aborted before its loop has received it never starts, and gives no warning."""
 
     async def work() -> None:
         raise AssertionError("it began")
@@ -306,14 +312,14 @@ def test_ctrl_c_before_the_call_is_handed_over():
 
 
 def test_ctrl_c_as_the_result_comes():
-    """Who is interrupted with the result in hand doesn't wait for another one."""
+    """An interrupt that comes together with the result does not wait for another result."""
 
     async def work() -> str:
         return "done"
 
     call = _bridge._Call(work())
     call.submit()
-    _bridge._wait(call.done)
+    assert call.done.acquire(timeout=10)
     started = time.monotonic()
     call.abort()
     assert time.monotonic() - started < 1
@@ -321,7 +327,7 @@ def test_ctrl_c_as_the_result_comes():
 
 
 def test_cleaning_up_in_a_cancelled_task(client):
-    """Inside of a loop, a task that is being cancelled can still make blocking calls: only a new Ctrl-C ends them."""
+    """In a running loop, a task that is being cancelled can make blocking calls: only a new Ctrl-C ends them."""
 
     async def cell() -> str:
         try:
@@ -339,7 +345,7 @@ def test_cleaning_up_in_a_cancelled_task(client):
     assert asyncio.run(main()) == "cleaned"
 
 
-# --- the end ---
+# --- the end of a program ---
 
 ENDS = {
     "open": """
@@ -394,7 +400,8 @@ ENDS = {
             for event in replicate.stream("owner/endless"):
                 begun.set()
                 ending.wait()
-        atexit.register(lambda: (ending.set(), time.sleep(0.2)))  # runs last
+        # Runs last.
+        atexit.register(lambda: (ending.set(), time.sleep(0.2)))
         threading.Thread(target=work, daemon=True).start()
         begun.wait(10)
         print("end", flush=True)
@@ -419,15 +426,16 @@ ENDS = {
     """,
     "client that outlives its module": """
         account = replicate.Replicate.account
-        replicate.Replicate.account = property(lambda self: account.func(self))  # keeps what this module knows
+        # Keeps this module's names alive.
+        replicate.Replicate.account = property(lambda self: account.func(self))
         print(replicate.default_client().account.get().username, flush=True)
     """,
 }
 
 
 @pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
-def test_the_end(server, program):
-    """Whatever is open, half read or running: the program ends within two seconds, with its own status and words."""
+def test_programs_end_with_their_own_status(server, program):
+    """A program ends within two seconds, with its own status and output, whatever is open or running."""
     program = f"import replicate_async as replicate\n{dedent(program)}"
     with running(program, "-W", "ignore::ResourceWarning", **environment(server)) as process:
         assert process.stdout is not None
@@ -451,15 +459,20 @@ def test_the_end(server, program):
     ],
     ids=["daemon", "half-read"],
 )
-def test_the_end_without_the_server(server, waits):
-    """A server that doesn't answer any more keeps no program from ending, which may be told of its prediction."""
+def test_programs_end_without_the_server(server, waits):
+    """A server that no longer responds does not keep a program from ending; at most a warning is printed."""
     program = f"""
-    import atexit, threading
-    atexit.register(lambda: print(loop.is_closed()))  # runs last
+    import asyncio, atexit, threading
+    # Runs last.
+    atexit.register(lambda: print(loop.is_closed()))
     import replicate_async as replicate
     from replicate_async import _bridge
     {waits}
-    loop = _bridge._start_loop()
+
+    async def get_loop():
+        return asyncio.get_running_loop()
+
+    loop = _bridge.run(get_loop())
     print("waiting", flush=True)
     input()
     """
@@ -482,7 +495,7 @@ def test_the_end_without_the_server(server, waits):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize("child", ["sys.exit()", "del client; gc.collect(); sys.exit()"], ids=["kept", "dropped"])
 def test_a_child_that_makes_no_call(server, child):
-    """A child that only inherits a client ends without touching, or complaining of, the parent's connections."""
+    """A child that only inherits a client ends without touching the parent's connections, and without warnings."""
     program = f"""
     import gc, os, sys, warnings
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
@@ -506,14 +519,16 @@ import replicate_async as replicate
 
 stream = replicate.stream("owner/endless")
 print(next(stream), flush=True)
+# The source reads ahead as far as it may.
 while stream.gi_frame.f_locals["call"].has_room.is_set():
-    time.sleep(0.01)  # until it is ahead as far as it goes
+    time.sleep(0.01)
 child = os.fork()
 if child == 0:
     started = time.monotonic()
     {child}
     gc.collect()
-    assert time.monotonic() - started < 1  # it doesn't wait for what can't happen here
+    # It does not wait for the parent's loop.
+    assert time.monotonic() - started < 1
     print(replicate.run("replicate/hello-world", input={{"text": "child"}}), flush=True)
     sys.exit()
 _, status = os.waitpid(child, 0)
@@ -534,7 +549,7 @@ READ_ON = """
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 def test_a_fork_while_another_thread_starts_the_loop(server):
-    """A child that is forked in the moment of the first call, which another thread makes, can make calls."""
+    """A child can make calls, even if it was forked while another thread was making the first call."""
     program = """
     import os, threading, warnings
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
@@ -565,12 +580,12 @@ def test_a_fork_while_another_thread_starts_the_loop(server):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_fork_while_a_create_is_looked_for(server):
-    """What the parent looks for is the parent's: a child may create the same, and doesn't wait for it."""
+def test_a_fork_during_a_lookup(server):
+    """Lookups stay with the parent: a child may create the same prediction, and does not wait."""
     server.faults.add(kind="status", status=500, operation="models.predictions.create", times=1)
     server.faults.add(kind="stall", operation="predictions.list", times=1)
     program = """
-    import os, threading, time, warnings
+    import os, threading, warnings
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
     import replicate_async as replicate
 
@@ -580,8 +595,7 @@ def test_a_fork_while_a_create_is_looked_for(server):
         return client.run("replicate-local/gradient", {"width": 8}, wait=False)
 
     threading.Thread(target=run, daemon=True).start()
-    while not client._async._transport.account.state(CreateLedger).lost:
-        time.sleep(0.01)
+    input()
     child = os.fork()
     if child == 0:
         print(run().content_type, flush=True)
@@ -589,24 +603,30 @@ def test_a_fork_while_a_create_is_looked_for(server):
     print(os.waitpid(child, 0)[1], flush=True)
     os._exit(0)
     """
-    assert programs.run(program, timeout=20, **environment(server)) == "image/png\n0\n"
+    with running(program, **environment(server)) as process:
+        until(lambda: any(request.operation == "predictions.list" for request in server.requests))
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert ended(process, within=20) == (0, "image/png\n0\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize(
-    ("child", "told"),
+    ("child", "errors"),
     [
         ("pass", []),
         ("del stream", []),
-        (READ_ON, ["this iterator belongs to the process that this one was forked from"]),
+        (READ_ON, [FROM_PARENT]),
     ],
     ids=["kept", "dropped", "read on"],
 )
-def test_a_fork_amid_an_iteration(server, child, told):
-    """An iteration stays with the process that began it: the child is told, and its end leaves the parent alone."""
+def test_a_fork_during_an_iteration(server, child, errors):
+    """An iteration stays with the parent: it raises in the child, and the child's end does not affect the parent."""
     output = programs.run(FORKED.format(child=child), **environment(server)).splitlines()
-    assert output == ["on and ", *told, "hello child", "0 on and "]
-    assert statuses(server) == ["canceled", "succeeded"]  # by the parent, in the end
+    assert output == ["on and ", *errors, "hello child", "0 on and "]
+    # The parent has canceled its own at the end.
+    assert statuses(server) == ["canceled", "succeeded"]
 
 
 # --- tracebacks ---
@@ -621,10 +641,10 @@ def _package_frames_between(error: BaseException) -> tuple[str, list[str], str]:
 
 
 def test_tracebacks_show_both_ends(client):
-    """A blocking call's traceback is the user's line, two frames of this package, and the line that failed."""
+    """A blocking call's traceback has the user's line, at most two frames of this package, and the line that failed."""
     calls: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
-        (lambda: client.predictions.get("x"), NotFoundError, "raise problem"),
+        (lambda: client.predictions.get("x"), NotFoundError, "raise _refusal"),
         (lambda: list(client.stream("owner/broken")), ModelError, "raise ModelError"),
         (client.use("owner/broken"), ModelError, "raise ModelError"),
         (lambda: list(client.models.list(sort_by="x")), ValueError, "raise ValueError"),  # type: ignore[arg-type]
@@ -639,7 +659,7 @@ def test_tracebacks_show_both_ends(client):
 
 
 def test_asynchronous_tracebacks_show_both_ends(server):
-    """So is an awaited call's."""
+    """An awaited call's traceback has the same."""
 
     async def every(events: Any) -> None:
         async for _ in events:
@@ -649,7 +669,7 @@ def test_asynchronous_tracebacks_show_both_ends(server):
         async with AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client:
             calls: list[tuple[Callable[[], Awaitable[Any]], type[Exception], str]] = [
                 (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
-                (lambda: client.predictions.get("x"), NotFoundError, "raise problem"),
+                (lambda: client.predictions.get("x"), NotFoundError, "raise _refusal"),
                 (lambda: every(client.stream("owner/broken")), ModelError, "raise ModelError"),
                 (client.use("owner/broken"), ModelError, "raise ModelError"),
             ]
@@ -664,7 +684,7 @@ def test_asynchronous_tracebacks_show_both_ends(server):
 
 
 def test_tracebacks_show_the_users_own_code():
-    """What fails in a function that the user gave shows that function's lines, without the way there."""
+    """An error in a function of the user's shows that function's lines, without this package's lines before them."""
 
     def before_sleep(_: tenacity.RetryCallState) -> None:
         fail()
@@ -685,7 +705,7 @@ def test_tracebacks_show_the_users_own_code():
 
 
 def test_errors_keep_causes_and_notes():
-    """An error arrives as the object that was raised: with its cause, its notes, and its cause's own traceback."""
+    """An error is the same object that was raised: with its cause, its notes, and its cause's own traceback."""
     raised = LookupError("outer")
     raised.__notes__ = ["while painting"]  # type: ignore[attr-defined, unused-ignore]
 
@@ -704,9 +724,10 @@ def test_errors_keep_causes_and_notes():
 
 
 def test_errors_leave_nothing_behind(client):
-    """An error that was caught and dropped is gone, with all that its traceback held, before any collection."""
+    """An error that was caught and dropped is freed, with everything in its traceback, before any collection."""
     gc.collect()
-    before = {id(thing) for thing in gc.get_objects()}  # of other tests
+    # Objects of other tests.
+    before = {id(thing) for thing in gc.get_objects()}
     gc.disable()
     try:
         for _ in range(3):
@@ -714,8 +735,12 @@ def test_errors_leave_nothing_behind(client):
                 client.run("owner/broken")
             with contextlib.suppress(ModelError):
                 list(client.stream("owner/broken"))
-        left = [thing for thing in gc.get_objects() if isinstance(thing, (_bridge._Call, ModelError))]
-        assert not [thing for thing in left if id(thing) not in before]
+        remaining = [
+            thing
+            for thing in gc.get_objects()
+            if isinstance(thing, ModelError) or type(thing).__module__ == _bridge.__name__
+        ]
+        assert not [thing for thing in remaining if id(thing) not in before]
     finally:
         gc.enable()
 
@@ -726,7 +751,7 @@ place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="no
 
 
 def test_context_variables_are_visible_to_either_client():
-    """What the caller has set is seen by what runs for it: its retry policy's callbacks, and what it iterates."""
+    """The caller's context variables are visible in its retry policy's callbacks and in what it iterates."""
     seen: list[str] = []
     retry = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(2), before_sleep=lambda _: seen.append(place.get()), wait=tenacity.wait_none()
@@ -796,13 +821,13 @@ def _of_a_function(client: Replicate) -> None:
 
 @pytest.mark.parametrize("leave", [_by_break, _by_return, _by_exception, _by_close, _by_with, _of_a_function])
 def test_leaving_a_stream(server, client, leave):
-    """However a loop is left, its stream has been closed and its prediction cancelled when the next line runs."""
+    """However a loop is left, its stream is closed and its prediction canceled before the next line runs."""
     leave(client)
     assert statuses(server) == ["canceled"]
 
 
 def test_dropping_an_iterator_on_the_loop():
-    """An iterator that is dropped by what runs on the loop itself is closed there, without waiting for itself."""
+    """An iterator that is dropped by code on the loop itself is closed there, without a deadlock."""
     log: list[str] = []
 
     async def numbers() -> AsyncIterator[int]:
@@ -825,14 +850,14 @@ def test_dropping_an_iterator_on_the_loop():
 
 
 def test_a_reader_that_is_faster_than_the_source_sees():
-    """A source that has stopped for want of room goes on, although the reader made room before it could be told."""
+    """A source that waits for room continues, even if the reader made room before it began to wait."""
 
     async def numbers() -> AsyncIterator[int]:
-        for number in range(2 * _bridge._MAX_BUFFERED):
+        for number in range(1000):
             yield number
 
     class Meanwhile(asyncio.Event):
-        """Has the reader take everything in the very moment before it could see that the source will wait."""
+        """Lets the reader take all items at the very moment before the source waits."""
 
         def clear(self) -> None:
             call.items.clear()
@@ -843,11 +868,11 @@ def test_a_reader_that_is_faster_than_the_source_sees():
     _bridge.run(asyncio.wait_for(call.work(), 5))
 
 
-# --- one loop for all ---
+# --- one loop for all clients ---
 
 
 def test_the_thread_is_started_by_the_first_call(server):
-    """Importing and making clients starts no thread; the first call starts the one that all share, and it is named."""
+    """Importing and creating clients starts no thread; the first call starts the named thread that all share."""
     program = """
     import threading
     import replicate_async as replicate
@@ -862,8 +887,8 @@ def test_the_thread_is_started_by_the_first_call(server):
     assert output == ["['MainThread']", "['MainThread', 'replicate_async']"]
 
 
-def test_slow_files_hold_up_nobody(server, client):
-    """Reading one's input is another thread's work: meanwhile the calls of other clients are answered."""
+def test_slow_files_block_no_other_calls(server, client):
+    """Files are read in another thread: meanwhile the calls of other clients are answered."""
     reading, read = threading.Event(), threading.Event()
     pieces = iter([b"piece"])
 
@@ -886,8 +911,8 @@ def test_slow_files_hold_up_nobody(server, client):
     assert not upload.is_alive()
 
 
-def test_debug_mode_names_who_holds_up_the_loop():
-    """What a callback of one client costs all others, asyncio's debug mode tells, with the name of the call."""
+def test_debug_mode_names_the_call_that_blocks_the_loop():
+    """The debug mode of asyncio reports a callback that blocks the loop, with the name of its call."""
     program = f"""
     import logging, sys, tenacity, time
     import replicate_async as replicate
@@ -901,12 +926,12 @@ def test_debug_mode_names_who_holds_up_the_loop():
         print("as expected")
     """
     output = programs.run(program, "-X", "dev", "-W", "ignore::ResourceWarning", PYTHONASYNCIODEBUG="1")
-    told = [line for line in output.splitlines() if line.startswith("Executing")]
-    assert [line for line in told if "AsyncAccounts.get" in line and " took 0.3" in line], told
+    reports = [line for line in output.splitlines() if line.startswith("Executing")]
+    assert [line for line in reports if "AsyncAccounts.get" in line and " took 0.3" in line], reports
 
 
 def test_the_loop_survives_a_task_that_exits():
-    """``sys.exit()`` in a task that a coroutine has started doesn't end the loop that all others use."""
+    """``sys.exit()`` in a task that a coroutine started does not end the shared loop."""
 
     async def leave() -> None:
         raise SystemExit(3)
@@ -925,18 +950,18 @@ def test_the_loop_survives_a_task_that_exits():
 
 
 def test_everything_has_a_shallow_copy(server, client):
-    """Clients, pages and results are good after ``copy.copy``, too; of a client it is what ``client.copy()`` is."""
+    """Clients, pages and results work after ``copy.copy``; of a client it is ``client.copy()``."""
     other = copy.copy(client)
     assert other.run(HELLO, input={"text": "x"}) == "hello x"
     page = copy.copy(client.predictions.list())
-    assert [made.output for made in page] == ["hello x"]
+    assert [prediction.output for prediction in page] == ["hello x"]
     assert copy.copy(page.results[0]) == page.results[0]
     other.close()
     assert client.is_closed()
 
 
-def test_what_of_the_token_travels(server, monkeypatch):
-    """A token that was given to a client is in its pickle; one that it finds in the environment isn't."""
+def test_which_tokens_are_pickled(server, monkeypatch):
+    """A token that was passed to a client is in its pickle; a token from the environment is not."""
     for name, value in environment(server).items():
         monkeypatch.setenv(name, value)
     with Replicate(bearer_token=server.token) as given, Replicate() as finding:
@@ -950,7 +975,7 @@ def test_what_of_the_token_travels(server, monkeypatch):
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
 def test_file_outputs_can_be_read_elsewhere(client, copied):
-    """A file output's copy is read without the client that it came from."""
+    """A file output's copy can be read without the client that it came from."""
     picture = client.run("owner/painter")
     other = copied(picture)
     client.close()
@@ -959,7 +984,7 @@ def test_file_outputs_can_be_read_elsewhere(client, copied):
     assert other.read() == b"\x89PNG\r\n\x1a\n"
 
 
-# --- what remains ---
+# --- leaks ---
 
 COUNTED = """
 import asyncio, gc, json, os, resource, sys, threading
@@ -1010,8 +1035,8 @@ CLIENTS = """
 @pytest.mark.parametrize(
     ("what", "warm_up", "times"), [(CALLS, 2_000, 20_000), (CLIENTS, 1_000, 1_000)], ids=["calls", "clients"]
 )
-def test_nothing_remains(what, warm_up, times):
-    """After 20,000 calls, and after 1,000 clients, there is no more of anything than after the first few."""
+def test_calls_and_clients_leave_nothing_behind(what, warm_up, times):
+    """After 20,000 calls, and after 1,000 clients, nothing has grown since the first few."""
     with LocalServer.process() as server:
         counted = programs.run(
             COUNTED % (what.strip(), warm_up, times),
@@ -1021,18 +1046,19 @@ def test_nothing_remains(what, warm_up, times):
         )
     growth = json.loads(counted)
     assert (growth["threads"], growth["tasks"]) == (0, 0)
-    assert abs(growth["descriptors"]) <= 2  # connections to the server may close meanwhile, and open again
-    # Less than one small object for each of a thousand; timers that were cancelled come and go.
+    # Connections to the server may close in the meantime, and open again.
+    assert abs(growth["descriptors"]) <= 2
+    # Less than one small object for each of a thousand; cancelled timers come and go.
     assert growth["blocks"] < 800
     assert growth["objects"] < 400
     assert growth["kB"] < 4_000
 
 
-# --- loops that are gone ---
+# --- loops that have ended ---
 
 
 def test_connections_of_loops_that_have_ended_are_released(server):
-    """Each of many loops in turn leaves no connection behind, with one client that is never closed meanwhile."""
+    """Each of many loops in turn leaves no connection behind, although their client stays open."""
     client = AsyncReplicate(bearer_token=server.token, base_url=server.base_url)
 
     async def use() -> None:
@@ -1045,12 +1071,13 @@ def test_connections_of_loops_that_have_ended_are_released(server):
     before = descriptors()
     for _ in range(10):
         asyncio.run(use())
-    until(lambda: descriptors() <= before)  # the server, which is in this process as well, closes its ends
+    # The server, which runs in this process as well, closes its ends.
+    until(lambda: descriptors() <= before)
     asyncio.run(client.close())
 
 
-def test_another_threads_loop_comes_meanwhile(server):
-    """A thread that finds a loop to be at its end isn't disturbed by another one that finds the same."""
+def test_two_threads_drop_the_same_ended_loop(server):
+    """A thread that drops a loop that has ended is not disturbed by another that does the same."""
     client = AsyncReplicate(bearer_token=server.token, base_url=server.base_url)
 
     async def use() -> str:
@@ -1079,7 +1106,7 @@ def test_another_threads_loop_comes_meanwhile(server):
 
 
 def test_calls_after_close(client):
-    """Closing twice is closing once; each kind of call says afterwards that the client is closed."""
+    """Closing twice is closing once; after that, each kind of call raises an error that says so."""
     events = client.stream(HELLO, input={"text": "x"})
     function = client.use(HELLO)
     client.close()
