@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import inspect
 import itertools
 import os
 import signal
@@ -240,7 +241,7 @@ async def test_memory_does_not_grow_with_the_inputs():
         assert outputs == count
         gc.collect()
         kept = tracemalloc.take_snapshot().filter_traces(
-            [tracemalloc.Filter(True, pattern) for pattern in ("*/replicate_async/_map.py", "*/asyncio/*", __file__)]
+            [tracemalloc.Filter(True, pattern) for pattern in (inspect.getfile(MapProgress), "*/asyncio/*", __file__)]
         )
         return sum(trace.size for trace in kept.traces)
 

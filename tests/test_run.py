@@ -27,11 +27,12 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async._http import clock as sdk_clock
-from replicate_async._predictions import jobs, polling
+from replicate_async._predictions import polling
 from replicate_async.testing import LocalServer
 from replicate_async.types import Model, Prediction
 
 from .rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
+from .simulation import Simulation, simulate
 
 pytestmark = pytest.mark.anyio
 
@@ -474,34 +475,42 @@ async def test_being_cancelled_twice_cancels_the_prediction_all_the_same(server,
     assert statuses(server) == ["canceled"]
 
 
-async def test_a_twin_that_is_wanted_is_left_alone(server, client, hosted, monkeypatch):
-    """Of two runs with the same input one is given up: the other gets its output, whichever way each waits."""
-    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.3)
-    for first, second in ((True, True), (True, False), (False, True), (False, False)):
-        before = len(server.predictions)
-        given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
-        await until(lambda before=before: len(server.predictions) == before + 1)
-        wanted = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=second))
-        await until(lambda before=before: statuses(server)[before:] == ["processing"] * 2)
-        await asyncio.sleep(0.05)
-        await cancelled(given_up)
-        hosted.go_on.set()
-        assert await wanted == "slow same"
-        hosted.go_on.clear()
-        assert statuses(server)[before:].count("canceled") <= 1
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+def test_an_identical_run_that_continues_is_left_alone(first, second):
+    """If one of two runs with the same input is cancelled, the other gets its output, whichever way each waits."""
+
+    async def main(sim: Simulation) -> None:
+        async with LocalServer(clock=sim) as server, client_of(server) as client:
+            hosted = Models(server)
+            cancelled_run = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
+            await until(lambda: len(server.predictions) == 1)
+            other_run = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=second))
+            await until(lambda: statuses(server) == ["processing"] * 2)
+            await asyncio.sleep(0.05)
+            await cancelled(cancelled_run)
+            hosted.go_on.set()
+            assert await other_run == "slow same"
+            assert statuses(server).count("canceled") <= 1
+
+    simulate(main)
 
 
-async def test_a_twin_of_another_client_is_left_alone(server, client, hosted, monkeypatch):
-    """A client can't know what others have made: where two predictions could be the one, neither is canceled."""
-    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.3)
-    async with client_of(server) as other:
-        wanted = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
-        await until(lambda: len(server.predictions) == 1)
-        given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}))
-        await until(lambda: statuses(server) == ["processing"] * 2)
-        await cancelled(given_up)
-        hosted.go_on.set()
-        assert await wanted == "slow same"
+def test_an_identical_run_of_another_client_is_left_alone():
+    """A client does not know what others have created: if two predictions may be its own, it cancels neither."""
+
+    async def main(sim: Simulation) -> None:
+        async with LocalServer(clock=sim) as server, client_of(server) as client, client_of(server) as other:
+            hosted = Models(server)
+            other_run = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
+            await until(lambda: len(server.predictions) == 1)
+            cancelled_run = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}))
+            await until(lambda: statuses(server) == ["processing"] * 2)
+            await cancelled(cancelled_run)
+            hosted.go_on.set()
+            assert await other_run == "slow same"
+
+    simulate(main)
 
 
 async def test_an_older_prediction_is_left_alone(server, client, hosted):
@@ -595,16 +604,19 @@ async def test_giving_up_in_vain_is_logged(step, caplog):
     assert "p123" in record.getMessage()
 
 
-async def test_giving_up_takes_no_longer_than_it_may(monkeypatch, caplog):
-    """A server that doesn't answer holds the cancellation up for some seconds at most; the log tells of it."""
-    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.1)
-    async with RawServer(answer(202, prediction(id="p123")), stall) as server, server.client() as client:
-        task = asyncio.ensure_future(client.run("owner/name", wait=False))
-        await until(lambda: server.requests)
-        await asyncio.sleep(0.02)
-        started = time.monotonic()
-        await cancelled(task)
-        assert time.monotonic() - started < 2
+def test_cancelling_takes_a_limited_time(caplog):
+    """A server that does not respond delays the cancellation by five seconds, and the log has a warning."""
+
+    async def main(sim: Simulation) -> None:
+        async with RawServer(answer(202, prediction(id="p123")), stall) as server, server.client() as client:
+            task = asyncio.ensure_future(client.run("owner/name", wait=False))
+            await until(lambda: server.requests)
+            await asyncio.sleep(0.02)
+            started = sim.monotonic()
+            await cancelled(task)
+            assert 4 < sim.monotonic() - started < 6
+
+    simulate(main)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 

@@ -33,12 +33,12 @@ from replicate_async import (
     StreamEvent,
     UnprocessableEntityError,
 )
-from replicate_async._predictions import jobs, streaming
 from replicate_async.testing import LocalServer, OutputFile
 
 from . import programs
 from .callers import Caller, calling
 from .rawserver import RawRequest, RawServer, answer, free_port, prediction, record_pauses
+from .simulation import Simulation, simulate
 
 pytestmark = pytest.mark.anyio
 
@@ -370,12 +370,19 @@ async def test_nobody_at_the_streams_origin(so_far):
     assert "look" in targets(server)
 
 
-async def test_a_stream_that_stalls(server, client, so_far, monkeypatch):
-    """A connection over which nothing comes, not even the server's own end, is left, and what is missing is polled."""
-    monkeypatch.setattr(streaming, "_SILENCE", 0.05)
-    record_pauses()
-    server.faults.add(kind="stall", operation="predictions.stream")
-    await gather(client.stream("owner/words", max_retries=0), so_far)
+def test_a_stream_that_stalls(so_far):
+    """A connection without a byte for 45 seconds is closed, and the missing events come by polling."""
+
+    async def main(sim: Simulation) -> None:
+        async with LocalServer(clock=sim) as server:
+            Models(server)
+            server.faults.add(kind="stall", operation="predictions.stream")
+            options: Any = {"bearer_token": server.token, "base_url": server.base_url, "max_retries": 0}
+            async with AsyncReplicate(**options) as client:
+                await gather(client.stream("owner/words"), so_far)
+        assert 2 * 45 < sim.monotonic() < 2 * 45 + 5
+
+    simulate(main)
     assert "".join(so_far) == "Once upon a time"
 
 
@@ -673,20 +680,27 @@ async def test_leaving_before_the_answer(server, client):
     assert statuses(server) == ["canceled"]
 
 
-async def test_the_connection_is_closed_first(server, client, monkeypatch):
-    """The connection doesn't wait for the cancelling: it is closed at once, even if that is slow or in vain."""
-    monkeypatch.setattr(jobs, "_MAX_CANCEL_SECONDS", 0.5)
-    server.faults.add(kind="stall", operation="predictions.cancel")
-    events = client.stream("owner/endless")
-    while await anext(events) != "Once":
-        pass
-    started = time.monotonic()
-    closing = asyncio.ensure_future(events.aclose())
-    await until(lambda: connections(server)[0].disconnected)
-    assert time.monotonic() - started < 0.4
-    assert not closing.done()
-    await closing
-    assert statuses(server) == ["processing"]
+def test_the_connection_is_closed_first():
+    """The connection is closed at once, even if the cancellation on the server is slow, or fails."""
+
+    async def main(sim: Simulation) -> None:
+        async with LocalServer(clock=sim) as server:
+            Models(server)
+            server.faults.add(kind="stall", operation="predictions.cancel")
+            async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+                events = client.stream("owner/endless")
+                while await anext(events) != "Once":
+                    pass
+                started = sim.monotonic()
+                closing = asyncio.ensure_future(events.aclose())
+                await until(lambda: connections(server)[0].disconnected)
+                assert sim.monotonic() - started < 0.4
+                assert not closing.done()
+                await closing
+                assert 4 < sim.monotonic() - started < 6
+                assert statuses(server) == ["processing"]
+
+    simulate(main)
 
 
 async def test_leaving_at_the_end_cancels_nothing(server, client):
