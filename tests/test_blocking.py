@@ -27,7 +27,6 @@ from replicate_async import (
     Replicate,
     ReplicateError,
     _bridge,
-    _sync,
 )
 from replicate_async.testing import LocalServer
 
@@ -209,7 +208,7 @@ def test_the_module_is_a_client(server, monkeypatch):
     """The package's functions and resources use a client that is made on first use, from the environment."""
     for name, value in environment(server).items():
         monkeypatch.setenv(name, value)
-    _sync.default_client.cache_clear()
+    replicate_async.default_client.cache_clear()
     try:
         assert replicate_async.run("owner/echo", input={"text": "Alice"}) == "hello Alice"
         assert replicate_async.account.get().username == "local"
@@ -217,7 +216,7 @@ def test_the_module_is_a_client(server, monkeypatch):
         assert replicate_async.default_client() is replicate_async.default_client()
         replicate_async.default_client().close()
     finally:
-        _sync.default_client.cache_clear()
+        replicate_async.default_client.cache_clear()
 
 
 # --- threads and loops ---

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from replicate_async import _sync
+from replicate_async import default_client
 from replicate_async.testing import LocalServer, OutputFile, models
 
 ROOT = Path(__file__).parent.parent
@@ -49,10 +49,10 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalSer
     with server:
         monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
         monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
-        _sync.default_client.cache_clear()
+        default_client.cache_clear()
         yield server
-        _sync.default_client().close()
-        _sync.default_client.cache_clear()
+        default_client().close()
+        default_client.cache_clear()
 
 
 def execute(block: str) -> dict[str, Any]:
@@ -136,19 +136,11 @@ def test_a_server_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_options(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
     """The options exist, and the raw answer has what is said of it."""
-    prediction = next(iter(_prediction_ids()))
-    execute(block_with("patient").replace('"..."', repr(prediction)))
-    assert capsys.readouterr().out.startswith("200 ")
-
-
-def _prediction_ids() -> list[str]:
-    return [_sync.default_client().predictions.create(version=models_version(), input={"text": "x"}, prefer="wait").id]
-
-
-def models_version() -> str:
-    version = _sync.default_client().models.get("replicate/hello-world").latest_version
+    version = default_client().models.get("replicate/hello-world").latest_version
     assert version is not None
-    return version.id
+    prediction = default_client().predictions.create(version=version.id, input={"text": "x"}, prefer="wait")
+    execute(block_with("patient").replace('"..."', repr(prediction.id)))
+    assert capsys.readouterr().out.startswith("200 ")
 
 
 # --- the page on many predictions ---

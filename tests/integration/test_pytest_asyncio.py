@@ -16,11 +16,11 @@ OPTIONS = [
 TESTS = """
     import gc
 
+    import aiohttp
     import pytest
     import pytest_asyncio
     import replicate_async
     from replicate_async import AsyncReplicate
-    from replicate_async._http import sessions
     from replicate_async.testing import VirtualClock
 
     def shout(text: str) -> str:
@@ -33,7 +33,8 @@ TESTS = """
     async def prediction(async_replicate):
         prediction = await async_replicate.models.predictions.create("me", "shout", input={"text": "a"})
         yield prediction
-        await async_replicate.predictions.cancel(prediction.id)  # the client is still open
+        # The client is still open.
+        await async_replicate.predictions.cancel(prediction.id)
 
     @pytest.mark.parametrize("time", [1, 2])
     @in_its_loop
@@ -59,10 +60,12 @@ TESTS = """
 
     def test_blocking(replicate_client):
         assert replicate_client.run("me/shout", input={"text": "hi"}) == "HI"
-        gc.collect()  # what was left open would complain now
+        # Anything that was left open would give a warning now.
+        gc.collect()
 
     def test_nothing_is_left_open():
-        assert not sessions._open
+        sessions = [thing for thing in gc.get_objects() if isinstance(thing, aiohttp.ClientSession)]
+        assert all(session.closed for session in sessions)
 """
 
 
