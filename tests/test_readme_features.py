@@ -44,7 +44,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         ],
         "Creates stay within the rate limit, which is learned from 429 responses.": [
             "test_limits.py::test_creates_under_the_documented_limits",
-            "test_limits.py::test_a_budget_finds_what_the_api_allows",
+            "test_limits.py::test_a_bucket_learns_the_rate_of_the_api",
         ],
         "`map` reads each input only when it can start its prediction.": [
             "test_map.py::test_infinite_inputs_are_taken_as_there_is_room",
