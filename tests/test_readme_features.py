@@ -63,8 +63,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         "with exponential backoff and jitter.": ["test_retry.py::test_pauses_grow_and_differ"],
         "When the response to a create is lost, the client looks for the prediction before it creates another one, "
         "so that nothing is billed twice ([details](docs/fan-out.md#nothing-billed-twice)).": [
-            "test_creates.py::test_what_was_made_is_adopted",
-            "test_creates.py::test_what_was_not_made_is_made_again",
+            "test_creates.py::test_lost_results_are_adopted",
+            "test_creates.py::test_creates_that_were_not_carried_out_are_repeated",
             "test_creates.py::test_a_fifth_of_the_creates_is_lost",
             "test_retry.py::test_what_may_have_been_done_is_repeated_only_where_that_is_safe",
             "test_retry.py::test_no_way_to_create_is_repeated",
