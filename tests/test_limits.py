@@ -670,8 +670,8 @@ def test_clients_with_the_same_token_share_limits():
             throttled = asyncio.create_task(first.account.get())
             await asyncio.sleep(1)
             # The server rejects this token, which takes a call as well.
-            async with AsyncReplicate(base_url=server.base_url, bearer_token="another") as stranger:
-                await asyncio.gather(stranger.account.get(), return_exceptions=True)
+            async with AsyncReplicate(base_url=server.base_url, bearer_token="another") as other_client:
+                await asyncio.gather(other_client.account.get(), return_exceptions=True)
             assert sim.monotonic() - before < 5
             await throttled
 

@@ -114,7 +114,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_transport.py::test_a_redirect_elsewhere_gets_no_token",
             "test_transport.py::test_nothing_but_get_is_redirected",
             "test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
-            "test_transport.py::test_urls_that_only_look_like_home",
+            "test_transport.py::test_urls_that_only_look_like_the_api",
             "test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
             "test_views.py::test_elsewhere_gets_no_token",
             "test_outputs.py::test_the_token_stays_with_the_api",
@@ -125,7 +125,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_transport.py::test_the_token_is_in_no_repr",
             "test_transport.py::test_the_token_is_in_no_error",
             "test_transport.py::test_the_token_is_in_no_blocking_error",
-            "test_transport.py::test_a_token_of_the_environment_that_cannot_be_sent_is_in_no_traceback",
+            "test_transport.py::test_an_invalid_token_in_the_environment_is_in_no_traceback",
         ],
     },
     "Typed": {
