@@ -56,25 +56,25 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Safe retries": {
         "reads are retried after transient failures,": [
-            "test_retry.py::test_safe_calls_are_repeated",
-            "test_retry.py::test_what_was_refused_is_repeated",
-            "test_retry.py::test_what_was_answered_is_not_repeated",
+            "test_retry.py::test_idempotent_calls_are_repeated",
+            "test_retry.py::test_refused_calls_are_repeated",
+            "test_retry.py::test_final_errors_are_not_repeated",
         ],
-        "with exponential backoff and jitter.": ["test_retry.py::test_pauses_grow_and_differ"],
+        "with exponential backoff and jitter.": ["test_retry.py::test_delays_grow_and_differ"],
         "When the response to a create is lost, the client looks for the prediction before it creates another one, "
         "so that nothing is billed twice ([details](docs/fan-out.md#nothing-billed-twice)).": [
             "test_creates.py::test_lost_results_are_adopted",
             "test_creates.py::test_creates_that_were_not_carried_out_are_repeated",
             "test_creates.py::test_a_fifth_of_the_creates_is_lost",
-            "test_retry.py::test_what_may_have_been_done_is_repeated_only_where_that_is_safe",
-            "test_retry.py::test_no_way_to_create_is_repeated",
-            "test_retry.py::test_what_never_left_is_repeated",
-            "test_retry.py::test_a_create_stops_where_it_may_have_been_billed",
-            "test_retry.py::test_a_policy_cannot_repeat_what_may_be_billed",
+            "test_retry.py::test_only_idempotent_calls_are_repeated_after_an_unknown_outcome",
+            "test_retry.py::test_no_create_is_repeated_after_an_unknown_outcome",
+            "test_retry.py::test_calls_that_were_not_sent_are_repeated",
+            "test_retry.py::test_a_create_that_may_have_been_billed_is_not_repeated",
+            "test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
             "test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
         ],
-        "The client waits as long as the server asks for,": ["test_retry.py::test_hints_are_obeyed"],
-        "up to five minutes.": ["test_retry.py::test_a_hint_beyond_reason_is_raised"],
+        "The client waits as long as the server asks for,": ["test_retry.py::test_retry_after_is_respected"],
+        "up to five minutes.": ["test_retry.py::test_a_too_long_retry_after_is_raised"],
     },
     "Cancellation": {
         "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
