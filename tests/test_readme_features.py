@@ -151,7 +151,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_run.py::test_bad_arguments_send_nothing",
             "test_resources.py::test_bad_argument",
             "test_resources.py::test_bad_path_argument",
-            "test_views.py::test_bad_arguments_are_refused_as_usual",
+            "test_views.py::test_invalid_arguments_raise_as_usual",
             "test_use.py::test_all_problems_at_once",
         ],
         "API errors include the API's own message.": [
