@@ -394,7 +394,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
                 neither sequences nor asynchronous are read in a thread, because they may block.
             concurrency: Maximum number of predictions in progress.
             ordered: Whether outputs come in the order of their inputs, or as they are ready. While a slow one is
-                awaited, at most four times the concurrency of later outputs are kept.
+                pending, at most four times the concurrency of later outputs are kept.
             return_exceptions: Whether to yield an error in place of the output and continue.
             on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
                 ended; with the blocking client, on the thread of the background loop. An error that it raises ends the

@@ -1,6 +1,6 @@
-"""Calls of either client, so that one test serves both.
+"""Calls of either client, so that one test covers both.
 
-The blocking client's calls wait in another thread: the server that they call may be in this one's event loop.
+The blocking client runs in another thread, because the server may run in the event loop of the test.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from typing import Any
 import anyio.to_thread
 
 from replicate_async import AsyncReplicate, Replicate
+from replicate_async._http.transport import Transport
+
+
+def transport_of(client: AsyncReplicate | Replicate) -> Transport:
+    """Return the transport of a client. Tests that inspect the HTTP layer of a client get it here."""
+    return getattr(client, "_async", client)._transport
 
 
 class Caller:
-    """Calls a client's methods, and those of what they return, whichever client it is."""
+    """Calls the methods of either client, and those of their results."""
 
     def __init__(self, client: AsyncReplicate | Replicate) -> None:
         self.client = client
@@ -29,13 +35,13 @@ class Caller:
         return await self.of(attrgetter(method)(self.client), *arguments, **options)
 
     async def of(self, method: Any, /, *arguments: Any, **options: Any) -> Any:
-        """Call a method, and return what it returns in the end."""
+        """Call a method and return its result."""
         if self.blocking:
             return await anyio.to_thread.run_sync(partial(method, *arguments, **options))
         return await method(*arguments, **options)
 
     async def all(self, things: Any) -> list[Any]:
-        """Return all that iterating yields."""
+        """Return all items of an iterable."""
         if self.blocking:
             return await anyio.to_thread.run_sync(list, things)
         return [thing async for thing in things]
@@ -58,12 +64,12 @@ class Caller:
 
 
 def calling(kind: str, base_url: str, token: str, **options: Any) -> AbstractAsyncContextManager[Caller]:
-    """Make a client (``async`` or ``blocking``) that is closed in the end, and return what calls it."""
+    """Open a client (``async`` or ``blocking``), give its caller, and close the client in the end."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Caller]:
-        given: Any = {"bearer_token": token, "base_url": base_url, **options}
-        caller = Caller(AsyncReplicate(**given) if kind == "async" else Replicate(**given))
+        arguments: Any = {"bearer_token": token, "base_url": base_url, **options}
+        caller = Caller(AsyncReplicate(**arguments) if kind == "async" else Replicate(**arguments))
         try:
             yield caller
         finally:

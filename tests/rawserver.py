@@ -1,4 +1,4 @@
-"""A server for the worst: it speaks TCP only, and follows a script of answers, good and bad."""
+"""A server on a bare TCP socket that follows a script of responses, valid and broken."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 TOKEN = "r8_ThisMustNeverBeSeenAnywhere"
 
-# Bytes are written, and the connection stays open for the next request; after a function the connection is closed.
+# Bytes are sent, and the connection stays open for the next request. After a function, the connection is closed.
 Step = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
 class RawRequest:
-    """A request as it came; the names of headers are in lower case."""
+    """A request as it arrived; the names of headers are in lower case."""
 
     method: str
     target: str
@@ -40,9 +40,9 @@ class RawRequest:
 
 
 class RawServer:
-    """Answers each request with the next step of its script; the last step is repeated for ever.
+    """Responds to each request with the next step of its script; the last step is repeated.
 
-    A step of None hangs up on a connection before its request is read.
+    A step of None closes a connection before its request is read.
     """
 
     def __init__(self, *steps: Step | None, port: int = 0) -> None:
@@ -50,7 +50,8 @@ class RawServer:
         self.requests: list[RawRequest] = []
         self.connections = 0
         self.steps = list(steps)
-        self._tasks: set[asyncio.Task[None]] = set()
+        # The tasks that serve open connections.
+        self.open_connections: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -64,9 +65,9 @@ class RawServer:
 
     async def __aexit__(self, *_error: object) -> None:
         self._server.close()
-        for task in self._tasks:
+        for task in self.open_connections:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.open_connections, return_exceptions=True)
         await self._server.wait_closed()
 
     def client(self, **options: Any) -> AsyncReplicate:
@@ -79,14 +80,15 @@ class RawServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self.open_connections.add(task)
         self.connections += 1
         try:
             await self._follow(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
+            # The client has disconnected, or the test is over.
+            pass
         finally:
-            self._tasks.discard(task)
+            self.open_connections.discard(task)
             writer.close()
 
     async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,7 +112,7 @@ class RawServer:
 
 
 def answer(status: int = 200, body: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return an answer as it goes over the wire; what isn't bytes becomes JSON."""
+    """Return a response as it goes over the wire. A body other than bytes is encoded as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -118,22 +120,22 @@ def answer(status: int = 200, body: Any = None, headers: Mapping[str, str] | Non
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    """Break the connection off, so that the client sees a reset."""
-    made: socket.socket = writer.get_extra_info("socket")
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    """Reset the connection."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def stall(writer: asyncio.StreamWriter) -> None:
-    """Never answer."""
+    """Never respond."""
     await asyncio.Event().wait()
 
 
 def part_of(data: bytes) -> Step:
-    """Send something, and close the connection."""
+    """Send bytes and close the connection."""
 
     async def step(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -143,7 +145,7 @@ def part_of(data: bytes) -> Step:
 
 
 def drip(data: bytes, *, every: float, size: int = 1) -> Step:
-    """Send something a few bytes at a time."""
+    """Send bytes a few at a time."""
 
     async def step(writer: asyncio.StreamWriter) -> None:
         for start in range(0, len(data), size):
@@ -155,7 +157,7 @@ def drip(data: bytes, *, every: float, size: int = 1) -> Step:
 
 
 def after(seconds: float, data: bytes) -> Step:
-    """Answer late."""
+    """Send bytes after a delay."""
 
     async def step(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(seconds)
@@ -166,13 +168,13 @@ def after(seconds: float, data: bytes) -> Step:
 
 
 def record_pauses() -> list[float]:
-    """Let clients note their pauses in the list that is returned, instead of making them."""
+    """Return a list that records the delays of clients, which do not wait from now on."""
     sdk_clock.current = clock = JumpingClock()
     return clock.pauses
 
 
 class JumpingClock:
-    """A clock that jumps instead of waiting, and notes how far; give it something else to do in a pause."""
+    """A clock that records delays and jumps over them. ``sleep`` is awaited during each delay."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]] | None = None) -> None:
         self.pauses: list[float] = []
@@ -184,21 +186,21 @@ class JumpingClock:
         return datetime.now(timezone.utc)
 
     def monotonic(self) -> float:
-        """Return the seconds that were jumped over."""
+        """Return the sum of all delays."""
         return self._seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Jump."""
+        """Record a delay and jump over it."""
         self.pauses.append(seconds)
         await (asyncio.sleep(0) if self._sleep is None else self._sleep(seconds))
         self._seconds += seconds
 
     def busy(self) -> Callable[[], None]:
-        """Take note of nothing: a jump is a jump."""
+        """Mark nothing, because this clock jumps only over its own delays."""
         return lambda: None
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.Task[None]:
-        """Jump soon, and call back."""
+        """Jump over a delay soon, and run a callback."""
 
         async def later() -> None:
             await self.sleep(seconds)
@@ -208,7 +210,7 @@ class JumpingClock:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

@@ -1,6 +1,6 @@
-"""An event loop whose time jumps to whatever is due next, so that hours of waiting take moments, and always the same.
+"""An event loop whose time jumps to the next timer, so that hours of waiting take moments and tests are repeatable.
 
-All that runs in it goes by its time: clients, the local server, and the timeouts of aiohttp.
+Everything in it uses its time: clients, the local server, and the timeouts of aiohttp.
 """
 
 from __future__ import annotations
@@ -17,60 +17,62 @@ from replicate_async.testing import Clock
 T = TypeVar("T")
 
 START = datetime(2025, 1, 1, tzinfo=timezone.utc)
-_SETTLING = 0.0002  # what a loopback connection may take, in real seconds
-_STUCK = 10.0
+# The real seconds that a loopback connection may take.
+_SETTLING_SECONDS = 0.0002
+_STUCK_SECONDS = 10.0
 
 
 class _Selector(selectors.DefaultSelector):
-    """Doesn't wait where nothing is about to come from a socket."""
+    """Waits only while something may still arrive from a socket."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
-        """Return what is ready now; if nothing is, let the time pass."""
-        found = super().select(0)
-        if found or (timeout is not None and timeout <= 0):
-            return found
-        sockets = len(self.get_map()) > 1  # besides the loop's own
-        if timeout is None or sockets:
-            found = super().select(_STUCK if timeout is None else _SETTLING)
-        if not found:
-            assert timeout is not None, "everybody waits, and nothing will ever happen"
+        """Return the events that are ready; if there are none, advance the time."""
+        events = super().select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        # One of the sockets is the loop's own.
+        has_sockets = len(self.get_map()) > 1
+        if timeout is None or has_sockets:
+            events = super().select(_STUCK_SECONDS if timeout is None else _SETTLING_SECONDS)
+        if not events:
+            assert timeout is not None, "deadlock: all tasks wait, and there is no timer"
             self.seconds += timeout
-        return found
+        return events
 
 
 class Simulation(Clock):
-    """The time of a loop, for the clients in it and for a local server."""
+    """The clock of a loop, for the clients in it and for a local server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
 
     def now(self) -> datetime:
         """Return the date and time."""
-        return START + timedelta(seconds=self._loop.time())
+        return START + timedelta(seconds=self.loop.time())
 
     def monotonic(self) -> float:
         """Return the seconds since the start."""
-        return self._loop.time()
+        return self.loop.time()
 
 
 class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = _Selector()
         super().__init__(selector)
-        self._jumping = selector
+        self._virtual = selector
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
         """Return the seconds since the start."""
-        return self._jumping.seconds
+        return self._virtual.seconds
 
 
 def simulate(main: Callable[[Simulation], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine function to its end, with time that jumps."""
+    """Run a coroutine function to its end in virtual time."""
     loop = _Loop()
     real, sdk_clock.current = sdk_clock.current, Simulation(loop)
     try:
@@ -84,8 +86,8 @@ async def _run(main: Callable[[Simulation], Coroutine[Any, Any, T]], sim: Simula
     try:
         return await main(sim)
     finally:
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)
         await asyncio.get_running_loop().shutdown_asyncgens()

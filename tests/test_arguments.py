@@ -1,4 +1,4 @@
-"""What callers pass, checked before anything is sent."""
+"""Arguments and options are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from replicate_async import AsyncReplicate, Replicate, ReplicateError
-from replicate_async._client import _checked
-from replicate_async._http.options import check_choice, check_options, check_token
-from replicate_async._http.options import drop_unset as what_was_given
-from replicate_async._http.request import path
-from replicate_async._http.transport import Settings
+from replicate_async._http.options import Settings, check_choice, check_options, check_token, drop_unset
+from replicate_async._http.request import format_path, prefer_wait_seconds
 from replicate_async._predictions.requests import (
     ModelRef,
     check_events,
     check_input,
+    create_request,
     model_path,
-    prediction_headers,
     prefer_header,
-    to_model_ref,
 )
 from replicate_async.types import Model, ModelVersion
+
+from .callers import transport_of
 
 TOKEN = "r8_ThisMustNeverBeSeenAnywhere"
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
@@ -42,22 +40,22 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
     "value", ["/", "a/b", ".", "..", "?", "a?b", "#", "a#b", "a\rb", "a\nb", "a\r\nX: y", "\0", "a\tb", "\x7f"]
 )
 def test_a_path_argument_cannot_leave_its_segment(value):
-    """Slashes, dots that climb, queries, fragments and control characters are a ValueError with the argument's name."""
+    """Slashes, dot segments, queries, fragments and control characters raise ValueError, which names the argument."""
     with pytest.raises(ValueError, match="prediction_id="):
-        path("/predictions/{prediction_id}", prediction_id=value)
+        format_path("/predictions/{prediction_id}", prediction_id=value)
 
 
 def test_an_empty_path_argument_is_named():
-    """An empty path argument would call another operation; the error names it."""
+    """An empty path argument, which would call another operation, raises an error that names it."""
     with pytest.raises(ValueError, match="prediction_id must not be empty"):
-        path("/predictions/{prediction_id}", prediction_id="")
+        format_path("/predictions/{prediction_id}", prediction_id="")
 
 
 @pytest.mark.parametrize("value", [None, 5, b"abc", ["a"]])
 def test_a_path_argument_of_another_type_is_named(value):
-    """What isn't text is not turned into text, where None would become the segment "None"."""
+    """A path argument must be a str; None must not become the segment "None"."""
     with pytest.raises(TypeError, match=f"prediction_id must be a str, not {type(value).__name__}"):
-        path("/predictions/{prediction_id}", prediction_id=value)
+        format_path("/predictions/{prediction_id}", prediction_id=value)
 
 
 @pytest.mark.parametrize(
@@ -78,33 +76,33 @@ def test_a_path_argument_of_another_type_is_named(value):
         ("猫", "%E7%8C%AB"),
     ],
 )
-def test_legitimate_path_arguments_are_percent_encoded(value, sent):
-    """What can be an id is sent as one segment; what is percent-encoded already is not taken for that."""
-    assert path("/files/{file_id}", file_id=value) == f"/files/{sent}"
+def test_valid_path_arguments_are_percent_encoded(value, sent):
+    """A valid id is sent as one segment, and a percent sign is encoded again."""
+    assert format_path("/files/{file_id}", file_id=value) == f"/files/{sent}"
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_paths_round_trip(value):
-    """Whatever the argument is, it arrives as exactly one segment with the same text, or is refused."""
+    """An argument arrives as exactly one segment with the same text, or is invalid."""
     try:
-        made = path("/a/{b}/c", b=value)
+        path = format_path("/a/{b}/c", b=value)
     except ValueError:
         assert not value or value in {".", ".."} or set(value) & {"/", "?", "#", "\x7f", *map(chr, range(32))}
         return
-    parts = urlsplit(f"https://api.replicate.com/v1{made}")
+    parts = urlsplit(f"https://api.replicate.com/v1{path}")
     assert (parts.netloc, parts.query, parts.fragment) == ("api.replicate.com", "", "")
     assert [unquote(segment) for segment in parts.path.split("/")] == ["", "v1", "a", value, "c"]
 
 
 def test_surrogates_in_a_path_are_a_value_error():
-    """Half a character can't be encoded."""
+    """A lone surrogate can't be encoded."""
     with pytest.raises(ValueError, match="surrogate"):
-        path("/files/{file_id}", file_id="\ud800")
+        format_path("/files/{file_id}", file_id="\ud800")
 
 
 def test_models_by_one_argument_or_two():
-    """A model is named by owner and name, or by both in one."""
+    """A model is named by owner and name, or by both in one argument."""
     assert model_path("owner", "name", tail="/versions") == "/models/owner/name/versions"
     assert model_path("owner/name", UNSET) == "/models/owner/name"
     assert model_path("owner/name", UNSET, kind="deployment") == "/deployments/owner/name"
@@ -123,7 +121,7 @@ def test_models_by_one_argument_or_two():
     ],
 )
 def test_half_a_model_is_an_error(owner, name, error, named):
-    """The error names the half that is missing or wrong."""
+    """The error names the part that is missing or invalid."""
     with pytest.raises(error, match=named):
         model_path(owner, name)
 
@@ -141,7 +139,7 @@ def test_half_a_model_is_an_error(owner, name, error, named):
     ],
 )
 def test_model_references(ref, parsed):
-    """The three kinds of reference are told apart."""
+    """The three kinds of reference are distinguished."""
     assert ModelRef.parse(ref) == parsed
 
 
@@ -169,8 +167,8 @@ def test_model_references(ref, parsed):
         "https://replicate.com/owner/name",
     ],
 )
-def test_references_that_are_none(ref):
-    """What can't be parsed is a ValueError that shows it and says what it should look like."""
+def test_invalid_references(ref):
+    """An invalid reference raises ValueError, which shows it and the valid forms."""
     with pytest.raises(ValueError, match="is not a model: use 'owner/name'") as caught:
         ModelRef.parse(ref)
     assert f"ref={ref!r}" in str(caught.value)
@@ -178,28 +176,28 @@ def test_references_that_are_none(ref):
 
 @pytest.mark.parametrize("ref", [None, 5, b"owner/name", ("owner", "name")])
 def test_references_of_another_type(ref):
-    """A reference is text."""
+    """A reference must be a str."""
     with pytest.raises(TypeError, match=f"not {type(ref).__name__}"):
         ModelRef.parse(ref)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.text())
-def test_references_parse_or_are_refused(ref):
-    """No text crashes the parser, and what it accepts needs no encoding in a URL."""
+def test_references_parse_or_are_invalid(ref):
+    """No text crashes the parser, and a valid reference needs no encoding in a URL."""
     try:
         parsed = ModelRef.parse(ref)
     except ValueError:
         return
     parts = [part for part in (parsed.owner, parsed.name, parsed.version) if part is not None]
-    assert all(path("/{part}", part=part) == f"/{part}" for part in parts)
+    assert all(format_path("/{part}", part=part) == f"/{part}" for part in parts)
 
 
 def test_models_and_versions_are_references():
-    """What models.get and models.versions.get return can be run."""
-    assert to_model_ref(Model(owner="owner", name="name")) == ModelRef("owner", "name")
+    """The results of models.get and models.versions.get can be run."""
+    assert ModelRef.parse(Model(owner="owner", name="name")) == ModelRef("owner", "name")
     version = ModelVersion(id=VERSION, created_at=datetime.fromisoformat("2025-01-01T00:00:00+00:00"))
-    assert to_model_ref(version) == ModelRef(version=VERSION)
+    assert ModelRef.parse(version) == ModelRef(version=VERSION)
 
 
 # --- waiting ---
@@ -209,71 +207,78 @@ def test_models_and_versions_are_references():
     ("wait", "prefer"), [(False, UNSET), (True, "wait"), (1, "wait=1"), (60, "wait=60"), (5, "wait=5")]
 )
 def test_wait_becomes_prefer(wait, prefer):
-    """``wait`` chooses the Prefer header."""
+    """``wait`` determines the Prefer header."""
     assert prefer_header(wait) == prefer
 
 
 @pytest.mark.parametrize("wait", [0, -1, 61, 10**20])
 def test_waits_out_of_range(wait):
-    """The API holds answers for 1 to 60 seconds."""
+    """The API holds responses for 1 to 60 seconds."""
     with pytest.raises(ValueError, match=f"wait={wait} must be from 1 to 60"):
         prefer_header(wait)
 
 
 @pytest.mark.parametrize("wait", [1.5, "5", None])
 def test_waits_of_another_type(wait):
-    """``wait`` is a bool or an int."""
+    """``wait`` must be a bool or an int."""
     with pytest.raises(TypeError, match=f"wait must be a bool or an int, not {type(wait).__name__}"):
         prefer_header(wait)
 
 
-@pytest.mark.parametrize(("prefer", "hold"), [("wait", 60.0), ("wait=1", 1.0), ("wait=60", 60.0)])
-def test_prefer_says_how_long_the_answer_may_take(prefer, hold):
-    """The header is sent as it is, and the request knows for how long it may be held."""
-    assert prediction_headers(prefer, UNSET) == ({"Prefer": prefer}, hold)
+def headers_of(*, prefer: Any = UNSET, **options: Any) -> tuple[Any, float]:
+    """Return the headers of a create, and for how many seconds the API may hold its response back."""
+    request = create_request("/predictions", options, {}, prefer=prefer)
+    return request.headers, request.prefer_wait
 
 
-def test_no_headers_unless_asked_for():
-    """What isn't passed is not sent."""
-    assert prediction_headers(UNSET, UNSET) == ({}, 0.0)
+@pytest.mark.parametrize(("prefer", "seconds"), [("wait", 60.0), ("wait=1", 1.0), ("wait=60", 60.0)])
+def test_prefer(prefer, seconds):
+    """The header is sent unchanged, and the request knows for how long it may be held."""
+    assert headers_of(prefer=prefer) == ({"Prefer": prefer}, seconds)
+    assert prefer_wait_seconds(prefer) == seconds
+
+
+def test_no_headers_by_default():
+    """Headers of omitted options are not sent."""
+    assert headers_of() == ({}, 0.0)
 
 
 @pytest.mark.parametrize(
     "prefer", ["", "wait=", "wait=0", "wait=61", "wait=-1", "wait=1.5", "wait=5\r\nX: y", "wait=٣", "WAIT", "respond"]
 )
-def test_prefers_that_are_none(prefer):
-    """What the API doesn't document is refused, line breaks included."""
+def test_invalid_prefers(prefer):
+    """Values that the API does not document are invalid, line breaks included."""
     with pytest.raises(ValueError, match="prefer="):
-        prediction_headers(prefer, UNSET)
+        headers_of(prefer=prefer)
 
 
 @pytest.mark.parametrize("prefer", [5, None, True])
 def test_prefer_of_the_wrong_type_is_named(prefer):
-    """``prefer=5`` is a likely mistake for ``"wait=5"``: the error says which argument it is about."""
+    """``prefer=5``, a likely mistake for ``"wait=5"``, raises an error that names the argument."""
     with pytest.raises(TypeError, match="prefer"):
-        prediction_headers(prefer, UNSET)
+        headers_of(prefer=prefer)
 
 
 @pytest.mark.parametrize(
     ("value", "sent"), [(5, "5"), (30, "30"), ("30", "30"), ("90s", "90s"), ("5m", "5m"), ("1h30m", "1h30m")]
 )
 def test_cancel_after_is_sent(value, sent):
-    """Seconds and durations as the API documents them."""
-    assert prediction_headers(UNSET, value) == ({"Cancel-After": sent}, 0.0)
+    """Seconds and durations are sent in the API's format."""
+    assert headers_of(cancel_after=value) == ({"Cancel-After": sent}, 0.0)
 
 
 @pytest.mark.parametrize("value", [0, 4, -5, "0s", "4s", "0m", "0h4s"])
 def test_cancel_after_has_a_minimum(value):
-    """The API takes no less than five seconds."""
+    """The API accepts no less than five seconds."""
     with pytest.raises(ValueError, match="cancel_after="):
-        prediction_headers(UNSET, value)
+        headers_of(cancel_after=value)
 
 
 @pytest.mark.parametrize("value", ["", "soon", "5d", "m5", "1.5h", 30.5, True, None, "5m\n", "٣٠", "30m1h"])
 def test_cancel_after_is_a_duration(value):
-    """What isn't a duration is refused, and the error shows what one looks like."""
+    """Other values are invalid, and the error shows a valid duration."""
     with pytest.raises((ValueError, TypeError), match=r"cancel_after.*1h30m"):
-        prediction_headers(UNSET, value)
+        headers_of(cancel_after=value)
 
 
 # --- inputs and choices ---
@@ -281,13 +286,13 @@ def test_cancel_after_is_a_duration(value):
 
 @pytest.mark.parametrize("value", [None, "text", 5, [("a", 1)], {"a"}])
 def test_an_input_is_a_mapping(value):
-    """A model's input has names."""
+    """A model's input must be a mapping."""
     with pytest.raises(TypeError, match=f"input must be a mapping.*not {type(value).__name__}"):
         check_input(value)
 
 
 def test_choices_are_listed_in_the_error():
-    """The error shows the value and what it could have been."""
+    """The error shows the value and the valid ones."""
     check_choice("visibility", "public", ("public", "private"))
     check_choice("visibility", UNSET, ("public", "private"))
     with pytest.raises(ValueError, match="visibility='secret' is not one of 'public', 'private'"):
@@ -295,7 +300,7 @@ def test_choices_are_listed_in_the_error():
 
 
 def test_webhook_events_are_checked():
-    """Events are a list of known names; one str would be taken for a list of letters."""
+    """Events must be a list of known names; one str would be read as a list of letters."""
     check_events(UNSET)
     check_events([])
     check_events(["start", "output", "logs", "completed"])
@@ -305,9 +310,9 @@ def test_webhook_events_are_checked():
         check_events(["completed", "done"])
 
 
-def test_what_was_passed_is_kept_even_when_falsy():
-    """Only what the caller left out is left out."""
-    assert what_was_given(a=0, b=None, c="", d=False, e=[], f=UNSET) == {
+def test_falsy_arguments_are_kept():
+    """Only omitted arguments are dropped."""
+    assert drop_unset(a=0, b=None, c="", d=False, e=[], f=UNSET) == {
         "a": 0,
         "b": None,
         "c": "",
@@ -320,15 +325,15 @@ def test_what_was_passed_is_kept_even_when_falsy():
 
 
 @pytest.mark.parametrize("name", ["timout", "extra_header", "input_", "webhook_event_filter"])
-def test_misspelt_options_are_named(name):
-    """A misspelt argument lands among the options, and is refused by name like in any function."""
+def test_misspelled_options_are_named(name):
+    """A misspelled argument, which ends up among the options, raises TypeError, which names it."""
     with pytest.raises(TypeError, match=f"unexpected argument '{name}'"):
         check_options({name: 1})
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.0, -0.5, float("nan"), float("inf"), True, False])
-def test_timeouts_that_cannot_be(timeout):
-    """A timeout is a positive, finite number of seconds; no limit is None. Refused by the client and by each call."""
+def test_invalid_timeouts(timeout):
+    """The client and each call accept a positive, finite number of seconds, or None for no limit."""
     with pytest.raises(ValueError, match="timeout="):
         check_options({"timeout": timeout})
     with pytest.raises(ValueError, match="timeout="):
@@ -337,8 +342,8 @@ def test_timeouts_that_cannot_be(timeout):
 
 @pytest.mark.parametrize("time_limit", [-1, -0.5, float("nan"), True, "5"])
 @pytest.mark.parametrize("call", ["run", "predictions.wait", "trainings.wait"])
-def test_time_limits_that_cannot_be(call, time_limit):
-    """What is no time to wait for is refused before anything is sent; NaN would stop the event loop's timers."""
+def test_invalid_time_limits(call, time_limit):
+    """An invalid time limit raises before anything is sent; NaN would stop the event loop's timers."""
 
     async def main() -> None:
         async with AsyncReplicate(bearer_token="r8_x", base_url="http://127.0.0.1:9") as client:
@@ -349,7 +354,7 @@ def test_time_limits_that_cannot_be(call, time_limit):
 
 
 def test_timeouts_of_another_type():
-    """A timeout is a number, aiohttp's own, or None."""
+    """A timeout must be a number, an aiohttp.ClientTimeout or None."""
     with pytest.raises(TypeError, match="not str"):
         check_options({"timeout": "5"})
     for timeout in (0.001, 60, None, aiohttp.ClientTimeout(total=5)):
@@ -357,7 +362,7 @@ def test_timeouts_of_another_type():
 
 
 def test_retries_are_a_natural_number():
-    """Zero is one; negative, fractional and boolean numbers are not."""
+    """Zero is valid; negative, fractional and boolean numbers are not."""
     check_options({"max_retries": 0})
     with pytest.raises(ValueError, match="max_retries=-1 must not be negative"):
         check_options({"max_retries": -1})
@@ -372,8 +377,8 @@ def test_retries_are_a_natural_number():
     "headers",
     [{"X": "a\r\nb"}, {"X": "a\nb"}, {"X": "\0"}, {"X\r\nY": "a"}, {"": "a"}, {"a b": "c"}, {"a:": "b"}, {"ä": "b"}],
 )
-def test_headers_that_http_cannot_carry(headers):
-    """Line breaks in headers would be further headers; the values aren't shown, they may be secret."""
+def test_invalid_headers(headers):
+    """Line breaks in a header, which would start another one, are invalid."""
     with pytest.raises(ValueError, match="extra_headers"):
         check_options({"extra_headers": headers})
     with pytest.raises(ValueError, match="default_headers"):
@@ -381,7 +386,7 @@ def test_headers_that_http_cannot_carry(headers):
 
 
 def test_header_values_are_text_and_not_shown():
-    """A number is not quietly turned into text, and a value in an error could be a secret."""
+    """A number is not converted to text, and errors don't show values, which may be secret."""
     with pytest.raises(TypeError, match=r"extra_headers\['X-Retry'\] must be a str, not int"):
         check_options({"extra_headers": {"X-Retry": 1}})
     with pytest.raises(ValueError, match="X-Key") as caught:
@@ -392,23 +397,23 @@ def test_header_values_are_text_and_not_shown():
 @pytest.mark.parametrize("name", ["extra_headers", "extra_query", "extra_body"])
 @pytest.mark.parametrize("value", [None, "text", [("a", "b")]])
 def test_options_of_the_wrong_type_are_named(name, value):
-    """The additions are mappings; anything else is a TypeError that names the option."""
+    """The extra options must be mappings; the error names the option."""
     with pytest.raises(TypeError, match=name):
         check_options({name: value})
 
 
 def test_default_headers_of_the_wrong_type_are_named():
-    """A list of pairs is no mapping."""
+    """A list of pairs is not a mapping."""
     with pytest.raises(TypeError, match="default_headers"):
         AsyncReplicate(default_headers=[("a", "b")])
 
 
-# --- the client's own ---
+# --- options of the client ---
 
 
 @pytest.mark.parametrize("token", ["", " ", "\n\t"])
 def test_empty_tokens(token):
-    """An empty token is a mistake, not the wish to use the environment's; both names are checked."""
+    """An empty token is invalid under both names, and does not mean the environment's token."""
     with pytest.raises(ValueError, match="must not be empty"):
         AsyncReplicate(bearer_token=token)
     with pytest.raises(ValueError, match="must not be empty"):
@@ -418,30 +423,30 @@ def test_empty_tokens(token):
 
 
 @pytest.mark.parametrize("middle", ["\r\nX: y", " ", "\0", "é", "\u2028"])
-def test_tokens_that_cannot_be_sent_are_not_shown(middle):
-    """A token with spaces or line breaks inside is refused without being shown."""
-    with pytest.raises(ValueError, match="can't stand in a token") as caught:
+def test_invalid_tokens_are_not_shown(middle):
+    """The error for a token with spaces or line breaks inside does not show it."""
+    with pytest.raises(ValueError, match="contains invalid characters") as caught:
         AsyncReplicate(bearer_token=f"{TOKEN}{middle}{TOKEN}")
     assert TOKEN not in str(caught.value)
 
 
 def test_tokens_of_another_type():
-    """A token is text; bytes are not shown either."""
+    """A token must be a str, and the error does not show it."""
     with pytest.raises(TypeError, match="bearer_token must be a str, not bytes") as caught:
         AsyncReplicate(bearer_token=TOKEN.encode())
     assert TOKEN not in str(caught.value)
 
 
 def test_spaces_around_a_token_are_dropped():
-    """A token read from a file ends in a line break; that is no part of it, and the token is shown as stars."""
+    """Surrounding whitespace is removed from a token, and its repr is asterisks."""
     assert str(check_token(f" {TOKEN}\n")) == TOKEN
     assert repr(check_token(TOKEN)) == "'***'"
-    assert TOKEN not in repr(_checked(Settings(base_url="http://x", token=TOKEN)))
+    assert TOKEN not in repr(Settings(base_url="http://x", token=TOKEN).checked())
 
 
 def test_one_token_under_two_names():
-    """``api_token`` is ``bearer_token`` under its older name; both at once is a mistake."""
-    assert AsyncReplicate(api_token=TOKEN)._transport.settings.token == TOKEN
+    """``api_token`` is an older name of ``bearer_token``; passing both is an error."""
+    assert transport_of(AsyncReplicate(api_token=TOKEN)).settings.token == TOKEN
     with pytest.raises(TypeError, match="not both"):
         AsyncReplicate(api_token=TOKEN, bearer_token=TOKEN)
 
@@ -469,8 +474,8 @@ def test_one_token_under_two_names():
         f"http://{'a' * 64}.example/v1",
     ],
 )
-def test_base_urls_that_cannot_be(base_url):
-    """A base URL without scheme or host, with query, credentials or line breaks is refused at once, by name."""
+def test_invalid_base_urls(base_url):
+    """A base URL must have a scheme and a host, and neither query nor credentials nor line breaks."""
     with pytest.raises(ValueError, match="base_url") as caught:
         AsyncReplicate(bearer_token=TOKEN, base_url=base_url)
     assert "password" not in str(caught.value)
@@ -486,15 +491,15 @@ def test_base_urls_that_cannot_be(base_url):
     ],
 )
 def test_base_urls(base_url, kept):
-    """A base URL may have a port and a path; a slash at its end makes no difference."""
-    assert AsyncReplicate(bearer_token=TOKEN, base_url=base_url)._transport.settings.base_url == kept
+    """A base URL may have a port and a path; a trailing slash makes no difference."""
+    assert repr(AsyncReplicate(bearer_token=TOKEN, base_url=base_url)) == f"<AsyncReplicate {kept}>"
 
 
 def test_the_environment_chooses_the_base_url(monkeypatch):
-    """REPLICATE_BASE_URL is used unless one is passed; set but empty, it counts as not set."""
+    """REPLICATE_BASE_URL is used if ``base_url`` is omitted, unless it is empty."""
 
     def base_url(**arguments: Any) -> str:
-        return AsyncReplicate(**arguments)._transport.settings.base_url
+        return repr(AsyncReplicate(**arguments)).removeprefix("<AsyncReplicate ").removesuffix(">")
 
     monkeypatch.setenv("REPLICATE_BASE_URL", "http://localhost:1/v1")
     assert base_url() == "http://localhost:1/v1"
@@ -506,25 +511,25 @@ def test_the_environment_chooses_the_base_url(monkeypatch):
         base_url()
 
 
-def test_connections_are_counted_from_one():
-    """A client without connections could do nothing."""
+def test_max_connections_must_be_positive():
+    """A client needs at least one connection."""
     with pytest.raises(ValueError, match="max_connections=0"):
         AsyncReplicate(max_connections=0)
 
 
 def test_with_options_checks_like_the_constructor():
-    """What can't be in a new client can't be in a copy either; what isn't passed stays."""
+    """``with_options`` checks its arguments like the constructor, and keeps the options that are omitted."""
     client = AsyncReplicate(bearer_token=TOKEN, base_url="http://localhost:1/v1", max_retries=7)
     for options in ({"base_url": "x"}, {"timeout": 0}, {"max_retries": -1}, {"bearer_token": ""}):
         with pytest.raises(ValueError, match=next(iter(options))):
             client.with_options(**options)
-    changed = client.with_options(timeout=5)._transport.settings
+    changed = transport_of(client.with_options(timeout=5)).settings
     assert (changed.timeout, changed.max_retries, changed.token) == (5, 7, TOKEN)
-    assert client._transport.settings.timeout == 60
+    assert transport_of(client).settings.timeout == 60
 
 
-def test_no_token_is_told_at_the_first_call(monkeypatch):
-    """Without a token a client can be made; its first call says which variable to set, and nothing is sent."""
+def test_a_missing_token_raises_at_the_first_call(monkeypatch):
+    """A client can be created without a token; its first call names the variable, and nothing is sent."""
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     with Replicate(base_url="http://127.0.0.1:9/v1") as client:
         for _ in range(2):

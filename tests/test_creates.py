@@ -1,4 +1,4 @@
-"""Creates in line, and those whose answers are lost: found and adopted, made again, or left to the caller."""
+"""Creates: their concurrency limit, and lost responses, whose creates are adopted, repeated or reported."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ from replicate_async import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from replicate_async._http.call import Call
+from replicate_async._http.options import Settings
 from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request
-from replicate_async._predictions.creates import CreateLedger
+from replicate_async._http.sessions import SessionPool
+from replicate_async._http.transport import Transport
+from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async.testing import LocalServer
 from replicate_async.types import Prediction, PredictionUrls, Training
 
+from .callers import transport_of
 from .rawserver import RawServer, answer, prediction, reset
 from .simulation import Simulation, simulate
 
@@ -37,23 +42,26 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 OTHER = VERSION[::-1]
 CREATES = "*predictions.create"
 
-# --- what is like what ---
+# --- matching creates and predictions ---
 
 
-def made(number: int = 0, *, model: str = "owner/name", version: str = VERSION, **fields: Any) -> Prediction:
-    """Return what a list tells of a prediction."""
+def listed(number: int = 0, *, model: str = "owner/name", version: str = VERSION, **fields: Any) -> Prediction:
+    """Return a prediction as a list shows it."""
     now = datetime(2025, 1, 1, tzinfo=timezone.utc)
     fields = {"id": f"p{number}", "status": "starting", "input": {}, **fields}
     return Prediction(model=model, version=version, created_at=now, urls=PredictionUrls(), **fields)
 
 
-def create(given: Any, *, path: str = "/predictions", **fields: Any) -> Request[Any]:
-    """Return a create."""
-    return Request("POST", path, Prediction, {}, json={"input": given, **fields}, creates=True)
+TRANSPORT = Transport(Settings(base_url="https://api.replicate.com/v1", token="r8_x"), SessionPool(None, 1))
 
 
-def match(request: Request[Any], *candidates: Prediction | Training, lost: int = 1) -> tuple[str | None, list[str]]:
-    return CreateLedger().match(request, candidates, lost=lost)
+def create(input: Any, *, path: str = "/predictions", **fields: Any) -> Call[Any]:
+    """Return a create that is ready to be sent."""
+    return TRANSPORT.prepare(Request("POST", path, Prediction, {}, json={"input": input, **fields}, billable=True))
+
+
+def match(call: Call[Any], *candidates: Prediction | Training) -> tuple[str | None, list[str]]:
+    return CreateLedger().match(call, candidates)
 
 
 ON_MODEL = "/models/owner/name/predictions"
@@ -61,104 +69,108 @@ ON_DEPLOYMENT = "/deployments/owner/name/predictions"
 
 
 @pytest.mark.parametrize(
-    ("request_", "candidate"),
+    ("call", "candidate"),
     [
-        (create({}, version=VERSION), made()),
-        (create({}, version=f"owner/name:{VERSION}"), made()),
-        (create({}, version="owner/name"), made(version="hidden")),
-        (create({}, path=ON_MODEL), made(version="hidden")),
-        (create({}, path=ON_MODEL), made()),
-        (create({}, path=ON_DEPLOYMENT), made(model="some/model", deployment="owner/name")),
-        (create({"a": [1, {"b": None}]}, version=VERSION), made(input={"a": [1.0, {"b": None}]})),
-        (create({"a": "data:text/plain,x"}, version=VERSION), made(input={"a": "data:text/plain,x"})),
-        (create(None, version=VERSION), made()),
+        (create({}, version=VERSION), listed()),
+        (create({}, version=f"owner/name:{VERSION}"), listed()),
+        (create({}, version="owner/name"), listed(version="hidden")),
+        (create({}, path=ON_MODEL), listed(version="hidden")),
+        (create({}, path=ON_MODEL), listed()),
+        (create({}, path=ON_DEPLOYMENT), listed(model="some/model", deployment="owner/name")),
+        (create({"a": [1, {"b": None}]}, version=VERSION), listed(input={"a": [1.0, {"b": None}]})),
+        (create({"a": "data:text/plain,x"}, version=VERSION), listed(input={"a": "data:text/plain,x"})),
+        (create(None, version=VERSION), listed()),
     ],
 )
-def test_what_a_create_has_made(request_, candidate):
-    """Model or version, in whichever form, and input are those of the create: that is it."""
-    assert match(request_, candidate) == ("p0", [])
+def test_certain_matches(call, candidate):
+    """A prediction with the create's model or version, in any form, and its input is the create's result."""
+    assert match(call, candidate) == ("p0", [])
 
 
 @pytest.mark.parametrize(
-    ("request_", "candidate"),
+    ("call", "candidate"),
     [
-        (create({}, version=OTHER), made()),
-        (create({}, version=f"other/name:{VERSION}"), made()),
-        (create({}, version=f"other/name:{VERSION}"), made(version="hidden")),
-        (create({}, version="owner/other"), made()),
-        (create({}, version="other/name"), made(version="hidden")),
-        (create({}, path=ON_MODEL), made(model="owner/other")),
-        (create({}, path=ON_DEPLOYMENT), made()),
-        (create({}, path=ON_DEPLOYMENT), made(deployment="owner/other")),
-        (create({"a": 1}, version=VERSION), made()),
-        (create({"a": 1}, version=VERSION), made(input={"a": 2})),
-        (create({"a": [1]}, version=VERSION), made(input={"a": [1, 2]})),
-        (create({"a": {"b": 1}}, version=VERSION), made(input={"a": {"b": 1, "c": 2}})),
-        (create({"a": "data:text/plain,x"}, version=VERSION), made(input={"a": "data:text/plain,y"})),
-        (create({"a": "https://x/1"}, version=VERSION), made(input={"a": "https://x/2"})),
+        (create({}, version=OTHER), listed()),
+        (create({}, version=f"other/name:{VERSION}"), listed()),
+        (create({}, version=f"other/name:{VERSION}"), listed(version="hidden")),
+        (create({}, version="owner/other"), listed()),
+        (create({}, version="other/name"), listed(version="hidden")),
+        (create({}, path=ON_MODEL), listed(model="owner/other")),
+        (create({}, path=ON_DEPLOYMENT), listed()),
+        (create({}, path=ON_DEPLOYMENT), listed(deployment="owner/other")),
+        (create({"a": 1}, version=VERSION), listed()),
+        (create({"a": 1}, version=VERSION), listed(input={"a": 2})),
+        (create({"a": [1]}, version=VERSION), listed(input={"a": [1, 2]})),
+        (create({"a": {"b": 1}}, version=VERSION), listed(input={"a": {"b": 1, "c": 2}})),
+        (create({"a": "data:text/plain,x"}, version=VERSION), listed(input={"a": "data:text/plain,y"})),
+        (create({"a": "https://x/1"}, version=VERSION), listed(input={"a": "https://x/2"})),
     ],
 )
-def test_what_a_create_has_not_made(request_, candidate):
-    """Another model, version, deployment or input: that is another's."""
-    assert match(request_, candidate) == (None, [])
+def test_no_matches(call, candidate):
+    """A prediction with another model, version, deployment or input is not the create's result."""
+    assert match(call, candidate) == (None, [])
 
 
 @pytest.mark.parametrize(
-    ("request_", "candidate"),
+    ("call", "candidate"),
     [
-        (create({"a": 1}, version=VERSION), made(input={"a": 1, "default": 2})),
-        (create({"a": "data:text/plain,x"}, version=VERSION), made(input={"a": "https://x/1"})),
-        (create({"a": ["data:text/plain,x", 1]}, version=VERSION), made(input={"a": ["http://x/1", 1]})),
-        (create({"a": {"b": "data:,x"}}, version=VERSION), made(input={"a": {"b": "http://x/1"}})),
-        (create({}, version=f"owner/name:{VERSION}"), made(version="hidden")),
-        (create({}, version=VERSION), made(version="hidden")),
+        (create({"a": 1}, version=VERSION), listed(input={"a": 1, "default": 2})),
+        (create({"a": "data:text/plain,x"}, version=VERSION), listed(input={"a": "https://x/1"})),
+        (
+            create({"a": ["data:text/plain,x", 1]}, version=VERSION),
+            listed(input={"a": ["http://x/1", 1]}),
+        ),
+        (create({"a": {"b": "data:,x"}}, version=VERSION), listed(input={"a": {"b": "http://x/1"}})),
+        (create({}, version=f"owner/name:{VERSION}"), listed(version="hidden")),
+        (create({}, version=VERSION), listed(version="hidden")),
     ],
     ids=["defaults", "file", "files", "nested file", "hidden version", "bare hidden version"],
 )
-def test_what_a_create_may_have_made(request_, candidate):
-    """Where the API has filled something in, replaced or hidden it, another create may have made the same."""
-    assert match(request_, candidate) == (None, ["p0"])
+def test_possible_matches(call, candidate):
+    """If the API has added defaults, replaced files or hidden the version, the prediction is an ambiguous match."""
+    assert match(call, candidate) == (None, ["p0"])
 
 
-def test_trainings_are_known_by_the_version_they_start_from():
-    """A training's path names its version."""
-    request = create({"x": 1}, path=f"/models/owner/name/versions/{VERSION}/trainings", destination="me/mine")
-    found = Training(id="t1", status="starting", version=VERSION, input={"x": 1})
-    assert match(request, found) == ("t1", [])
-    assert match(request, Training(id="t1", status="starting", version=OTHER, input={"x": 1})) == (None, [])
+def test_trainings_match_by_their_base_version():
+    """A training matches by the version in the create's path."""
+    call = create({"x": 1}, path=f"/models/owner/name/versions/{VERSION}/trainings", destination="me/mine")
+    training = Training(id="t1", status="starting", version=VERSION, input={"x": 1})
+    assert match(call, training) == ("t1", [])
+    assert match(call, Training(id="t1", status="starting", version=OTHER, input={"x": 1})) == (None, [])
 
 
 @settings(max_examples=200)
 @given(
     kinds=st.lists(st.tuples(st.sampled_from(["same", "maybe", "other"]), st.booleans()), max_size=8),
-    lost=st.integers(1, 4),
+    unconfirmed=st.integers(1, 4),
 )
-def test_nothing_is_adopted_in_doubt(kinds, lost):
-    """What is owned already is nobody else's; of as many twins as are lost, the oldest; of more, none."""
+def test_ambiguous_matches_are_not_adopted(kinds, unconfirmed):
+    """Claimed predictions never match. The oldest certain match is adopted if there are at most as many as creates."""
     inputs = {"same": {"a": 1}, "maybe": {"a": 1, "b": 2}, "other": {"a": 2}}
     ledger = CreateLedger()
     candidates = []
-    for number, (kind, owned) in enumerate(kinds):
-        candidates.append(made(number, input=inputs[kind]))
-        if owned:
-            ledger.own(f"p{number}")
-    found, doubtful = ledger.match(create({"a": 1}, version=VERSION), candidates, lost=lost)
-    free = {kind: [f"p{n}" for n, (one, owned) in enumerate(kinds) if one == kind and not owned] for kind in inputs}
-    if 0 < len(free["same"]) <= lost:
-        assert (found, doubtful) == (free["same"][-1], [])
+    unclaimed: dict[str, list[str]] = {kind: [] for kind in inputs}
+    for number, (kind, is_claimed) in enumerate(kinds):
+        candidates.append(listed(number, input=inputs[kind]))
+        if is_claimed:
+            ledger.claim(f"p{number}")
+        else:
+            unclaimed[kind].append(f"p{number}")
+    job_id, ambiguous = ledger.match(create({"a": 1}, version=VERSION), candidates, unconfirmed=unconfirmed)
+    if 0 < len(unclaimed["same"]) <= unconfirmed:
+        assert (job_id, ambiguous) == (unclaimed["same"][-1], [])
     else:
-        assert found is None
-        assert set(doubtful) == {*free["same"], *free["maybe"]}
+        assert job_id is None
+        assert set(ambiguous) == {*unclaimed["same"], *unclaimed["maybe"]}
 
 
-def test_a_ledger_does_not_grow_for_ever(monkeypatch):
-    """Of what was made long ago nothing is kept: it is in no list of what was made since."""
-    monkeypatch.setattr("replicate_async._predictions.creates._KNOWN_MAX", 3)
+def test_old_claims_are_dropped():
+    """A ledger keeps the last 100,000 claims, because older predictions are in no list of recent ones."""
     ledger = CreateLedger()
-    for number in range(5):
-        ledger.own(f"p{number}")
-    found, doubtful = ledger.match(create({}, version=VERSION), [made(4), made(1)])
-    assert (found, doubtful) == ("p1", [])
+    for number in range(100_001):
+        ledger.claim(f"p{number}")
+    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(0)]) == ("p0", [])
+    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(1)]) == (None, [])
 
 
 # --- on a server ---
@@ -191,7 +203,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 
 def serving(sim: Simulation, **options: Any) -> LocalServer:
-    """Return a server with a model, a place for what is trained, and a model that takes its time."""
+    """Return a server with a model, and a destination for trainings."""
     server = LocalServer(clock=options.pop("clock", sim), **options)
 
     @server.model("owner/name", version=VERSION, official=False)
@@ -207,20 +219,20 @@ def client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
     return AsyncReplicate(base_url=server.base_url, bearer_token=server.token, timeout=5, **options)
 
 
-async def somebody_else_creates(server: LocalServer, text: str = "x") -> str:
-    """Create a prediction of which the clients in this process don't know; return its id."""
+async def create_elsewhere(server: LocalServer, text: str = "x") -> str:
+    """Create a prediction that the clients in this process don't know, and return its id."""
     body = {"version": VERSION, "input": {"text": text}}
     headers = {"Authorization": f"Bearer {server.token}"}
     async with (
         aiohttp.ClientSession(server.url, headers=headers) as session,
         session.post("/v1/predictions", json=body) as response,
     ):
-        found: str = (await response.json())["id"]
-        return found
+        job_id: str = (await response.json())["id"]
+        return job_id
 
 
 def jobs(server: LocalServer) -> list[Any]:
-    """Return all that would have been billed."""
+    """Return all predictions and trainings, which would be billed."""
     return [*server.predictions.values(), *server._store.trainings.values()]
 
 
@@ -234,22 +246,31 @@ async def deploy(client: AsyncReplicate) -> None:
     )
 
 
-# --- in line ---
+# --- the concurrency limit ---
 
 
-def line_of(client: AsyncReplicate) -> AdaptiveConcurrencyLimiter:
-    connections = client._transport.pool.current()
-    assert connections is not None
-    return connections.creates
+def limiter_of(client: AsyncReplicate) -> AdaptiveConcurrencyLimiter:
+    return transport_of(client).pool.current().state(CreateSlots).limiter
 
 
-def x(client: AsyncReplicate, **options: Any) -> Awaitable[Prediction]:
+def free_slots(client: AsyncReplicate) -> int:
+    """Return how many creates could be sent at once now."""
+    limiter = limiter_of(client)
+    slots = 0
+    while limiter.try_acquire():
+        slots += 1
+    for _ in range(slots):
+        limiter.release()
+    return slots
+
+
+def create_x(client: AsyncReplicate, **options: Any) -> Awaitable[Prediction]:
     """Create a prediction."""
     return client.predictions.create(**{"version": VERSION, "input": {"text": "x"}, **options})
 
 
-def test_whoever_waits_in_line_sends_what_was_passed():
-    """An input that its caller goes on to use for the next create is sent as it was when it was passed."""
+def test_waiting_creates_keep_their_input():
+    """A create that waits for a slot sends its input as it was when it was passed."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
@@ -257,7 +278,7 @@ def test_whoever_waits_in_line_sends_what_was_passed():
 
             async def one(text: str) -> str:
                 shared["text"] = text
-                return (await x(client, input=shared)).input["text"]
+                return (await create_x(client, input=shared)).input["text"]
 
             texts = [str(number) for number in range(40)]
             assert await asyncio.gather(*map(one, texts)) == texts
@@ -272,16 +293,16 @@ def test_whoever_waits_in_line_sends_what_was_passed():
         {"kind": "html"},
         {"kind": "stall", "after": True},
     ],
-    ids=["refused", "not made", "lost"],
+    ids=["refused", "not created", "lost"],
 )
-def test_a_repeated_create_sends_the_same(fault):
-    """What a caller does with an input meanwhile changes neither the next attempt nor what is looked for."""
+def test_repeated_creates_keep_their_input(fault):
+    """Changing the input during a create changes neither the next attempt nor the lookup."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, **fault)
             passed = {"text": "first"}
-            task = asyncio.ensure_future(x(client, input=passed))
+            task = asyncio.ensure_future(create_x(client, input=passed))
             await asyncio.sleep(0.1)
             assert server.requests
             passed["text"] = "second"
@@ -294,17 +315,17 @@ def test_a_repeated_create_sends_the_same(fault):
 @pytest.mark.parametrize(
     ("options", "error"), [({"extra_body": {"x": float("nan")}}, ValueError), ({"timeout": "soon"}, TypeError)]
 )
-def test_bad_arguments_show_at_once(options, error):
-    """Whoever passes what can't be sent isn't made to wait in line to be told so."""
+def test_invalid_arguments_raise_before_waiting(options, error):
+    """Invalid arguments raise at once, without waiting for a slot."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
-            server.faults.add(operation=CREATES, times=AdaptiveConcurrencyLimiter.most, kind="delay", seconds=3)
-            waiting = [asyncio.ensure_future(x(client)) for _ in range(AdaptiveConcurrencyLimiter.most)]
+            server.faults.add(operation=CREATES, times=AdaptiveConcurrencyLimiter.max_slots, kind="delay", seconds=3)
+            waiting = [asyncio.ensure_future(create_x(client)) for _ in range(AdaptiveConcurrencyLimiter.max_slots)]
             await asyncio.sleep(0.1)
-            assert not line_of(client).try_acquire()
+            assert free_slots(client) == 0
             with pytest.raises(error):
-                await x(client, **options)
+                await create_x(client, **options)
             assert sim.monotonic() < 1
             await asyncio.gather(*waiting)
 
@@ -312,23 +333,24 @@ def test_bad_arguments_show_at_once(options, error):
 
 
 @pytest.mark.parametrize("options", [{"prefer": "wait"}, {"extra_headers": {"prefer": "wait=9"}}], ids=str)
-def test_held_creates_are_not_in_line(options):
-    """Creates whose answers the server was asked to keep back wait for none of the others, however it was asked."""
+def test_held_creates_need_no_slot(options):
+    """Creates whose responses the API holds take no slot, whichever way the hold is requested."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
-            count = 2 * AdaptiveConcurrencyLimiter.most
+            count = 2 * AdaptiveConcurrencyLimiter.max_slots
             server.faults.add(operation=CREATES, times=count, kind="delay", seconds=3)
-            await asyncio.gather(*[x(client, **options) for _ in range(count)])
+            await asyncio.gather(*[create_x(client, **options) for _ in range(count)])
             assert sim.monotonic() < 4
-            assert line_of(client)._places == AdaptiveConcurrencyLimiter.least  # they were no measure for it
+            # Held responses say nothing about how many creates the API can take.
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
 
     simulate(main)
 
 
 FAULTS: dict[str, dict[str, Any]] = {
     "cancelled": {"kind": "delay", "seconds": 3},
-    "cancelled in line": {"kind": "delay", "seconds": 3},
+    "cancelled in the queue": {"kind": "delay", "seconds": 3},
     "422": {"kind": "status", "status": 422},
     "429": {"kind": "rate_limit", "retry_after": 0.01},
     "502": {"kind": "html"},
@@ -336,57 +358,59 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("how", FAULTS)
-def test_creates_leave_no_trace(how):
-    """However creates end, all their places are free afterwards, and none counts as under way or lost."""
+def test_creates_release_their_slots(how):
+    """After creates end in any way, all slots are free, and none is in flight or unconfirmed."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
             server.faults.add(operation=CREATES, times=5, **FAULTS[how])
-            tasks = [asyncio.ensure_future(x(client, input={"text": str(number % 3)})) for number in range(12)]
+            tasks = [asyncio.ensure_future(create_x(client, input={"text": str(number % 3)})) for number in range(12)]
             await asyncio.sleep(0.1)
-            for task in {"cancelled": tasks[:6], "cancelled in line": tasks[4:]}.get(how, []):
+            for task in {"cancelled": tasks[:6], "cancelled in the queue": tasks[4:]}.get(how, []):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            line, ledger = line_of(client), client._transport.account.state(CreateLedger)
-            assert sum(line.try_acquire() for _ in range(100)) == line._places
+            # After a reset, exactly the minimum is free, unless slots were lost or released twice.
+            limiter_of(client).on_throttled()
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
+            ledger = transport_of(client).account.state(CreateLedger)
             assert not ledger.in_flight
-            assert not ledger.lost
+            assert not ledger.unconfirmed
 
     simulate(main)
 
 
-def test_the_line_learns_from_the_answers():
-    """Answers in time give more places; a refusal takes them back, and an answer of another kind doesn't."""
+def test_slots_follow_the_responses():
+    """Fast responses add slots, a 429 response resets them, and other errors change nothing."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
-            await asyncio.gather(*[x(client) for _ in range(300)])
-            many = line_of(client)._places
-            assert many > AdaptiveConcurrencyLimiter.least
+            await asyncio.gather(*[create_x(client) for _ in range(300)])
+            many = free_slots(client)
+            assert many > AdaptiveConcurrencyLimiter.min_slots
             server.faults.add(operation=CREATES, times=1, kind="status", status=422)
             with pytest.raises(UnprocessableEntityError):
-                await x(client)
-            assert line_of(client)._places == many
+                await create_x(client)
+            assert free_slots(client) == many
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=0)
             with pytest.raises(RateLimitError):
-                await x(client)
-            assert line_of(client)._places == AdaptiveConcurrencyLimiter.least
+                await create_x(client)
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
 
     simulate(main)
 
 
-def test_a_pause_that_is_not_kept_teaches_nothing():
-    """A refusal that asks for longer than anybody waits counts neither as accepted nor as a lesson."""
+def test_a_too_long_retry_after_changes_no_limit():
+    """A 429 response whose Retry-After is too long counts as neither accepted nor throttled."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
-            await x(client)
-            budget = client._transport.account.limits.creates
-            before = budget.accepted
+            await create_x(client)
+            bucket = transport_of(client).account.limits.creates
+            before = bucket.accepted
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=301)
             with pytest.raises(RateLimitError):
-                await x(client)
-            assert (budget.accepted, budget.paced) == (before, False)
+                await create_x(client)
+            assert (bucket.accepted, bucket.active) == (before, False)
 
     simulate(main)
 
@@ -394,16 +418,17 @@ def test_a_pause_that_is_not_kept_teaches_nothing():
 @pytest.mark.parametrize(
     "body", ['{"id":"p1","status":5}', '{"id":"p1"}', '{"id":"p1","status":"starting","input":[]}']
 )
-def test_an_unreadable_answer_that_has_an_id(body):
-    """It is known what was made: nothing is looked for or made again, and what is wrong is told."""
+def test_an_invalid_response_with_an_id(body):
+    """The result is claimed, so nothing is looked up or repeated, and the error says what is wrong."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
             with pytest.raises(APIResponseValidationError, match="is not Prediction"):
-                await x(client)
+                await create_x(client)
             assert [call.operation for call in server.requests] == ["predictions.create"]
-            assert "p1" in client._transport.account.state(CreateLedger)._known
+            ledger = transport_of(client).account.state(CreateLedger)
+            assert ledger.match(create({}, version=VERSION), [listed(1)]) == (None, []), "it is claimed"
 
     simulate(main)
 
@@ -413,32 +438,32 @@ def test_an_unreadable_answer_that_has_an_id(body):
     ['{"x":' + "[" * 100_000 + "]" * 100_000 + "}", '{"id":"p1","x":"', "<html>", '{"id":5}'],
     ids=["deep", "cut off", "html", "a number"],
 )
-def test_an_unreadable_answer_without_an_id(body):
-    """Whatever makes it unreadable, what was made is looked for, and found."""
+def test_an_invalid_response_without_an_id(body):
+    """The result of a create with an unreadable response is looked up and adopted."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
-            assert (await x(client)).id in server.predictions
+            assert (await create_x(client)).id in server.predictions
             assert creates(server) == 1
 
     simulate(main)
 
 
-# --- lost ---
+# --- lost responses ---
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_what_was_made_is_adopted(way, loss):
-    """However the answer is lost and whichever way the create went: what it made is found, and is the only one."""
+def test_lost_results_are_adopted(way, loss):
+    """However the response is lost, and whichever method creates, its result is found and is the only one."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             await deploy(client)
             server.faults.add(operation="*s.create", times=1, **loss)
             job = await way(client)
-            assert [one.id for one in jobs(server)] == [job.id]
+            assert [created.id for created in jobs(server)] == [job.id]
             assert creates(server) == 1
 
     simulate(main)
@@ -446,43 +471,43 @@ def test_what_was_made_is_adopted(way, loss):
 
 @pytest.mark.parametrize("kind", ["reset", "stall", "html"])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_what_was_not_made_is_made_again(way, kind):
-    """A create that the server hasn't carried out is made again, once it has been looked for in vain for a while."""
+def test_creates_that_were_not_carried_out_are_repeated(way, kind):
+    """A create that the API did not carry out is repeated after several lookups."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             await deploy(client)
             server.faults.add(operation="*s.create", times=1, kind=kind)
             job = await way(client)
-            assert [one.id for one in jobs(server)] == [job.id]
+            assert [created.id for created in jobs(server)] == [job.id]
             assert creates(server) == 2
-            looks = sum(call.operation in {"predictions.list", "trainings.list"} for call in server.requests)
-            assert looks >= 3
+            lookups = sum(call.operation in {"predictions.list", "trainings.list"} for call in server.requests)
+            assert lookups >= 3
 
     simulate(main)
 
 
-def test_a_create_that_arrives_late_is_adopted():
-    """What shows up only seconds after its caller has lost patience is found all the same."""
+def test_late_results_are_adopted():
+    """A result that appears seconds after the timeout is found."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="delay", seconds=7)
             job = await WAYS["predictions"](client)
-            assert [one.id for one in jobs(server)] == [job.id]
+            assert [created.id for created in jobs(server)] == [job.id]
             assert creates(server) == 1
 
     simulate(main)
 
 
-def test_without_retries_it_is_looked_for_but_not_made_again():
-    """``max_retries=0``: what was made is adopted, and what wasn't is the caller's to repeat."""
+def test_without_retries_results_are_adopted_but_not_repeated():
+    """With ``max_retries=0``, an existing result is adopted, and a create that was not carried out raises."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
             server.faults.add(operation=CREATES, times=1, kind="html", after=True)
             job = await WAYS["predictions"](client)
-            assert [one.id for one in jobs(server)] == [job.id]
+            assert [created.id for created in jobs(server)] == [job.id]
             server.faults.add(operation=CREATES, times=1, kind="html")
             with pytest.raises(InternalServerError):
                 await WAYS["predictions"](client)
@@ -492,7 +517,7 @@ def test_without_retries_it_is_looked_for_but_not_made_again():
 
 
 def test_attempts_are_counted():
-    """A server that loses every create without carrying it out is asked three times, like for any other call."""
+    """A create that is never carried out is sent three times, like any other call."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
@@ -505,18 +530,18 @@ def test_attempts_are_counted():
     simulate(main)
 
 
-# --- can't tell ---
+# --- unknown outcomes ---
 
 
-def test_two_that_it_may_have_made():
-    """With another one just like it by somebody else, it isn't known which is which: the caller has to decide."""
+def test_two_candidates():
+    """If someone else creates an identical prediction, the outcome is unknown, and the error has both ids."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="stall", after=True)
             lost = asyncio.create_task(WAYS["predictions"](client))
             await sim.sleep(2)
-            await somebody_else_creates(server)
+            await create_elsewhere(server)
             with pytest.raises(CreateOutcomeUnknown) as caught:
                 await lost
             assert sorted(caught.value.candidates) == sorted(server.predictions)
@@ -535,8 +560,8 @@ def test_two_that_it_may_have_made():
     simulate(main)
 
 
-def test_a_list_that_cannot_be_had():
-    """When looking fails too, nothing is known, and nothing is made again."""
+def test_a_failing_lookup():
+    """If the lookup fails, the outcome is unknown, and nothing is repeated."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
@@ -551,21 +576,16 @@ def test_a_list_that_cannot_be_had():
     simulate(main)
 
 
-def test_more_made_since_than_can_be_looked_through(monkeypatch):
-    """Where a create can't be found for all that came after it, it isn't taken for one that was never made."""
-    monkeypatch.setattr("replicate_async._predictions.creates._PAGES_MAX", 20)
-
-    async def main(sim: Simulation) -> None:
-        async with serving(sim, page_size=2) as server, client_of(server) as client:
-            server.faults.add(operation=CREATES, times=1, kind="stall", after=True)
-            lost = asyncio.create_task(WAYS["predictions"](client))
-            await sim.sleep(2)
-            await asyncio.gather(*[somebody_else_creates(server, str(number)) for number in range(50)])
-            with pytest.raises(CreateOutcomeUnknown, match="20 pages"):
-                await lost
-            assert creates(server) == 51
-
-    simulate(main)
+@pytest.mark.anyio
+async def test_a_list_that_is_too_long():
+    """A lookup ends after 1000 pages of recent predictions, and the outcome of the create is unknown."""
+    async with RawServer(reset, b"") as server, server.client() as client:
+        tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).isoformat()
+        page = {"results": [prediction(created_at=tomorrow)], "next": f"{server.url}/v1/predictions?cursor=x"}
+        server.steps[1] = answer(200, page)
+        with pytest.raises(CreateOutcomeUnknown, match="1000 pages"):
+            await WAYS["predictions"](client)
+        assert [request.method for request in server.requests] == ["POST"] + ["GET"] * 1000
 
 
 @pytest.mark.parametrize(
@@ -578,8 +598,8 @@ def test_more_made_since_than_can_be_looked_through(monkeypatch):
     ],
     ids=["429", "500", "404", "reset"],
 )
-def test_what_was_found_and_cannot_be_fetched_is_not_made_again(fault):
-    """A refusal to show what was found is no refusal to make it: it was, and the error has its id."""
+def test_found_results_that_can_not_be_fetched(fault):
+    """If the result is found but can't be fetched, the error has its id, and the create is not repeated."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
@@ -594,28 +614,28 @@ def test_what_was_found_and_cannot_be_fetched_is_not_made_again(fault):
     simulate(main)
 
 
-# --- since when ---
+# --- the time since which creates are recent ---
 
 
-class _WrongClock(Simulation):
-    """A server's clock that is wrong."""
+class WrongClock(Simulation):
+    """A server's clock that is hours off."""
 
     def __init__(self, sim: Simulation, hours: float) -> None:
-        super().__init__(sim._loop)
+        super().__init__(sim.loop)
         self._wrong_by = timedelta(hours=hours)
 
     def now(self) -> datetime:
         return datetime.now(timezone.utc) + self._wrong_by + timedelta(seconds=self.monotonic())
 
 
-@pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
+@pytest.mark.parametrize("after", [True, False], ids=["created", "not created"])
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_servers_clock_decides(hours, after):
-    """What is recent is told by the ``Date`` of the server's answers, also if its clock and ours differ by an hour."""
+    """The ``Date`` header of responses decides which predictions are recent, even if the clocks differ by an hour."""
 
     async def main(sim: Simulation) -> None:
-        async with serving(sim, clock=_WrongClock(sim, hours)) as server, client_of(server) as client:
-            older = await somebody_else_creates(server)
+        async with serving(sim, clock=WrongClock(sim, hours)) as server, client_of(server) as client:
+            older = await create_elsewhere(server)
             await sim.sleep(60)
             server.faults.add(operation=CREATES, times=1, kind="reset", after=after)
             job = await WAYS["predictions"](client)
@@ -625,26 +645,26 @@ def test_the_servers_clock_decides(hours, after):
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Wed, 01 Jan 2025 00:00:00 -0000"])
-def test_a_date_that_says_nothing(date):
-    """Without a usable ``Date`` the local clock has to do; nothing breaks."""
+def test_an_unusable_date(date):
+    """Without a usable ``Date`` header, the local clock decides."""
 
     async def main(_: Simulation) -> None:
-        found = prediction(created_at=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat())
-        listed = answer(200, {"results": [found]}, {"Date": date})
-        async with RawServer(reset, listed, answer(200, found)) as server, server.client() as client:
-            job = await client.models.predictions.create("owner", "name", input={})
-            assert job.id == found["id"]
+        job = prediction(created_at=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat())
+        page = answer(200, {"results": [job]}, {"Date": date})
+        async with RawServer(reset, page, answer(200, job)) as server, server.client() as client:
+            adopted = await client.models.predictions.create("owner", "name", input={})
+            assert adopted.id == job["id"]
             assert [request.method for request in server.requests] == ["POST", "GET", "GET"]
 
     simulate(main)
 
 
-# --- twins ---
+# --- identical creates ---
 
 
-@pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
-def test_twins_are_told_apart(after):
-    """Of twenty runs with the same input a third is lost: each has a prediction of its own, and there is no other."""
+@pytest.mark.parametrize("after", [True, False], ids=["created", "not created"])
+def test_identical_creates_are_told_apart(after):
+    """Twenty runs with the same input, a third of which lose their response, get one prediction each."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
@@ -668,18 +688,18 @@ def test_twins_are_told_apart(after):
 
 @pytest.mark.parametrize("ref", [f"owner/name:{VERSION}", "owner/name"], ids=["version", "latest version"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_twin_that_is_given_up(ref, first):
-    """Of two runs with the same input one is cancelled: at once, and what the other waits for is left alone."""
+def test_cancelling_one_of_two_identical_runs(ref, first):
+    """Cancelling one of two runs with the same input cancels only its own prediction."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             run = {"input": {"text": "same", "seconds": 40}}
-            one, other = (asyncio.create_task(client.run(ref, **run)) for _ in range(2))
+            tasks = [asyncio.create_task(client.run(ref, **run)) for _ in range(2)]
             await sim.sleep(2)
-            given_up, kept = (one, other) if first else (other, one)
-            given_up.cancel()
+            cancelled, kept = tasks if first else reversed(tasks)
+            cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await given_up
+                await cancelled
             assert sim.monotonic() < 3
             assert await kept == "hello same"
             assert sorted(job.status for job in jobs(server)) == ["canceled", "succeeded"]
@@ -687,18 +707,18 @@ def test_a_twin_that_is_given_up(ref, first):
     simulate(main)
 
 
-# --- giving up meanwhile ---
+# --- cancellation during the lookup ---
 
 
 @pytest.mark.parametrize("seconds", [3.5, 5.02, 5.05, 5.3, 5.55, 5.7, 6.1, 6.3])
 @pytest.mark.parametrize("fault", [{"kind": "stall", "after": True}, {"kind": "delay", "seconds": 5.4}])
-def test_giving_up_while_it_is_looked_for(fault, seconds):
-    """Whenever a run is cancelled, before or while its lost create is looked for: what it made is canceled."""
+def test_cancellation_around_the_lookup(fault, seconds):
+    """A run that is cancelled before or during the lookup of its create cancels the resulting prediction."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, **fault)
-            # Listing and fetching take a while: there are more moments in which it can be cancelled.
+            # Listing and fetching take a while, so that there are more moments in which it can be cancelled.
             server.faults.add(operation="predictions.list", times=2, kind="delay", seconds=0.1)
             server.faults.add(operation="predictions.get", times=1, kind="delay", seconds=0.5)
             running = client.run(f"owner/name:{VERSION}", input={"text": "x", "seconds": 60}, wait=False)
@@ -718,7 +738,7 @@ def test_giving_up_while_it_is_looked_for(fault, seconds):
 
 
 def test_a_fifth_of_the_creates_is_lost():
-    """200 runs, a fifth of whose creates are cut off after the server accepted them: 200 predictions and outputs."""
+    """200 runs, a fifth of which lose their response, make exactly 200 predictions and get all outputs."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
@@ -735,58 +755,60 @@ def test_a_fifth_of_the_creates_is_lost():
     simulate(main)
 
 
-def test_when_all_creates_are_lost_the_list_is_not_stormed():
-    """In an outage hundreds are looked for at once: each reading of the list serves all of them, and all are made."""
+def test_lookups_share_the_list():
+    """When hundreds of creates are looked up at once, each read of the list serves all of them."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, kind="html", times=300)
             server.faults.add(operation="predictions.list", kind="delay", seconds=0.1)
             calls = [client.predictions.create(version=VERSION, input={"text": str(number)}) for number in range(300)]
-            made = await asyncio.gather(*calls)
-            assert {one.id for one in made} == set(server.predictions)
+            jobs = await asyncio.gather(*calls)
+            assert {job.id for job in jobs} == set(server.predictions)
             assert creates(server) == 600
             assert sum(call.operation == "predictions.list" for call in server.requests) < 100
 
     simulate(main)
 
 
-async def _go_through(
-    sim: Simulation, count: int, seed: int, chances: dict[str, float], given_up: dict[int, float]
+async def _run_pairs(
+    sim: Simulation, count: int, seed: int, chances: dict[str, float], cancelled: dict[int, float]
 ) -> None:
-    """Run pairs of twins of which some are cut off, lost, refused and given up, and check what became of each."""
+    """Run pairs with equal inputs, some cut off, lost, throttled or cancelled, and check the result of each."""
     limits = {"creates": 1200, "create_burst": 30}
     async with serving(sim, limits=limits) as server, client_of(server) as client:
         for kind, after, chance in [
-            ("reset", True, chances["cut"]),
-            ("html", True, chances["cut"]),
-            ("stall", True, chances["cut"]),
+            ("reset", True, chances["cut_off"]),
+            ("html", True, chances["cut_off"]),
+            ("stall", True, chances["cut_off"]),
             ("reset", False, chances["lost"]),
         ]:
             seed += 1
             server.faults.add(
                 operation=CREATES, probability=chance, seed=seed, kind=kind, after=after, times=count // 5
             )
-        server.faults.add(probability=chances["refused"], seed=seed, kind="rate_limit", retry_after=1, times=count // 2)
+        server.faults.add(
+            probability=chances["throttled"], seed=seed, kind="rate_limit", retry_after=1, times=count // 2
+        )
 
         def start(number: int) -> asyncio.Task[Any]:
             pair = number // 2
-            inputs = {"text": str(pair), "seconds": 3600 if pair in given_up else pair % 7}
+            inputs = {"text": str(pair), "seconds": 3600 if pair in cancelled else pair % 7}
             return asyncio.create_task(client.run(f"owner/name:{VERSION}", input=inputs, max_retries=8))
 
         tasks = [start(number) for number in range(count)]
-        for pair, seconds in given_up.items():
-            for twin in (2 * pair, 2 * pair + 1):
-                asyncio.get_running_loop().call_later(seconds, tasks[twin].cancel)
+        for pair, seconds in cancelled.items():
+            for number in (2 * pair, 2 * pair + 1):
+                asyncio.get_running_loop().call_later(seconds, tasks[number].cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
         await sim.sleep(10)
         for number, result in enumerate(results):
-            if number // 2 in given_up:
+            if number // 2 in cancelled:
                 assert isinstance(result, asyncio.CancelledError)
             else:
                 assert result == f"hello {number // 2}"
         statuses = Counter(job.status for job in server.predictions.values())
-        assert statuses["succeeded"] == count - 2 * len(given_up)
+        assert statuses["succeeded"] == count - 2 * len(cancelled)
         assert statuses["processing"] == statuses["starting"] == 0
         assert len(server.predictions) <= count
 
@@ -795,19 +817,18 @@ async def _go_through(
 @settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
-    chances=st.fixed_dictionaries({"cut": st.floats(0, 0.3), "lost": st.floats(0, 0.3), "refused": st.floats(0, 0.1)}),
-    given_up=st.dictionaries(st.integers(0, 24), st.floats(0, 15), max_size=8),
+    chances=st.fixed_dictionaries(
+        {"cut_off": st.floats(0, 0.3), "lost": st.floats(0, 0.3), "throttled": st.floats(0, 0.1)}
+    ),
+    cancelled=st.dictionaries(st.integers(0, 24), st.floats(0, 15), max_size=8),
 )
-def test_whatever_goes_wrong_nothing_is_lost_and_nothing_made_twice(seed, chances, given_up):
-    """Of runs among which some are cut off, lost, refused and cancelled, each gets its output, or is canceled.
-
-    There is one prediction for each that went to its end, and what was given up doesn't go on.
-    """
-    simulate(lambda sim: _go_through(sim, 50, seed, chances, given_up))
+def test_no_create_is_lost_or_billed_twice(seed, chances, cancelled):
+    """With random faults and cancellations, each run gets its output or is canceled, from one prediction."""
+    simulate(lambda sim: _run_pairs(sim, 50, seed, chances, cancelled))
 
 
 def test_three_hundred_at_once():
-    """The same with many: limits, faults and cancellations together."""
-    chances = {"cut": 0.05, "lost": 0.05, "refused": 0.02}
-    given_up = {pair: pair / 5 for pair in range(0, 150, 5)}
-    simulate(lambda sim: _go_through(sim, 300, 7, chances, given_up))
+    """The same with 300 runs and rate limits."""
+    chances = {"cut_off": 0.05, "lost": 0.05, "throttled": 0.02}
+    cancelled = {pair: pair / 5 for pair in range(0, 150, 5)}
+    simulate(lambda sim: _run_pairs(sim, 300, 7, chances, cancelled))

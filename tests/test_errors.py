@@ -1,4 +1,4 @@
-"""The tree of errors: what each one carries, also through pickle and copy."""
+"""The tree of errors, and their attributes, also after pickling and copying."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ def failed_prediction(status: str = "failed", error: str | None = "out of memory
 
 
 def all_errors() -> list[errors.ReplicateError]:
-    """Return one error of each class, with every attribute set to something that isn't its default."""
+    """Return one error of each class, with a value other than the default for every attribute."""
     call: dict[str, Any] = {"method": "POST", "url": URL, "prediction_id": "abc"}
-    answer = {**call, "status_code": 499, "headers": {"X-Request-Id": "r"}, "body": b"\xff{}"}
-    problem = {**answer, "title": "Nope", "detail": "Because.", "retry_after": 2.5}
-    made: list[errors.ReplicateError] = []
+    response = {**call, "status_code": 499, "headers": {"X-Request-Id": "r"}, "body": b"\xff{}"}
+    problem = {**response, "title": "Nope", "detail": "Because.", "retry_after": 2.5}
+    instances: list[errors.ReplicateError] = []
     for name in TREE:
         kind = getattr(errors, name)
         if issubclass(kind, errors.APIStatusError):
-            made.append(kind("message", **problem))
+            instances.append(kind("message", **problem))
         elif issubclass(kind, errors.APIResponseValidationError):
-            made.append(kind("message", **answer))
+            instances.append(kind("message", **response))
         elif issubclass(kind, errors.APIConnectionError):
-            made.append(kind("message", **call, sent=False))
+            instances.append(kind("message", **call, sent=False))
         elif issubclass(kind, errors.APIError):
-            made.append(kind("message", **call))
+            instances.append(kind("message", **call))
         elif issubclass(kind, errors.ModelError):
-            made.append(kind(failed_prediction()))
+            instances.append(kind(failed_prediction()))
         else:
-            made.append(kind("message"))
-    return made
+            instances.append(kind("message"))
+    return instances
 
 
 def test_the_tree():
@@ -94,7 +94,7 @@ def test_errors_are_exported_at_the_top():
 
 
 def test_the_tree_in_the_documentation():
-    """The drawing in the module's docstring shows the tree as it is."""
+    """The drawing in the module's docstring shows the actual tree."""
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -115,36 +115,36 @@ def test_the_tree_in_the_documentation():
     ids=["pickle", "copy", "deep"],
 )
 def test_errors_survive_pickle_and_copy(error, duplicate):
-    """An error keeps its class, text and attributes on its way through a process pool or a task queue."""
-    twin = duplicate(error)
-    assert twin is not error
-    assert type(twin) is type(error)
-    assert (str(twin), repr(twin), twin.args, vars(twin)) == (str(error), repr(error), error.args, vars(error))
+    """An error keeps its class, text and attributes when it is pickled or copied, for example by a process pool."""
+    copied = duplicate(error)
+    assert copied is not error
+    assert type(copied) is type(error)
+    assert (str(copied), repr(copied), copied.args, vars(copied)) == (str(error), repr(error), error.args, vars(error))
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_errors_pickle_with_every_protocol(protocol):
-    """Older protocols do as well: Celery and others choose their own."""
+    """Errors support older protocols, which Celery and others choose."""
     for error in all_errors():
-        twin = pickle.loads(pickle.dumps(error, protocol))
-        assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+        copied = pickle.loads(pickle.dumps(error, protocol))
+        assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
 
 
-def test_errors_made_from_answers_pickle():
-    """Errors that carry the headers of a real answer pickle, too, and keep them."""
+def test_errors_of_responses_pickle():
+    """Errors with the headers of an actual response can be pickled, and keep the headers."""
     headers = CIMultiDictProxy(CIMultiDict({"Retry-After": "3", "Set-Cookie": "a"}))
     refused = status_error("GET", URL, 429, headers, b"{}")
     with pytest.raises(errors.APIResponseValidationError) as caught:
         APIResponse(Request("GET", "/account", Account, {}), URL, 200, headers, b"<html>", 0.0).parse()
     for error in (refused, caught.value):
-        twin = pickle.loads(pickle.dumps(error))
-        assert twin.headers == error.headers
-        assert twin.headers["retry-after"] == "3"
+        copied = pickle.loads(pickle.dumps(error))
+        assert copied.headers == error.headers
+        assert copied.headers["retry-after"] == "3"
         assert copy.deepcopy(error).body == error.body
 
 
 def test_an_attribute_set_later_is_kept():
-    """The prediction's id, which is put on an error on its way up, is in its text and in its pickle."""
+    """The prediction's id, which is set on an error on its way up, is in its text and in its pickle."""
     error = errors.APIError("broken", method="GET", url=URL)
     error.prediction_id = "abc"
     assert str(error) == f"broken (GET {URL}) [prediction abc]"
@@ -152,7 +152,7 @@ def test_an_attribute_set_later_is_kept():
 
 
 def test_messages():
-    """The text says what happened to which call; what isn't known is not mentioned."""
+    """The text describes the failure and the call, and omits what is unknown."""
     assert str(errors.APIError("broken")) == "broken"
     assert str(errors.APIError("broken", method="GET", url=URL)) == f"broken (GET {URL})"
     assert str(errors.APITimeoutError("late", prediction_id="abc")) == "late [prediction abc]"
@@ -163,22 +163,22 @@ def test_messages():
 
 
 def test_model_errors_carry_the_prediction():
-    """Logs, metrics and input of what failed are at hand, without another request."""
+    """Logs, metrics and input of the failed prediction are available without another request."""
     assert errors.ModelError(failed_prediction()).prediction == failed_prediction()
 
 
 def test_defaults():
-    """Attributes exist on every error of a class, so that handlers need no getattr."""
+    """Every error of a class has all attributes, so that handlers need no getattr."""
     refused = errors.APIStatusError("x")
     assert (refused.title, refused.detail, refused.retry_after, refused.prediction_id) == (None, None, None, None)
     assert (refused.headers, refused.body, refused.status) == ({}, b"", 0)
     assert errors.APIConnectionError("x").sent
 
 
-def test_what_did_not_reach_the_server_is_told_from_what_may_have():
-    """``sent`` is False only where no connection was made: everything else may have been carried out."""
-    nothing = ConnectionKey(**dict.fromkeys(ConnectionKey._fields))
-    refused = aiohttp.ClientConnectorError(nothing._replace(host="localhost", port=9), OSError(111, "refused"))
+def test_sent_is_false_only_without_a_connection():
+    """``sent`` is False if there was no connection; otherwise the call may have been carried out."""
+    key = ConnectionKey("localhost", 9, False, True, None, None, None)
+    refused = aiohttp.ClientConnectorError(key, OSError(111, "refused"))
     cases = {
         refused: (errors.APIConnectionError, False),
         aiohttp.ConnectionTimeoutError("connect"): (errors.APITimeoutError, False),

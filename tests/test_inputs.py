@@ -1,4 +1,4 @@
-"""Files in inputs: wherever they are and whatever kind they are of, sent once, and refused before anything is sent."""
+"""Files in inputs: of any kind and in any place, sent once, and checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ pytestmark = pytest.mark.anyio
 KB = 1000
 INLINE_MAX = 256 * KB
 SMALL = b"\x89PNG small\x00\xff"
-LARGE = bytes(range(256)) * 2000  # in more than one piece
+# Several chunks.
+LARGE = bytes(range(256)) * 2000
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ async def call(server: LocalServer, request: pytest.FixtureRequest) -> AsyncIter
 
 
 async def echo(client: AsyncReplicate, value: Any, **options: Any) -> Any:
-    """Return a value as the server gets it."""
+    """Return a value as the server received it."""
     return await client.run("owner/echo", input={"value": value}, use_file_output=False, **options)
 
 
@@ -103,7 +104,7 @@ def operations(server: LocalServer) -> list[str]:
 
 
 def content(server: LocalServer, url: str) -> bytes:
-    """Return what a model gets for a URL in its input."""
+    """Return the content that a model gets for a URL in its input."""
     return server._store.open_file(url).read_bytes()
 
 
@@ -112,14 +113,19 @@ def is_data(url: str) -> bool:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.002)
 
 
+def new_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Return the package's tasks that have been started since then."""
+    return {task for task in asyncio.all_tasks() - before if "replicate_async/_" in repr(task.get_coro())}
+
+
 class Halting:
-    """A file that breaks when it is read."""
+    """A file that raises when it is read."""
 
     def seekable(self) -> bool:
         return False
@@ -147,7 +153,7 @@ def too_large(folder: Path) -> Path:
 
 
 class DjangoFile(io.BytesIO):
-    """An open file that has a URL besides."""
+    """An open file that also has a URL."""
 
     name = "pictures/cat.png"
 
@@ -163,7 +169,7 @@ class DjangoFile(io.BytesIO):
 
 
 class DjangoField:
-    """A field of Django's with no file in it."""
+    """A field of Django without a file."""
 
     @property
     def file(self) -> Any:
@@ -173,23 +179,23 @@ class DjangoField:
 
 
 class OfficialFile:
-    """A file output of Replicate's own SDK, which is fetched when it is read."""
+    """A file output of Replicate's own SDK, which is downloaded when it is read."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def read(self) -> bytes:
-        raise AssertionError("a model fetches it by itself")
+        raise AssertionError("the model downloads it")
 
 
-class Sent:
-    """Something that has a URL, but no content."""
+class UrlOnly:
+    """An object with a URL, but no content."""
 
     url = "/relative.png"
 
 
 class Unseekable:
-    """A stream that knows its path on its site."""
+    """A stream with a path on its web site."""
 
     url = "/media/cat.png"
 
@@ -223,8 +229,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
 }
 
 
-async def test_bad_inputs(server, client, tmp_path):
-    """What can't be sent is told with its place, before anything is sent: not even the good files beside it are."""
+async def test_invalid_inputs(server, client, tmp_path):
+    """An invalid value raises an error with its place before anything is sent, not even the valid files beside it."""
     (tmp_path / "small.bin").write_bytes(SMALL)
     (tmp_path / "empty.bin").touch()
     wrong: dict[str, Any] = {}
@@ -232,7 +238,7 @@ async def test_bad_inputs(server, client, tmp_path):
         bad = make(tmp_path)
         try:
             await client.run("owner/echo", input={"value": 1, "images": ["https://example.com/a.png", LARGE, bad]})
-        except Exception as caught:  # noqa: BLE001 - all of them are looked at
+        except Exception as caught:  # noqa: BLE001 - every kind is checked below
             text = str(caught)
             if not (isinstance(caught, error) and re.search(message, text) and "input.images[2]" in text):
                 wrong[kind] = repr(caught)
@@ -245,14 +251,16 @@ async def test_bad_inputs(server, client, tmp_path):
 
 
 async def test_an_unreadable_file(server, client, tmp_path):
-    """A file that may not be read is PermissionError with its place and its path."""
+    """A file without read permission raises PermissionError with its place and its path."""
     path = tmp_path / "secret.bin"
     path.write_bytes(SMALL)
     path.chmod(0)
-    await echo(client, [SMALL])  # everything that is needed has been loaded before the rights are given up
+    # Load all modules while they are readable.
+    await echo(client, [SMALL])
     server.requests.clear()
     user = os.geteuid()
-    if user == 0:  # root may read everything, so for this call it is nobody
+    # Root may read everything, so the call runs as another user.
+    if user == 0:
         os.seteuid(65534)
     try:
         with pytest.raises(PermissionError, match=r"input\.value\.a: .*secret\.bin"):
@@ -263,7 +271,7 @@ async def test_an_unreadable_file(server, client, tmp_path):
 
 
 async def test_places(client):
-    """The place of what can't be sent is told however deep it is, in every kind of container."""
+    """The error has the place of the invalid value at any depth, in every kind of container."""
     for value, place in [
         ({"a": {"b": [1, {"c": object()}]}}, r"input\.a\.b\[1\]\.c"),
         ({"a": (1, object())}, r"input\.a\[1\]"),
@@ -275,8 +283,8 @@ async def test_places(client):
             await client.run("owner/echo", input=value)
 
 
-async def test_an_input_within_itself(server, client):
-    """An input that contains itself is an error that says so, not an endless recursion."""
+async def test_a_recursive_input(server, client):
+    """An input that contains itself raises an error that names it."""
     value: dict[str, Any] = {}
     value["again"] = [value, SMALL]
     with pytest.raises((TypeError, ValueError), match="input"):
@@ -284,8 +292,8 @@ async def test_an_input_within_itself(server, client):
     assert server.requests == []
 
 
-async def test_bad_options(server, client):
-    """A strategy that isn't one, or an input that isn't a mapping, is told at once."""
+async def test_invalid_options(server, client):
+    """An unknown strategy, or an input that is not a mapping, raises before anything is sent."""
     with pytest.raises(ValueError, match="file_encoding_strategy='upload'"):
         await echo(client, SMALL, file_encoding_strategy="upload")
     with pytest.raises(TypeError, match="input"):
@@ -293,8 +301,8 @@ async def test_bad_options(server, client):
     assert server.requests == []
 
 
-async def test_what_is_wrong_is_told_before_other_models_run(server, client):
-    """Outputs that are still to be made are made when all else in the input has been looked at."""
+async def test_inputs_are_checked_before_chained_models_run(server, client):
+    """Chained models run only after the rest of the input was checked."""
     words = client.use("owner/words", streaming=True)
     with pytest.raises(FileNotFoundError, match=r"input\.file"):
         await client.run("owner/echo", input={"value": words(), "file": Path("missing.bin")})
@@ -308,7 +316,7 @@ async def test_what_is_wrong_is_told_before_other_models_run(server, client):
 
 @pytest.mark.parametrize("how", ["refused", "broken", "too large"])
 async def test_an_upload_that_fails(server, client, tmp_path, how):
-    """It is raised as it is, others are stopped, nothing is created, and nothing goes on in the background."""
+    """The error is raised, other uploads are stopped, nothing is created, and no task is left."""
     status, detail = {"refused": (401, "who?"), "broken": (500, "oops"), "too large": (413, "too much")}[how]
     server.faults.add(kind="stall", operation="files.create", when=lambda call: b"stalls" in call.body)
     server.faults.add(kind="status", status=status, problem={"detail": detail}, operation="files.create", times=1)
@@ -318,14 +326,14 @@ async def test_an_upload_that_fails(server, client, tmp_path, how):
         await asyncio.wait_for(echo(client, files, max_retries=0), 10)
     assert caught.value.status_code == status
     assert "predictions" not in "".join(operations(server))
-    mine = {task for task in asyncio.all_tasks() - tasks if "replicate_async/_" in repr(task.get_coro())}
-    assert mine == set()
+    assert new_tasks(tasks) == set()
     server.faults.clear()
-    assert content(server, await echo(client, files[1])) == files[1]  # the client works as before
+    # The client still works.
+    assert content(server, await echo(client, files[1])) == files[1]
 
 
 async def test_a_cancelled_upload(server, client):
-    """Who stops waiting while files are uploaded leaves nothing running, and nothing is created."""
+    """A run that is cancelled during uploads leaves no task, and nothing is created."""
     server.faults.add(kind="stall", operation="files.create")
     tasks = asyncio.all_tasks()
     task = asyncio.ensure_future(echo(client, [LARGE, LARGE + b"other"]))
@@ -333,29 +341,30 @@ async def test_a_cancelled_upload(server, client):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert {one for one in asyncio.all_tasks() - tasks if "replicate_async/_" in repr(one.get_coro())} == set()
+    assert new_tasks(tasks) == set()
     assert operations(server) == ["files.create"] * 2
 
 
-async def test_an_upload_that_fails_is_made_again_by_one(server, client):
-    """Of several that wait for the same upload, one tries again when it failed, and late comers wait for that one."""
+async def test_a_failed_upload_is_repeated_once(server, client):
+    """If an upload fails for which several callers wait, one repeats it, and later callers wait for that one."""
     server.faults.add(kind="status", status=500, operation="files.create", times=1, seconds=0.05)
     server.faults.add(kind="delay", seconds=0.2, operation="files.create")
     first = [asyncio.ensure_future(echo(client, LARGE)) for _ in range(3)]
     await until(lambda: len(uploads(server)) == 2)
     later = [asyncio.ensure_future(echo(client, LARGE)) for _ in range(3)]
-    ended = await asyncio.gather(*first, *later, return_exceptions=True)
-    assert [type(one) for one in ended].count(InternalServerError) == 1
+    results = await asyncio.gather(*first, *later, return_exceptions=True)
+    assert [type(result) for result in results].count(InternalServerError) == 1
     assert len(uploads(server)) == 2
 
 
 async def test_a_file_that_shrinks(server, client, tmp_path):
-    """A file that became shorter after it was looked at is an error, and no prediction is made of half of it."""
+    """A file that shrinks after the check raises an error, and no prediction is created."""
     path = tmp_path / "shrinking.bin"
     path.write_bytes(LARGE)
     server.faults.add(kind="delay", seconds=0.1, operation="files.create")
     others = [hashlib.sha256(bytes([number])).digest() * 10_000 for number in range(8)]
-    task = asyncio.ensure_future(echo(client, [*others, path]))  # waits until one of the others is done
+    # It is uploaded when the upload of another file is done.
+    task = asyncio.ensure_future(echo(client, [*others, path]))
     await until(lambda: uploads(server))
     path.write_bytes(LARGE[: INLINE_MAX - 10])
     with pytest.raises(Exception, match="shorter"):
@@ -363,7 +372,7 @@ async def test_a_file_that_shrinks(server, client, tmp_path):
     assert "models.predictions.create" not in operations(server)
 
 
-# --- every kind, everywhere ---
+# --- kinds and places of files ---
 
 
 def kinds(folder: Path, data: bytes, stack: ExitStack) -> dict[str, Any]:
@@ -396,13 +405,13 @@ def kinds(folder: Path, data: bytes, stack: ExitStack) -> dict[str, Any]:
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 async def test_every_kind_of_file(server, call, tmp_path, data):
-    """Each kind of file comes to the model whole: a small one in the input itself, a large one uploaded, once."""
+    """The model gets every kind of file unchanged: small ones in the input itself, large ones uploaded."""
     with ExitStack() as stack:
-        given = kinds(tmp_path, data, stack)
-        sent = await call("run", "owner/echo", input={"value": given}, use_file_output=False)
-    assert {kind: content(server, url) == data for kind, url in sent.items()} == dict.fromkeys(given, True)
-    assert [is_data(url) for url in sent.values()] == [data is SMALL] * len(given)
-    assert len(uploads(server)) <= len(given)
+        files = kinds(tmp_path, data, stack)
+        sent = await call("run", "owner/echo", input={"value": files}, use_file_output=False)
+    assert {kind: content(server, url) == data for kind, url in sent.items()} == dict.fromkeys(files, True)
+    assert [is_data(url) for url in sent.values()] == [data is SMALL] * len(files)
+    assert len(uploads(server)) <= len(files)
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
@@ -414,7 +423,7 @@ async def test_async_files(server, client, tmp_path, data):
 
 
 async def test_files_everywhere(server, client):
-    """Files are found in dicts, lists, tuples, sets and mappings of any depth; the rest stays as it is."""
+    """Files are found in containers of any kind and depth; other values don't change."""
     value = {
         "list": [1, [SMALL, {"deep": [[SMALL]]}]],
         "tuple": (SMALL, "text"),
@@ -436,11 +445,11 @@ async def test_files_everywhere(server, client):
         "url": "https://example.com/a.png",
         "numbers": [0, -1.5, True, None],
     }
-    assert isinstance(value["list"][1][0], bytes), "the caller's own input stays as it is"
+    assert isinstance(value["list"][1][0], bytes), "the caller's input is not changed"
 
 
 async def test_the_type_of_a_file(server, client, tmp_path):
-    """Its name tells the MIME type, in data URIs and uploads alike; an upload keeps its name."""
+    """Data URIs and uploads have the MIME type of the file's name, and an upload keeps the name."""
     for name, expected in [("a.png", "image/png"), ("b.JPG", "image/jpeg"), ("c", "application/octet-stream")]:
         path = tmp_path / name
         path.write_bytes(SMALL)
@@ -451,13 +460,13 @@ async def test_the_type_of_a_file(server, client, tmp_path):
 
 
 async def test_the_limit(server, client):
-    """Up to 256 kB files go in the input itself, and from 256 KiB on they are uploaded."""
+    """Files of up to 256 kB are sent in the input itself, and files from 256 KiB on are uploaded."""
     assert is_data(await echo(client, b"x" * INLINE_MAX))
     assert not is_data(await echo(client, b"x" * (2**18 + 1)))
 
 
 async def test_strategies(server, call):
-    """The strategy ``base64`` uploads nothing however large, and ``url`` uploads everything however small."""
+    """``base64`` never uploads, and ``url`` always does."""
     run = partial(call, "run", "owner/echo", use_file_output=False)
     assert is_data(await run(input={"value": LARGE}, file_encoding_strategy="base64"))
     assert uploads(server) == []
@@ -465,8 +474,8 @@ async def test_strategies(server, call):
     assert (is_data(url), content(server, url), len(uploads(server))) == (False, b"x", 1)
 
 
-async def test_everything_that_creates_takes_files(server, client):
-    """``stream`` and model functions take files as ``run`` does."""
+async def test_stream_and_functions_take_files(server, client):
+    """``stream`` and model functions take files like ``run``."""
     events = [event async for event in client.stream("owner/echo", {"value": SMALL}, file_encoding_strategy="url")]
     assert content(server, events[0]) == SMALL
     function = client.use("owner/echo")
@@ -476,7 +485,7 @@ async def test_everything_that_creates_takes_files(server, client):
 
 
 async def test_the_creates_of_resources_take_files(server, call):
-    """So do the three ``create`` of the resources, with each view of their answer, and by the same strategies."""
+    """The ``create`` methods of the resources and their views take files, with the same strategies."""
     version = (await call("models.get", "owner/echo")).latest_version.id
     deployment = {"name": "mine", "model": "owner/echo", "version": version, "hardware": "cpu"}
     await call("deployments.create", **deployment, min_instances=0, max_instances=1)
@@ -487,22 +496,22 @@ async def test_the_creates_of_resources_take_files(server, call):
     ]:
         before = len(uploads(server))
         data = LARGE + resource.encode()
-        given: dict[str, Any] = {**target, "input": {"value": [data, SMALL]}, "prefer": "wait"}
-        made = [
-            await call(f"{resource}.create", **given),
-            (await call(f"{resource}.with_raw_response.create", **given)).parse(),
+        arguments: dict[str, Any] = {**target, "input": {"value": [data, SMALL]}, "prefer": "wait"}
+        predictions = [
+            await call(f"{resource}.create", **arguments),
+            (await call(f"{resource}.with_raw_response.create", **arguments)).parse(),
         ]
         streaming = attrgetter(f"{resource}.with_streaming_response.create")(call.client)
-        async with call.entered(streaming(**given)) as response:
-            made.append(await call.of(response.parse))
-        assert [[content(server, url) for url in one.output] for one in made] == [[data, SMALL]] * 3
+        async with call.entered(streaming(**arguments)) as response:
+            predictions.append(await call.of(response.parse))
+        assert [[content(server, url) for url in job.output] for job in predictions] == [[data, SMALL]] * 3
         assert len(uploads(server)) == before + 1
-        inline = await call(f"{resource}.create", **given, file_encoding_strategy="base64")
+        inline = await call(f"{resource}.create", **arguments, file_encoding_strategy="base64")
         assert all(map(is_data, inline.output))
 
 
-async def test_several_at_once(server, client):
-    """Several files are uploaded at the same time, and the prediction is created when all are there."""
+async def test_concurrent_uploads(server, client):
+    """Several files are uploaded at once, and the prediction is created when all uploads are done."""
     server.faults.add(kind="delay", seconds=0.2, operation="files.create")
     started = time.monotonic()
     urls = await echo(client, [LARGE + bytes([number]) for number in range(6)])
@@ -515,7 +524,7 @@ async def test_several_at_once(server, client):
 
 
 async def test_many_runs_with_one_file(server, client, tmp_path):
-    """One file in many runs at the same time, even as one open file object, is whole in each, and uploaded once."""
+    """One file in many concurrent runs, even one open file object, is complete in each, and uploaded once."""
     for kind in ("path", "open file", "in memory", "bytes"):
         for data, expected in [(LARGE[:5000], 0), (LARGE + kind.encode(), 1)]:
             server.requests.clear()
@@ -528,7 +537,7 @@ async def test_many_runs_with_one_file(server, client, tmp_path):
 
 
 async def test_a_file_that_has_changed(server, client, tmp_path):
-    """A file that is unchanged isn't uploaded again; one that was written anew is."""
+    """A file is uploaded again only if it has changed."""
     path = tmp_path / "data.bin"
     path.write_bytes(LARGE)
     first = await echo(client, path)
@@ -539,19 +548,19 @@ async def test_a_file_that_has_changed(server, client, tmp_path):
 
 
 async def test_a_deleted_upload_is_uploaded_again(server, call, tmp_path):
-    """What the same client has deleted is gone: an input that needs it is uploaded again, the others are not."""
+    """A file that was deleted by the client is uploaded again when an input needs it."""
     (tmp_path / "a.bin").write_bytes(LARGE)
     value = {"value": [tmp_path / "a.bin", LARGE[::-1]]}
-    first, other = await call("run", "owner/echo", input=value, use_file_output=False)
+    first, second = await call("run", "owner/echo", input=value, use_file_output=False)
     await call("files.delete", first.rpartition("/")[2])
-    again, same = await call("run", "owner/echo", input=value, use_file_output=False)
-    assert content(server, again) == LARGE
-    assert (again != first, same) == (True, other)
+    repeated, same = await call("run", "owner/echo", input=value, use_file_output=False)
+    assert content(server, repeated) == LARGE
+    assert (repeated != first, same) == (True, second)
     assert len(uploads(server)) == 3
 
 
 async def test_the_same_content_under_other_names(server, client, tmp_path):
-    """What a model can see of a file is its name and type as well: those are kept apart."""
+    """Files with the same content and different names are uploaded separately, because models see the name."""
     for name in ("a.png", "b.jpg"):
         (tmp_path / name).write_bytes(LARGE)
     first, second = await echo(client, [tmp_path / "a.png", tmp_path / "b.jpg"])
@@ -560,15 +569,15 @@ async def test_the_same_content_under_other_names(server, client, tmp_path):
 
 
 async def test_expired_files_are_uploaded_again():
-    """An upload serves until it expires, or nearly: a prediction may wait in a queue before it reads its input."""
-    lives: timedelta | None = None
+    """An upload is reused until shortly before it expires, because predictions may be queued."""
+    lifetime: timedelta | None = None
 
     def respond(request: RawRequest) -> bytes:
         if request.target == "/v1/files":
             file = {"id": "f", "content_type": "a/b", "size": 1, "checksums": {}, "metadata": {}, "urls": {}}
-            expires = None if lives is None else (datetime.now(timezone.utc) + lives).isoformat()
+            expires = None if lifetime is None else (datetime.now(timezone.utc) + lifetime).isoformat()
             times = {"created_at": "2025-01-01T00:00:00Z", "expires_at": expires}
-            number = sum(one.target == "/v1/files" for one in server.requests)
+            number = sum(request.target == "/v1/files" for request in server.requests)
             return answer(201, {**file, **times, "urls": {"get": f"https://files.example/{number}"}}, CLOSE)
         ended = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z"}
         return answer(201, prediction(output=request.body.decode(), **ended), CLOSE)
@@ -578,7 +587,7 @@ async def test_expired_files_are_uploaded_again():
         await writer.drain()
 
     async with RawServer(step) as server:
-        for lives, expected in [
+        for lifetime, expected in [
             (timedelta(hours=1), 1),
             (None, 1),
             (timedelta(seconds=-1), 3),
@@ -587,43 +596,43 @@ async def test_expired_files_are_uploaded_again():
             server.requests.clear()
             async with server.client() as client:
                 outputs = [await client.run("owner/name", input={"file": LARGE}) for _ in range(3)]
-            assert sum(one.target == "/v1/files" for one in server.requests) == expected, lives
-            assert all("https://files.example/" in one for one in outputs)
+            assert sum(request.target == "/v1/files" for request in server.requests) == expected, lifetime
+            assert all("https://files.example/" in output for output in outputs)
 
 
 CLOSE = {"Connection": "close"}
 
 
 async def test_accounts_share_no_uploads(server, client):
-    """A copy of a client with another token or another API uploads files of its own: it can't see the first one's."""
+    """A copy of a client with another token or base URL uploads files itself."""
     await echo(client, LARGE)
-    async with LocalServer(token="other") as other:
+    async with LocalServer(token="other") as other_server:
 
-        @other.model("owner/echo")
+        @other_server.model("owner/echo")
         async def echoes(value: Any) -> Any:
             return value
 
-        elsewhere = client.with_options(bearer_token=other.token, base_url=other.base_url)
-        assert content(other, await echo(elsewhere, LARGE)) == LARGE
+        elsewhere = client.with_options(bearer_token=other_server.token, base_url=other_server.base_url)
+        assert content(other_server, await echo(elsewhere, LARGE)) == LARGE
     assert (await echo(client.with_options(timeout=5), LARGE), len(uploads(server))) == (await echo(client, LARGE), 1)
 
 
-# --- what other models made ---
+# --- outputs of other models ---
 
 
 async def test_file_outputs_are_passed_on_by_url(server, call):
-    """Files that models made go in by their URL and are not fetched; either client takes those of the other."""
-    made = await call("run", "owner/picture")
-    assert isinstance(made[0], FileOutput if call.blocking else AsyncFileOutput)
-    url = made[0].url
-    crossed = made[0]._async if call.blocking else FileOutput(made[0])
-    sent = await call("run", "owner/echo", input={"value": [*made, {"a": crossed}]}, use_file_output=False)
+    """Output files are sent by their URL and not downloaded, even those of the other kind of client."""
+    (output,) = await call("run", "owner/picture")
+    assert isinstance(output, FileOutput if call.blocking else AsyncFileOutput)
+    url = output.url
+    crossed = AsyncFileOutput(url) if call.blocking else FileOutput(output)
+    sent = await call("run", "owner/echo", input={"value": [output, {"a": crossed}]}, use_file_output=False)
     assert sent == [url, {"a": url}]
     assert set(operations(server)) == {"models.predictions.create"}
 
 
-async def test_open_files_go_by_their_content(server, client):
-    """An open file that has a URL besides, as Django's do, goes with its content: the URL may lead nowhere."""
+async def test_open_files_with_a_url_are_sent_by_content(server, client):
+    """An open file with a URL, as in Django, is sent by its content, because the URL may lead nowhere."""
     for file in (
         DjangoFile(SMALL, "/media/pictures/cat.png"),
         DjangoFile(SMALL, "https://example.com/media/cat.png"),
@@ -634,22 +643,22 @@ async def test_open_files_go_by_their_content(server, client):
 
 
 @pytest.mark.parametrize(
-    "thing", [OfficialFile("https://replicate.delivery/a.png"), OfficialFile("data:text/plain,a"), Sent()]
+    "thing", [OfficialFile("https://replicate.delivery/a.png"), OfficialFile("data:text/plain,a"), UrlOnly()]
 )
-async def test_what_models_fetch_goes_by_its_url(client, thing):
-    """Outputs of Replicate's own SDK go by their URL and are not fetched, as does whatever has nothing but a URL."""
+async def test_objects_with_a_url_are_sent_by_url(client, thing):
+    """Outputs of Replicate's own SDK, and other objects with only a URL, are sent by the URL."""
     assert await echo(client, thing) == thing.url
 
 
-async def test_data_outputs_are_passed_on(so_data):
-    """Outputs that came as data URIs go in as those."""
-    server, client = so_data
-    (made,) = await client.run("owner/picture")
-    assert content(server, await echo(client, made)) == SMALL
+async def test_data_outputs_are_passed_on(data_server):
+    """Outputs that are data URIs are sent unchanged."""
+    server, client = data_server
+    (output,) = await client.run("owner/picture")
+    assert content(server, await echo(client, output)) == SMALL
 
 
 @pytest.fixture
-async def so_data() -> AsyncIterator[tuple[LocalServer, AsyncReplicate]]:
+async def data_server() -> AsyncIterator[tuple[LocalServer, AsyncReplicate]]:
     """Give a server whose output files are data URIs."""
     async with LocalServer(files="data") as server:
 
@@ -665,8 +674,8 @@ async def so_data() -> AsyncIterator[tuple[LocalServer, AsyncReplicate]]:
             yield server, client
 
 
-async def test_outputs_under_way(server, call):
-    """An output that is still being made, when passed on, is awaited and comes whole; with either client."""
+async def test_unfinished_outputs(server, call):
+    """An output that is still being made is awaited and sent in full, with either client."""
     words = call.client.use("owner/words", streaming=True)
     value = {"text": words(text="Once upon a time"), "list": [words()]}
     sent = await call("run", "owner/echo", input={"value": value})
@@ -674,8 +683,8 @@ async def test_outputs_under_way(server, call):
     assert len(server.predictions) == 3
 
 
-async def test_an_open_file_stays_where_it_is(server, client, tmp_path):
-    """An open file is where it was after a run: the next run with it gets the same content."""
+async def test_open_files_keep_their_position(server, client, tmp_path):
+    """After a run, an open file has its former position, so that the next run sends the same content."""
     for data in (SMALL, LARGE):
         with ExitStack() as stack:
             files = kinds(tmp_path, data, stack)
@@ -685,8 +694,8 @@ async def test_an_open_file_stays_where_it_is(server, client, tmp_path):
             assert file.tell() == 6
 
 
-async def test_outputs_under_way_run_at_the_same_time(server, client):
-    """Several such outputs, and calls that were not awaited, are made at the same time."""
+async def test_chained_models_run_concurrently(server, client):
+    """Several unfinished outputs and unawaited calls in an input run at the same time."""
     most = running = 0
 
     @server.model("owner/slow")
@@ -704,7 +713,7 @@ async def test_outputs_under_way_run_at_the_same_time(server, client):
 
 
 async def test_a_chained_model_that_fails(server, client):
-    """When a model in the chain fails, its error is raised and the next one doesn't run."""
+    """When a chained model fails, its error is raised, and the next model does not run."""
     broken = client.use("owner/broken", streaming=True)
     with pytest.raises(ModelError, match="no luck today"):
         await echo(client, broken())
@@ -712,17 +721,18 @@ async def test_a_chained_model_that_fails(server, client):
 
 
 async def test_a_chained_task_that_is_cancelled(server, client):
-    """A task among the inputs that is cancelled is an error with its place; its caller, who is not, goes on."""
+    """A cancelled task in the input raises an error with its place, and does not cancel the caller."""
     task = asyncio.ensure_future(asyncio.sleep(3600))
     asyncio.get_running_loop().call_later(0.05, task.cancel)
-    for _ in range(2):  # while it is awaited, and before
+    # It is cancelled while it is awaited, and then before.
+    for _ in range(2):
         with pytest.raises(ReplicateError, match=r"input\.value\[0\]: .*cancelled"):
             await echo(client, [task])
     assert server.predictions == {}
 
 
-async def test_leaving_with_a_chained_task(server, client):
-    """Who is cancelled while a task is awaited is cancelled, and no less because the task is too."""
+async def test_cancellation_while_a_chained_task_is_awaited(server, client):
+    """A caller that is cancelled while it awaits a task in its input is cancelled as usual."""
     running = asyncio.ensure_future(echo(client, [asyncio.ensure_future(asyncio.sleep(3600))]))
     await asyncio.sleep(0.05)
     running.cancel()
@@ -734,8 +744,8 @@ async def test_leaving_with_a_chained_task(server, client):
     assert server.predictions == {}
 
 
-async def test_leaving_a_chain(server, client):
-    """Who stops waiting for a chain gives up the model that runs, and the next one isn't created."""
+async def test_cancelling_a_chain(server, client):
+    """Cancelling a chain cancels the running model, and the next one is not created."""
 
     @server.model("owner/endless")
     async def endless() -> AsyncIterator[str]:
@@ -744,7 +754,7 @@ async def test_leaving_a_chain(server, client):
 
     with anyio.move_on_after(0.2):
         await echo(client, client.use("owner/endless", streaming=True)())
-    assert [one.status for one in server.predictions.values()] == ["canceled"]
+    assert [job.status for job in server.predictions.values()] == ["canceled"]
 
 
 # --- plain values ---
@@ -755,7 +765,7 @@ class Colour(enum.Enum):
 
 
 async def test_values_that_have_a_json_form(server, client):
-    """What is no file but can be said in JSON is: numpy's numbers and arrays, times, enums, texts of events."""
+    """Values with a JSON form are sent as JSON: numpy's, times, enums and events."""
     value = {
         "integer": np.int64(5),
         "number": np.float64(1.5),
@@ -787,15 +797,15 @@ async def test_values_that_have_a_json_form(server, client):
 
 
 async def test_uploads_of_fastapi(server, client):
-    """What FastAPI's users upload can be passed on, as such with its name, or as the file in it."""
-    upload = UploadFile(io.BytesIO(LARGE), filename="mine.png")
+    """Uploads of FastAPI can be passed on, with their name or as the file in them."""
+    upload = UploadFile(io.BytesIO(LARGE), filename="own.png")
     file = await client.files.get((await echo(client, upload)).rpartition("/")[2])
-    assert (file.name, file.content_type, file.size) == ("mine.png", "image/png", len(LARGE))
+    assert (file.name, file.content_type, file.size) == ("own.png", "image/png", len(LARGE))
     upload.file.seek(0)
     assert content(server, await echo(client, upload.file)) == LARGE
 
 
 def test_numpy_stays_optional():
-    """Numpy stays optional: nothing here imports it."""
+    """The package does not import numpy."""
     code = "import sys, replicate_async._predictions.inputs, replicate_async.testing; print('numpy' in sys.modules)"
     assert programs.run(code) == "False\n"

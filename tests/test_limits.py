@@ -1,4 +1,4 @@
-"""How many calls are made and when: budgets that learn, gates and lines, alone and in a client."""
+"""Rate limits and concurrency limits: token buckets that learn, and their queues, alone and in a client."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ SECONDS = st.floats(0, 100)
 HINTS = st.sampled_from(["whole", "exact", None])
 
 
-class Bucket:
-    """What an API allows: a token bucket, and its hint how long to wait."""
+class ApiLimit:
+    """The API's rate limit: a token bucket, and the Retry-After of its 429 responses."""
 
     def __init__(self, rate: float, burst: float, hint: str | None = None) -> None:
         self._rate, self._burst, self._hint = rate, burst, hint
         self._tokens, self._filled = burst, 0.0
 
     def take(self, now: float) -> tuple[bool, float | None]:
-        """Return whether a call is accepted, and what a refusal says."""
+        """Return whether a call is accepted, and the Retry-After if it is not."""
         self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
         if self._tokens < 1 - 1e-6:
@@ -48,60 +48,64 @@ class Bucket:
 
 
 class Traffic:
-    """Some callers that would make as many calls as they may, through a gate, until so many are accepted."""
+    """Callers that make as many calls as the limiter allows, until a number of calls is accepted."""
 
-    def __init__(self, sim: Simulation, budget: TokenBucket, api: Bucket, latency: float) -> None:
+    def __init__(self, sim: Simulation, bucket: TokenBucket, api: ApiLimit, latency: float) -> None:
         self.calls: list[tuple[float, bool]] = []
-        self._sim, self._budget, self._api, self._latency = sim, budget, api, latency
-        self._gate = RateLimiter(budget)
-        self._shut = (-math.inf, -math.inf)  # since when, and until when
+        self._sim, self._bucket, self._api, self._latency = sim, bucket, api, latency
+        self._limiter = RateLimiter(bucket)
+        # When the last 429 response arrived, and until when it blocks.
+        self._blocked = (-math.inf, -math.inf)
 
     async def run(self, accepted: int, callers: int = 4) -> None:
         """Make calls."""
-        left = iter(range(accepted))
-        await asyncio.gather(*[self._call_all(left) for _ in range(callers)])
+        remaining = iter(range(accepted))
+        await asyncio.gather(*[self._call_all(remaining) for _ in range(callers)])
 
-    async def _call_all(self, left: Any) -> None:
-        for _ in left:
+    async def _call_all(self, remaining: Any) -> None:
+        for _ in remaining:
             while not await self._call():
                 pass
 
     async def _call(self) -> bool:
-        if self._budget.paced:
-            await self._gate.enter()
+        if self._bucket.active:
+            await self._limiter.acquire()
         sent = self._sim.monotonic()
-        since, until = self._shut
-        assert sent <= since or sent > until - 1e-6, "it was let through before a refusal's hint had passed"
+        since, until = self._blocked
+        assert sent <= since or sent > until - 1e-6, (
+            "a call was sent before the Retry-After of a 429 response had passed"
+        )
         await asyncio.sleep(self._latency / 2)
         ok, hint = self._api.take(self._sim.monotonic())
         self.calls.append((self._sim.monotonic(), ok))
         await asyncio.sleep(self._latency / 2)
         if ok:
-            self._budget.accepted += 1
+            self._bucket.accepted += 1
         else:
             now = self._sim.monotonic()
-            self._budget.refused(sent, now, hint)
-            self._shut = now, max(self._shut[1], now + (hint or 0))
+            self._bucket.on_throttled(sent, now, hint)
+            self._blocked = now, max(self._blocked[1], now + (hint or 0))
         return ok
 
 
-# --- budgets ---
+# --- token buckets ---
 
 
 @settings(max_examples=15, deadline=None)
-@given(a_minute=st.floats(6, 600), burst=st.integers(1, 100), hint=HINTS)
-def test_a_budget_finds_what_the_api_allows(a_minute, burst, hint):
-    """Whatever the limit: nobody goes ahead of a hint, soon nine tenths of it are used, and few are refused.
+@given(per_minute=st.floats(6, 600), burst=st.integers(1, 100), hint=HINTS)
+def test_a_bucket_learns_the_rate_of_the_api(per_minute, burst, hint):
+    """At any rate, no call ignores a Retry-After, nine tenths of the rate are soon used, and few calls are throttled.
 
-    It takes a limit that allows a second's worth at once: with less, what is refused depends on how long each call is
-    on its way, and pauses of whole seconds can't be made up for.
+    The API must allow a burst of one second's worth. With less, the number of 429 responses depends on how long each
+    call is on its way, and waits of whole seconds cannot be made up for.
     """
-    rate = a_minute / 60
+    rate = per_minute / 60
     burst = max(burst, math.ceil(rate))
 
     async def main(sim: Simulation) -> tuple[float, float]:
-        traffic = Traffic(sim, TokenBucket(600), Bucket(rate, burst, hint), latency=0.02)
-        await traffic.run(burst + 300)  # until it has been learnt
+        traffic = Traffic(sim, TokenBucket(600), ApiLimit(rate, burst, hint), latency=0.02)
+        # The rate is learned from these calls.
+        await traffic.run(burst + 300)
         before, begun = len(traffic.calls), sim.monotonic()
         await traffic.run(300)
         later = traffic.calls[before:]
@@ -113,10 +117,10 @@ def test_a_budget_finds_what_the_api_allows(a_minute, burst, hint):
 
 
 def test_a_limit_above_the_documented_one():
-    """An account that may do more than others gets there by and by: ten times as much within a few minutes."""
+    """An account with ten times the documented limit reaches it within a few minutes."""
 
     async def main(sim: Simulation) -> float:
-        traffic = Traffic(sim, TokenBucket(60), Bucket(10, 50, "whole"), latency=0.02)
+        traffic = Traffic(sim, TokenBucket(60), ApiLimit(10, 50, "whole"), latency=0.02)
         await traffic.run(1200)
         return sim.monotonic()
 
@@ -124,11 +128,11 @@ def test_a_limit_above_the_documented_one():
 
 
 def test_low_credit():
-    """Six creates a minute, one at a time: the API's lowest limit is found from the highest guess, and kept to."""
+    """The API's lowest limit, six creates per minute one at a time, is learned from the highest first guess."""
 
     async def main(sim: Simulation) -> tuple[int, float]:
-        budget = TokenBucket(600)
-        traffic = Traffic(sim, budget, Bucket(0.1, 1, "whole"), latency=0.3)
+        bucket = TokenBucket(600)
+        traffic = Traffic(sim, bucket, ApiLimit(0.1, 1, "whole"), latency=0.3)
         await traffic.run(50)
         before = len(traffic.calls)
         await traffic.run(50)
@@ -136,54 +140,55 @@ def test_low_credit():
 
     refused, seconds = simulate(main)
     assert refused <= 3
-    assert seconds < 1200  # 990 would be perfect
+    # 990 would be perfect.
+    assert seconds < 1200
 
 
-def test_before_a_refusal_nothing_is_held_back():
-    """An API without a limit is called as fast as it goes: the budget is open until something is refused."""
-    budget = TokenBucket(600)
-    assert not budget.paced
-    budget.accepted += 10_000
-    assert not budget.paced
+def test_a_bucket_is_inactive_before_the_first_429():
+    """Without a 429 response, calls are not limited."""
+    bucket = TokenBucket(600)
+    assert not bucket.active
+    bucket.accepted += 10_000
+    assert not bucket.active
 
 
-def test_one_refusal_holds_all_back():
-    """Siblings wait for what one was told, and then go one after the other."""
+def test_one_429_blocks_all_calls():
+    """All calls wait for the Retry-After of one 429 response, and then follow one after the other."""
 
     async def main(sim: Simulation) -> list[float]:
-        budget = TokenBucket(600)
-        gate = RateLimiter(budget)
-        budget.refused(0.0, 0.0, 30.0)
-        left: list[float] = []
+        bucket = TokenBucket(600)
+        limiter = RateLimiter(bucket)
+        bucket.on_throttled(0.0, 0.0, 30.0)
+        sent_at: list[float] = []
 
-        async def sibling() -> None:
-            await gate.enter()
-            left.append(sim.monotonic())
+        async def call() -> None:
+            await limiter.acquire()
+            sent_at.append(sim.monotonic())
 
-        await asyncio.gather(*[sibling() for _ in range(5)])
-        return left
+        await asyncio.gather(*[call() for _ in range(5)])
+        return sent_at
 
     assert simulate(main) == pytest.approx([30.0, 30.1, 30.2, 30.3, 30.4])
 
 
-def test_refusals_of_one_moment_are_one_lesson():
-    """Of many calls that were under way when the limit showed, the refusals say only once that it was too much."""
-    one, many = TokenBucket(600), TokenBucket(600)
-    for budget in (one, many):
-        budget.refused(0.0, 1.0, None)
+def test_concurrent_429s_lower_the_rate_once():
+    """Many 429 responses to calls in flight at the same time lower the rate only once."""
+    single, many = TokenBucket(600), TokenBucket(600)
+    for bucket in (single, many):
+        bucket.on_throttled(0.0, 1.0, None)
     for _ in range(30):
-        many.refused(1.0, 1.0, None)
-    assert _a_minute(one, 100.0) == _a_minute(many, 100.0)
+        many.on_throttled(1.0, 1.0, None)
+    assert _calls_in_a_minute(single, 100.0) == _calls_in_a_minute(many, 100.0)
 
 
-def _a_minute(budget: TokenBucket, start: float) -> int:
-    """Return how many calls are let through in a minute."""
-    now, let_through = start, 0
+def _calls_in_a_minute(bucket: TokenBucket, start: float) -> int:
+    """Return how many calls get a token within a minute."""
+    now, calls = start, 0
     while now < start + 60:
-        wait = budget.take(now)
+        wait = bucket.reserve(now)
         now += wait
-        let_through += not wait
-    return let_through
+        calls += not wait
+    return calls
 
 
 @settings(max_examples=100, deadline=None)
@@ -191,104 +196,104 @@ def _a_minute(budget: TokenBucket, start: float) -> int:
     st.lists(
         st.one_of(
             st.tuples(st.just("time"), SECONDS),
-            st.tuples(st.just("take"), st.none()),
-            st.tuples(st.just("refused"), st.one_of(st.none(), SECONDS)),
+            st.tuples(st.just("reserve"), st.none()),
+            st.tuples(st.just("throttled"), st.one_of(st.none(), SECONDS)),
             st.tuples(st.just("accepted"), st.integers(1, 100)),
         ),
         max_size=100,
     )
 )
-def test_whatever_happens_a_budget_goes_on(steps):
-    """After any history the wait is as long as it is told, and the pace between one call and 60,000 a minute."""
-    budget = TokenBucket(600)
+def test_waits_and_rates_are_bounded(steps):
+    """After any history, waits are at most as long as Retry-After, and rates are from 1 to 60,000 calls per minute."""
+    bucket = TokenBucket(600)
     now = sent = 0.0
     for kind, value in steps:
         if kind == "time":
             now += value
-        elif kind == "refused":
-            budget.refused(sent, now, value)
+        elif kind == "throttled":
+            bucket.on_throttled(sent, now, value)
         elif kind == "accepted":
-            budget.accepted += value
-        elif budget.paced:
+            bucket.accepted += value
+        elif bucket.active:
             waits = []
-            while wait := budget.take(now):
+            while wait := bucket.reserve(now):
                 waits.append(wait)
                 now += wait
-            assert len(waits) <= 2, "until it opens, and until it is one's turn"
+            assert len(waits) <= 2, "one until the block ends, and one until there is a token"
             assert all(0 < wait <= 100 for wait in waits)
             sent = now
-    budget.refused(now, now, None)
-    assert 1 <= _a_minute(budget, now + 60) <= 60_000
+    bucket.on_throttled(now, now, None)
+    assert 1 <= _calls_in_a_minute(bucket, now + 60) <= 60_000
 
 
-def test_a_long_refusal_is_got_over():
-    """After an hour in which everything was refused without a hint, calls are tried within a minute."""
-    budget = TokenBucket(600)
+def test_recovery_from_an_hour_of_429s():
+    """After an hour of 429 responses without Retry-After, the next call is made within a minute."""
+    bucket = TokenBucket(600)
     now = 0.0
     while now < 3600:
-        budget.refused(now, now, None)
-        while wait := budget.take(now):
+        bucket.on_throttled(now, now, None)
+        while wait := bucket.reserve(now):
             now += wait
         now += 0.01
-    assert budget.take(now + 60) == 0
+    assert bucket.reserve(now + 60) == 0
 
 
-def test_a_refusal_for_no_reason_is_got_over():
-    """One refusal by an API that has no limit slows down for some minutes only; and never grows beyond all bounds."""
-    budget = TokenBucket(600)
-    budget.refused(0.0, 0.0, None)
+def test_recovery_from_a_single_429():
+    """One 429 response without a real limit slows calls down for minutes only, and the rate stays bounded."""
+    bucket = TokenBucket(600)
+    bucket.on_throttled(0.0, 0.0, None)
     now = 0.0
     for _ in range(20_000):
-        now += budget.take(now) or 0.001
-        budget.accepted += 1
+        now += bucket.reserve(now) or 0.001
+        bucket.accepted += 1
     assert now < 600
     for _ in range(2000):
         now += 60
-        assert budget.take(now) == 0
-        budget.accepted += 1
-    assert _a_minute(budget, now) <= 61_000
+        assert bucket.reserve(now) == 0
+        bucket.accepted += 1
+    assert _calls_in_a_minute(bucket, now) <= 61_000
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    a_minute=st.floats(1, 3000),
+    per_minute=st.floats(1, 3000),
     api=st.one_of(st.none(), st.tuples(st.floats(6, 3000), st.integers(1, 50))),
     hint=HINTS,
 )
-def test_an_explicit_limit_is_never_exceeded(a_minute, api, hint):
-    """In no stretch of time are there more calls than allowed, and a second's worth, whatever the API refuses."""
+def test_an_explicit_limit_is_never_exceeded(per_minute, api, hint):
+    """Calls never exceed the explicit rate, with a burst of one second's worth, despite the API's 429 responses."""
 
     async def main(sim: Simulation) -> list[float]:
-        budget = TokenBucket(600)
-        budget.limit(a_minute, 0.0)
-        bucket = Bucket(api[0] / 60, api[1], hint) if api else Bucket(1e6, 1e6)
-        traffic = Traffic(sim, budget, bucket, latency=0)
+        bucket = TokenBucket(600)
+        bucket.set_rate(per_minute, 0.0)
+        api_limit = ApiLimit(api[0] / 60, api[1], hint) if api else ApiLimit(1e6, 1e6)
+        traffic = Traffic(sim, bucket, api_limit, latency=0)
         await traffic.run(100)
         return [at for at, _ in traffic.calls]
 
-    own = Bucket(a_minute / 60, max(1.0, a_minute / 60))
-    assert all(own.take(at)[0] for at in simulate(main))
+    limit = ApiLimit(per_minute / 60, max(1.0, per_minute / 60))
+    assert all(limit.take(at)[0] for at in simulate(main))
 
 
 @pytest.mark.parametrize("fields", [{"creates": 0}, {"others": -1}, {"creates": math.inf}, {"others": math.nan}])
-def test_limits_that_make_no_sense(fields):
-    """A limit is a positive number of calls a minute."""
-    with pytest.raises(ValueError, match="must be a positive number of calls a minute"):
+def test_invalid_limits(fields):
+    """A limit must be a positive number of calls per minute."""
+    with pytest.raises(ValueError, match="must be a positive number of calls per minute"):
         RateLimit(**fields)
 
 
 @pytest.mark.parametrize("value", ["600", True])
-def test_limits_that_are_no_numbers(value):
-    """A text or a truth value is no number of calls."""
+def test_limits_of_the_wrong_type(value):
+    """A limit must be a number, not a str or a bool."""
     with pytest.raises(TypeError, match="creates must be a number"):
         RateLimit(creates=value)
 
 
-# --- gates ---
+# --- the queue for tokens ---
 
 
-class _Counting(Simulation):
-    """Counts the timers that are set at the same time."""
+class _TimerCountingClock(Simulation):
+    """Counts the timers that are pending at the same time."""
 
     def __init__(self) -> None:
         super().__init__(asyncio.get_running_loop())
@@ -296,9 +301,10 @@ class _Counting(Simulation):
         self._pending: list[asyncio.TimerHandle] = []
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
-        timer = self._loop.call_later(seconds, callback)
-        fired = self.monotonic() + 1e-6  # the loop calls back what is due within its resolution
-        self._pending = [one for one in self._pending if not one.cancelled() and one.when() > fired]
+        timer = self.loop.call_later(seconds, callback)
+        # The loop runs callbacks that are due within its resolution.
+        fired = self.monotonic() + 1e-6
+        self._pending = [pending for pending in self._pending if not pending.cancelled() and pending.when() > fired]
         self._pending.append(timer)
         self.most = max(self.most, len(self._pending))
         return timer
@@ -307,26 +313,26 @@ class _Counting(Simulation):
 @settings(max_examples=50, deadline=None)
 @given(
     visits=st.lists(st.tuples(st.floats(0, 5), st.one_of(st.none(), st.floats(0, 5))), min_size=1, max_size=40),
-    a_minute=st.sampled_from([30.0, 600.0]),
+    per_minute=st.sampled_from([30.0, 600.0]),
 )
-def test_a_gate_keeps_the_order_whoever_gives_up(visits, a_minute):
-    """Those who stay are let through as they came and at the pace; who gives up at whatever moment costs nobody's turn.
+def test_tokens_go_to_waiters_in_order(visits, per_minute):
+    """Waiters get tokens first in, first out at the limited rate, and cancelled waiters cost nothing.
 
-    However many wait, there is one timer.
+    There is only one timer for all waiters.
     """
 
     async def main(_: Simulation) -> None:
-        sdk_clock.current = clock = _Counting()
-        budget = TokenBucket(600)
-        budget.limit(a_minute, 0.0)
-        gate = RateLimiter(budget)
-        came: list[int] = []
+        sdk_clock.current = clock = _TimerCountingClock()
+        bucket = TokenBucket(600)
+        bucket.set_rate(per_minute, 0.0)
+        limiter = RateLimiter(bucket)
+        arrived: list[int] = []
         passed: list[tuple[int, float]] = []
 
         async def visit(number: int, at: float) -> None:
             await asyncio.sleep(at)
-            came.append(number)
-            await gate.enter()
+            arrived.append(number)
+            await limiter.acquire()
             passed.append((number, clock.monotonic()))
 
         tasks = [asyncio.create_task(visit(number, at)) for number, (at, _) in enumerate(visits)]
@@ -334,33 +340,35 @@ def test_a_gate_keeps_the_order_whoever_gives_up(visits, a_minute):
             if patience is not None:
                 asyncio.get_running_loop().call_later(patience, task.cancel)
         await asyncio.wait(tasks)
-        assert [number for number, _ in passed] == [number for number in came if not tasks[number].cancelled()]
+        assert [number for number, _ in passed] == [number for number in arrived if not tasks[number].cancelled()]
         assert all(task.cancelled() or task.exception() is None for task in tasks)
         assert {number for number, (_, patience) in enumerate(visits) if patience is None} <= {n for n, _ in passed}
-        own = Bucket(a_minute / 60, max(1.0, a_minute / 60))
-        assert all(own.take(at)[0] for _, at in passed)
+        limit = ApiLimit(per_minute / 60, max(1.0, per_minute / 60))
+        assert all(limit.take(at)[0] for _, at in passed)
         assert clock.most <= 1
-        # Nothing was lost on the way: what was not used can be used now.
+        # No token was lost: unused ones can be used now.
         await asyncio.sleep(60)
         started = clock.monotonic()
-        for _ in range(max(1, int(a_minute / 60))):
-            await gate.enter()
+        for _ in range(max(1, int(per_minute / 60))):
+            await limiter.acquire()
         assert clock.monotonic() == started
 
     simulate(main)
 
 
-def test_who_gives_up_with_the_leave_in_hand_returns_it():
-    """A turn that has come is for the next one, if who had it is cancelled before going on."""
+def test_a_waiter_cancelled_with_a_token_returns_it():
+    """The token of a waiter that is cancelled as its turn comes goes to the next waiter."""
 
     async def main(sim: Simulation) -> None:
-        budget = TokenBucket(600)
-        budget.limit(60, 0.0)
-        gate = RateLimiter(budget)
-        await gate.enter()  # the next turn is in a second
-        first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+        bucket = TokenBucket(600)
+        bucket.set_rate(60, 0.0)
+        limiter = RateLimiter(bucket)
+        await limiter.acquire()
+        # The next turn is in a second.
+        first, second = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
-        asyncio.get_running_loop().call_later(1, first.cancel)  # just when its turn has come
+        # It is cancelled at the moment when its turn comes.
+        asyncio.get_running_loop().call_later(1, first.cancel)
         await asyncio.wait([first])
         assert first.cancelled()
         await second
@@ -369,133 +377,134 @@ def test_who_gives_up_with_the_leave_in_hand_returns_it():
     simulate(main)
 
 
-# --- lines ---
+# --- concurrency limits ---
 
 
-async def _enter(line: ConcurrencyLimiter) -> None:
-    if not line.try_acquire():
-        await line.enter()
+async def _acquire(limiter: ConcurrencyLimiter) -> None:
+    if not limiter.try_acquire():
+        await limiter.acquire()
 
 
 @pytest.mark.anyio
-async def test_places_are_given_in_the_order_of_arrival():
-    """Who waits gets a place as soon as one is left, first come, first served; there are never more than the limit."""
-    line = ConcurrencyLimiter(2)
+async def test_slots_go_to_waiters_in_order():
+    """Waiters get free slots first in, first out, and slots in use never exceed the limit."""
+    limiter = ConcurrencyLimiter(2)
     inside = 0
     order: list[int] = []
 
     async def visit(number: int) -> None:
         nonlocal inside
-        await _enter(line)
+        await _acquire(limiter)
         inside += 1
         assert inside <= 2
         order.append(number)
         await asyncio.sleep(0)
         inside -= 1
-        line.leave()
+        limiter.release()
 
     await asyncio.gather(*[visit(number) for number in range(50)])
     assert order == list(range(50))
-    assert line.try_acquire()
-    assert line.try_acquire()
-    assert not line.try_acquire()
+    assert limiter.try_acquire()
+    assert limiter.try_acquire()
+    assert not limiter.try_acquire()
 
 
 @pytest.mark.anyio
-async def test_whoever_is_cancelled_while_waiting_takes_no_place():
-    """A place that is left passes by those who gave up, also when they gave up after it was given to them."""
-    line = ConcurrencyLimiter(1)
-    await _enter(line)
-    gave_up, too_late, last = (asyncio.create_task(_enter(line)) for _ in range(3))
+async def test_cancelled_waiters_take_no_slot():
+    """A free slot skips waiters that were cancelled, even after the slot was handed to them."""
+    limiter = ConcurrencyLimiter(1)
+    await _acquire(limiter)
+    gave_up, too_late, last = (asyncio.create_task(_acquire(limiter)) for _ in range(3))
     await asyncio.sleep(0)
     gave_up.cancel()
-    line.leave()  # to the second: the first is being cancelled
+    # The slot goes to the second, because the first is being cancelled.
+    limiter.release()
     too_late.cancel()
     await asyncio.wait([gave_up, too_late])
     await asyncio.wait_for(last, 1)
-    line.leave()
-    assert line.try_acquire()
+    limiter.release()
+    assert limiter.try_acquire()
 
 
 class Creates:
-    """Creates that take as long as they are told, and how many there were at once."""
+    """Makes creates that take a given time, and counts how many are in flight at once."""
 
     def __init__(self) -> None:
-        self.line = AdaptiveConcurrencyLimiter()
+        self.limiter = AdaptiveConcurrencyLimiter()
         self.inside = self.most = self.begun = 0
 
-    async def one(self, seconds: float, error: Exception | None = None) -> None:
-        if not self.line.try_acquire():
-            await self.line.enter()
+    async def create(self, seconds: float, error: Exception | None = None) -> None:
+        if not self.limiter.try_acquire():
+            await self.limiter.acquire()
         self.begun += 1
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
             await asyncio.sleep(seconds)
             if isinstance(error, RateLimitError):
-                self.line.refused()
+                self.limiter.on_throttled()
             if error is not None:
                 raise error
-            self.line.learn(seconds)
+            self.limiter.on_response(seconds)
         finally:
             self.inside -= 1
-            self.line.leave()
+            self.limiter.release()
 
-    async def many(self, count: int, seconds: float) -> int:
-        """Return how many of them there were at once."""
+    async def create_many(self, count: int, seconds: float) -> int:
+        """Return how many of them were in flight at once."""
         self.most = 0
-        await asyncio.gather(*[self.one(seconds) for _ in range(count)])
+        await asyncio.gather(*[self.create(seconds) for _ in range(count)])
         return self.most
 
 
-def test_creates_get_more_places_as_long_as_that_makes_nothing_slow():
-    """From a few the creates under way become more, by and by, up to a bound; slow answers make them fewer again."""
+def test_create_slots_follow_the_latency():
+    """Slots are added up to the maximum while responses stay fast, and removed when they become slow."""
 
     async def main(_: Simulation) -> None:
         creates = Creates()
-        assert await creates.many(25, 0.1) == 4
-        assert 4 < await creates.many(100, 0.1) < 12
-        assert await creates.many(3000, 0.1) == AdaptiveConcurrencyLimiter.most
-        await creates.many(100, 10)
-        assert await creates.many(20, 10) == 4
-        await creates.many(3000, 0.1)
-        assert await creates.many(100, 0.1) > 4
+        assert await creates.create_many(25, 0.1) == 4
+        assert 4 < await creates.create_many(100, 0.1) < 12
+        assert await creates.create_many(3000, 0.1) == AdaptiveConcurrencyLimiter.max_slots
+        await creates.create_many(100, 10)
+        assert await creates.create_many(20, 10) == 4
+        await creates.create_many(3000, 0.1)
+        assert await creates.create_many(100, 0.1) > 4
 
     simulate(main)
 
 
-def test_answers_below_the_clients_own_work_stay_quick():
-    """Answers that take some milliseconds with more at once, instead of one, only show what the client itself needs."""
+def test_latencies_of_a_few_milliseconds_count_as_fast():
+    """Latencies below the minimum are the client's own work, and do not keep slots from being added."""
 
     async def main(_: Simulation) -> None:
         creates = Creates()
-        await creates.one(0.0005)
-        assert await creates.many(1000, 0.008) == AdaptiveConcurrencyLimiter.most
+        await creates.create(0.0005)
+        assert await creates.create_many(1000, 0.008) == AdaptiveConcurrencyLimiter.max_slots
 
     simulate(main)
 
 
-def test_nobody_in_line_no_more_places():
-    """One create after the other shows nothing about how many could be made at once."""
+def test_no_slots_are_added_without_waiters():
+    """Creates that are made one after the other add no slots."""
 
     async def main(_: Simulation) -> None:
         creates = Creates()
         for _ in range(500):
-            await creates.one(0.1)
-        assert await creates.many(25, 0.1) == 4
+            await creates.create(0.1)
+        assert await creates.create_many(25, 0.1) == 4
 
     simulate(main)
 
 
-def test_a_refusal_takes_the_places_back():
-    """When a limit shows, it is met by a few creates at a time."""
+def test_a_429_resets_the_slots():
+    """A 429 response resets the slots to the minimum."""
 
     async def main(_: Simulation) -> None:
         creates = Creates()
-        await creates.many(3000, 0.1)
+        await creates.create_many(3000, 0.1)
         with pytest.raises(RateLimitError):
-            await creates.one(0.1, RateLimitError("slow down"))
-        assert await creates.many(25, 0.1) == 4
+            await creates.create(0.1, RateLimitError("slow down"))
+        assert await creates.create_many(25, 0.1) == 4
 
     simulate(main)
 
@@ -503,30 +512,32 @@ def test_a_refusal_takes_the_places_back():
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.floats(0, 3), st.sampled_from([0.01, 0.1, 1.0]), st.sampled_from(["", "429", "fails", "leaves"])),
+        st.tuples(
+            st.floats(0, 3), st.sampled_from([0.01, 0.1, 1.0]), st.sampled_from(["", "429", "fails", "cancelled"])
+        ),
         max_size=150,
     )
 )
-def test_no_place_is_lost(visits):
-    """Refused, failed or cancelled: in the end all places are free, and never have there been too many."""
+def test_no_slot_is_lost(visits):
+    """Creates that are throttled, fail or are cancelled release their slots, and the maximum is never exceeded."""
 
     async def main(_: Simulation) -> None:
         creates = Creates()
-        errors = {"429": RateLimitError("slow down"), "fails": KeyError("own")}
+        errors = {"429": RateLimitError("slow down"), "fails": KeyError("other")}
 
         async def visit(at: float, seconds: float, how: str) -> None:
             await asyncio.sleep(at)
-            await creates.one(seconds, errors.get(how))
+            await creates.create(seconds, errors.get(how))
 
-        tasks = [asyncio.create_task(visit(*one)) for one in visits]
+        tasks = [asyncio.create_task(visit(*arguments)) for arguments in visits]
         for task, (at, seconds, how) in zip(tasks, visits, strict=True):
-            if how == "leaves":
+            if how == "cancelled":
                 asyncio.get_running_loop().call_later(at + seconds / 2, task.cancel)
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert creates.most <= AdaptiveConcurrencyLimiter.most
-        assert creates.begun >= sum(how != "leaves" for *_, how in visits)
-        assert await creates.many(100, 1.0) in range(
-            AdaptiveConcurrencyLimiter.least, AdaptiveConcurrencyLimiter.most + 1
+        assert creates.most <= AdaptiveConcurrencyLimiter.max_slots
+        assert creates.begun >= sum(how != "cancelled" for *_, how in visits)
+        assert await creates.create_many(100, 1.0) in range(
+            AdaptiveConcurrencyLimiter.min_slots, AdaptiveConcurrencyLimiter.max_slots + 1
         )
         assert creates.inside == 0
 
@@ -551,56 +562,55 @@ def _client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
     return AsyncReplicate(base_url=server.base_url, bearer_token=server.token, **options)
 
 
-def _refused(server: LocalServer) -> float:
+def _throttled_fraction(server: LocalServer) -> float:
     return sum(request.status == 429 for request in server.requests) / len(server.requests)
 
 
-def test_a_storm_of_calls_meets_a_limit():
-    """Of 500 calls at once, those that still wait for a connection when the limit shows keep to it as well."""
+def test_a_burst_of_calls_meets_a_limit():
+    """Of 500 concurrent calls, those that wait for a connection when the first 429 response comes respect the limit."""
 
     async def main(sim: Simulation) -> None:
         limits = {"others": 600, "other_burst": 50}
         async with _serve(sim, limits=limits) as server, _client_of(server) as client:
             await asyncio.gather(*[client.account.get() for _ in range(500)])
             assert Counter(request.status for request in server.requests)[200] == 500
-            assert _refused(server) < 0.15
+            assert _throttled_fraction(server) < 0.15
             assert sim.monotonic() < 52
 
     simulate(main)
 
 
 def test_creates_under_the_documented_limits():
-    """300 predictions of two seconds take hardly longer than the limits make them, and next to nothing is refused."""
+    """300 predictions take hardly longer than the limits require, and almost no create gets a 429 response."""
 
     async def main(sim: Simulation) -> None:
         async with _serve(sim, limits={}) as server, _client_of(server) as client:
             inputs = [{"text": str(number), "seconds": 2.0} for number in range(300)]
-            outputs = await asyncio.gather(*[client.run("owner/model", input=one) for one in inputs])
+            outputs = await asyncio.gather(*[client.run("owner/model", input=input) for input in inputs])
             assert outputs == [f"hello {number}" for number in range(300)]
             assert len(server.predictions) == 300
-            assert _refused(server) <= 0.02
+            assert _throttled_fraction(server) <= 0.02
             assert sim.monotonic() <= 1.15 * (250 / 10 + 2)
 
     simulate(main)
 
 
-def test_what_is_refused_otherwise_counts_as_accepted():
-    """A limit counts all calls, also those that end with 404: they don't make the pace slower than it need be."""
+def test_other_errors_count_as_accepted():
+    """Calls that end with 404 count towards a limit like successful ones, and do not lower the learned rate."""
 
     async def main(sim: Simulation) -> None:
         limits = {"others": 600, "other_burst": 50}
         async with _serve(sim, limits=limits) as server, _client_of(server) as client:
             calls = [client.predictions.get(f"nothing{number}") for number in range(500)]
-            assert {type(one).__name__ for one in await asyncio.gather(*calls, return_exceptions=True)} == {
-                "NotFoundError"
-            }
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(result).__name__ for result in results} == {"NotFoundError"}
             assert sim.monotonic() < 52
 
     simulate(main)
 
 
-def test_creates_and_other_calls_have_budgets_of_their_own():
-    """When creates are held back, other calls aren't."""
+def test_creates_and_other_calls_have_separate_limits():
+    """Other calls do not wait when creates do."""
 
     async def main(sim: Simulation) -> None:
         limits = {"creates": 6, "create_burst": 1, "others": None}
@@ -617,7 +627,7 @@ def test_creates_and_other_calls_have_budgets_of_their_own():
 
 
 def test_an_explicit_limit_in_a_client():
-    """With ``rate_limit`` nothing is ever refused by an API that allows as much; both kinds have their own."""
+    """With the API's own limits as ``rate_limit``, no call gets a 429 response; both kinds are separate."""
 
     async def main(sim: Simulation) -> None:
         limits = {"creates": 120, "create_burst": 3, "others": 600, "other_burst": 12}
@@ -625,14 +635,14 @@ def test_an_explicit_limit_in_a_client():
         async with _serve(sim, limits=limits) as server, _client_of(server, rate_limit=rate_limit) as client:
             await asyncio.gather(*[client.run("owner/model", input={"text": str(number)}) for number in range(40)])
             await asyncio.gather(*[client.account.get() for _ in range(100)])
-            assert _refused(server) == 0
+            assert _throttled_fraction(server) == 0
             assert sim.monotonic() > 19 + 9
 
     simulate(main)
 
 
 def test_an_explicit_limit_outlives_its_client():
-    """It is kept by all clients with its token, also where each call has a client of its own."""
+    """An explicit limit applies to clients with the same token that are created one after the other."""
 
     async def main(sim: Simulation) -> None:
         async with _serve(sim) as server:
@@ -644,32 +654,32 @@ def test_an_explicit_limit_outlives_its_client():
     simulate(main)
 
 
-def test_clients_with_the_same_token_share_their_budgets():
-    """A second client is held back by what the first was told, another token's isn't."""
+def test_clients_with_the_same_token_share_limits():
+    """A 429 response blocks other clients with the same token, but not those with another token."""
 
     async def main(sim: Simulation) -> None:
         async with _serve(sim) as server, _client_of(server) as first, _client_of(server) as second:
             server.faults.add(kind="rate_limit", operation="account.get", retry_after=20, times=1)
-            own = asyncio.create_task(first.account.get())
+            throttled = asyncio.create_task(first.account.get())
             await asyncio.sleep(1)
             await second.account.get()
             assert sim.monotonic() >= 20
-            await own
+            await throttled
             before = sim.monotonic()
             server.faults.add(kind="rate_limit", operation="account.get", retry_after=20, times=1)
-            own = asyncio.create_task(first.account.get())
+            throttled = asyncio.create_task(first.account.get())
             await asyncio.sleep(1)
-            other = AsyncReplicate(base_url=server.base_url, bearer_token="another")  # whose calls are refused
-            async with other:
-                await asyncio.gather(other.account.get(), return_exceptions=True)
+            # The server rejects this token, which takes a call as well.
+            async with AsyncReplicate(base_url=server.base_url, bearer_token="another") as other_client:
+                await asyncio.gather(other_client.account.get(), return_exceptions=True)
             assert sim.monotonic() - before < 5
-            await own
+            await throttled
 
     simulate(main)
 
 
-def test_a_pause_beyond_reason_holds_nobody_back():
-    """Who is told to come back in an hour gets that as an error; others may try for themselves."""
+def test_a_too_long_retry_after_blocks_no_other_call():
+    """A Retry-After of an hour is raised to the caller, and other calls are made at once."""
 
     async def main(sim: Simulation) -> None:
         async with _serve(sim) as server, _client_of(server) as client:
@@ -683,8 +693,8 @@ def test_a_pause_beyond_reason_holds_nobody_back():
     simulate(main)
 
 
-def test_a_call_that_is_cancelled_while_it_waits_for_a_connection_returns_its_leave():
-    """With all connections taken, those who have the leave to call and give up don't use up what others may have."""
+def test_a_call_cancelled_while_it_waits_for_a_connection_returns_its_token():
+    """When all connections are in use, a cancelled call returns its token for other calls."""
 
     async def main(sim: Simulation) -> None:
         async with (
@@ -706,11 +716,11 @@ def test_a_call_that_is_cancelled_while_it_waits_for_a_connection_returns_its_le
 
 
 def test_copies_of_a_client_do_not_refill_an_explicit_limit():
-    """A client's copies have what is left of its explicit limit, and not a new one each."""
+    """Setting the same explicit limit again does not refill its tokens."""
     limits = Limits()
-    limits.set(RateLimit(creates=60))
-    assert limits.creates.take(sdk_clock.current.monotonic()) == 0
-    limits.set(RateLimit(creates=60))
-    assert limits.creates.take(sdk_clock.current.monotonic()) > 0
-    limits.set(RateLimit(creates=600))
-    assert limits.creates.take(sdk_clock.current.monotonic()) == 0
+    limits.set_rates(RateLimit(creates=60))
+    assert limits.creates.reserve(sdk_clock.current.monotonic()) == 0
+    limits.set_rates(RateLimit(creates=60))
+    assert limits.creates.reserve(sdk_clock.current.monotonic()) > 0
+    limits.set_rates(RateLimit(creates=600))
+    assert limits.creates.reserve(sdk_clock.current.monotonic()) == 0

@@ -44,7 +44,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         ],
         "Creates stay within the rate limit, which is learned from 429 responses.": [
             "test_limits.py::test_creates_under_the_documented_limits",
-            "test_limits.py::test_a_budget_finds_what_the_api_allows",
+            "test_limits.py::test_a_bucket_learns_the_rate_of_the_api",
         ],
         "`map` reads each input only when it can start its prediction.": [
             "test_map.py::test_infinite_inputs_are_taken_as_there_is_room",
@@ -56,25 +56,25 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Safe retries": {
         "reads are retried after transient failures,": [
-            "test_retry.py::test_safe_calls_are_repeated",
-            "test_retry.py::test_what_was_refused_is_repeated",
-            "test_retry.py::test_what_was_answered_is_not_repeated",
+            "test_retry.py::test_idempotent_calls_are_repeated",
+            "test_retry.py::test_refused_calls_are_repeated",
+            "test_retry.py::test_final_errors_are_not_repeated",
         ],
-        "with exponential backoff and jitter.": ["test_retry.py::test_pauses_grow_and_differ"],
+        "with exponential backoff and jitter.": ["test_retry.py::test_delays_grow_and_differ"],
         "When the response to a create is lost, the client looks for the prediction before it creates another one, "
         "so that nothing is billed twice ([details](docs/fan-out.md#nothing-billed-twice)).": [
-            "test_creates.py::test_what_was_made_is_adopted",
-            "test_creates.py::test_what_was_not_made_is_made_again",
+            "test_creates.py::test_lost_results_are_adopted",
+            "test_creates.py::test_creates_that_were_not_carried_out_are_repeated",
             "test_creates.py::test_a_fifth_of_the_creates_is_lost",
-            "test_retry.py::test_what_may_have_been_done_is_repeated_only_where_that_is_safe",
-            "test_retry.py::test_no_way_to_create_is_repeated",
-            "test_retry.py::test_what_never_left_is_repeated",
-            "test_retry.py::test_a_create_stops_where_it_may_have_been_billed",
-            "test_retry.py::test_a_policy_cannot_repeat_what_may_be_billed",
+            "test_retry.py::test_only_idempotent_calls_are_repeated_after_an_unknown_outcome",
+            "test_retry.py::test_no_create_is_repeated_after_an_unknown_outcome",
+            "test_retry.py::test_calls_that_were_not_sent_are_repeated",
+            "test_retry.py::test_a_create_that_may_have_been_billed_is_not_repeated",
+            "test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
             "test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
         ],
-        "The client waits as long as the server asks for,": ["test_retry.py::test_hints_are_obeyed"],
-        "up to five minutes.": ["test_retry.py::test_a_hint_beyond_reason_is_raised"],
+        "The client waits as long as the server asks for,": ["test_retry.py::test_retry_after_is_respected"],
+        "up to five minutes.": ["test_retry.py::test_a_too_long_retry_after_is_raised"],
     },
     "Cancellation": {
         "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
@@ -114,7 +114,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_transport.py::test_a_redirect_elsewhere_gets_no_token",
             "test_transport.py::test_nothing_but_get_is_redirected",
             "test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
-            "test_transport.py::test_urls_that_only_look_like_home",
+            "test_transport.py::test_urls_that_only_look_like_the_api",
             "test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
             "test_views.py::test_elsewhere_gets_no_token",
             "test_outputs.py::test_the_token_stays_with_the_api",
@@ -125,7 +125,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_transport.py::test_the_token_is_in_no_repr",
             "test_transport.py::test_the_token_is_in_no_error",
             "test_transport.py::test_the_token_is_in_no_blocking_error",
-            "test_transport.py::test_a_token_of_the_environment_that_cannot_be_sent_is_in_no_traceback",
+            "test_transport.py::test_an_invalid_token_in_the_environment_is_in_no_traceback",
         ],
     },
     "Typed": {
@@ -151,7 +151,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_run.py::test_bad_arguments_send_nothing",
             "test_resources.py::test_bad_argument",
             "test_resources.py::test_bad_path_argument",
-            "test_views.py::test_bad_arguments_are_refused_as_usual",
+            "test_views.py::test_invalid_arguments_raise_as_usual",
             "test_use.py::test_all_problems_at_once",
         ],
         "API errors include the API's own message.": [

@@ -1,11 +1,11 @@
-"""Which calls are made again after a failure, how often, after which pause; and which never are."""
+"""Retries: which calls are repeated after a failure, how often, after which delay, and which never are."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -54,8 +54,8 @@ async def create(client: AsyncReplicate) -> Any:
     return await client.predictions.create(version=VERSION, input={"text": "Alice"})
 
 
-# Calls that bill or make something, each by its own way: none is made twice without knowing what became of the first.
-UNSAFE: dict[str, Call] = {
+# Calls that create something or cost money. They are not repeated while the outcome of the first attempt is unknown.
+NOT_IDEMPOTENT: dict[str, Call] = {
     "predictions.create": create,
     "models.predictions.create": lambda client: client.models.predictions.create("owner", "name", input={}),
     "deployments.predictions.create": lambda client: client.deployments.predictions.create("owner", "name", input={}),
@@ -72,8 +72,8 @@ UNSAFE: dict[str, Call] = {
     ),
     "raw": lambda client: client.predictions.with_raw_response.create(version=VERSION, input={}),
 }
-# Calls that change nothing, or that change the same thing to the same state.
-SAFE: dict[str, Call] = {
+# Calls that change nothing, or that set the same state again.
+IDEMPOTENT: dict[str, Call] = {
     "account.get": get,
     "predictions.list": lambda client: client.predictions.list(),
     "predictions.cancel": lambda client: client.predictions.cancel("abc"),
@@ -92,12 +92,12 @@ async def _enter(manager: Any) -> None:
 
 
 SLOW = {"stall": stall, "drip": drip(answer(200, ACCOUNT), every=0.02)}
-# What may have been carried out although no good answer came.
+# The call may have been carried out.
 UNCERTAIN = {
     "hang up": None,
     "close": close,
     "reset": reset,
-    "half an answer": part_of(answer(200, ACCOUNT)[:-5]),
+    "half a response": part_of(answer(200, ACCOUNT)[:-5]),
     "half the headers": part_of(b"HTTP/1.1 200 OK\r\nContent-Type: app"),
     "garbage": part_of(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
     **SLOW,
@@ -117,99 +117,94 @@ FINAL = {str(status): answer(status, {"detail": "no"}) for status in (400, 401, 
 
 
 async def attempts(call: Call, step: Any, **options: Any) -> tuple[int, list[float]]:
-    """Make a call to a server that always answers the same; return how often it came there, and the pauses.
+    """Make a call to a server that always responds the same; return the number of requests, and the delays.
 
-    A call with a method that HTTP calls idempotent may come once more per attempt: aiohttp doesn't wait for us to
-    repeat it when a connection closes without an answer.
+    aiohttp itself repeats requests with an idempotent method once if a connection closes without a response.
     """
     timeout = 0.1 if step in SLOW.values() else 30
     async with RawServer(step) as server, server.client(timeout=timeout, **options) as client:
-        pauses = record_pauses()
+        delays = record_pauses()
         with pytest.raises(APIError):
             await call(client)
-        # After a create, it may be looked for in the list; that isn't counted.
-        made = [request for request in server.requests if request.method == server.requests[0].method]
-        return server.connections if step is None else len(made), pauses
+        # The lookup after a create does not count.
+        sent = [request for request in server.requests if request.method == server.requests[0].method]
+        return server.connections if step is None else len(sent), delays
 
 
 @pytest.mark.parametrize("step", UNCERTAIN.values(), ids=UNCERTAIN)
-async def test_what_may_have_been_done_is_repeated_only_where_that_is_safe(step):
-    """After a failure that leaves open what became of the call, a GET is made three times, a create once."""
-    made, pauses = await attempts(get, step)
-    assert len(pauses) == 2
-    assert made in {3, 6}
+async def test_only_idempotent_calls_are_repeated_after_an_unknown_outcome(step):
+    """If the outcome of a call is unknown, a GET is sent three times, a create once."""
+    count, delays = await attempts(get, step)
+    assert len(delays) == 2
+    assert count in {3, 6}
     if step is not None:
         assert (await attempts(create, step))[0] == 1
 
 
 @pytest.mark.parametrize("step", REFUSED.values(), ids=REFUSED)
-@pytest.mark.parametrize("call", [get, create, UNSAFE["post"], UNSAFE["streaming"]])
-async def test_what_was_refused_is_repeated(call, step):
-    """429, and 503 with a hint when to come back, mean that nothing happened: creates are repeated as well.
+@pytest.mark.parametrize("call", [get, create, NOT_IDEMPOTENT["post"], NOT_IDEMPOTENT["streaming"]])
+async def test_refused_calls_are_repeated(call, step):
+    """After 429, and after 503 with Retry-After, even creates are repeated.
 
-    A limit is no failure of the call: some more refusals are put up with.
+    Up to three 429 responses do not count as retries.
     """
-    made, pauses = await attempts(call, step)
+    count, delays = await attempts(call, step)
     expected = 3 if step is REFUSED["503 hint"] else 6
-    assert (made, len(pauses)) == (expected, expected - 1)
+    assert (count, len(delays)) == (expected, expected - 1)
 
 
 @pytest.mark.parametrize("step", FINAL.values(), ids=FINAL)
 @pytest.mark.parametrize("call", [get, create])
-async def test_what_was_answered_is_not_repeated(call, step):
-    """A refusal that would be the same again is raised at once."""
+async def test_final_errors_are_not_repeated(call, step):
+    """Statuses that would come again are raised at once."""
     assert await attempts(call, step) == (1, [])
 
 
-@pytest.mark.parametrize("call", UNSAFE.values(), ids=UNSAFE)
-async def test_no_way_to_create_is_repeated(call):
-    """However a prediction, training, model, deployment or file is created: a failure in the middle is raised."""
+@pytest.mark.parametrize("call", NOT_IDEMPOTENT.values(), ids=NOT_IDEMPOTENT)
+async def test_no_create_is_repeated_after_an_unknown_outcome(call):
+    """Whichever method creates a prediction, training, model, deployment or file, an unknown outcome is raised."""
     assert (await attempts(call, answer(500)))[0] == 1
     assert (await attempts(call, close))[0] == 1
 
 
-@pytest.mark.parametrize("call", SAFE.values(), ids=SAFE)
-async def test_safe_calls_are_repeated(call):
-    """Reading, deleting, cancelling and setting fields to given values can be done again."""
+@pytest.mark.parametrize("call", IDEMPOTENT.values(), ids=IDEMPOTENT)
+async def test_idempotent_calls_are_repeated(call):
+    """Calls that read, delete, cancel or set fields to given values are repeated."""
     assert (await attempts(call, answer(500)))[0] == 3
     assert len((await attempts(call, close))[1]) == 2
 
 
 @pytest.mark.parametrize("call", [get, create])
-async def test_what_never_left_is_repeated(call):
-    """Where no connection could be made nothing has happened: a later attempt may succeed."""
-    port = free_port()
-    async with (
-        RawServer(answer(200, {**ACCOUNT, **prediction()}), port=port) as server,
-        AsyncReplicate(bearer_token="x", base_url=f"http://127.0.0.1:{port}/v1") as client,
-    ):
-        server._server.close()
-        pauses: list[float] = []
+async def test_calls_that_were_not_sent_are_repeated(call):
+    """If there was no connection, even a create is repeated, and succeeds when the server is back."""
+    server = RawServer(answer(200, {**ACCOUNT, **prediction()}), port=free_port())
+    async with AsyncExitStack() as stack, server.client() as client:
+        delays: list[float] = []
 
         async def sleep(seconds: float) -> None:
-            pauses.append(seconds)
-            if len(pauses) == 2:
-                server._server = await asyncio.start_server(server._serve, "127.0.0.1", port)
+            delays.append(seconds)
+            if len(delays) == 2:
+                await stack.enter_async_context(server)
 
         sdk_clock.current = JumpingClock(sleep)
         await call(client)
-        assert len(pauses) == 2
+        assert len(delays) == 2
         assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("call", [get, create])
 async def test_no_connection_at_all(call):
-    """When nobody listens the error says so, and that nothing was sent."""
+    """Without a listener, the error says that nothing was sent."""
     async with AsyncReplicate(bearer_token="x", base_url=f"http://127.0.0.1:{free_port()}/v1") as client:
-        pauses = record_pauses()
+        delays = record_pauses()
         with pytest.raises(APIConnectionError, match="no connection") as caught:
             await call(client)
         assert not caught.value.sent
-        assert len(pauses) == 2
+        assert len(delays) == 2
 
 
 async def test_every_attempt_sends_the_same():
-    """A repeated request is the first one again, body and all, also where the body is sent as a file."""
+    """All attempts send the same headers and body, even if the body is sent as a file."""
     for size in (10, 2_000_000):
         body = {"text": "x" * size}
         async with (
@@ -218,14 +213,14 @@ async def test_every_attempt_sends_the_same():
         ):
             record_pauses()
             await client.predictions.create(version=VERSION, input=body, prefer="wait=5")
-            first, *others = server.requests
-            assert len(others) == 2
-            assert all((other.headers, other.body) == (first.headers, first.body) for other in others)
+            first, *repeated = server.requests
+            assert len(repeated) == 2
+            assert all((request.headers, request.body) == (first.headers, first.body) for request in repeated)
             assert len(first.body) > size
 
 
 async def test_retries_taken():
-    """An answer tells how many attempts failed before it."""
+    """A response has the number of failed attempts before it."""
     for failures in range(3):
         async with (
             RawServer(*[answer(500, b"", {"Retry-After": "0"})] * failures, answer(200, ACCOUNT)) as server,
@@ -234,8 +229,8 @@ async def test_retries_taken():
             assert (await client.account.with_raw_response.get()).retries_taken == failures
 
 
-async def test_retries_taken_by_a_streamed_answer():
-    """An answer that is read on demand has had its attempts before it is there."""
+async def test_retries_taken_by_a_streamed_response():
+    """A response that is read on demand has the number of failed attempts before it."""
     failure = answer(502, b"", {"Retry-After": "0"})
     async with (
         RawServer(failure, answer(200, ACCOUNT)) as server,
@@ -246,7 +241,7 @@ async def test_retries_taken_by_a_streamed_answer():
 
 
 async def test_the_last_failure_is_raised():
-    """What the last attempt met is what the caller sees, with nothing of the machinery around it."""
+    """The error of the last attempt is raised, not one of the retry library."""
     async with (
         RawServer(answer(500), part_of(answer(200, ACCOUNT)[:-5]), answer(504, {"title": "late"})) as server,
         server.client() as client,
@@ -257,17 +252,17 @@ async def test_the_last_failure_is_raised():
         assert len(server.requests) == 3
 
 
-async def test_a_final_answer_ends_the_repeating():
-    """An attempt that meets a refusal is the last one, even if more were allowed."""
+async def test_a_final_error_ends_the_retries():
+    """An attempt with a final error is the last one, even if more are allowed."""
     async with RawServer(answer(500), answer(404), answer(200, ACCOUNT)) as server, server.client() as client:
-        pauses = record_pauses()
+        delays = record_pauses()
         with pytest.raises(NotFoundError):
             await client.account.get()
-        assert (len(server.requests), len(pauses)) == (2, 1)
+        assert (len(server.requests), len(delays)) == (2, 1)
 
 
-async def test_a_create_stops_where_it_may_have_been_billed():
-    """A create that was refused once is made again, but an uncertain end of that attempt is the end."""
+async def test_a_create_that_may_have_been_billed_is_not_repeated():
+    """A create is repeated after a 429 response, but not after an attempt with an unknown outcome."""
     for step in (answer(500), close, part_of(answer(201, prediction())[:-5])):
         async with RawServer(answer(429), step, answer(201, prediction())) as server, server.client() as client:
             record_pauses()
@@ -280,7 +275,7 @@ async def test_a_create_stops_where_it_may_have_been_billed():
 
 
 async def test_max_retries():
-    """The call's number wins over the client's, and that over the default of two; zero means one attempt."""
+    """The call's ``max_retries`` takes precedence over the client's, and that over the default of two."""
     step = answer(500)
     assert (await attempts(get, step))[0] == 3
     assert (await attempts(get, step, max_retries=0))[0] == 1
@@ -290,8 +285,8 @@ async def test_max_retries():
     assert (await attempts(lambda client: client.with_options(max_retries=0).account.get(), step))[0] == 1
 
 
-async def test_no_retries_means_no_pause():
-    """With ``max_retries=0`` the failure is raised without waiting for anything."""
+async def test_no_retries_means_no_delay():
+    """With ``max_retries=0``, the error is raised without waiting."""
     for step in (answer(429, b"", {"Retry-After": "30"}), part_of(answer(200, ACCOUNT)[:-5])):
         assert await attempts(get, step, max_retries=0) == (1, [])
 
@@ -299,18 +294,18 @@ async def test_no_retries_means_no_pause():
 # --- how long ---
 
 
-async def test_pauses_grow_and_differ():
-    """Without a hint each pause is about twice the last, up to eight seconds, and nobody waits exactly as long."""
+async def test_delays_grow_and_differ():
+    """Without Retry-After, each delay is about twice the last, up to eight seconds, with jitter."""
     _, first = await attempts(get, answer(500), max_retries=7)
     _, second = await attempts(get, answer(500), max_retries=7)
-    for number, pause in enumerate(first):
+    for number, delay in enumerate(first):
         longest = min(8.0, 0.5 * 2**number)
-        assert longest / 2 <= pause <= longest
+        assert longest / 2 <= delay <= longest
     assert first != second
 
 
 @pytest.mark.parametrize(
-    ("step", "least"),
+    ("step", "minimum"),
     [
         (answer(429, b"", {"Retry-After": "7"}), 7),
         (answer(503, b"", {"Retry-After": "0.2"}), 0.2),
@@ -330,25 +325,26 @@ async def test_pauses_grow_and_differ():
         (answer(429, {"retry_after": 300}), 300),
     ],
 )
-async def test_hints_are_obeyed(step, least):
-    """What the server asks for is waited for, plus a little that differs from caller to caller."""
-    _, pauses = await attempts(get, step)
-    assert len(pauses) >= 2
-    most = least + 0.25 if least else 1  # without a hint to go by, refusals make the pace slower
-    assert all(least <= pause <= most for pause in pauses)
+async def test_retry_after_is_respected(step, minimum):
+    """The delay is the server's Retry-After, plus a little jitter."""
+    _, delays = await attempts(get, step)
+    assert len(delays) >= 2
+    # Without a Retry-After, 429 responses lower the rate.
+    maximum = minimum + 0.25 if minimum else 1
+    assert all(minimum <= delay <= maximum for delay in delays)
 
 
-async def test_a_hint_beyond_reason_is_raised():
-    """Nobody is put to sleep for an hour: the error is raised at once, and says how long."""
+async def test_a_too_long_retry_after_is_raised():
+    """A Retry-After of an hour is raised at once."""
     async with RawServer(answer(429, b"", {"Retry-After": "3600"})) as server, server.client() as client:
-        pauses = record_pauses()
+        delays = record_pauses()
         with pytest.raises(RateLimitError) as caught:
             await client.account.get()
-        assert (pauses, caught.value.retry_after) == ([], 3600)
+        assert (delays, caught.value.retry_after) == ([], 3600)
 
 
-async def test_a_pause_can_be_cancelled():
-    """Cancelling the caller ends the repeating: no further attempt is made."""
+async def test_a_delay_can_be_cancelled():
+    """If the caller is cancelled during a delay, there is no further attempt."""
     async with RawServer(answer(429, b"", {"Retry-After": "60"})) as server, server.client() as client:
         sleeping = asyncio.Event()
         wait = asyncio.sleep
@@ -366,23 +362,23 @@ async def test_a_pause_can_be_cancelled():
         assert len(server.requests) == 1
 
 
-async def test_closing_the_client_ends_the_repeating():
-    """A client that is closed during a pause says so, instead of trying in vain for the rest of the attempts."""
+async def test_closing_the_client_ends_the_retries():
+    """If the client is closed during a delay, the error says so, and there is no further attempt."""
     async with RawServer(answer(500)) as server, server.client(max_retries=5) as client:
-        pauses: list[float] = []
+        delays: list[float] = []
 
         async def sleep(seconds: float) -> None:
-            pauses.append(seconds)
+            delays.append(seconds)
             await client.close()
 
         sdk_clock.current = JumpingClock(sleep)
         with pytest.raises(ReplicateError, match="closed"):
             await client.account.get()
-        assert (len(server.requests), len(pauses)) == (1, 1)
+        assert (len(server.requests), len(delays)) == (1, 1)
 
 
-async def test_repeating_is_logged(caplog):
-    """Who wonders why a call took so long finds each repetition, and its cause, in the log."""
+async def test_retries_are_logged(caplog):
+    """The log has each retry and its reason."""
     caplog.set_level(logging.INFO, "replicate_async")
     await attempts(get, answer(500, {"detail": "overloaded"}))
     texts = [record.getMessage() for record in caplog.records]
@@ -390,44 +386,44 @@ async def test_repeating_is_logged(caplog):
     assert all("GET /account" in text and "500 overloaded" in text for text in texts)
 
 
-# --- a policy of the user's own ---
+# --- the user's own policy ---
 
 
 def policy(**settings: Any) -> tuple[tenacity.AsyncRetrying, list[float]]:
-    """Return a policy that repeats four times, and the list of its pauses."""
-    pauses: list[float] = []
+    """Return a policy with four retries, and the list of its delays."""
+    delays: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+        delays.append(seconds)
 
     defaults = {"stop": tenacity.stop_after_attempt(5), "wait": tenacity.wait_fixed(1.5), "sleep": sleep}
-    return tenacity.AsyncRetrying(**{**defaults, **settings}), pauses
+    return tenacity.AsyncRetrying(**{**defaults, **settings}), delays
 
 
-async def test_a_policy_decides_how_often_and_how_long():
-    """The policy's stop and wait replace the built-in ones; the error stays the API's."""
-    mine, pauses = policy()
-    assert await attempts(get, answer(500), retry=mine) == (5, [])
-    assert pauses == [1.5] * 4
+async def test_a_policy_replaces_stop_and_wait():
+    """The policy's stop and wait replace the default ones; the error is still the API's."""
+    own, delays = policy()
+    assert await attempts(get, answer(500), retry=own) == (5, [])
+    assert delays == [1.5] * 4
 
 
-async def test_max_retries_wins_over_the_policy():
-    """Where both are given, the policy says when and ``max_retries`` how often."""
-    mine, pauses = policy()
-    assert (await attempts(get, answer(500), retry=mine, max_retries=1))[0] == 2
-    assert (await attempts(lambda client: client.account.get(max_retries=2), answer(500), retry=mine))[0] == 3
-    assert pauses == [1.5] * 3
+async def test_max_retries_takes_precedence_over_the_policy():
+    """If both are set, the policy determines the delays and ``max_retries`` the number of retries."""
+    own, delays = policy()
+    assert (await attempts(get, answer(500), retry=own, max_retries=1))[0] == 2
+    assert (await attempts(lambda client: client.account.get(max_retries=2), answer(500), retry=own))[0] == 3
+    assert delays == [1.5] * 3
 
 
-async def test_a_policy_may_choose_what_to_repeat():
-    """What is safe to repeat is repeated only if the policy wants to."""
+async def test_a_policy_may_exclude_errors():
+    """A call that may be repeated is repeated only if the policy says so."""
 
     def timed_out(error: BaseException) -> bool:
         return isinstance(error, APITimeoutError)
 
-    mine, _ = policy(retry=tenacity.retry_if_exception(timed_out))
-    assert (await attempts(get, answer(500), retry=mine))[0] == 1
-    assert (await attempts(get, stall, retry=mine, max_retries=1))[0] == 2
+    own, _ = policy(retry=tenacity.retry_if_exception(timed_out))
+    assert (await attempts(get, answer(500), retry=own))[0] == 1
+    assert (await attempts(get, stall, retry=own, max_retries=1))[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -435,51 +431,51 @@ async def test_a_policy_may_choose_what_to_repeat():
     [tenacity.retry_always, tenacity.retry_if_result(lambda _: True), tenacity.retry_if_exception(lambda _: True)],
     ids=["always", "any result", "any error"],
 )
-async def test_a_policy_cannot_repeat_what_may_be_billed(retry):
-    """However eager a policy is, a create whose end is uncertain is not made again, be it the first attempt or not."""
-    mine, _ = policy(retry=retry)
+async def test_a_policy_can_not_repeat_creates_with_an_unknown_outcome(retry):
+    """No policy repeats a create with an unknown outcome, in the first attempt or later."""
+    own, _ = policy(retry=retry)
     for steps in ([answer(500)], [close], [answer(429), answer(500)], [answer(429), close], [answer(503)]):
-        async with RawServer(*steps, answer(201, prediction())) as server, server.client(retry=mine) as client:
+        async with RawServer(*steps, answer(201, prediction())) as server, server.client(retry=own) as client:
             with pytest.raises(APIError):
                 await create(client)
             assert [request.method for request in server.requests].count("POST") <= len(steps), steps
 
 
 async def test_a_policy_does_not_repeat_success():
-    """A good answer ends the repeating, also for a policy that always wants more."""
-    mine, _ = policy(retry=tenacity.retry_always)
-    async with RawServer(answer(429), answer(201, prediction())) as server, server.client(retry=mine) as client:
+    """A successful attempt is the last one, even if the policy would continue."""
+    own, _ = policy(retry=tenacity.retry_always)
+    async with RawServer(answer(429), answer(201, prediction())) as server, server.client(retry=own) as client:
         assert (await create(client)).id == prediction()["id"]
         assert len(server.requests) == 2
 
 
 async def test_a_policy_never_replaces_the_error():
-    """Neither tenacity's RetryError nor what its callbacks return reaches the caller."""
+    """Callers get neither tenacity's RetryError nor the result of a callback."""
     for settings in ({"reraise": False}, {"retry_error_callback": lambda _: "swallowed"}, {"reraise": True}):
-        mine, _ = policy(**settings)
-        async with RawServer(answer(500)) as server, server.client(retry=mine) as client:
+        own, _ = policy(**settings)
+        async with RawServer(answer(500)) as server, server.client(retry=own) as client:
             with pytest.raises(InternalServerError):
                 await client.account.get()
             assert len(server.requests) == 5
 
 
-async def test_a_policy_stays_as_it_is():
-    """One policy serves many calls at once: none changes it, and none counts the attempts of others."""
-    mine, _ = policy()
-    before = (mine.stop, mine.reraise)
-    async with RawServer(answer(500)) as server, server.client(retry=mine) as client:
+async def test_a_policy_is_not_changed():
+    """A policy serves concurrent calls, which neither change it nor count the attempts of others."""
+    own, _ = policy()
+    before = (own.stop, own.reraise)
+    async with RawServer(answer(500)) as server, server.client(retry=own) as client:
         calls = [client.account.get(max_retries=number) for number in (0, 1, 2, 3)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, APIStatusError) for result in results)
         assert len(server.requests) == 1 + 2 + 3 + 4
-    assert (mine.stop, mine.reraise) == before
+    assert (own.stop, own.reraise) == before
 
 
 async def test_with_options_changes_the_policy():
-    """A copy of the client may have another policy, or the built-in one again."""
-    mine, _ = policy()
-    assert (await attempts(lambda client: client.with_options(retry=mine).account.get(), answer(500)))[0] == 5
-    async with RawServer(answer(500)) as server, server.client(retry=mine) as client:
+    """A copy of the client may have another policy, or the default one again."""
+    own, _ = policy()
+    assert (await attempts(lambda client: client.with_options(retry=own).account.get(), answer(500)))[0] == 5
+    async with RawServer(answer(500)) as server, server.client(retry=own) as client:
         plain = client.with_options(retry=None)
         record_pauses()
         with suppress(InternalServerError):

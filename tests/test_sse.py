@@ -1,4 +1,4 @@
-"""The parser of event streams: pieces cut anywhere, all that the standard allows, and an oracle: httpx-sse."""
+"""The decoder of server-sent events, against chunks of any size, the standard, and httpx-sse."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from replicate_async._http.sse import ServerSentEvent, SSEDecoder
 BOM = "\ufeff".encode()
 
 
-def parse(pieces: Sequence[bytes]) -> list[ServerSentEvent]:
-    parser = SSEDecoder()
-    return [event for piece in pieces for event in parser.feed(piece)]
+def decode(chunks: Sequence[bytes]) -> list[ServerSentEvent]:
+    decoder = SSEDecoder()
+    return [event for chunk in chunks for event in decoder.feed(chunk)]
 
 
-def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
-    """Cut a body at places that are taken modulo its length; pieces may be empty."""
-    ends = sorted(place % (len(body) + 1) for place in places)
+def cut(body: bytes, positions: Sequence[int]) -> list[bytes]:
+    """Cut a body into chunks at positions modulo its length; chunks may be empty."""
+    ends = sorted(position % (len(body) + 1) for position in positions)
     return [body[start:end] for start, end in zip([0, *ends], [*ends, len(body)], strict=True)]
 
 
 def reference(body: bytes) -> list[ServerSentEvent]:
-    """Read a whole body as the standard says, one line after the other.
+    """Decode a whole body line by line, like the standard with two deliberate differences.
 
-    With two differences that are meant: an event without data is one if it has a name, and an id belongs to the event
-    that it comes with, or if it comes alone, to the next one.
+    An event without data counts if it has a name. An id belongs to its event, or to the next one if it comes alone.
     """
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     events: list[ServerSentEvent] = []
@@ -68,7 +67,7 @@ LINES = st.one_of(
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Lines of every kind, each with whatever end; perhaps with a byte order mark, perhaps cut off."""
+    """Draw lines of every kind with any line end, some with a byte order mark, some cut off."""
     lines = draw(st.lists(st.tuples(LINES, LINE_ENDS), max_size=20))
     body = "".join(line + end for line, end in lines).encode()
     return draw(st.sampled_from([b"", BOM])) + body[: draw(st.integers(0, len(body) + 20))]
@@ -76,17 +75,17 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 @given(bodies(), CUTS)
 @settings(max_examples=400, deadline=None)
-def test_what_the_standard_says(body, places):
-    """However a stream is cut into pieces and whatever its lines and their ends, the standard's events come out."""
-    assert parse(cut(body, places)) == reference(body)
+def test_the_standard(body, positions):
+    """Any chunks of a stream with any lines and line ends give the standard's events."""
+    assert decode(cut(body, positions)) == reference(body)
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"", BOM, b"data:", b"data:a\r\n\r"]), CUTS)
 @settings(max_examples=200, deadline=None)
-def test_bytes_that_are_no_text(garbage, before, places):
-    """What isn't UTF-8 is replaced, in the same way wherever the pieces end, and never an error."""
+def test_invalid_utf8(garbage, before, positions):
+    """Bytes that are not UTF-8 are replaced, in the same way for any chunks, and never raise an error."""
     body = before + garbage + b"\n\ndata: last\n\n"
-    assert parse(cut(body, places)) == reference(body)
+    assert decode(cut(body, positions)) == reference(body)
 
 
 EVENTS = st.fixed_dictionaries(
@@ -102,8 +101,8 @@ EVENTS = st.fixed_dictionaries(
 
 @given(st.lists(EVENTS, max_size=8), LINE_ENDS, CUTS)
 @settings(max_examples=200, deadline=None)
-def test_the_oracle(events, end, places):
-    """The events are those that httpx-sse finds in the same pieces."""
+def test_httpx_sse(events, end, positions):
+    """The events equal those of httpx-sse for the same chunks."""
     lines: list[str] = []
     for event in events:
         lines += [f":{event['comment']}"] * (event["comment"] is not None)
@@ -112,30 +111,32 @@ def test_the_oracle(events, end, places):
         lines += [f"data:{value}" for value in event["data"]]
         lines += [event["other"]] * bool(event["other"])
         lines.append("")
-    pieces = cut("".join(line + end for line in lines).encode(), places)
-    found = parse(pieces)
+    chunks = cut("".join(line + end for line in lines).encode(), positions)
+    decoded = decode(chunks)
 
     def content() -> Iterator[bytes]:
-        yield from pieces
+        yield from chunks
 
-    answer = httpx.Response(200, headers={"Content-Type": "text/event-stream; charset=utf-8"}, content=content())
-    expected = list(EventSource(answer).iter_sse())
-    assert [(one.event, one.data) for one in found] == [(one.event, one.data) for one in expected]
-    # There, an event without an id has that of the one before.
-    assert [theirs.id for ours, theirs in zip(found, expected, strict=True) if ours.id is not None] == [
-        one.id for one in found if one.id is not None
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream; charset=utf-8"}, content=content())
+    expected = list(EventSource(response).iter_sse())
+    assert [(event.event, event.data) for event in decoded] == [(event.event, event.data) for event in expected]
+    # In httpx-sse, an event without an id has the previous one's.
+    assert [reference.id for event, reference in zip(decoded, expected, strict=True) if event.id is not None] == [
+        event.id for event in decoded if event.id is not None
     ]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=["LF", "CR", "CRLF"])
-def test_no_event_is_held_back(end):
-    """An event is there with its last byte, whatever ends the lines: nothing waits for what comes next."""
+def test_events_are_returned_at_once(end):
+    """An event is returned with its last byte, with any line end."""
     body = f"event: output{end}id: 1{end}data: Once{end}{end}".encode()
     for size in (len(body), 1, 2, 3):
-        parser = SSEDecoder()
+        decoder = SSEDecoder()
         for turn in range(3):
-            found = [event for start in range(0, len(body), size) for event in parser.feed(body[start : start + size])]
-            assert found == [ServerSentEvent("output", "Once", "1")], (size, turn)
+            events = [
+                event for start in range(0, len(body), size) for event in decoder.feed(body[start : start + size])
+            ]
+            assert events == [ServerSentEvent("output", "Once", "1")], (size, turn)
 
 
 EXAMPLES = {
@@ -162,27 +163,26 @@ EXAMPLES = {
 
 
 def test_examples():
-    """Each rule of the standard by an example; whole and byte by byte."""
+    """Each rule of the standard by an example, in one chunk and byte by byte."""
     expected = {name: events for name, (_, events) in EXAMPLES.items()}
     assert {name: reference(body) for name, (body, _) in EXAMPLES.items()} == expected
-    assert {name: parse([body]) for name, (body, _) in EXAMPLES.items()} == expected
-    assert {name: parse(cut(body, range(len(body)))) for name, (body, _) in EXAMPLES.items()} == expected
+    assert {name: decode([body]) for name, (body, _) in EXAMPLES.items()} == expected
+    assert {name: decode(cut(body, range(len(body)))) for name, (body, _) in EXAMPLES.items()} == expected
 
 
-def test_the_comment_is_told():
-    """What a server says in a comment, such as why it ends the stream, is at hand."""
-    parser = SSEDecoder()
-    assert parser.comment == ""
-    assert parser.feed(b"data: x\n\n:408: 408 Req") == [ServerSentEvent("message", "x", None)]
-    assert parser.feed(b"uest Timeout\n\n") == []
-    assert parser.comment == "408: 408 Request Timeout"
+def test_comments():
+    """Comments are no events, wherever they are cut: the server uses them to keep a connection alive or to end it."""
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: x\n\n:408: 408 Req") == [ServerSentEvent("message", "x", None)]
+    assert decoder.feed(b"uest Timeout\n\n") == []
+    assert decoder.feed(b"data: y\n\n") == [ServerSentEvent("message", "y", None)]
 
 
-def test_a_long_line_is_read_once():
-    """The time for a line of megabytes, such as a picture as data URI, grows with its length, not with its square."""
+def test_long_lines_take_linear_time():
+    """The time for a line of megabytes, such as an image as a data URI, is proportional to its length."""
     line = b"data: " + random.Random(0).randbytes(2**21).hex().encode() + b"\n\n"
-    pieces = [line[start : start + 1024] for start in range(0, len(line), 1024)]
+    chunks = [line[start : start + 1024] for start in range(0, len(line), 1024)]
     started = perf_counter()
-    (event,) = parse(pieces)
+    (event,) = decode(chunks)
     assert perf_counter() - started < 0.5
     assert len(event.data) == len(line) - 8

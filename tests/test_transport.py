@@ -1,4 +1,4 @@
-"""The client against servers and environments that misbehave: timeouts, tokens, proxies, loops and the end."""
+"""The client against misbehaving servers and environments: timeouts, tokens, proxies, event loops and shutdown."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from replicate_async import (
     Replicate,
     ReplicateError,
 )
+from replicate_async._http.call import Call
 from replicate_async._http.request import Request
-from replicate_async._http.transport import Transport
 from replicate_async.testing import LocalServer, models
 
 from . import programs
+from .callers import transport_of
 from .rawserver import (
     ACCOUNT,
     TOKEN,
@@ -58,27 +59,28 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 # --- timeouts ---
 
 
-def timeout_of(client: AsyncReplicate, *, hold: float = 0.0, **options: Any) -> aiohttp.ClientTimeout:
-    """Return what aiohttp is given as a request's timeout."""
-    request = Request[Any]("POST", "/predictions", None, options, hold=hold)
-    made: aiohttp.ClientTimeout = client._transport.prepare(request).timeout
-    return made
+def timeout_of(
+    client: AsyncReplicate, *, hold: float = 0.0, min_timeout: float = 0.0, **options: Any
+) -> aiohttp.ClientTimeout:
+    """Return a request's timeout as it is passed to aiohttp."""
+    request = Request[Any]("POST", "/predictions", None, options, prefer_wait=hold, min_timeout=min_timeout)
+    return transport_of(client).prepare(request).timeout
 
 
-@pytest.mark.parametrize("asked", [0.5, 60, None, aiohttp.ClientTimeout(total=5, sock_read=3)])
+@pytest.mark.parametrize("seconds", [0.5, 60, None, aiohttp.ClientTimeout(total=5, sock_read=3)])
 @pytest.mark.parametrize("hold", [1, 5, 60])
-def test_no_timeout_is_shorter_than_the_wait(asked, hold):
-    """A request that the server may hold for a while is waited for longer than that, whatever the timeout."""
+def test_no_timeout_is_shorter_than_the_hold(seconds, hold):
+    """A request that the API may hold gets a longer timeout than the hold, whatever timeout is set."""
     for timeout in (
-        timeout_of(AsyncReplicate(bearer_token=TOKEN, timeout=asked), hold=hold),
-        timeout_of(AsyncReplicate(bearer_token=TOKEN), hold=hold, timeout=asked),
+        timeout_of(AsyncReplicate(bearer_token=TOKEN, timeout=seconds), hold=hold),
+        timeout_of(AsyncReplicate(bearer_token=TOKEN), hold=hold, timeout=seconds),
     ):
         assert timeout.total is None or timeout.total > hold
         assert timeout.sock_read is None or timeout.sock_read > hold
 
 
-def test_timeouts_are_as_asked():
-    """Without a wait the timeout is the call's, or the client's, or 60 seconds; connecting has its own, shorter one."""
+def test_timeouts():
+    """Without a hold, the timeout is the call's, the client's or 60 seconds; connecting has a shorter one."""
     client = AsyncReplicate(bearer_token=TOKEN)
     assert timeout_of(client).total == 60
     assert timeout_of(client, timeout=300).total == 300
@@ -90,17 +92,17 @@ def test_timeouts_are_as_asked():
     assert timeout_of(client, timeout=own) == own
 
 
-def test_timeouts_of_ever_other_uploads_are_not_kept():
-    """Uploads have a timeout for each size: a client that makes many of them doesn't grow by that."""
+def test_timeouts_of_many_uploads_are_not_kept():
+    """Uploads have a timeout by size, and a client with many uploads keeps only some of them in memory."""
     client = AsyncReplicate(bearer_token=TOKEN)
-    made = weakref.WeakSet(timeout_of(client, hold=1 + size / 1000) for size in range(5000))
-    assert len(made) < 1000
+    timeouts = weakref.WeakSet(timeout_of(client, min_timeout=1 + size / 1000) for size in range(5000))
+    assert len(timeouts) < 1000
 
 
 @pytest.mark.parametrize("where", ["extra_headers", "default_headers"])
 @pytest.mark.parametrize("name", ["Prefer", "prefer"])
-def test_prefer_by_any_way_lengthens_the_timeout(where, name):
-    """A wait that is asked for by a header counts as much as one that is asked for by an argument."""
+def test_a_prefer_header_lengthens_the_timeout(where, name):
+    """A hold that is requested by a header counts like one that is requested by an argument."""
     headers = {where: {name: "wait=60"}}
     if where == "extra_headers":
         assert timeout_of(AsyncReplicate(bearer_token=TOKEN), **headers).total > 60
@@ -108,19 +110,19 @@ def test_prefer_by_any_way_lengthens_the_timeout(where, name):
         assert timeout_of(AsyncReplicate(bearer_token=TOKEN, **headers)).total > 60
 
 
-async def test_a_held_answer_is_waited_for():
-    """An answer that comes after the timeout, but within the wait that was asked for, is there."""
+async def test_a_held_response_is_awaited():
+    """A response that comes after the timeout, but within the requested hold, is returned."""
     async with RawServer(after(0.3, answer(201, prediction()))) as server, server.client(timeout=0.1) as client:
-        made = await client.predictions.create(version=VERSION, input={}, prefer="wait=1")
-        assert made.id == prediction()["id"]
+        job = await client.predictions.create(version=VERSION, input={}, prefer="wait=1")
+        assert job.id == prediction()["id"]
         assert server.requests[0].headers["prefer"] == "wait=1"
 
 
 @pytest.mark.parametrize("step", [stall, drip(answer(200, ACCOUNT), every=0.02)], ids=["stall", "drip"])
-async def test_no_answer_in_time(step):
-    """A timeout tells which call it was; whether headers, the rest, or nothing at all had come."""
+async def test_no_response_in_time(step):
+    """A timeout error names the call, whether headers, a part of the body or nothing has arrived."""
     async with RawServer(step) as server, server.client(timeout=0.1, max_retries=0) as client:
-        with pytest.raises(APITimeoutError, match="no answer in time") as caught:
+        with pytest.raises(APITimeoutError, match="no response in time") as caught:
             await client.predictions.get("abc")
         error = caught.value
         assert (error.method, error.url) == ("GET", f"{server.url}/v1/predictions/abc")
@@ -130,10 +132,11 @@ async def test_no_answer_in_time(step):
 
 
 async def test_no_connection_in_time():
-    """A host that doesn't answer to the connection attempt got nothing: also a create is tried again."""
+    """If connecting times out, the error says that nothing was sent, and even a create is retried."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(3):  # fill the queue of connections that nobody accepts
+        # Fill the queue of connections that are never accepted.
+        for _ in range(3):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
@@ -148,7 +151,7 @@ async def test_no_connection_in_time():
 
 
 async def test_time_in_the_queue_does_not_count():
-    """Who waits for a connection doesn't use up the request's time: all of many slow calls succeed."""
+    """The wait for a connection does not count against the timeout."""
     async with (
         RawServer(after(0.1, answer(200, ACCOUNT))) as server,
         server.client(timeout=0.6, max_connections=1, max_retries=0) as client,
@@ -157,8 +160,8 @@ async def test_time_in_the_queue_does_not_count():
         assert len(answers) == 8
 
 
-async def test_the_queue_of_a_session_of_ones_own_does_not_count():
-    """The same holds for a session that allows fewer connections than the client."""
+async def test_the_queue_of_the_users_session_does_not_count():
+    """The same holds for the user's own session with fewer connections than the client."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
         RawServer(after(0.1, answer(200, ACCOUNT))) as server,
@@ -169,7 +172,7 @@ async def test_the_queue_of_a_session_of_ones_own_does_not_count():
 
 
 async def test_connections_are_limited():
-    """No more requests are under way than ``max_connections``, and connections are used again."""
+    """At most ``max_connections`` requests are in flight, and connections are reused."""
     async with (
         RawServer(answer(200, ACCOUNT)) as server,
         server.client(max_connections=3) as client,
@@ -180,7 +183,7 @@ async def test_connections_are_limited():
 
 
 async def test_cancelled_callers_leave_the_queue():
-    """Callers that are cancelled while they wait, or while they are served, make room for others."""
+    """Callers that are cancelled while they wait or are served release their connections."""
     async with RawServer(after(0.05, answer(200, ACCOUNT))) as server, server.client(max_connections=2) as client:
         tasks = [asyncio.ensure_future(client.account.get()) for _ in range(20)]
         await asyncio.sleep(0.01)
@@ -195,7 +198,7 @@ async def test_cancelled_callers_leave_the_queue():
 
 
 async def test_a_connection_that_closed_while_idle():
-    """A connection that the server closes between two calls is replaced, also for a create."""
+    """A connection that the server closes between two calls is replaced, even for a create."""
     async with (
         RawServer(part_of(answer(200, ACCOUNT)), answer(201, prediction())) as server,
         server.client(max_retries=0) as client,
@@ -207,7 +210,7 @@ async def test_a_connection_that_closed_while_idle():
 
 
 async def test_a_create_on_a_connection_that_closes_is_not_sent_twice():
-    """When a used connection breaks under a create, nobody knows what became of it: not even aiohttp sends it again."""
+    """If a reused connection breaks during a create, neither the client nor aiohttp sends the create again."""
     async with RawServer(answer(200, ACCOUNT), reset) as server, server.client() as client:
         await client.account.get()
         with pytest.raises(CreateOutcomeUnknown):
@@ -233,8 +236,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("step", BROKEN.values(), ids=BROKEN)
-async def test_whatever_breaks_is_a_connection_error(step):
-    """However an exchange fails below HTTP, it is one error class that names the call, with the cause behind it."""
+async def test_protocol_failures_are_connection_errors(step):
+    """Every failure below HTTP raises APIConnectionError, which names the call and has a cause."""
     async with RawServer(step) as server, server.client(max_retries=0) as client:
         with pytest.raises(APIConnectionError) as caught:
             await client.account.get()
@@ -242,8 +245,8 @@ async def test_whatever_breaks_is_a_connection_error(step):
         assert caught.value.__cause__ is not None
 
 
-async def test_odd_answers_that_are_good():
-    """Interim answers, chunks, a body until the end of the connection, and slow ones are answers all the same."""
+async def test_unusual_responses():
+    """Interim responses, chunks, bodies without a length and slow bodies are read like any other response."""
     body = b'{"type":"user","username":"alice"}'
     odd = [
         b"HTTP/1.1 100 Continue\r\n\r\n" + answer(200, body),
@@ -258,8 +261,8 @@ async def test_odd_answers_that_are_good():
         assert len(server.requests) == len(odd)
 
 
-async def test_an_answer_of_another_shape_is_told_with_its_call():
-    """A page of HTML with status 200 can't be used: the error has status, headers and a piece of it."""
+async def test_a_response_of_another_shape():
+    """If a page of HTML comes with status 200, the error has its status, headers and beginning."""
     page = answer(200, b"<html>Welcome to the hotel's network</html>", {"Content-Type": "text/html"})
     async with RawServer(page) as server, server.client() as client:
         with pytest.raises(APIResponseValidationError, match="hotel") as caught:
@@ -273,7 +276,7 @@ async def test_an_answer_of_another_shape_is_told_with_its_call():
 
 
 async def test_headers():
-    """Calls say who calls and what they take; the client's headers come next, and the call's own win."""
+    """Calls send the package's headers, the client's take precedence over those, and the call's over both."""
     async with (
         RawServer(answer(200, ACCOUNT)) as server,
         server.client(default_headers={"X-One": "client", "X-Two": "client"}) as client,
@@ -286,8 +289,8 @@ async def test_headers():
         assert "content-type" not in headers
 
 
-async def test_header_names_have_no_case():
-    """A header that is given in another spelling replaces the one that would be sent, and isn't sent beside it."""
+async def test_header_names_are_case_insensitive():
+    """A header in another spelling replaces the default one instead of being added to it."""
     async with (
         RawServer(answer(200, ACCOUNT)) as server,
         server.client(default_headers={"accept": "text/one", "x-a": "1"}) as client,
@@ -302,7 +305,7 @@ async def test_header_names_have_no_case():
 
 
 async def test_a_create_in_full():
-    """A create is one POST with exactly the body and headers that were asked for."""
+    """A create is one POST with exactly the requested body and headers."""
     async with RawServer(answer(201, prediction())) as server, server.client() as client:
         await client.predictions.create(
             version=VERSION, input={}, stream=False, prefer="wait=5", cancel_after="5m", extra_body={"more": None}
@@ -315,7 +318,7 @@ async def test_a_create_in_full():
 
 
 async def test_cookies_are_not_kept():
-    """What a server or a gateway sets as a cookie doesn't come back: a client has no memory but its connections."""
+    """A cookie that a server or a gateway sets is not sent back."""
     async with (
         RawServer(answer(200, ACCOUNT, {"Set-Cookie": "session=1; Path=/"})) as server,
         server.client() as client,
@@ -325,11 +328,11 @@ async def test_cookies_are_not_kept():
         assert "cookie" not in server.requests[1].headers
 
 
-# --- the token's way ---
+# --- where the token goes ---
 
 
 def authorization(server: RawServer) -> list[str | None]:
-    """Return the tokens that a server has been sent, one for each request."""
+    """Return the Authorization header of each request that a server has received."""
     return [request.headers.get("authorization") for request in server.requests]
 
 
@@ -337,19 +340,19 @@ def authorization(server: RawServer) -> list[str | None]:
 async def test_a_redirect_elsewhere_gets_no_token(status):
     """A GET that is redirected to another origin goes there without the token, which the next call still has."""
     async with (
-        RawServer(answer(200, ACCOUNT)) as other,
-        RawServer(answer(status, b"", {"Location": f"{other.url}/v1/account"})) as server,
+        RawServer(answer(200, ACCOUNT)) as other_server,
+        RawServer(answer(status, b"", {"Location": f"{other_server.url}/v1/account"})) as server,
         server.client() as client,
     ):
         for _ in range(2):
             assert (await client.account.get()).username == "alice"
         assert authorization(server) == [f"Bearer {TOKEN}"] * 2
-        assert authorization(other) == [None] * 2
-        assert all(TOKEN not in line for request in other.requests for line in request.lines)
+        assert authorization(other_server) == [None] * 2
+        assert all(TOKEN not in line for request in other_server.requests for line in request.lines)
 
 
-async def test_a_redirect_at_home_keeps_the_token():
-    """Within the origin a GET is redirected with the token."""
+async def test_a_redirect_within_the_api_keeps_the_token():
+    """A GET that is redirected within the origin keeps the token."""
     async with (
         RawServer(answer(307, b"", {"Location": "/v1/moved"}), answer(200, ACCOUNT)) as server,
         server.client() as client,
@@ -360,30 +363,32 @@ async def test_a_redirect_at_home_keeps_the_token():
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_nothing_but_get_is_redirected(status):
-    """A create is never sent elsewhere, with its inputs: the redirect is an error that says where it led."""
+    """A redirected create raises an error that names the location, and its input is sent nowhere else."""
     async with (
-        RawServer(answer(201, prediction())) as other,
-        RawServer(answer(status, b"", {"Location": f"{other.url}/v1/predictions"})) as server,
+        RawServer(answer(201, prediction())) as other_server,
+        RawServer(answer(status, b"", {"Location": f"{other_server.url}/v1/predictions"})) as server,
         server.client() as client,
     ):
-        with pytest.raises(APIStatusError, match=f"{status} redirected to '{other.url}/v1/predictions'") as caught:
+        with pytest.raises(
+            APIStatusError, match=f"{status} redirected to '{other_server.url}/v1/predictions'"
+        ) as caught:
             await client.predictions.create(version=VERSION, input={})
         assert caught.value.status_code == status
         for call in (client.models.delete("owner", "name"), client.models.update("owner", "name", readme="x")):
             with pytest.raises(APIStatusError, match="redirected"):
                 await call
-        assert (len(server.requests), other.requests) == (3, [])
+        assert (len(server.requests), other_server.requests) == (3, [])
 
 
 async def test_an_absolute_url_elsewhere_gets_no_token():
-    """A call to another origin carries neither the token nor the client's headers and query, only what is passed."""
+    """A call to another origin carries neither the token nor the client's headers and query."""
     async with (
-        RawServer(answer(200, {})) as other,
+        RawServer(answer(200, {})) as other_server,
         RawServer(answer(200, {})) as server,
         server.client(default_headers={"X-Key": "secret"}, default_query={"key": "secret"}) as client,
     ):
-        await client.get(f"{other.url}/v1/x", headers={"X-Mine": "1"}, params={"a": "b"})
-        (request,) = other.requests
+        await client.get(f"{other_server.url}/v1/x", headers={"X-Mine": "1"}, params={"a": "b"})
+        (request,) = other_server.requests
         assert request.headers["x-mine"] == "1"
         assert "authorization" not in request.headers
         assert "x-key" not in request.headers
@@ -393,21 +398,21 @@ async def test_an_absolute_url_elsewhere_gets_no_token():
 @pytest.mark.parametrize(
     "url",
     [
-        "{home}@{other}/v1/x",
-        "{home}.{other}/x",
-        "http://{other}/{home}/v1/x",
-        "http://{other}#{home}/v1/",
-        "http://{other}?{home}/v1/",
-        "http://{other}\\@{home}/v1/",
+        "{api}@{other}/v1/x",
+        "{api}.{other}/x",
+        "http://{other}/{api}/v1/x",
+        "http://{other}#{api}/v1/",
+        "http://{other}?{api}/v1/",
+        "http://{other}\\@{api}/v1/",
     ],
 )
-async def test_urls_that_only_look_like_home(url):
-    """An address that begins with or contains the base URL's host is not the base URL's origin."""
-    async with RawServer(answer(200, {})) as other, RawServer(answer(200, {})) as server:
+async def test_urls_that_only_look_like_the_api(url):
+    """A URL that begins with or contains the base URL's host does not belong to its origin."""
+    async with RawServer(answer(200, {})) as other_server, RawServer(answer(200, {})) as server:
         async with server.client(max_retries=0) as client:
             with suppress(APIError, ValueError):
-                await client.get(url.format(home=server.url, other=other.url.removeprefix("http://")))
-        assert not [line for request in other.requests for line in request.lines if TOKEN in line]
+                await client.get(url.format(api=server.url, other=other_server.url.removeprefix("http://")))
+        assert not [line for request in other_server.requests for line in request.lines if TOKEN in line]
 
 
 @pytest.mark.parametrize(
@@ -419,17 +424,17 @@ async def test_urls_that_only_look_like_home(url):
         ("http://localhost:8000/v1", "http://localhost:8000/v2/predictions?cursor=x"),
     ],
 )
-def test_the_token_goes_to_the_same_origin_however_it_is_written(base_url, url):
-    """The URL of a next page needs the token even if it spells the origin in another way."""
+def test_spellings_of_the_origin_get_the_token(base_url, url):
+    """The URL of a next page gets the token even if it spells the origin in another way."""
     client = AsyncReplicate(bearer_token=TOKEN, base_url=base_url)
-    attempt = client._transport.prepare(Request("GET", url, None, {}))
-    assert attempt.headers["Authorization"] == f"Bearer {TOKEN}"
+    call = transport_of(client).prepare(Request("GET", url, None, {}))
+    assert call.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 async def test_a_next_page_elsewhere_gets_nothing_of_the_call():
-    """A next page at another origin is fetched without the token, and without the headers and query of the call."""
-    async with RawServer(answer(200, {"results": [], "next": None})) as other:
-        page = answer(200, {"results": [], "next": f"{other.url}/v1/predictions?cursor=x"})
+    """A next page at another origin is fetched without the token, headers and query of the call."""
+    async with RawServer(answer(200, {"results": [], "next": None})) as other_server:
+        page = answer(200, {"results": [], "next": f"{other_server.url}/v1/predictions?cursor=x"})
         async with (
             RawServer(page) as server,
             server.client(default_headers={"X-Key": "secret"}, default_query={"key": "secret"}) as client,
@@ -440,7 +445,7 @@ async def test_a_next_page_elsewhere_gets_nothing_of_the_call():
                 extra_headers={"Authorization": "Bearer r8_other", "X-Other": "secret"}, extra_query={"q": "secret"}
             )
             await own.get_next_page()
-            for request in other.requests:
+            for request in other_server.requests:
                 assert "authorization" not in request.headers
                 assert not [line for line in request.lines if "secret" in line or "r8_" in line]
                 assert request.target == "/v1/predictions?cursor=x"
@@ -451,7 +456,7 @@ LEAKY = {**BROKEN, "401": answer(401), "500": answer(500), "html": answer(200, b
 
 @pytest.mark.parametrize("step", LEAKY.values(), ids=LEAKY)
 async def test_the_token_is_in_no_error(step, caplog):
-    """Neither text, nor repr, pickle, traceback with local variables, nor the log of a failure shows the token."""
+    """A failure's text, repr, pickle, log and traceback with local variables don't show the token."""
     caplog.set_level(logging.DEBUG)
     timeout = 0.1 if step is stall else 30
     async with RawServer(step) as server, server.client(timeout=timeout, max_retries=1) as client:
@@ -466,7 +471,7 @@ async def test_the_token_is_in_no_error(step, caplog):
 
 
 def assert_secret(error: BaseException) -> None:
-    """Fail if an error, or what lies behind it, shows the token in any way."""
+    """Fail if an error, or an error in its chain, shows the token in any way."""
     shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     assert len(shown) > 1000
     assert TOKEN not in shown
@@ -477,8 +482,8 @@ def assert_secret(error: BaseException) -> None:
     assert TOKEN.encode() not in pickle.dumps(error)
 
 
-async def test_the_token_is_in_no_error_without_server():
-    """The same holds when no connection is made at all."""
+async def test_the_token_is_in_no_error_without_a_server():
+    """The same holds if there is no connection at all."""
     async with AsyncReplicate(bearer_token=TOKEN, base_url=f"http://127.0.0.1:{free_port()}") as client:
         record_pauses()
         with pytest.raises(APIConnectionError) as caught:
@@ -487,7 +492,7 @@ async def test_the_token_is_in_no_error_without_server():
 
 
 def test_the_token_is_in_no_blocking_error():
-    """The way through the background loop adds no frame that shows it."""
+    """No frame of the background loop shows the token."""
     with (
         LocalServer(token="another") as server,
         Replicate(bearer_token=TOKEN, base_url=server.base_url, max_retries=0) as client,
@@ -497,9 +502,9 @@ def test_the_token_is_in_no_blocking_error():
         assert_secret(caught.value)
 
 
-async def test_a_token_of_the_environment_that_cannot_be_sent_is_in_no_traceback(monkeypatch):
-    """A malformed token is half a token: the error that refuses it keeps it out of the local variables, too."""
-    monkeypatch.setenv("REPLICATE_API_TOKEN", f"{TOKEN} # mine")
+async def test_an_invalid_token_in_the_environment_is_in_no_traceback(monkeypatch):
+    """The error for an invalid token keeps it out of the local variables, too."""
+    monkeypatch.setenv("REPLICATE_API_TOKEN", f"{TOKEN} # comment")
     async with AsyncReplicate(base_url="http://127.0.0.1:9") as client:
         with pytest.raises((ValueError, ReplicateError)) as caught:
             await client.account.get()
@@ -508,19 +513,20 @@ async def test_a_token_of_the_environment_that_cannot_be_sent_is_in_no_traceback
 
 
 def test_the_token_is_in_no_repr():
-    """Neither clients nor what they are made of show the token."""
+    """Neither clients nor their parts show the token."""
     client = AsyncReplicate(bearer_token=TOKEN)
     blocking = Replicate(bearer_token=TOKEN)
     copied = client.with_options(bearer_token=TOKEN + "2")
-    attempt = client._transport.prepare(Request("GET", "/account", None, {}))
-    shown: list[Any] = [client, blocking, copied, attempt, client.account, blocking.predictions]
-    shown += [client._transport.settings, vars(client), vars(client._transport), vars(client._transport.pool)]
+    transport = transport_of(client)
+    call = transport.prepare(Request("GET", "/account", None, {}))
+    shown: list[Any] = [client, blocking, copied, call, client.account, blocking.predictions, transport.settings]
+    shown += [vars(client), vars(transport), vars(transport.pool), [getattr(call, name) for name in Call.__slots__]]
     assert TOKEN not in "".join(map(repr, shown))
-    assert attempt.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert call.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 async def test_the_token_is_in_no_log(caplog):
-    """Successful calls are logged at DEBUG, with method, path, status and time, and never with headers."""
+    """Successful calls are logged at DEBUG with method, path, status and time, and never with headers."""
     caplog.set_level(logging.DEBUG)
     async with RawServer(answer(200, ACCOUNT)) as server, server.client() as client:
         await client.account.get()
@@ -530,8 +536,8 @@ async def test_the_token_is_in_no_log(caplog):
     assert TOKEN not in caplog.text
 
 
-async def test_no_token_no_call(monkeypatch):
-    """Without a token nothing is sent, and the error names the variable; set later, it is found."""
+async def test_without_a_token_nothing_is_sent(monkeypatch):
+    """Without a token, the error names the environment variable, which may be set later."""
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     async with RawServer(answer(200, ACCOUNT)) as server, AsyncReplicate(base_url=server.url) as client:
         for call in (client.account.get, lambda: client.run("owner/name", input={})):
@@ -553,8 +559,8 @@ def no_proxies(monkeypatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-async def test_a_proxy_of_the_environment_is_used(monkeypatch, no_proxies):
-    """Requests go through the proxy that the environment names, unless the host is excepted."""
+async def test_the_environments_proxy_is_used(monkeypatch, no_proxies):
+    """Requests use the proxy that the environment names, unless the host is excluded."""
     async with RawServer(answer(200, ACCOUNT)) as proxy, RawServer(answer(200, ACCOUNT)) as server:
         monkeypatch.setenv("http_proxy", proxy.url)
         async with server.client() as client:
@@ -567,8 +573,8 @@ async def test_a_proxy_of_the_environment_is_used(monkeypatch, no_proxies):
         assert (len(proxy.requests), len(server.requests)) == (1, 1)
 
 
-async def test_a_proxy_that_is_not_there(monkeypatch, no_proxies):
-    """A proxy that can't be reached got nothing: the error says so, and no credentials of the proxy."""
+async def test_an_unreachable_proxy(monkeypatch, no_proxies):
+    """If the proxy is unreachable, the error says that nothing was sent, and hides the proxy's credentials."""
     monkeypatch.setenv("http_proxy", f"http://user:password@127.0.0.1:{free_port()}")
     async with AsyncReplicate(bearer_token=TOKEN, base_url="http://replicate.test/v1", max_retries=0) as client:
         with pytest.raises(APIConnectionError) as caught:
@@ -578,8 +584,8 @@ async def test_a_proxy_that_is_not_there(monkeypatch, no_proxies):
         assert_secret(caught.value)
 
 
-async def test_a_proxy_that_refuses(monkeypatch, no_proxies):
-    """A proxy's refusal of a tunnel is a failed connection, with the proxy's reason."""
+async def test_a_proxy_that_rejects_the_tunnel(monkeypatch, no_proxies):
+    """A proxy's rejection of a tunnel is a connection error with the proxy's reason."""
     async with RawServer(answer(407, b"")) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         async with AsyncReplicate(bearer_token=TOKEN, base_url="https://replicate.test/v1", max_retries=0) as client:
@@ -590,16 +596,16 @@ async def test_a_proxy_that_refuses(monkeypatch, no_proxies):
         assert_secret(caught.value)
 
 
-async def test_a_proxy_of_an_unknown_kind(monkeypatch, no_proxies):
-    """A proxy that aiohttp can't speak to is an error that names it, not a crash."""
+async def test_an_unsupported_proxy(monkeypatch, no_proxies):
+    """A proxy that aiohttp does not support raises an error that names it."""
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
     async with AsyncReplicate(bearer_token=TOKEN, base_url="http://replicate.test/v1", max_retries=0) as client:
         with pytest.raises((APIConnectionError, ValueError), match=r"(?i)proxy|socks"):
             await client.account.get()
 
 
-async def test_a_proxy_without_scheme(monkeypatch, no_proxies):
-    """``http_proxy=host:port`` is customary, and means HTTP."""
+async def test_a_proxy_without_a_scheme(monkeypatch, no_proxies):
+    """The customary ``http_proxy=host:port`` means HTTP."""
     async with RawServer(answer(200, ACCOUNT)) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.removeprefix("http://"))
         async with AsyncReplicate(bearer_token=TOKEN, base_url="http://replicate.test/v1", max_retries=0) as client:
@@ -608,7 +614,7 @@ async def test_a_proxy_without_scheme(monkeypatch, no_proxies):
 
 
 async def test_netrc_does_not_replace_the_token(monkeypatch, tmp_path):
-    """An entry of ~/.netrc for the host is for others; the token is what is sent."""
+    """An entry for the host in ~/.netrc is ignored."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n", encoding="utf-8")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -623,7 +629,7 @@ async def test_netrc_does_not_replace_the_token(monkeypatch, tmp_path):
 
 @pytest.fixture
 def local() -> Iterator[LocalServer]:
-    """Give a server in a thread of its own, for clients in other loops."""
+    """Give a server in its own thread, for clients in other loops."""
     with LocalServer() as server:
         models.register(server)
         yield server
@@ -636,14 +642,18 @@ def client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
 def test_one_client_in_three_loops(local):
     """A client works in one asyncio.run() after another, and is closed in the last."""
     client = client_of(local)
+    loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     async def use() -> Any:
+        loops.add(asyncio.get_running_loop())
         return await client.run("replicate/hello-world", input={"text": "Alice"})
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [asyncio.run(use()) for _ in range(3)] == ["hello Alice"] * 3
-        assert len(client._transport.pool._by_loop) == 1  # those of loops that have ended are forgotten
+        gc.collect()
+        # The pool has dropped the sessions of all but the last loop.
+        assert len(loops) == 1
         asyncio.run(client.close())
         gc.collect()
 
@@ -651,11 +661,11 @@ def test_one_client_in_three_loops(local):
 def test_one_client_in_two_threads_at_once(local):
     """Two threads with a loop each use one client at the same time."""
     client = client_of(local, max_connections=2)
-    together = threading.Barrier(2)
+    barrier = threading.Barrier(2)
     outputs: list[list[str]] = []
 
     async def use() -> list[str]:
-        together.wait(10)
+        barrier.wait(10)
         return await asyncio.gather(*[client.run("replicate/hello-world", input={"text": str(n)}) for n in range(10)])
 
     threads = [threading.Thread(target=lambda: outputs.append(asyncio.run(use()))) for _ in range(2)]
@@ -677,7 +687,7 @@ async def test_copies_share_connections():
 
 
 async def test_a_closed_client():
-    """Closing twice is closing once; every call afterwards says that the client is closed, copies included."""
+    """A client can be closed twice, and every later call of it and its copies says that it is closed."""
     async with RawServer(answer(200, ACCOUNT)) as server:
         client = server.client()
         copied = client.with_options(timeout=5)
@@ -693,7 +703,7 @@ async def test_a_closed_client():
         assert len(server.requests) == 1
 
 
-async def test_closing_unused():
+async def test_closing_an_unused_client():
     """A client that made no call can be closed, and can't be used afterwards."""
     client = AsyncReplicate(bearer_token=TOKEN, base_url="http://127.0.0.1:9")
     await client.close()
@@ -701,8 +711,8 @@ async def test_closing_unused():
         await client.account.get()
 
 
-async def test_closing_ends_what_is_under_way():
-    """A call that is waiting for its answer when the client is closed fails; it doesn't hang."""
+async def test_closing_ends_calls_in_flight():
+    """A call in flight fails when the client is closed; it does not hang."""
     async with RawServer(stall) as server:
         client = server.client()
         task = asyncio.ensure_future(client.account.get())
@@ -714,7 +724,7 @@ async def test_closing_ends_what_is_under_way():
 
 
 def test_closing_from_another_loop(local):
-    """Closing in one loop closes the connections of the others that run, too."""
+    """Closing in one loop closes the connections of other running loops, too."""
     client = client_of(local)
     used, closed = threading.Event(), threading.Event()
 
@@ -736,18 +746,19 @@ def test_closing_from_another_loop(local):
 
 
 async def test_a_dropped_client_warns_once():
-    """A client that is dropped while its loop runs gives exactly one warning, and its sockets are closed."""
+    """A client that is dropped while its loop runs warns exactly once, and its sockets are closed."""
     async with RawServer(answer(200, ACCOUNT)) as server:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             client = server.client()
             await asyncio.gather(*[client.account.get() for _ in range(3)])
-            connections = list(server._tasks)
+            connections = list(server.open_connections)
             del client
             gc.collect()
-            told = [(warning.category, "without being closed" in str(warning.message)) for warning in caught]
-            assert told == [(ResourceWarning, True)]
-            caught.clear()  # a recorded warning keeps what it is about alive
+            warned = [(warning.category, "without being closed" in str(warning.message)) for warning in caught]
+            assert warned == [(ResourceWarning, True)]
+            # A recorded warning keeps its source alive.
+            caught.clear()
             await asyncio.wait(connections, timeout=5)
             gc.collect()
         assert caught == []
@@ -755,7 +766,7 @@ async def test_a_dropped_client_warns_once():
 
 
 async def test_a_closed_client_does_not_warn():
-    """Who closes the client hears nothing, nor does who never used it."""
+    """Neither a closed client nor an unused one warns."""
     async with RawServer(answer(200, ACCOUNT)) as server:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -792,24 +803,24 @@ def environment(server: LocalServer) -> dict[str, str]:
     ids=["kept", "dropped", "closed"],
 )
 def test_loops_end_silently(local, client, lines):
-    """A loop that ends closes the sockets of a client that was not: no interpreter complains, at no time."""
+    """A loop that ends closes the sockets of an unclosed client, and the interpreter prints no warning."""
     output = programs.run(PROGRAM.format(client=client, lines=lines), **environment(local))
     assert set(output.splitlines()) == {"hello Alice"}
 
 
-# --- a session of the user's own ---
+# --- the user's own session ---
 
 
-async def test_a_session_of_ones_own():
-    """It is used, with its own headers, and left open when the client is closed."""
+async def test_the_users_session():
+    """The user's session is used with its own headers, and stays open when the client is closed."""
     async with (
         RawServer(answer(200, ACCOUNT)) as server,
-        aiohttp.ClientSession(headers={"X-Session": "mine"}) as session,
+        aiohttp.ClientSession(headers={"X-Session": "own"}) as session,
     ):
         async with server.client(session=session) as client:
             await client.account.get()
         assert not session.closed
-        assert server.requests[0].headers["x-session"] == "mine"
+        assert server.requests[0].headers["x-session"] == "own"
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -822,7 +833,7 @@ async def test_a_session_of_ones_own():
 
 
 async def test_a_session_of_another_loop(local):
-    """A session can't leave its loop: the error says so, and what to do."""
+    """A session that belongs to another loop raises an error that names the remedy."""
     async with aiohttp.ClientSession() as session:
         client = client_of(local, session=session)
         await client.account.get()
@@ -832,8 +843,8 @@ async def test_a_session_of_another_loop(local):
                 await asyncio.to_thread(call)
 
 
-async def test_a_closed_session_of_ones_own():
-    """Using a session after its end fails with words that lead to it."""
+async def test_the_users_closed_session():
+    """A call on a session that was closed says so."""
     session = aiohttp.ClientSession()
     await session.close()
     async with AsyncReplicate(bearer_token=TOKEN, session=session) as client:
@@ -856,7 +867,7 @@ def test_importing_costs_nothing():
 
 
 def test_clients_cost_little():
-    """Making clients and naming their resources loads no aiohttp, makes no loop, and needs no token."""
+    """Creating clients and their resources loads no aiohttp, starts no loop, and needs no token."""
     program = """
     import sys, threading
     import replicate_async
@@ -870,8 +881,8 @@ def test_clients_cost_little():
     assert programs.run(program) == "False False 1\n"
 
 
-def test_entering_makes_ready():
-    """What takes long to load is loaded where a client is entered, so that no first request holds up the others."""
+def test_entering_loads_aiohttp():
+    """Entering a client loads aiohttp, so that the first request does not delay other tasks."""
     program = """
     import asyncio, sys
     from replicate_async import AsyncReplicate, ReplicateError
@@ -888,15 +899,22 @@ def test_entering_makes_ready():
 
     asyncio.run(main())
     """
-    assert programs.run(program) == "True\nthis client is closed: make a new one, or close it later\n"
+    assert programs.run(program) == "True\nthis client is closed: create another one, or close it later\n"
 
 
-def test_every_transport_of_a_client_is_one_class_away():
-    """Raw and streaming views use the same machinery: what is pinned here for plain calls holds for them."""
-    client = AsyncReplicate(bearer_token=TOKEN)
-    views = (client.account.with_raw_response, client.account.with_streaming_response)
-    assert all(isinstance(view._calls._transport, Transport) for view in views)
-    assert all(view._calls._transport.pool is client._transport.pool for view in views)
+async def test_views_share_the_connections_and_the_token():
+    """Raw and streaming responses use the client's connections, token and options."""
+    async with (
+        RawServer(answer(200, ACCOUNT)) as server,
+        server.client(default_headers={"X-Key": "value"}) as client,
+    ):
+        await client.account.get()
+        await client.account.with_raw_response.get()
+        async with client.account.with_streaming_response.get() as response:
+            await response.read()
+        assert server.connections == 1
+        assert authorization(server) == [f"Bearer {TOKEN}"] * 3
+        assert [request.headers["x-key"] for request in server.requests] == ["value"] * 3
 
 
 @pytest.mark.parametrize(
@@ -904,7 +922,7 @@ def test_every_transport_of_a_client_is_one_class_away():
     ["asyncio.run(client.account.get()); asyncio.run(client.close())", "asyncio.run(client.close())", "del client"],
 )
 def test_loops_that_are_closed_by_hand(local, then):
-    """A loop that was closed without its generators being shut down leaves nothing open, and makes no noise."""
+    """A loop that is closed without shutting down its generators leaves nothing open, and no warning is printed."""
     program = f"""
     import asyncio, gc, os
     from replicate_async import AsyncReplicate

@@ -1,6 +1,6 @@
-"""The API's answers themselves: raw and streaming views, low-level calls, and the options that all calls have.
+"""Raw and streaming responses, low-level calls, and the options of all calls.
 
-Tests run with both clients; the server is a socket that says what its script says.
+Tests run with both clients. The server is a bare socket with a script.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from replicate_async import (
 from replicate_async.testing._routes import OPERATIONS
 from replicate_async.types import Account, Model
 
-from .callers import Caller, calling
+from .callers import Caller, calling, transport_of
 from .rawserver import ACCOUNT, TOKEN, RawServer, answer, drip, part_of, prediction
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ IN_VERSION = {**IN_MODEL, "version_id": VERSION_ID}
 IN_DEPLOYMENT = {"deployment_owner": "acme", "deployment_name": "fast"}
 NEW_DEPLOYMENT = {"name": "fast", "model": "acme/cat", "version": VERSION_ID, "hardware": "cpu"}
 
-# What each operation is called with, and what the API answers: a str is a text, None is nothing.
+# The arguments of each operation, and the response of the API: a str is text, None is an empty body.
 OPERATION: Mapping[str, tuple[Mapping[str, Any], Any]] = {
     "account.get": ({}, ACCOUNT),
     "collections.get": ({"collection_slug": "cats"}, {"name": "Cats", "slug": "cats", "models": [MODEL]}),
@@ -129,7 +129,7 @@ Scripted = Callable[..., Awaitable[tuple[RawServer, Caller]]]
 
 @pytest.fixture
 async def scripted(kind: str) -> AsyncIterator[Scripted]:
-    """Makes servers that follow a script, and clients of them."""
+    """Make servers that follow a script, and clients of them."""
     async with AsyncExitStack() as stack:
 
         async def make(*steps: Any, **options: Any) -> tuple[RawServer, Caller]:
@@ -141,7 +141,7 @@ async def scripted(kind: str) -> AsyncIterator[Scripted]:
 
 
 def reply(body: Any) -> bytes:
-    """Return an answer with what an operation answers."""
+    """Return the response of an operation."""
     if body is None:
         return answer(204, b"")
     if isinstance(body, str):
@@ -149,24 +149,22 @@ def reply(body: Any) -> bytes:
     return answer(200, body, {"X-Request-Id": "r1"})
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two results are equal; pages are if what they hold is."""
-    if isinstance(one, Page | AsyncPage):
-        return type(one) is type(other) and (one.results, one.next, one.previous) == (
-            *(other.results, other.next, other.previous),
-        )
-    return type(one) is type(other) and one == other
+def same(first: Any, second: Any) -> bool:
+    """Return whether two results are equal; pages are compared by their contents."""
+    if type(first) is type(second) and isinstance(first, Page | AsyncPage):
+        return all(getattr(first, name) == getattr(second, name) for name in ("results", "next", "previous"))
+    return type(first) is type(second) and first == second
 
 
 def resources(thing: Any, path: str = "") -> dict[str, Any]:
     """Return a client or resource, and those below it, by their paths."""
-    found = {path: thing}
+    by_path = {path: thing}
     for name in dir(type(thing)):
         kind_of = inspect.getattr_static(type(thing), name)
         if name.startswith(("_", "with_")) or not isinstance(kind_of, property | cached_property):
             continue
-        found |= resources(getattr(thing, name), f"{path}.{name}".lstrip("."))
-    return found
+        by_path |= resources(getattr(thing, name), f"{path}.{name}".lstrip("."))
+    return by_path
 
 
 def methods(thing: Any) -> set[str]:
@@ -180,17 +178,17 @@ def methods(thing: Any) -> set[str]:
 
 # --- every view ---
 
-# What makes several calls, or returns an answer as it is.
+# Methods that make several calls, or that return a response anyway.
 WITHOUT_VIEW = {"predictions.stream", "predictions.wait", "trainings.wait", "files.download"}
 
 
-def test_every_operation_is_here() -> None:
-    """The table above has all operations but the download, which returns an answer in any case."""
+def test_every_operation_has_a_view() -> None:
+    """The table above has all operations but the download, which returns a response anyway."""
     assert set(OPERATION) == {operation.name for operation in OPERATIONS} - {"files.download"}
 
 
 def test_every_resource_has_both_views(kind: str) -> None:
-    """Each method of each resource is in both of its views, whether these are taken there or higher up."""
+    """Each method of each resource is in both of its views, and in those of the client."""
     client = (AsyncReplicate if kind == "async" else Replicate)(bearer_token=TOKEN)
     everything = resources(client)
     assert {operation.rpartition(".")[0] for operation in OPERATION} - {""} < everything.keys()
@@ -199,11 +197,13 @@ def test_every_resource_has_both_views(kind: str) -> None:
         assert resources(top).keys() == everything.keys()
         assert "search" in methods(top)
         for path, resource in everything.items():
-            here = getattr(resource, view)
-            assert resources(here).keys() == resources(resource).keys()
+            resource_view = getattr(resource, view)
+            assert resources(resource_view).keys() == resources(resource).keys()
             if path:
-                assert type(attrgetter(path)(top)) is type(here)
-                assert methods(here) == {name for name in methods(resource) if f"{path}.{name}" not in WITHOUT_VIEW}
+                assert type(attrgetter(path)(top)) is type(resource_view)
+                assert methods(resource_view) == {
+                    name for name in methods(resource) if f"{path}.{name}" not in WITHOUT_VIEW
+                }
 
 
 def test_a_view_is_documented_and_read_only(kind: str) -> None:
@@ -223,7 +223,7 @@ def test_a_view_is_documented_and_read_only(kind: str) -> None:
 
 @pytest.mark.parametrize("operation", OPERATION)
 async def test_raw(scripted: Scripted, operation: str) -> None:
-    """A raw answer tells of the request and the answer, and parses to what the method returns without the view."""
+    """A raw response describes the exchange, and parses to what the method returns without the view."""
     arguments, body = OPERATION[operation]
     server, call = await scripted(reply(body))
     plain = await call(operation, **arguments)
@@ -249,7 +249,7 @@ async def test_raw(scripted: Scripted, operation: str) -> None:
 
 @pytest.mark.parametrize("operation", OPERATION)
 async def test_streaming(scripted: Scripted, operation: str) -> None:
-    """A streamed answer tells the same before its body is read, and parses to the same."""
+    """A streamed response describes the exchange before its body is read, and parses to the same."""
     arguments, body = OPERATION[operation]
     server, call = await scripted(reply(body))
     plain = await call(operation, **arguments)
@@ -263,7 +263,7 @@ async def test_streaming(scripted: Scripted, operation: str) -> None:
             assert last.target == server.requests[0].target
             assert not response.is_closed
             assert same(await call.of(response.parse), plain)
-            assert response.is_closed, "it was read to its end"
+            assert response.is_closed, "the body was read to its end"
             assert same(await call.of(response.parse), plain)
             content = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
             assert await call.of(response.read) == content
@@ -272,13 +272,13 @@ async def test_streaming(scripted: Scripted, operation: str) -> None:
                 assert response.headers["x-request-id"] == "r1"
                 assert await call.of(response.json) == json.loads(content)
         assert response.is_closed
-    assert server.connections == 1, "what is read to its end leaves its connection to the next"
+    assert server.connections == 1, "the connection of a body that was read to its end is reused"
     assert TOKEN not in repr(response)
 
 
 @pytest.mark.parametrize("view", ["with_raw_response", "with_streaming_response"])
-async def test_pages_from_views_go_on(scripted: Scripted, view: str) -> None:
-    """A page that a view parsed fetches the next ones, as pages of the same client, without the view."""
+async def test_pages_from_views_continue(scripted: Scripted, view: str) -> None:
+    """A page that a view parsed fetches the next ones as ordinary pages."""
     server, call = await scripted(b"")
     first = page_of(prediction(id="p1"), following=f"{server.url}/v1/predictions?cursor=2")
     server.steps[:] = [answer(200, first), answer(200, page_of(prediction(id="p2")))]
@@ -288,14 +288,14 @@ async def test_pages_from_views_go_on(scripted: Scripted, view: str) -> None:
         async with call.entered(attrgetter(view)(call.client).predictions.list()) as response:
             page = await call.of(response.parse)
     assert type(page) is (Page if call.blocking else AsyncPage)
-    assert [one.id for one in await call.all(page)] == ["p1", "p2"]
+    assert [job.id for job in await call.all(page)] == ["p1", "p2"]
     assert server.requests[1].target == "/v1/predictions?cursor=2"
     following = await call.of(page.get_next_page)
     assert type(following) is type(page)
     assert following.results[0].id == "p2"
 
 
-# --- what goes wrong in views ---
+# --- errors in views ---
 
 
 def stream(call: Caller, operation: str, **arguments: Any) -> Any:
@@ -305,18 +305,18 @@ def stream(call: Caller, operation: str, **arguments: Any) -> Any:
 
 @pytest.mark.parametrize(("status", "error"), [(404, NotFoundError), (429, RateLimitError), (500, InternalServerError)])
 async def test_errors_are_raised_as_usual(scripted: Scripted, status: int, error: type[APIStatusError]) -> None:
-    """An error status is an error in every view, with the body that says why; a streaming block isn't entered."""
+    """An error status raises in every view, with the body's reason; a streaming block is not entered."""
     _, call = await scripted(answer(status, {"title": "Sorry", "detail": "the reason", "status": status}))
     with pytest.raises(error, match=f"{status} Sorry: the reason"):
         await call("with_raw_response.predictions.get", "p1")
     with pytest.raises(error, match=f"{status} Sorry: the reason") as caught:
         async with call.entered(stream(call, "predictions.get", prediction_id="p1")):
-            pytest.fail("there is nothing to stream")
+            pytest.fail("the block must not be entered")
     assert caught.value.detail == "the reason"
 
 
-async def test_bad_arguments_are_refused_as_usual(scripted: Scripted) -> None:
-    """Views check arguments like the methods that they stand for, before anything is sent."""
+async def test_invalid_arguments_raise_as_usual(scripted: Scripted) -> None:
+    """Views check arguments like the methods themselves, before anything is sent."""
     server, call = await scripted(answer(200, ACCOUNT))
     with pytest.raises(ValueError, match="prediction_id must not be empty"):
         await call("with_raw_response.predictions.get", "")
@@ -331,7 +331,7 @@ async def test_bad_arguments_are_refused_as_usual(scripted: Scripted) -> None:
 
 
 async def test_retries_are_counted(scripted: Scripted) -> None:
-    """Views repeat what is safe to repeat, and tell how often it took."""
+    """Views retry like the methods themselves, and have the number of retries."""
     server, call = await scripted(answer(503, {}, AT_ONCE), answer(429, {}, AT_ONCE), reply(ACCOUNT), max_retries=2)
     response = await call("with_raw_response.account.get")
     assert (response.retries_taken, response.parse().username) == (2, "alice")
@@ -342,7 +342,7 @@ async def test_retries_are_counted(scripted: Scripted) -> None:
 
 
 async def test_creates_are_not_repeated(scripted: Scripted) -> None:
-    """A create that may have been carried out isn't repeated by views either."""
+    """Views don't repeat a create that may have been carried out."""
     server, call = await scripted(answer(500, {}), max_retries=2)
     with pytest.raises(CreateOutcomeUnknown):
         await call("with_raw_response.predictions.create", version=VERSION_ID, input={})
@@ -353,8 +353,8 @@ async def test_creates_are_not_repeated(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": 5}', b"", b"\xff"])
-async def test_answers_of_another_shape(scripted: Scripted, body: bytes) -> None:
-    """What can't be parsed is an error only when it is parsed; the body can be looked at all the same."""
+async def test_responses_of_another_shape(scripted: Scripted, body: bytes) -> None:
+    """A body of another shape raises only when it is parsed, and can be read before."""
     _, call = await scripted(answer(200, body))
     response = await call("with_raw_response.predictions.get", "p1")
     assert response.read() == body
@@ -366,8 +366,8 @@ async def test_answers_of_another_shape(scripted: Scripted, body: bytes) -> None
         assert caught.value.body == await call.of(opened.read) == body
 
 
-async def test_what_is_not_json(scripted: Scripted) -> None:
-    """Asking for JSON that isn't there is an error, while the text can be had."""
+async def test_a_body_that_is_not_json(scripted: Scripted) -> None:
+    """``json`` raises for a body that is not JSON, and ``text`` returns it."""
     _, call = await scripted(answer(200, b"not JSON"))
     response = await call("with_raw_response.account.get")
     with pytest.raises(APIResponseValidationError, match="not JSON"):
@@ -375,8 +375,8 @@ async def test_what_is_not_json(scripted: Scripted) -> None:
     assert response.text() == "not JSON"
 
 
-async def test_a_body_that_breaks_off(scripted: Scripted) -> None:
-    """A connection that breaks in the body is an error at the read that reaches it, and what came before was there."""
+async def test_a_body_that_is_cut_off(scripted: Scripted) -> None:
+    """A connection that breaks within the body raises at the read that reaches the break."""
     _, call = await scripted(part_of(answer(200, b"one\ntwo\nthr", {"Content-Length": "100"})))
     for method in ("read", "text", "json", "parse"):
         async with call.entered(stream(call, "account.get")) as response:
@@ -396,10 +396,10 @@ async def test_a_body_that_breaks_off(scripted: Scripted) -> None:
         await collect()
 
 
-async def test_an_own_error_in_the_block_passes(scripted: Scripted) -> None:
-    """What is raised inside of the block comes out of it unchanged, and the answer is closed."""
+async def test_an_error_in_the_block_is_not_changed(scripted: Scripted) -> None:
+    """An error that is raised inside of the block propagates unchanged, and the response is closed."""
     _, call = await scripted(reply(ACCOUNT))
-    failure = KeyError("mine")
+    failure = KeyError("own")
     with pytest.raises(KeyError) as caught:
         async with call.entered(stream(call, "account.get")) as response:
             raise failure
@@ -407,48 +407,48 @@ async def test_an_own_error_in_the_block_passes(scripted: Scripted) -> None:
     assert response.is_closed
 
 
-# --- reading bit by bit ---
+# --- reading in parts ---
 
 
 class Endless:
-    """Answers with a body that doesn't end, and notes when its reader has gone."""
+    """Responds with an endless body, and notes when the client disconnects."""
 
-    def __init__(self, piece: bytes) -> None:
-        self.piece = piece
-        self.left = asyncio.Event()
+    def __init__(self, chunk: bytes) -> None:
+        self.chunk = chunk
+        self.disconnected = asyncio.Event()
 
     async def __call__(self, writer: asyncio.StreamWriter) -> None:
         head, _, _ = answer(200, b"", {"Content-Length": str(2**40)}).partition(b"\r\n\r\n")
         writer.write(head + b"\r\n\r\n")
         try:
             while not writer.transport.is_closing():
-                writer.write(self.piece)
+                writer.write(self.chunk)
                 await writer.drain()
                 await asyncio.sleep(0.001)
         finally:
-            self.left.set()
+            self.disconnected.set()
 
 
 async def test_leaving_early_closes_the_connection(scripted: Scripted) -> None:
-    """Leaving the block before the body's end hangs up at once, so that the server stops; the next call has another."""
+    """Leaving the block before the body's end disconnects at once, and the next call gets another connection."""
     endless = Endless(b"x" * 1000)
     server, call = await scripted(endless, reply(ACCOUNT))
     async with call.entered(stream(call, "account.get")) as response:
-        pieces = response.iter_bytes(10)
-        first = await (anyio.to_thread.run_sync(next, pieces) if call.blocking else anext(pieces))
+        chunks = response.iter_bytes(10)
+        first = await (anyio.to_thread.run_sync(next, chunks) if call.blocking else anext(chunks))
         assert first == b"x" * 10
         assert not response.is_closed
-        assert not endless.left.is_set()
+        assert not endless.disconnected.is_set()
     assert response.is_closed
     with anyio.fail_after(5):
-        await endless.left.wait()
-    await (anyio.to_thread.run_sync(pieces.close) if call.blocking else pieces.aclose())
+        await endless.disconnected.wait()
+    await (anyio.to_thread.run_sync(chunks.close) if call.blocking else chunks.aclose())
     assert (await call("account.get")).username == "alice"
     assert server.connections == 2
 
 
 async def test_close(scripted: Scripted) -> None:
-    """Closing hangs up likewise, and closing again does nothing."""
+    """Closing disconnects likewise, and closing again does nothing."""
     endless = Endless(b"x")
     _, call = await scripted(endless)
     async with call.entered(stream(call, "account.get")) as response:
@@ -456,34 +456,34 @@ async def test_close(scripted: Scripted) -> None:
         assert response.is_closed
         await call.of(response.close)
         with anyio.fail_after(5):
-            await endless.left.wait()
+            await endless.disconnected.wait()
 
 
 async def test_an_abandoned_iteration_closes_the_connection(scripted: Scripted) -> None:
-    """A loop over the body that is left by break hangs up at the end of the block."""
+    """A loop over the body that ends early disconnects at the end of the block."""
     endless = Endless(b"line\n")
     _, call = await scripted(endless)
     async with call.entered(stream(call, "account.get")) as response:
         if call.blocking:
 
             def first_lines() -> list[str]:
-                found = []
+                lines = []
                 for line in response.iter_lines():
-                    found.append(line)
-                    if len(found) == 3:
+                    lines.append(line)
+                    if len(lines) == 3:
                         break
-                return found
+                return lines
 
             assert await anyio.to_thread.run_sync(first_lines) == ["line"] * 3
         else:
             async with aclosing(response.iter_lines()) as lines:
                 assert [await anext(lines) for _ in range(3)] == ["line"] * 3
     with anyio.fail_after(5):
-        await endless.left.wait()
+        await endless.disconnected.wait()
 
 
 async def test_the_body_arrives_as_it_is_sent(scripted: Scripted) -> None:
-    """A piece is there when the server has sent it, not when the body is complete."""
+    """A chunk is available when the server has sent it, not when the body is complete."""
     go_on = asyncio.Event()
 
     async def step(writer: asyncio.StreamWriter) -> None:
@@ -521,24 +521,25 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 async def test_text_and_lines_across_packets(scripted: Scripted, name: str) -> None:
-    """Characters and line ends of several bytes are put together again, wherever the packets part them."""
+    """Characters and line ends of several bytes are joined across any packets."""
     text, lines = TEXTS[name]
     _, call = await scripted(drip(answer(200, text.encode()), every=0.001))
     async with call.entered(stream(call, "account.get")) as response:
         assert await call.all(response.iter_lines()) == lines
     async with call.entered(stream(call, "account.get")) as response:
-        pieces = await call.all(response.iter_text())
-        assert "".join(pieces) == text
-        assert "" not in pieces
+        chunks = await call.all(response.iter_text())
+        assert "".join(chunks) == text
+        assert "" not in chunks
     async with call.entered(stream(call, "account.get")) as response:
         assert await call.of(response.text) == text
 
 
 async def test_a_very_long_line() -> None:
-    """A line of many megabytes is put together once, not again with each of its pieces."""
+    """A line of many megabytes is joined once, not again for each chunk."""
     body = b"x" * (24 * 2**20) + b"\nend"
     async with RawServer(answer(200, body)) as server, server.client() as client:
-        with anyio.fail_after(5):  # it takes a tenth of a second
+        # It takes a tenth of a second.
+        with anyio.fail_after(5):
             async with client.with_streaming_response.account.get() as response:
                 lengths = [len(line) async for line in response.iter_lines()]
     assert lengths == [24 * 2**20, 3]
@@ -551,11 +552,11 @@ async def test_a_very_long_line() -> None:
     encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-8-sig"]),
 )
 async def test_text_in_chunks_of_any_size(text: str, size: int, encoding: str) -> None:
-    """Text is the same in chunks of any size, in any charset, and lines are those of the whole text."""
+    """Text and lines are the same in chunks of any size, in any charset."""
     headers = {"Content-Type": f"text/plain; charset={encoding}"}
     async with RawServer(answer(200, text.encode(encoding), headers)) as server, server.client() as client:
         async with client.with_streaming_response.account.get() as response:
-            assert "".join([piece async for piece in response.iter_text(size)]) == text
+            assert "".join([chunk async for chunk in response.iter_text(size)]) == text
         async with client.with_streaming_response.account.get() as response:
             *lines, rest = text.replace("\r\n", "\n").split("\n")
             assert [line async for line in response.iter_lines()] == [*lines, *([rest] if rest else [])]
@@ -573,7 +574,7 @@ async def test_text_in_chunks_of_any_size(text: str, size: int, encoding: str) -
     ],
 )
 async def test_charsets(scripted: Scripted, content_type: str, body: bytes, text: str) -> None:
-    """Text is decoded as the answer says, else as UTF-8, and what is broken is marked, not fatal."""
+    """Text uses the charset of the response or UTF-8, and invalid bytes are replaced."""
     _, call = await scripted(answer(200, body, {"Content-Type": content_type}))
     assert (await call("with_raw_response.account.get")).text() == text
     async with call.entered(stream(call, "account.get")) as response:
@@ -583,7 +584,7 @@ async def test_charsets(scripted: Scripted, content_type: str, body: bytes, text
 
 
 async def test_read_again(scripted: Scripted) -> None:
-    """A body that was read as a whole stays, for all ways to read it, also after the block."""
+    """After ``read``, the body stays available in every form, even after the block."""
     body = {"type": "user", "username": "alice"}
     _, call = await scripted(reply(body))
     async with call.entered(stream(call, "account.get")) as response:
@@ -598,7 +599,7 @@ async def test_read_again(scripted: Scripted) -> None:
 
 
 async def test_verbs(scripted: Scripted) -> None:
-    """Each verb sends its method, and returns the answer without its type being told."""
+    """Each verb sends its method, and returns the whole response."""
     server, call = await scripted(answer(200, {"a": 1}))
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         response = await call(method.lower(), "/custom/endpoint")
@@ -616,7 +617,7 @@ async def test_verbs(scripted: Scripted) -> None:
 
 
 async def test_request_by_keywords(scripted: Scripted) -> None:
-    """The reference page's own way to write it; a method in lower case is the same."""
+    """The call of the reference page works, and the method may be in lower case."""
     server, call = await scripted(answer(200, {}))
     await call(
         "request", method="patch", url="/custom/endpoint", json={"key": "value"}, headers={"X-Custom-Header": "value"}
@@ -628,11 +629,11 @@ async def test_request_by_keywords(scripted: Scripted) -> None:
     assert request.headers["x-custom-header"] == "value"
 
 
-@pytest.mark.parametrize("url", ["account", "/account", "{home}/v1/account"])
+@pytest.mark.parametrize("url", ["account", "/account", "{api}/v1/account"])
 async def test_urls(scripted: Scripted, url: str) -> None:
-    """A path is below the base URL, with or without a slash; a whole URL at the API's own origin has the token too."""
+    """A path is relative to the base URL, with or without a slash; a whole URL of the API gets the token, too."""
     server, call = await scripted(reply(ACCOUNT))
-    response = await call("get", url.format(home=server.url))
+    response = await call("get", url.format(api=server.url))
     assert response.url == f"{server.url}/v1/account"
     assert server.requests[0].target == "/v1/account"
     assert server.requests[0].header_values("authorization") == [f"Bearer {TOKEN}"]
@@ -642,32 +643,32 @@ async def test_elsewhere_gets_no_token(scripted: Scripted) -> None:
     """A whole URL at another origin gets neither the token nor the client's default headers and query."""
     options = {"default_headers": {"X-Internal": "secret"}, "default_query": {"key": "internal"}}
     server, call = await scripted(reply(ACCOUNT), **options)
-    async with RawServer(answer(200, {"a": 1})) as other:
+    async with RawServer(answer(200, {"a": 1})) as other_server:
         for method in ("get", "post", "put", "patch", "delete"):
-            await call(method, f"{other.url}/v1/account", cast_to=dict)
+            await call(method, f"{other_server.url}/v1/account", cast_to=dict)
         await call("get", f"http://localhost:{server.url.rpartition(':')[2]}/v1/account")
-        for request in [*other.requests, *server.requests]:
+        for request in [*other_server.requests, *server.requests]:
             assert request.header_values("authorization") == []
             assert TOKEN not in "".join(request.lines)
             assert "x-internal" not in request.headers
             assert request.target == "/v1/account"
-        await call("get", f"{other.url}/own", headers={"Authorization": "Bearer theirs"}, params={"q": "1"})
-        assert other.requests[-1].header_values("authorization") == ["Bearer theirs"], "what the caller says is sent"
-        assert other.requests[-1].target == "/own?q=1"
+        await call("get", f"{other_server.url}/own", headers={"Authorization": "Bearer own"}, params={"q": "1"})
+        assert other_server.requests[-1].header_values("authorization") == ["Bearer own"], "the caller may send a token"
+        assert other_server.requests[-1].target == "/own?q=1"
 
 
 async def test_redirects_elsewhere_get_no_token(scripted: Scripted) -> None:
-    """A GET is followed to another host without the token; anything else isn't followed."""
-    async with RawServer(answer(200, {"a": 1})) as other:
-        location = f"http://localhost:{other.url.rpartition(':')[2]}/there"
+    """A redirected GET goes to another host without the token; other methods don't follow redirects."""
+    async with RawServer(answer(200, {"a": 1})) as other_server:
+        location = f"http://localhost:{other_server.url.rpartition(':')[2]}/there"
         server, call = await scripted(answer(307, None, {"Location": location}))
         assert (await call("get", "/here")).json() == {"a": 1}
-        assert other.requests[0].target == "/there"
-        assert TOKEN not in "".join(other.requests[0].lines)
+        assert other_server.requests[0].target == "/there"
+        assert TOKEN not in "".join(other_server.requests[0].lines)
         for method in ("post", "put", "patch", "delete"):
             with pytest.raises(APIStatusError, match=r"307 redirected to .*there.*not followed"):
                 await call(method, "/here", json={})
-        assert len(other.requests) == 1
+        assert len(other_server.requests) == 1
         assert len(server.requests) == 5
 
 
@@ -688,7 +689,7 @@ async def test_redirects_elsewhere_get_no_token(scripted: Scripted) -> None:
     ids=str,
 )
 async def test_cast_to(scripted: Scripted, cast_to: Any, body: bytes, expected: Any) -> None:
-    """With a type, the answer is decoded to it, whichever verb asked; str and bytes are the body."""
+    """With a type, any verb decodes the response to it; ``str`` and ``bytes`` return the body."""
     _, call = await scripted(answer(200, body))
     for method in ("get", "post", "put", "patch", "delete"):
         assert await call(method, "/x", cast_to=cast_to) == expected
@@ -696,7 +697,7 @@ async def test_cast_to(scripted: Scripted, cast_to: Any, body: bytes, expected: 
 
 
 async def test_cast_to_another_type(scripted: Scripted) -> None:
-    """An answer that doesn't fit the type is a validation error that says where."""
+    """A response that does not fit the type raises an error that names the place."""
     _, call = await scripted(answer(200, {"type": "user", "username": 5}))
     with pytest.raises(APIResponseValidationError, match=r"not Account.*username"):
         await call("get", "/account", cast_to=Account)
@@ -715,7 +716,7 @@ async def test_cast_to_another_type(scripted: Scripted) -> None:
     ids=str,
 )
 async def test_params(scripted: Scripted, params: Any, query: str) -> None:
-    """The query is sent as HTTP knows it: falsy values too, None not, lists by repeating the name."""
+    """Falsy parameters are sent, None is omitted, and lists repeat the name."""
     server, call = await scripted(answer(200, {}))
     response = await call("get", "/x", params=params)
     assert unquote(server.requests[0].target) == unquote(response.url.removeprefix(server.url)) == f"/v1/x{query}"
@@ -724,7 +725,7 @@ async def test_params(scripted: Scripted, params: Any, query: str) -> None:
 
 
 async def test_params_are_escaped(scripted: Scripted) -> None:
-    """What has a meaning in a query is escaped."""
+    """Characters with a meaning in queries are escaped."""
     server, call = await scripted(answer(200, {}))
     await call("get", "/x", params={"a&b": "c=d&e #+%20"})
     _, _, query = server.requests[0].target.partition("?")
@@ -733,15 +734,15 @@ async def test_params_are_escaped(scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("value", [None, 0, False, "", [], {}, "text", [1, {"a": None}], {"ä": "🦆"}], ids=repr)
 async def test_json(scripted: Scripted, value: Any) -> None:
-    """Any JSON value is sent, also one that is falsy."""
+    """Any JSON value is sent, also a falsy one."""
     server, call = await scripted(answer(200, {}))
     await call("post", "/x", json=value)
     assert json.loads(server.requests[0].body) == value
     assert server.requests[0].header_values("content-type") == ["application/json"]
 
 
-async def test_things_as_json(scripted: Scripted) -> None:
-    """What the API answered with can be sent as it is."""
+async def test_structs_as_json(scripted: Scripted) -> None:
+    """The API's own structs can be sent."""
     server, call = await scripted(answer(200, {}))
     await call(
         "put", "/x", json=[Account(type="user", username="alice"), {"at": datetime(2025, 1, 1, tzinfo=timezone.utc)}]
@@ -752,7 +753,7 @@ async def test_things_as_json(scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("content", ["täxt", b"\x00\xff", b"", "x" * 3_000_000, bytes(3_000_000)])
 async def test_content(scripted: Scripted, content: Any) -> None:
-    """A body is sent as it is, under the type that the caller gives it."""
+    """A raw body is sent unchanged, with the caller's content type."""
     server, call = await scripted(answer(200, {}))
     await call("post", "/x", content=content, headers={"Content-Type": "text/x-thing"})
     assert server.requests[0].body == (content.encode() if isinstance(content, str) else content)
@@ -783,8 +784,8 @@ async def test_content(scripted: Scripted, content: Any) -> None:
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-async def test_bad_calls(scripted: Scripted, method: str, arguments: Any, error: Any, message: str) -> None:
-    """What can't be sent is refused by the argument's name."""
+async def test_invalid_calls(scripted: Scripted, method: str, arguments: Any, error: Any, message: str) -> None:
+    """Invalid arguments raise an error that names them, and nothing is sent."""
     server, call = await scripted(answer(200, {}))
     with pytest.raises(error, match=message):
         await call(method, **arguments)
@@ -794,8 +795,8 @@ async def test_bad_calls(scripted: Scripted, method: str, arguments: Any, error:
 @pytest.mark.parametrize(
     ("method", "times"), [("GET", 3), ("PUT", 3), ("DELETE", 3), ("HEAD", 3), ("POST", 1), ("PATCH", 1)]
 )
-async def test_what_is_repeated(scripted: Scripted, method: str, times: int) -> None:
-    """By default a verb is repeated if HTTP says that this changes nothing."""
+async def test_idempotent_methods_are_repeated(scripted: Scripted, method: str, times: int) -> None:
+    """By default, only idempotent methods are repeated."""
     failing = answer(500, b"" if method == "HEAD" else None, AT_ONCE)
     server, call = await scripted(failing, max_retries=2)
     with pytest.raises(InternalServerError):
@@ -804,7 +805,7 @@ async def test_what_is_repeated(scripted: Scripted, method: str, times: int) -> 
 
 
 def test_low_level_calls_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module has the verbs too, of its default client."""
+    """The module has the verbs of its default client."""
     from replicate_async.testing import LocalServer
 
     with LocalServer() as server:
@@ -837,7 +838,7 @@ CHANGES: Mapping[str, Any] = {
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("method", ["with_options", "copy"])
 async def test_with_options_changes_one_thing(scripted: Scripted, name: str, method: str) -> None:
-    """A copy has what was passed, and everything else from its original, which stays as it is."""
+    """A copy has the passed option, and all others of its original, which does not change."""
     _, call = await scripted(
         reply(ACCOUNT), default_headers={"X-First": "1"}, default_query={"first": "1"}, timeout=9.0
     )
@@ -845,9 +846,8 @@ async def test_with_options_changes_one_thing(scripted: Scripted, name: str, met
     assert type(copied) is type(call.client)
 
     def options(client: Any) -> dict[str, Any]:
-        transport = (client._async if call.blocking else client)._transport
-        found = msgspec.structs.asdict(transport.settings)
-        return {"bearer_token" if key == "token" else key: value for key, value in found.items()}
+        settings = msgspec.structs.asdict(transport_of(client).settings)
+        return {"bearer_token" if key == "token" else key: value for key, value in settings.items()}
 
     before = options(call.client)
     assert before["default_headers"] == {"X-First": "1"}
@@ -856,7 +856,7 @@ async def test_with_options_changes_one_thing(scripted: Scripted, name: str, met
 
 
 async def test_copies_share_connections(scripted: Scripted) -> None:
-    """A copy sends by the connections of its original, and is closed with it."""
+    """A copy uses the connections of its original, and is closed with it."""
     server, call = await scripted(reply(ACCOUNT))
     copied = Caller(call.client.with_options(bearer_token="r8_other", timeout=30))
     again = Caller(copied.client.with_options(default_headers={"X-Third": "1"}))
@@ -874,7 +874,7 @@ async def test_copies_share_connections(scripted: Scripted) -> None:
 
 
 async def test_resources_of_a_copy_are_its_own(scripted: Scripted) -> None:
-    """The resources of a copy have its options, also where the original's were used before."""
+    """The resources of a copy have its options, even if the original's were used before."""
     server, call = await scripted(answer(200, page_of()))
     for resource in ("models", "models.versions", "predictions"):
         attrgetter(resource)(call.client)
@@ -902,21 +902,21 @@ async def test_resources_of_a_copy_are_its_own(scripted: Scripted) -> None:
     ],
     ids=str,
 )
-async def test_bad_options(scripted: Scripted, options: Any, error: type[Exception], message: str) -> None:
-    """Options are checked when they are given, by name."""
+async def test_invalid_options(scripted: Scripted, options: Any, error: type[Exception], message: str) -> None:
+    """Invalid options raise an error that names them."""
     _, call = await scripted(reply(ACCOUNT))
     with pytest.raises(error, match=message):
         call.client.with_options(**options)
 
 
-# --- headers, query and body beside a call's own ---
+# --- extra headers, query and body ---
 
 
-async def test_who_wins(scripted: Scripted) -> None:
-    """An extra beats the call's own, and that beats the client's default; names of headers have no case."""
+async def test_precedence(scripted: Scripted) -> None:
+    """Extra options take precedence over the call's own, and those over the client's; header names ignore case."""
     server, call = await scripted(
         reply(ACCOUNT),
-        default_headers={"X-A": "default", "X-B": "default", "X-C": "default", "User-Agent": "mine/1"},
+        default_headers={"X-A": "default", "X-B": "default", "X-C": "default", "User-Agent": "own/1"},
         default_query={"a": "default", "b": "default", "c": "default", "d": "default"},
     )
     await call(
@@ -928,14 +928,16 @@ async def test_who_wins(scripted: Scripted) -> None:
         extra_query={"c": "extra", "d": None},
     )
     request = server.requests[0]
-    assert request.target == "/v1/x?a=default&b=call&c=extra", "None leaves out"
-    expected = {"x-a": "default", "x-b": "call", "x-c": "extra", "user-agent": "mine/1", "accept": "text/x"}
-    assert {name: request.header_values(name) for name in expected} == {name: [one] for name, one in expected.items()}
+    assert request.target == "/v1/x?a=default&b=call&c=extra", "None omits a parameter"
+    expected = {"x-a": "default", "x-b": "call", "x-c": "extra", "user-agent": "own/1", "accept": "text/x"}
+    assert {name: request.header_values(name) for name in expected} == {
+        name: [value] for name, value in expected.items()
+    }
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATION if name != "files.create"])
 async def test_extras_of_every_call(scripted: Scripted, operation: str) -> None:
-    """Every method takes extra headers, query and body, and a time limit and a number of retries."""
+    """Every method accepts extra headers, query and body, a timeout and a number of retries."""
     arguments, body = OPERATION[operation]
     server, call = await scripted(answer(503, {}, AT_ONCE), reply(body), default_query={"d": "1"})
     plain = {"extra_headers": {"X-Trace": "t1"}, "extra_query": {"q": "1"}, "timeout": 5, "max_retries": 1}
@@ -945,13 +947,14 @@ async def test_extras_of_every_call(scripted: Scripted, operation: str) -> None:
         assert request.headers["x-trace"] == "t1"
         assert request.target.endswith("d=1&q=1") or "d=1" in request.target
         assert "q=1" in request.target
-    if operation != "models.search":  # its body is a text
+    # The body of models.search is text.
+    if operation != "models.search":
         await call(operation, **arguments, extra_body={"beside": 0})
         before, after = server.requests[1].body, server.requests[2].body
         assert json.loads(after) == {**(json.loads(before) if before else {}), "beside": 0}
 
 
-async def test_extra_body_wins(scripted: Scripted) -> None:
+async def test_extra_body_takes_precedence(scripted: Scripted) -> None:
     """An extra field replaces the call's own of that name."""
     server, call = await scripted(reply(prediction()))
     await call("predictions.create", version=VERSION_ID, input={"a": 1}, extra_body={"input": {"b": 2}, "new": None})
@@ -959,7 +962,7 @@ async def test_extra_body_wins(scripted: Scripted) -> None:
 
 
 async def test_options_are_not_changed(scripted: Scripted) -> None:
-    """What the caller passes is left as it is, and may be any mapping."""
+    """Options may be any mapping, and are not changed."""
     from types import MappingProxyType
 
     headers, query = {"X-A": "1"}, {"a": "1"}
@@ -1003,7 +1006,7 @@ PROGRAMS = {"async": PROGRAM, "blocking": reduce(lambda text, pair: text.replace
 
 
 async def logged(kind: str, level: str | None, program: str | None = None) -> list[str]:
-    """Run a program whose first call is repeated once and whose second one fails, and return its log."""
+    """Run a program whose first call is retried once and whose second one fails, and return its log."""
     steps = answer(500, {"detail": "try again"}, AT_ONCE), reply(ACCOUNT), answer(404, {"detail": "no such thing"})
     async with RawServer(*steps) as server:
         environment = {
@@ -1027,19 +1030,19 @@ async def logged(kind: str, level: str | None, program: str | None = None) -> li
 
 
 async def test_no_log(kind: str) -> None:
-    """Unless the environment asks for it, nothing is logged."""
+    """By default, nothing is logged."""
     assert await logged(kind, None if kind == "async" else "") == []
 
 
 @pytest.mark.parametrize("level", ["info", " INFO "])
 async def test_the_log_at_info(kind: str, level: str) -> None:
-    """At info there is a line for each retry, that says why."""
+    """At info, there is a line with the reason for each retry."""
     (line,) = await logged(kind, level)
     assert "replicate_async INFO retry 1 of GET /account after: 500 try again" in line
 
 
 async def test_the_log_at_debug(kind: str) -> None:
-    """At debug there is a line for each request besides, with its method, path and status."""
+    """At debug, there is also a line with method, path and status for each request."""
     lines = await logged(kind, "debug")
     requests = [line for line in lines if " DEBUG " in line]
     for line, expected in zip(
@@ -1047,17 +1050,17 @@ async def test_the_log_at_debug(kind: str) -> None:
     ):
         assert expected in line
     assert len([line for line in lines if "retry 1 of GET /account" in line]) == 1
-    assert len(lines) == 4, "and nothing of other libraries"
+    assert len(lines) == 4, "other libraries log nothing"
 
 
-async def test_a_bad_log_level(kind: str) -> None:
-    """A level that isn't one is said, and nothing else happens."""
+async def test_an_invalid_log_level(kind: str) -> None:
+    """An unknown level is reported once."""
     (line,) = await logged(kind, "verbose")
     assert "REPLICATE_LOG='verbose' is neither 'info' nor 'debug'" in line
 
 
-async def test_the_log_of_a_program_with_its_own(kind: str) -> None:
-    """A program that has set up its logging keeps its form, and gets each line once."""
-    program = "import logging\nlogging.basicConfig(format='mine: %(message)s')\n" + PROGRAMS[kind]
+async def test_the_log_of_a_program_that_configures_logging(kind: str) -> None:
+    """A program that has configured logging keeps its format, and gets each line once."""
+    program = "import logging\nlogging.basicConfig(format='own: %(message)s')\n" + PROGRAMS[kind]
     (line,) = await logged(kind, "info", program)
-    assert line.startswith("mine: retry 1 of GET /account")
+    assert line.startswith("own: retry 1 of GET /account")

@@ -1,4 +1,4 @@
-"""The protocol without I/O: how requests are written, and how answers and errors are read."""
+"""The protocol without I/O: encoding requests, and decoding responses and errors."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from multidict import CIMultiDict
 
 from replicate_async import errors
 from replicate_async._http.problem import snippet, status_error
-from replicate_async._http.request import Request
-from replicate_async._http.response import APIResponse, reader
-from replicate_async._json import encode_json, encode_query, full_body, full_url, origin
+from replicate_async._http.request import Request, encode_body, encode_query, full_url, origin
+from replicate_async._http.response import APIResponse, decoder_for
+from replicate_async._json import encode_json
 from replicate_async.types import Account, ModelVersion, PageData, Prediction
 
 BASE = "https://api.replicate.com/v1"
 URL = f"{BASE}/account"
 
 
-def get(path: str = "/account", as_type: Any = Account, **options: Any) -> Request[Any]:
-    return Request("GET", path, as_type, options)
+def get(path: str = "/account", response_type: Any = Account, **options: Any) -> Request[Any]:
+    return Request("GET", path, response_type, options)
 
 
-def response(body: bytes, as_type: Any = Account, status: int = 200, **headers: str) -> APIResponse[Any]:
-    return APIResponse(get(as_type=as_type), URL, status, headers, body, 0.25)
+def response(body: bytes, response_type: Any = Account, status: int = 200, **headers: str) -> APIResponse[Any]:
+    return APIResponse(get(response_type=response_type), URL, status, headers, body, 0.25)
 
 
 # --- URLs and queries ---
 
 
 def test_a_path_is_relative_to_the_base_url():
-    """With or without a slash in front, a path goes below the base URL; an absolute URL stays as it is."""
+    """With or without a leading slash, a path is relative to the base URL; an absolute URL is not changed."""
     assert full_url(BASE, get("/account"), None) == f"{BASE}/account"
     assert full_url(BASE, get("account"), None) == f"{BASE}/account"
     assert full_url(BASE, get("http://other.example/x?y=z"), None) == "http://other.example/x?y=z"
@@ -50,23 +50,23 @@ def test_a_path_is_relative_to_the_base_url():
 
 
 def test_queries_are_merged():
-    """The client's query comes first, then the call's own, then extra_query; the later one wins."""
+    """The call's query takes precedence over the client's, and ``extra_query`` over both."""
     request = Request[Any]("GET", "/x", None, {"extra_query": {"c": 3, "b": "extra"}}, query={"b": 2, "a": "own"})
     assert full_url(BASE, request, {"a": "default", "d": 4}) == f"{BASE}/x?a=own&d=4&b=extra&c=3"
 
 
-def test_a_query_is_added_to_one_that_is_there():
-    """Extra parameters of a call whose URL has a query already don't make a second question mark."""
+def test_a_query_is_added_to_the_urls_own():
+    """Parameters are appended to the query of a URL with an ampersand."""
     assert full_url(BASE, get("/x?a=1", extra_query={"b": 2}), None) == f"{BASE}/x?a=1&b=2"
 
 
-def test_nothing_to_ask_leaves_no_question_mark():
-    """Parameters that are all None leave the URL alone."""
+def test_an_empty_query_adds_no_question_mark():
+    """If all parameters are None, the URL does not change."""
     assert full_url(BASE, get("/x", extra_query={"a": None}), {}) == f"{BASE}/x"
 
 
 def test_query_values():
-    """None is left out, booleans are lower case, lists repeat the name, times are ISO 8601, the rest is text."""
+    """None is omitted, booleans are lower case, lists repeat the name, times are ISO 8601, the rest is text."""
     moment = datetime(2025, 1, 2, 3, 4, 5, 678000, tzinfo=timezone(timedelta(hours=2)))
     query = {"none": None, "yes": True, "no": False, "n": 5, "f": 0.5, "many": ["a", None, 1], "at": moment, "e": ""}
     assert parse_qsl(encode_query(query), keep_blank_values=True) == [
@@ -81,20 +81,20 @@ def test_query_values():
     ]
 
 
-def test_times_without_zone_are_refused():
-    """A naive time would mean something else on each machine; the error names the parameter."""
+def test_naive_times_are_invalid():
+    """A time without a time zone raises an error that names the parameter."""
     with pytest.raises(ValueError, match="created_after must be a timezone-aware datetime"):
         encode_query({"created_after": datetime(2025, 1, 1)})  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("value", [b"x", {"a": 1}, {1}, object()])
-def test_what_a_query_cannot_say(value):
-    """A value without an obvious text is a TypeError that names the parameter."""
+def test_invalid_query_values(value):
+    """A value without an obvious text raises TypeError, which names the parameter."""
     with pytest.raises(TypeError, match=f"x can't be sent in a query: {type(value).__name__}"):
         encode_query({"x": value})
 
 
-# Slow machines are no failures.
+# Examples may be slow on slow machines.
 patient = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 words = st.text(st.characters(exclude_categories=["Cs"]))
@@ -105,10 +105,10 @@ words = st.text(st.characters(exclude_categories=["Cs"]))
 def test_queries_round_trip(query):
     """Whatever the names and values are, the server reads the same ones, and no others."""
     expected = [
-        (name, str(one))
+        (name, str(item))
         for name, value in query.items()
-        for one in (value if isinstance(value, list) else [value])
-        if one is not None
+        for item in (value if isinstance(value, list) else [value])
+        if item is not None
     ]
     text = encode_query(query)
     assert not set(text) & {"#", "?", " ", "/", "\n"}
@@ -116,7 +116,7 @@ def test_queries_round_trip(query):
 
 
 def test_an_origin_is_scheme_host_and_port():
-    """Default ports are filled in, and letter case makes no difference: these are what a token belongs to."""
+    """An origin includes the default port, and ignores the case of letters."""
     assert origin("https://API.replicate.com/v1") == origin("HTTPS://api.replicate.com:443/x")
     assert origin("http://h") == ("http", "h", 80)
     assert origin("http://h") != origin("https://h")
@@ -127,19 +127,19 @@ def test_an_origin_is_scheme_host_and_port():
 
 
 def body_of(value: Any = UNSET, **options: Any) -> Any:
-    return full_body(Request("POST", "/x", None, options, json=value))
+    return encode_body(Request("POST", "/x", None, options, json=value))
 
 
 def test_bodies():
-    """JSON has its content type; no body has none; falsy values are sent."""
+    """JSON has its content type, a missing body has none, and falsy values are sent."""
     assert body_of() == (None, None)
     assert body_of({"a": 0, "b": None, "c": "", "d": []}) == (b'{"a":0,"b":null,"c":"","d":[]}', "application/json")
     assert body_of({}) == (b"{}", "application/json")
-    assert full_body(Request("POST", "/x", None, {}, content=b"raw")) == (b"raw", None)
+    assert encode_body(Request("POST", "/x", None, {}, content=b"raw")) == (b"raw", None)
 
 
 def test_extra_body_is_merged():
-    """extra_body adds to the body and wins over it; where there was no body, it is the body."""
+    """``extra_body`` is added to the body and takes precedence; without a body, it is the body."""
     body, _ = body_of({"a": 1, "b": 1}, extra_body={"b": 2, "c": 3})
     assert json.loads(body) == {"a": 1, "b": 2, "c": 3}
     assert body_of(extra_body={"c": 3}) == (b'{"c":3}', "application/json")
@@ -147,8 +147,8 @@ def test_extra_body_is_merged():
         body_of([1], extra_body={"c": 3})
 
 
-def test_extra_body_leaves_the_arguments_alone():
-    """The caller's mappings are not changed by merging."""
+def test_extra_body_does_not_change_the_arguments():
+    """Merging does not change the caller's mappings."""
     own, extra = {"a": 1}, {"b": 2}
     body_of(own, extra_body=extra)
     assert (own, extra) == ({"a": 1}, {"b": 2})
@@ -170,8 +170,8 @@ class Unencodable:
         ({"input": {"f": len}}, "input.f"),
     ],
 )
-def test_what_json_cannot_say_is_named_with_its_place(value, place):
-    """The error says where in the body the unencodable value is, and doesn't show it."""
+def test_unencodable_values_are_named_by_their_place(value, place):
+    """The error says where in the body the unencodable value is, and does not show it."""
     with pytest.raises(TypeError) as caught:
         encode_json(value)
     assert str(caught.value).startswith(f"{place} can't be encoded as JSON: ")
@@ -179,8 +179,8 @@ def test_what_json_cannot_say_is_named_with_its_place(value, place):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_that_are_none_are_refused(number):
-    """NaN and the infinities would arrive as null, and run the model with another input."""
+def test_non_finite_numbers_are_invalid(number):
+    """NaN and infinities, which the encoder would write as null, raise ValueError."""
     with pytest.raises(ValueError, match=r"input\.sigma\[1\] is not a finite number"):
         encode_json({"input": {"none": None, "sigma": [0.5, number]}})
 
@@ -209,21 +209,21 @@ class Level(Enum):
         (MappingProxyType({"level": Level.NONE}), "input.level"),
     ],
 )
-def test_numbers_that_are_none_are_found_wherever_json_takes_them(value, place):
-    """Nor do they go as null out of dataclasses, structs, sets and enums, which the encoder looks into as well."""
+def test_non_finite_numbers_in_any_container_are_invalid(value, place):
+    """They are found in dataclasses, structs, sets and enums as well."""
     with pytest.raises(ValueError, match=f"{place} is not a finite number"):
         encode_json({"input": value})
 
 
-def test_nulls_that_are_meant():
-    """None goes as null out of all of these, and so does JSON that is written already."""
+def test_none_is_sent_as_null():
+    """None is sent as null from any container, and encoded JSON is sent unchanged."""
     value = {"a": Settings(None), "b": {None}, "c": msgspec.Raw(b"[null]"), "d": MappingProxyType({"e": None})}
-    told = {"a": {"sigma": None, "seed": None}, "b": [None], "c": [None], "d": {"e": None}}
-    assert json.loads(encode_json(value)) == told
+    expected = {"a": {"sigma": None, "seed": None}, "b": [None], "c": [None], "d": {"e": None}}
+    assert json.loads(encode_json(value)) == expected
 
 
 def test_a_structure_that_contains_itself():
-    """Endless structures are an error like others, not a crash."""
+    """A recursive structure raises TypeError instead of crashing."""
     endless: dict[str, Any] = {"input": {}}
     endless["input"]["again"] = endless
     with pytest.raises(TypeError, match="can't be encoded as JSON"):
@@ -231,7 +231,7 @@ def test_a_structure_that_contains_itself():
 
 
 def test_mappings_of_any_kind_are_objects():
-    """An input may be any mapping, and so may what is in it."""
+    """An input, and any value in it, may be any mapping."""
     value = {"input": MappingProxyType({"a": ChainMap({"b": 1}, {"c": 2})})}
     assert json.loads(encode_json(value)) == {"input": {"a": {"b": 1, "c": 2}}}
 
@@ -245,24 +245,29 @@ json_values = st.recursive(
 
 @patient
 @given(st.dictionaries(words, json_values))
-def test_json_arrives_as_it_was_passed(value):
-    """The standard library reads what is sent, integers of any size included."""
+def test_json_round_trips(value):
+    """The standard library reads the same values from the encoded body, including integers of any size."""
     assert json.loads(encode_json(value)) == value
 
 
-# --- answers ---
+# --- responses ---
 
 
-def test_an_answer():
-    """An answer tells what was asked, and has its body in every form."""
-    made = response(b'{"type":"user","username":"m\xc3\xa4x"}', **{"Content-Type": "application/json"})
-    assert (made.status_code, made.method, made.url, made.retries_taken) == (200, "GET", URL, 0)
-    assert made.elapsed == timedelta(seconds=0.25)
-    assert made.read() == made.content == b'{"type":"user","username":"m\xc3\xa4x"}'
-    assert made.text() == '{"type":"user","username":"mäx"}'
-    assert made.json() == {"type": "user", "username": "mäx"}
-    assert made.parse() == Account(type="user", username="mäx")
-    assert repr(made) == f"<APIResponse [200] GET {URL}>"
+def test_a_response():
+    """A response describes the request, and has its body in every form."""
+    api_response = response(b'{"type":"user","username":"m\xc3\xa4x"}', **{"Content-Type": "application/json"})
+    assert (api_response.status_code, api_response.method, api_response.url, api_response.retries_taken) == (
+        200,
+        "GET",
+        URL,
+        0,
+    )
+    assert api_response.elapsed == timedelta(seconds=0.25)
+    assert api_response.read() == api_response.content == b'{"type":"user","username":"m\xc3\xa4x"}'
+    assert api_response.text() == '{"type":"user","username":"mäx"}'
+    assert api_response.json() == {"type": "user", "username": "mäx"}
+    assert api_response.parse() == Account(type="user", username="mäx")
+    assert repr(api_response) == f"<APIResponse [200] GET {URL}>"
 
 
 @pytest.mark.parametrize(
@@ -276,29 +281,30 @@ def test_an_answer():
         ("text/plain; charset=hex", b"ab", "ab"),
     ],
 )
-def test_text_is_decoded_as_the_answer_says(content_type, body, text):
-    """The charset of the answer counts where it exists; otherwise it is UTF-8, and nothing crashes."""
+def test_text_uses_the_responses_charset(content_type, body, text):
+    """Text uses the charset of the response if it is a valid one, and UTF-8 otherwise."""
     assert response(body, **{"Content-Type": content_type}).text() == text
 
 
 def test_bodies_that_are_not_json():
-    """Bytes and text come as they are, and None is no matter what the body is."""
+    """``bytes`` and ``str`` return the body itself, and None ignores it."""
     assert response(b"\xff", bytes).parse() == b"\xff"
     assert response("# ä".encode(), str).parse() == "# ä"
     assert response(b"anything", None).parse() is None
-    with pytest.raises(errors.APIResponseValidationError, match="the answer is not str"):
+    with pytest.raises(errors.APIResponseValidationError, match="the response is not str"):
         response(b"\xff", str).parse()
 
 
-def test_then_makes_the_result():
-    """What a method makes of the body is applied to what was decoded."""
-    request = Request("GET", "/account", Account, {}, then=lambda account: account.username.upper())
-    made = APIResponse(request, URL, 200, {}, b'{"type":"user","username":"x"}', 0.0)
-    assert made.parse() == "X"
+def test_transform_makes_the_result():
+    """The request's ``transform`` is applied to the decoded body."""
+    request = Request("GET", "/account", Account, {}, transform=lambda account: account.username.upper())
+    api_response = APIResponse(request, URL, 200, {}, b'{"type":"user","username":"x"}', 0.0)
+    assert api_response.parse() == "X"
+    assert api_response.map(lambda name: name * 2).parse() == "XX"
 
 
 @pytest.mark.parametrize(
-    ("body", "as_type", "problem"),
+    ("body", "response_type", "problem"),
     [
         (b"", Account, "truncated"),
         (b"<html>nope</html>", Account, "malformed"),
@@ -311,19 +317,19 @@ def test_then_makes_the_result():
         (b'{"type":"user","username":"x"} and more', Account, "trailing"),
     ],
 )
-def test_answers_of_another_shape(body, as_type, problem):
-    """What can't be decoded is an error that says what was expected, where it differs, and how the body begins."""
+def test_responses_of_another_shape(body, response_type, problem):
+    """If decoding fails, the error has the expected type, the place of the difference and the body's beginning."""
     with pytest.raises(errors.APIResponseValidationError, match=problem) as caught:
-        response(body, as_type).parse()
+        response(body, response_type).parse()
     error = caught.value
     assert (error.status_code, error.method, error.url, error.body) == (200, "GET", URL, body)
     assert snippet(body) in str(error)
-    assert str(error).startswith(f"the answer is not {getattr(as_type, '__name__', as_type)}: ")
+    assert str(error).startswith(f"the response is not {getattr(response_type, '__name__', response_type)}: ")
     assert error.__cause__ is not None
 
 
-def test_a_long_answer_is_shown_in_part():
-    """The error shows 200 characters of the body; all of it is in ``body``."""
+def test_a_long_response_is_shown_in_part():
+    """The error's text has 200 characters of the body, and ``body`` has all of it."""
     body = b'{"type":"' + b"x" * 100_000
     with pytest.raises(errors.APIResponseValidationError) as caught:
         response(body).parse()
@@ -332,8 +338,8 @@ def test_a_long_answer_is_shown_in_part():
     assert caught.value.body == body
 
 
-def test_nesting_without_end_is_a_validation_error():
-    """A body that exhausts the decoder's stack is a wrong answer, not a crash."""
+def test_deep_nesting_is_a_validation_error():
+    """A body that exhausts the decoder's stack raises APIResponseValidationError."""
     for read in (response(b"[" * 200_000).parse, response(b"[" * 200_000).json):
         with pytest.raises(errors.APIResponseValidationError):
             read()
@@ -341,11 +347,11 @@ def test_nesting_without_end_is_a_validation_error():
 
 @patient
 @given(st.binary())
-def test_any_body_is_decoded_or_refused(body):
-    """No body makes reading an answer crash in another way."""
-    made = response(body)
-    made.text()
-    for read in (made.json, made.parse):
+def test_any_body_is_decoded_or_invalid(body):
+    """No body makes a response raise any other error."""
+    api_response = response(body)
+    api_response.text()
+    for read in (api_response.json, api_response.parse):
         with suppress(errors.APIResponseValidationError):
             read()
 
@@ -357,10 +363,10 @@ def test_any_body_is_decoded_or_refused(body):
     st.sampled_from(["Z", "+00:00"]),
 )
 def test_timestamps_have_six_to_nine_digits(moment, digits, zone):
-    """Fractions of a second may have up to nine digits, as the API's Go parts send them; times are aware."""
+    """Timestamps with up to nine fractional digits, as Go sends them, become timezone-aware datetimes."""
     sent = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0") + f".{moment.microsecond:06}".ljust(digits + 1, "0")
     body = json.dumps({"id": "v", "created_at": sent + zone}).encode()
-    decoded = reader(ModelVersion)(body).created_at
+    decoded = decoder_for(ModelVersion)(body).created_at
     assert decoded == moment.replace(tzinfo=timezone.utc)
     assert decoded.utcoffset() == timedelta(0)
 
@@ -395,14 +401,14 @@ def error_of(body: Any = b"", status: int = 429, now: datetime | None = None, **
 
 @pytest.mark.parametrize(("status", "kind"), CLASSES.items())
 def test_each_status_has_its_class(status, kind):
-    """Statuses with a meaning of their own have their own class, all 5xx are the server's fault, the rest is plain."""
+    """Documented statuses have their own class, all 5xx share one, and the rest are APIStatusError."""
     error = error_of(status=status)
     assert type(error) is kind
     assert error.status_code == error.status == status
 
 
 def test_a_problem_document():
-    """Title and detail are in the message and in attributes, with everything else that tells what happened."""
+    """Title and detail are in the message and in attributes, with everything else that describes the response."""
     problem = {"title": "Input validation failed", "detail": "- input.text: is required", "status": 422, "more": 1}
     error = error_of(problem, 422, X_Request_Id="abc")
     assert (error.title, error.detail) == ("Input validation failed", "- input.text: is required")
@@ -429,12 +435,12 @@ def test_a_problem_document():
     ],
 )
 def test_problems_without_title_or_form(body, message):
-    """Whatever the error's body is, the message says as much as there is to say."""
+    """Any error body yields the best possible message."""
     assert str(error_of(body, 404)) == f"{message} (POST {URL})"
 
 
 def test_a_long_error_page_is_shown_in_part():
-    """A gateway's page doesn't fill the log; all of it is in ``body``."""
+    """The message shows the beginning of a gateway's page, and ``body`` has all of it."""
     page = b"<html>" + b"x" * 100_000
     error = error_of(page, 502)
     assert len(str(error)) < 400
@@ -442,15 +448,15 @@ def test_a_long_error_page_is_shown_in_part():
 
 
 def test_a_redirect_that_is_not_followed():
-    """The error of a redirect says where it would have led."""
+    """The error of a redirect names its location."""
     assert "redirected to 'https://evil.example/', which is not followed" in str(
         error_of(status=307, Location="https://evil.example/")
     )
     assert "'nowhere'" in str(error_of(status=307))
 
 
-def test_header_names_of_errors_have_no_case():
-    """As in answers, a header of an error is found however its name is written."""
+def test_header_names_of_errors_are_case_insensitive():
+    """The headers of an error are found by names in any case."""
     error = error_of(status=429, X_Request_Id="abc")
     assert error.headers["x-request-id"] == error.headers["X-REQUEST-ID"] == "abc"
 
@@ -477,13 +483,13 @@ def test_header_names_of_errors_have_no_case():
 @example(b"", 503, {"Retry-After": "nan"})
 @example(b"", 503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"})
 def test_any_error_body_becomes_a_status_error(body, status, headers):
-    """No body, status or header makes the error path crash, and hints are never negative or endless."""
+    """No body, status or header makes building the error fail, and ``retry_after`` is never negative or infinite."""
     error = status_error("GET", URL, status, headers, body)
     assert str(error).startswith(str(status))
     assert error.retry_after is None or 0 <= error.retry_after < float("inf")
 
 
-# --- hints ---
+# --- Retry-After ---
 
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc)
 
@@ -502,7 +508,7 @@ NOW = datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc)
         ({"Retry_After": "Wed, 21 Oct 2026 07:28:30 GMT"}, b"", 30),
         ({"Retry_After": "Wed, 21 Oct 2026 07:27:00 GMT"}, b"", 0),
         ({"Retry_After": "Wed, 21 Oct 2026 09:28:05 +0200"}, b"", 5),
-        # The server's clock is an hour late: its date is meant relative to its own Date header.
+        # The server's clock is an hour slow: the date counts relative to the server's own Date header.
         ({"Retry_After": "Wed, 21 Oct 2026 06:28:20 GMT", "Date": "Wed, 21 Oct 2026 06:28:00 GMT"}, b"", 20),
         ({"Retry_After": "Wed, 21 Oct 2026 06:28:20 GMT", "Date": "yesterday"}, b"", None),
         ({}, {"retry_after": 4}, 4),
@@ -519,11 +525,11 @@ NOW = datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc)
         ({"Retry_After": "9"}, {"retry_after": 3, "detail": "resets in ~2s"}, 9),
     ],
 )
-def test_the_hint_is_read_wherever_it_stands(headers, body, wait):
-    """Header in seconds or as a date, the body's field, the text of the detail: the longest wait counts."""
+def test_retry_after(headers, body, wait):
+    """The longest wait counts, of the header in seconds or as a date, the body's member, and the detail's text."""
     assert error_of(body, 429, NOW, **headers).retry_after == wait
 
 
-def test_hints_are_found_in_headers_of_any_case():
+def test_retry_after_in_a_lower_case_header():
     """A gateway may write header names in lower case."""
     assert status_error("GET", URL, 503, CIMultiDict({"retry-after": "3"}), b"").retry_after == 3

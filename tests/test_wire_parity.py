@@ -1,8 +1,8 @@
-"""The official SDK and this one, called with the same arguments, put the same on the wire.
+"""The official SDK and this one send the same requests for the same arguments.
 
-Both blocking clients talk to a server that records what comes; the asynchronous client sends what its blocking twin
-sends, because the twin runs its code. Where the two SDKs differ on purpose, the difference is data here, with its
-reason, and a difference that is gone fails like one that is new.
+Both blocking clients call a server that records requests. The asynchronous client sends the same, because the blocking
+one runs its code. Deliberate differences are listed here with their reasons. A test fails if a listed difference does
+not occur, or if there is another one.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ MODEL_VERSION = {**MODEL, "version_id": VERSION}
 DEPLOYMENT = {"deployment_owner": OWNER, "deployment_name": NAME}
 EVENTS = ["start", "output", "logs", "completed"]
 
-# --- what the server answers: the least that both SDKs can read ---
+# --- the server's responses: the minimum that both SDKs can read ---
 
 TIME = "2025-01-02T03:04:05.678901Z"
-PREDICTION_ANSWER = {
+PREDICTION_RESPONSE = {
     "id": "p1",
     "model": f"{OWNER}/{NAME}",
     "version": VERSION,
@@ -49,10 +49,10 @@ PREDICTION_ANSWER = {
     "created_at": TIME,
     "urls": {},
 }
-TRAINING_ANSWER = {"id": "t1", "status": "starting"}
-DEPLOYMENT_ANSWER = {"owner": OWNER, "name": NAME}
-COLLECTION_ANSWER = {"name": "Detectors", "slug": "detectors", "description": ""}
-FILE_ANSWER = {
+TRAINING_RESPONSE = {"id": "t1", "status": "starting"}
+DEPLOYMENT_RESPONSE = {"owner": OWNER, "name": NAME}
+COLLECTION_RESPONSE = {"name": "Detectors", "slug": "detectors", "description": ""}
+FILE_RESPONSE = {
     "id": "f1",
     "content_type": "text/plain",
     "size": 0,
@@ -61,64 +61,65 @@ FILE_ANSWER = {
     "created_at": TIME,
     "urls": {},
 }
-PAGE_ANSWER = {"results": [], "next": None, "previous": None}
+PAGE_RESPONSE = {"results": [], "next": None, "previous": None}
 NOTHING = b""
 
-ANSWERS: Mapping[str, Any] = {
+RESPONSES: Mapping[str, Any] = {
     "account.get": {"type": "user", "username": OWNER},
-    "collections.get": COLLECTION_ANSWER,
-    "deployments.create": DEPLOYMENT_ANSWER,
+    "collections.get": COLLECTION_RESPONSE,
+    "deployments.create": DEPLOYMENT_RESPONSE,
     "deployments.delete": NOTHING,
-    "deployments.get": DEPLOYMENT_ANSWER,
-    "deployments.predictions.create": PREDICTION_ANSWER,
-    "deployments.update": DEPLOYMENT_ANSWER,
-    "files.create": FILE_ANSWER,
+    "deployments.get": DEPLOYMENT_RESPONSE,
+    "deployments.predictions.create": PREDICTION_RESPONSE,
+    "deployments.update": DEPLOYMENT_RESPONSE,
+    "files.create": FILE_RESPONSE,
     "files.delete": NOTHING,
     "files.download": b"content",
-    "files.get": FILE_ANSWER,
+    "files.get": FILE_RESPONSE,
     "hardware.list": [],
     "models.create": {"owner": OWNER, "name": NAME},
     "models.delete": NOTHING,
     "models.get": {"owner": OWNER, "name": NAME},
-    "models.predictions.create": PREDICTION_ANSWER,
+    "models.predictions.create": PREDICTION_RESPONSE,
     "models.readme.get": b"# Hot dogs",
-    "models.search": PAGE_ANSWER,
+    "models.search": PAGE_RESPONSE,
     "models.update": {"owner": OWNER, "name": NAME},
     "models.versions.delete": NOTHING,
     "models.versions.get": {"id": VERSION, "created_at": TIME},
-    "predictions.cancel": PREDICTION_ANSWER,
-    "predictions.create": PREDICTION_ANSWER,
-    "predictions.get": PREDICTION_ANSWER,
-    "run": PREDICTION_ANSWER,
+    "predictions.cancel": PREDICTION_RESPONSE,
+    "predictions.create": PREDICTION_RESPONSE,
+    "predictions.get": PREDICTION_RESPONSE,
+    "run": PREDICTION_RESPONSE,
     "search": {"query": "", "models": [], "collections": [], "pages": []},
-    "trainings.cancel": TRAINING_ANSWER,
-    "trainings.create": TRAINING_ANSWER,
-    "trainings.get": TRAINING_ANSWER,
+    "trainings.cancel": TRAINING_RESPONSE,
+    "trainings.create": TRAINING_RESPONSE,
+    "trainings.get": TRAINING_RESPONSE,
     "webhooks.default.secret.get": {"key": "whsec_c2VjcmV0"},
 }
 
 
 # --- the server ---
 
-# What each HTTP client says about itself and the connection, and not about the call.
-OF_THE_CONNECTION = ("accept-encoding", "connection", "content-length", "host", "user-agent", "x-stainless-")
+# Headers that describe the HTTP client and the connection, not the call.
+CONNECTION_HEADERS = ("accept-encoding", "connection", "content-length", "host", "user-agent", "x-stainless-")
 
 
 class Request(NamedTuple):
-    """A request as it came."""
+    """A request as it arrived."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
 
-    def told(self) -> dict[str, Any]:
-        """Return what the request says, whatever the order and spacing that it says it in."""
+    def content(self) -> dict[str, Any]:
+        """Return the content of the request, regardless of order and spacing."""
         url = urlsplit(self.target)
-        headers = {name: value for name, value in self.headers.items() if not name.startswith(OF_THE_CONNECTION)}
+        headers = {name: value for name, value in self.headers.items() if not name.startswith(CONNECTION_HEADERS)}
         content_type = headers.get("content-type", "")
         if "content-type" in headers:
-            headers["content-type"] = content_type.partition("; boundary=")[0]  # boundaries are random
+            # Boundaries are random.
+            headers["content-type"] = content_type.partition("; boundary=")[0]
         return {
             "method": self.method,
             "path": url.path,
@@ -129,43 +130,43 @@ class Request(NamedTuple):
 
 
 class Recorder:
-    """A server that keeps each request, and answers all of them with the same document."""
+    """A server that records requests, and responds to all of them with the same document."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.answer: Any = None
+        self.response: Any = None
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
+            def respond(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 recorder.requests.append(Request(self.command, self.path, headers, body))
-                is_json = not isinstance(recorder.answer, bytes)
-                content = json.dumps(recorder.answer).encode() if is_json else recorder.answer
+                is_json = not isinstance(recorder.response, bytes)
+                content = json.dumps(recorder.response).encode() if is_json else recorder.response
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json" if is_json else "text/plain")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = do_QUERY = answer  # noqa: N815  (named by the base class)
+            do_GET = do_POST = do_PATCH = do_DELETE = do_QUERY = respond  # noqa: N815  (named by the base class)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
 def parse_body(content_type: str, body: bytes) -> dict[str, Any]:
-    """Return what a body says: JSON in one spelling (1, 1.0 and true stay apart), the parts of a form, or bytes."""
+    """Return the content of a body: JSON in normal form (1, 1.0 and true differ), the parts of a form, or bytes."""
     if content_type.startswith("multipart/"):
         parts: dict[str, list[tuple[str | None, str | None, bytes]]] = {}
         for part in message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body).get_payload():
             name = part.get_param("name", header="Content-Disposition")
-            told = (part.get_filename(), part["Content-Type"], part.get_payload(decode=True))
-            parts.setdefault(f"part {name}", []).append(told)
+            content = (part.get_filename(), part["Content-Type"], part.get_payload(decode=True))
+            parts.setdefault(f"part {name}", []).append(content)
         return parts
     if body and content_type.startswith("application/json"):
         return {"body": json.dumps(json.loads(body), sort_keys=True, ensure_ascii=False)}
@@ -190,7 +191,7 @@ def official(recorder: Recorder) -> Iterator[replicate.Replicate]:
 
 
 @pytest.fixture(scope="module")
-def ours(recorder: Recorder) -> Iterator[Replicate]:
+def own(recorder: Recorder) -> Iterator[Replicate]:
     with Replicate(bearer_token=TOKEN, base_url=recorder.base_url, max_retries=0) as client:
         yield client
 
@@ -199,16 +200,16 @@ def ours(recorder: Recorder) -> Iterator[Replicate]:
 
 
 class Difference(NamedTuple):
-    """What the official SDK sends, what is sent here instead (None: nothing), and why."""
+    """A field of the request, as the official SDK sends it and as this one does (None: not at all), and the reason."""
 
     field: str
     official: Any
-    ours: Any
+    own: Any
     reason: str
 
 
 class Case(NamedTuple):
-    """A call of both SDKs; ``official`` has the official SDK's arguments where it knows the call only with others."""
+    """A call of both SDKs. ``official`` has the arguments for the official SDK if they differ."""
 
     operation: str
     variant: str
@@ -232,20 +233,18 @@ OPTIONS = {
 }
 
 DELETES = (
-    Difference(
-        "accept", "*/*", "application/json", "a refusal is JSON: the answers of all operations are asked for alike"
-    ),
-    Difference("content-type", "application/json", None, "there is no body that could have a type"),
+    Difference("accept", "*/*", "application/json", "errors are JSON, so all operations accept the same type"),
+    Difference("content-type", "application/json", None, "there is no body"),
 )
-CANCELS = (Difference("content-type", "application/json", None, "there is no body that could have a type"),)
+CANCELS = (Difference("content-type", "application/json", None, "there is no body"),)
 
-DOWNLOADS = (
-    Difference("accept", "application/octet-stream", "*/*", "a file comes with the type that it was uploaded with"),
-)
+DOWNLOADS = (Difference("accept", "application/octet-stream", "*/*", "a file has the type that it was uploaded with"),)
 TEXT = "text/plain; charset=utf-8"
-NAMED = "the part with the content says its name and type, too, as other uploads do"
-CHARSET = "the field says that it is UTF-8, which the API wants of it"
-METADATA = "the API documents one part with a JSON object; the official SDK's brackets lose types, nulls and emptiness"
+NAMED = "the part with the content has its name and type, too, as in other uploads"
+CHARSET = "the field declares UTF-8, which the API requires"
+METADATA = (
+    "the API documents one part with a JSON object; the official SDK's brackets lose types, nulls and empty values"
+)
 UPLOADS = (
     Difference(
         "part content", [("upload", "application/octet-stream", b"hot")], [("dog.txt", "text/plain", b"hot")], NAMED
@@ -394,7 +393,7 @@ CASES = (
         "run",
         "no-wait",
         {"ref": f"{OWNER}/{NAME}", "input": {}, "wait": False},
-        (Difference("requests", 2, 1, "the prediction had ended already: there is nothing to look for"),),
+        (Difference("requests", 2, 1, "the prediction has ended, so there is nothing to fetch"),),
     ),
     Case("search", "minimal", {"query": "nano banana"}),
     Case("search", "all", {"query": "größe & more", "limit": 1}),
@@ -422,31 +421,32 @@ def case_id(case: Case) -> str:
 
 
 def record(recorder: Recorder, client: Any, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a call, and return what its first request says."""
+    """Make a call, and return the content of its first request."""
     recorder.requests.clear()
-    recorder.answer = ANSWERS.get(operation, PAGE_ANSWER)
-    answer = attrgetter(operation)(client)(**arguments)
+    recorder.response = RESPONSES.get(operation, PAGE_RESPONSE)
+    result = attrgetter(operation)(client)(**arguments)
     if operation == "files.download":
-        answer.read()
-    return {"requests": len(recorder.requests), **recorder.requests[0].told()}
+        result.read()
+    return {"requests": len(recorder.requests), **recorder.requests[0].content()}
 
 
-def differences(official: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    pairs = {field: (official.get(field), ours.get(field)) for field in {*official, *ours}}
+def differences(official: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    pairs = {field: (official.get(field), own.get(field)) for field in {*official, *own}}
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_same_request(case: Case, recorder: Recorder, official: replicate.Replicate, ours: Replicate) -> None:
-    """Method, path, query, body and headers are the official SDK's, but for the differences that the case lists."""
+def test_same_request(case: Case, recorder: Recorder, official: replicate.Replicate, own: Replicate) -> None:
+    """Method, path, query, body and headers equal the official SDK's, except for the listed differences."""
     arguments = case.arguments if case.official is None else case.official
-    theirs = record(recorder, official, case.operation, arguments)
-    own = record(recorder, ours, case.operation, case.arguments)
-    assert differences(theirs, own) == {one.field: (one.official, one.ours) for one in case.differences}
+    official_request = record(recorder, official, case.operation, arguments)
+    own_request = record(recorder, own, case.operation, case.arguments)
+    expected = {difference.field: (difference.official, difference.own) for difference in case.differences}
+    assert differences(official_request, own_request) == expected
 
 
 def test_same_request_with_client_options(recorder: Recorder) -> None:
-    """A client's own headers and query are in each of its requests; those of a call win."""
+    """A client's headers and query are in each of its requests; those of a call take precedence."""
     options: dict[str, Any] = {
         "bearer_token": TOKEN,
         "base_url": recorder.base_url,
@@ -454,19 +454,19 @@ def test_same_request_with_client_options(recorder: Recorder) -> None:
         "default_query": {"extra": "client", "client": 1},
     }
     arguments = {"extra_headers": {"X-Extra": "call"}, "extra_query": {"extra": "call"}}
-    with replicate.Replicate(**options) as official, Replicate(**options) as ours:
-        theirs = record(recorder, official, "account.get", arguments)
-        own = record(recorder, ours, "account.get", arguments)
-    assert differences(theirs, own) == {}
-    assert own["query"] == [("client", "1"), ("extra", "call")]
-    assert own["x-extra"] == "call"
+    with replicate.Replicate(**options) as official, Replicate(**options) as own:
+        official_request = record(recorder, official, "account.get", arguments)
+        own_request = record(recorder, own, "account.get", arguments)
+    assert differences(official_request, own_request) == {}
+    assert own_request["query"] == [("client", "1"), ("extra", "call")]
+    assert own_request["x-extra"] == "call"
 
 
 def test_every_operation_has_a_case() -> None:
-    """No operation of the API goes without its comparison."""
+    """Every operation of the API is compared."""
     assert {operation.name for operation in OPERATIONS} <= {case.operation for case in CASES}
 
 
 def test_case_ids_are_unique() -> None:
-    """Each operation has a variant once, so that a failure names one case."""
+    """A failure names exactly one case."""
     assert [name for name, count in Counter(map(case_id, CASES)).items() if count > 1] == []

@@ -82,7 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def find_token(self) -> Secret:
         """Return the token, from the environment if the client has none."""
-        token = self.token or os.environ.get(TOKEN_VARIABLE, "").strip()
+        # A secret from the start, because tracebacks may show local variables.
+        token = Secret(self.token or os.environ.get(TOKEN_VARIABLE, "").strip())
         if not token:
             raise ReplicateError(f"no API token: set the environment variable {TOKEN_VARIABLE}, or pass bearer_token=")
         return check_token(token)
