@@ -65,13 +65,8 @@ from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
 from replicate_async.resources.files import AsyncFiles
 from replicate_async.resources.hardware import AsyncHardwareKinds
-from replicate_async.resources.models import (
-    AsyncModelExamples,
-    AsyncModelPredictions,
-    AsyncModelReadme,
-    AsyncModels,
-    AsyncModelVersions,
-)
+from replicate_async.resources.model_versions import AsyncModelVersions
+from replicate_async.resources.models import AsyncModelExamples, AsyncModelPredictions, AsyncModelReadme, AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncDefaultWebhook, AsyncWebhooks, AsyncWebhookSecrets
@@ -896,6 +891,83 @@ class HardwareKinds:
         return _bridge.run(self._async.list(**options))
 
 
+class ModelVersions:
+    """Versions of models."""
+
+    def __init__(self, wrapped: AsyncModelVersions) -> None:
+        self._async = wrapped
+
+    @property
+    def with_raw_response(self) -> ModelVersionsRaw:
+        """The calls of ``ModelVersions``, returning the response with its whole body."""
+        return ModelVersionsRaw(self._async.with_raw_response)
+
+    @property
+    def with_streaming_response(self) -> ModelVersionsStreaming:
+        """The calls of ``ModelVersions``, returning the response before its body is read."""
+        return ModelVersionsStreaming(self._async.with_streaming_response)
+
+    def list(
+        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> Page[ModelVersion]:
+        """List a model's versions, newest first.
+
+        Args:
+            model_owner: Owner of the model, or ``"owner/name"``.
+            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            **options: Options of the request.
+
+        Returns:
+            The versions: iterate over all of them, or read the first page's ``results``.
+
+        Raises:
+            NotFoundError: the model does not exist.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#models.versions.list
+        """
+        return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
+
+    def get(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> ModelVersion:
+        """Fetch a version of a model with the OpenAPI document of its inputs and outputs.
+
+        Args:
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
+            **options: Options of the request.
+
+        Returns:
+            The version.
+
+        Raises:
+            NotFoundError: the version does not exist.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#models.versions.get
+        """
+        return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
+
+    def delete(self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]) -> None:
+        """Delete a version of a private model with all its predictions. The API deletes them in the background.
+
+        Args:
+            model_owner: Owner of the model.
+            model_name: Name of the model.
+            version_id: Id of the version, 64 hexadecimal digits.
+            **options: Options of the request.
+
+        Raises:
+            NotFoundError: the version does not exist.
+            APIError: the call failed.
+
+        Source: https://replicate.com/docs/reference/http#models.versions.delete
+        """
+        _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
+
+
 class Models:
     """Find, create, update and delete models."""
 
@@ -1246,83 +1318,6 @@ class ModelReadme:
         Source: https://replicate.com/docs/reference/http#models.readme.get
         """
         return _bridge.run(self._async.get(model_owner, model_name, **options))
-
-
-class ModelVersions:
-    """Versions of models."""
-
-    def __init__(self, wrapped: AsyncModelVersions) -> None:
-        self._async = wrapped
-
-    @property
-    def with_raw_response(self) -> ModelVersionsRaw:
-        """The calls of ``ModelVersions``, returning the response with its whole body."""
-        return ModelVersionsRaw(self._async.with_raw_response)
-
-    @property
-    def with_streaming_response(self) -> ModelVersionsStreaming:
-        """The calls of ``ModelVersions``, returning the response before its body is read."""
-        return ModelVersionsStreaming(self._async.with_streaming_response)
-
-    def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> Page[ModelVersion]:
-        """List a model's versions, newest first.
-
-        Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
-            **options: Options of the request.
-
-        Returns:
-            The versions: iterate over all of them, or read the first page's ``results``.
-
-        Raises:
-            NotFoundError: the model does not exist.
-            APIError: the call failed.
-
-        Source: https://replicate.com/docs/reference/http#models.versions.list
-        """
-        return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
-
-    def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> ModelVersion:
-        """Fetch a version of a model with the OpenAPI document of its inputs and outputs.
-
-        Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
-            **options: Options of the request.
-
-        Returns:
-            The version.
-
-        Raises:
-            NotFoundError: the version does not exist.
-            APIError: the call failed.
-
-        Source: https://replicate.com/docs/reference/http#models.versions.get
-        """
-        return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
-
-    def delete(self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]) -> None:
-        """Delete a version of a private model with all its predictions. The API deletes them in the background.
-
-        Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
-            **options: Options of the request.
-
-        Raises:
-            NotFoundError: the version does not exist.
-            APIError: the call failed.
-
-        Source: https://replicate.com/docs/reference/http#models.versions.delete
-        """
-        _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
 class Predictions:
@@ -2346,6 +2341,56 @@ class HardwareKindsStreaming:
         return ResponseContext(self._async.list(**options))
 
 
+class ModelVersionsRaw:
+    """The calls of ``ModelVersions``, returning the response with its whole body."""
+
+    def __init__(self, wrapped: AsyncModelVersionsRaw) -> None:
+        self._async = wrapped
+
+    def list(
+        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> APIResponse[Page[ModelVersion]]:
+        """Call ``ModelVersions.list`` and return the response with its whole body."""
+        return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
+
+    def get(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[ModelVersion]:
+        """Call ``ModelVersions.get`` and return the response with its whole body."""
+        return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
+
+    def delete(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[None]:
+        """Call ``ModelVersions.delete`` and return the response with its whole body."""
+        return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
+
+
+class ModelVersionsStreaming:
+    """The calls of ``ModelVersions``, returning the response before its body is read."""
+
+    def __init__(self, wrapped: AsyncModelVersionsStreaming) -> None:
+        self._async = wrapped
+
+    def list(
+        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[Page[ModelVersion]]:
+        """Call ``ModelVersions.list`` and return the response before its body is read."""
+        return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
+
+    def get(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[ModelVersion]:
+        """Call ``ModelVersions.get`` and return the response before its body is read."""
+        return ResponseContext(self._async.get(model_owner, model_name, version_id, **options))
+
+    def delete(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[None]:
+        """Call ``ModelVersions.delete`` and return the response before its body is read."""
+        return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
+
+
 class ModelsRaw:
     """The calls of ``Models``, returning the response with its whole body."""
 
@@ -2666,56 +2711,6 @@ class ModelReadmeStreaming:
     ) -> ResponseContext[str]:
         """Call ``ModelReadme.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(model_owner, model_name, **options))
-
-
-class ModelVersionsRaw:
-    """The calls of ``ModelVersions``, returning the response with its whole body."""
-
-    def __init__(self, wrapped: AsyncModelVersionsRaw) -> None:
-        self._async = wrapped
-
-    def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> APIResponse[Page[ModelVersion]]:
-        """Call ``ModelVersions.list`` and return the response with its whole body."""
-        return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
-
-    def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> APIResponse[ModelVersion]:
-        """Call ``ModelVersions.get`` and return the response with its whole body."""
-        return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
-
-    def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> APIResponse[None]:
-        """Call ``ModelVersions.delete`` and return the response with its whole body."""
-        return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
-
-
-class ModelVersionsStreaming:
-    """The calls of ``ModelVersions``, returning the response before its body is read."""
-
-    def __init__(self, wrapped: AsyncModelVersionsStreaming) -> None:
-        self._async = wrapped
-
-    def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> ResponseContext[Page[ModelVersion]]:
-        """Call ``ModelVersions.list`` and return the response before its body is read."""
-        return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
-
-    def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> ResponseContext[ModelVersion]:
-        """Call ``ModelVersions.get`` and return the response before its body is read."""
-        return ResponseContext(self._async.get(model_owner, model_name, version_id, **options))
-
-    def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> ResponseContext[None]:
-        """Call ``ModelVersions.delete`` and return the response before its body is read."""
-        return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
 
 
 class PredictionsRaw:

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
     from replicate_async.resources.files import AsyncFiles
     from replicate_async.resources.hardware import AsyncHardwareKinds
+    from replicate_async.resources.model_versions import AsyncModelVersions
     from replicate_async.resources.models import (
         AsyncModelExamples,
         AsyncModelPredictions,
         AsyncModelReadme,
         AsyncModels,
-        AsyncModelVersions,
     )
     from replicate_async.resources.predictions import AsyncPredictions
     from replicate_async.resources.trainings import AsyncTrainings
@@ -390,6 +390,56 @@ class AsyncHardwareKindsStreaming:
         return as_streaming(self._calls.list(**options))
 
 
+class AsyncModelVersionsRaw:
+    """The calls of ``AsyncModelVersions``, returning the response with its whole body."""
+
+    def __init__(self, calls: AsyncModelVersions) -> None:
+        self._calls = raw(calls)
+
+    async def list(
+        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> APIResponse[AsyncPage[ModelVersion]]:
+        """Call ``AsyncModelVersions.list`` and return the response with its whole body."""
+        return await as_raw(self._calls.list(model_owner, model_name, **options))
+
+    async def get(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[ModelVersion]:
+        """Call ``AsyncModelVersions.get`` and return the response with its whole body."""
+        return await as_raw(self._calls.get(model_owner, model_name, version_id, **options))
+
+    async def delete(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[None]:
+        """Call ``AsyncModelVersions.delete`` and return the response with its whole body."""
+        return await as_raw(self._calls.delete(model_owner, model_name, version_id, **options))
+
+
+class AsyncModelVersionsStreaming:
+    """The calls of ``AsyncModelVersions``, returning the response before its body is read."""
+
+    def __init__(self, calls: AsyncModelVersions) -> None:
+        self._calls = streaming(calls)
+
+    def list(
+        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[AsyncPage[ModelVersion]]:
+        """Call ``AsyncModelVersions.list`` and return the response before its body is read."""
+        return as_streaming(self._calls.list(model_owner, model_name, **options))
+
+    def get(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[ModelVersion]:
+        """Call ``AsyncModelVersions.get`` and return the response before its body is read."""
+        return as_streaming(self._calls.get(model_owner, model_name, version_id, **options))
+
+    def delete(
+        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[None]:
+        """Call ``AsyncModelVersions.delete`` and return the response before its body is read."""
+        return as_streaming(self._calls.delete(model_owner, model_name, version_id, **options))
+
+
 class AsyncModelsRaw:
     """The calls of ``AsyncModels``, returning the response with its whole body."""
 
@@ -710,56 +760,6 @@ class AsyncModelReadmeStreaming:
     ) -> AsyncResponseContext[str]:
         """Call ``AsyncModelReadme.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(model_owner, model_name, **options))
-
-
-class AsyncModelVersionsRaw:
-    """The calls of ``AsyncModelVersions``, returning the response with its whole body."""
-
-    def __init__(self, calls: AsyncModelVersions) -> None:
-        self._calls = raw(calls)
-
-    async def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> APIResponse[AsyncPage[ModelVersion]]:
-        """Call ``AsyncModelVersions.list`` and return the response with its whole body."""
-        return await as_raw(self._calls.list(model_owner, model_name, **options))
-
-    async def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> APIResponse[ModelVersion]:
-        """Call ``AsyncModelVersions.get`` and return the response with its whole body."""
-        return await as_raw(self._calls.get(model_owner, model_name, version_id, **options))
-
-    async def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> APIResponse[None]:
-        """Call ``AsyncModelVersions.delete`` and return the response with its whole body."""
-        return await as_raw(self._calls.delete(model_owner, model_name, version_id, **options))
-
-
-class AsyncModelVersionsStreaming:
-    """The calls of ``AsyncModelVersions``, returning the response before its body is read."""
-
-    def __init__(self, calls: AsyncModelVersions) -> None:
-        self._calls = streaming(calls)
-
-    def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> AsyncResponseContext[AsyncPage[ModelVersion]]:
-        """Call ``AsyncModelVersions.list`` and return the response before its body is read."""
-        return as_streaming(self._calls.list(model_owner, model_name, **options))
-
-    def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> AsyncResponseContext[ModelVersion]:
-        """Call ``AsyncModelVersions.get`` and return the response before its body is read."""
-        return as_streaming(self._calls.get(model_owner, model_name, version_id, **options))
-
-    def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
-    ) -> AsyncResponseContext[None]:
-        """Call ``AsyncModelVersions.delete`` and return the response before its body is read."""
-        return as_streaming(self._calls.delete(model_owner, model_name, version_id, **options))
 
 
 class AsyncPredictionsRaw:

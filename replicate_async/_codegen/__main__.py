@@ -24,6 +24,7 @@ SOURCES = (
     "resources/files.py",
     "resources/hardware.py",
     "resources/low_level.py",
+    "resources/model_versions.py",
     "resources/models.py",
     "resources/predictions.py",
     "resources/search.py",

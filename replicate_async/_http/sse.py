@@ -51,9 +51,8 @@ class SSEDecoder:
                     data.append(value)
                 elif name == "event":
                     event = value
-                elif name == "id":
-                    if "\0" not in value:
-                        event_id = value
+                elif name == "id" and "\0" not in value:
+                    event_id = value
             elif data or event:
                 text = data[0] if len(data) == 1 else "\n".join(data)
                 events.append(_new(ServerSentEvent, (event or "message", text, event_id)))
