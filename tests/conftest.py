@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from replicate_async._http import clock as sdk_clock
 # A wheel has no generator: when the tests run with one, the generator is imported from the source tree.
 replicate_async.__path__.append(str(Path(__file__).parent.parent / "replicate_async"))
 
-# In the background of a shell SIGINT is ignored, also by the programs that tests start: unless it is handled here.
+
+# A shell lets background processes, and the programs that they start, ignore SIGINT unless it is handled here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _real_time() -> Iterator[None]:
-    """Put the real clock back after a test that had another."""
+    """Restore the real clock after each test."""
     real = sdk_clock.current
     yield
     sdk_clock.current = real

@@ -1,4 +1,4 @@
-"""Clients, pages and results on their way to other processes."""
+"""Pickling and copying clients and pages, for example for other processes."""
 
 from __future__ import annotations
 
@@ -40,34 +40,35 @@ def client(server: LocalServer) -> Iterator[Replicate]:
 
 @COPIES
 def test_a_client_is_copied_by_its_configuration(client: Replicate, copied: Callable[[Any], Any]) -> None:
-    """A copy has the token and the options, and connections of its own: closing the one leaves the other open."""
-    client.predictions.list()  # so that there is something that can't be copied
-    with copied(client) as other:
-        assert other.account.get() == client.account.get()
-        assert repr(other) == repr(client)
-    assert other.is_closed()
+    """A copy has the token, the options and its own connections, so that closing one does not close the other."""
+    # After a call, the client has a connection, which can't be copied.
+    client.predictions.list()
+    with copied(client) as copied_client:
+        assert copied_client.account.get() == client.account.get()
+        assert repr(copied_client) == repr(client)
+    assert copied_client.is_closed()
     assert not client.is_closed()
     assert client.account.get().username
 
 
 @COPIES
-async def test_an_asynchronous_client_is_copied_alike(server: LocalServer, copied: Callable[[Any], Any]) -> None:
-    """The same holds for the asynchronous client, also while it is in use."""
+async def test_copies_of_an_asynchronous_client(server: LocalServer, copied: Callable[[Any], Any]) -> None:
+    """The same holds for the asynchronous client, even while it is in use."""
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
-        known = await client.account.get()
-        async with copied(client) as other:
-            assert await other.account.get() == known
+        account = await client.account.get()
+        async with copied(client) as copied_client:
+            assert await copied_client.account.get() == account
 
 
 @COPIES
-def test_pages_can_go_on_elsewhere(client: Replicate, copied: Callable[[Any], Any]) -> None:
-    """A page that was copied fetches the pages after it."""
+def test_copies_of_pages(client: Replicate, copied: Callable[[Any], Any]) -> None:
+    """A copied page fetches the pages that follow."""
     for name in ("a", "b", "c"):
         client.run("replicate/hello-world", input={"text": name})
     page = client.predictions.list()
-    other = copied(page)
-    assert other.results == page.results
-    assert other.get_next_page().results == page.get_next_page().results
+    copied_page = copied(page)
+    assert copied_page.results == page.results
+    assert copied_page.get_next_page().results == page.get_next_page().results
 
 
 def test_a_client_works_in_other_processes(client: Replicate) -> None:

@@ -1,6 +1,6 @@
-"""Files on their way to the API and back: from wherever they are, whole or not at all, and without holding up others.
+"""Uploads and downloads: from any kind of file, complete or not at all, and without blocking the event loop.
 
-What can be refused is refused before anything is sent. Tests run with both clients, unless they are about the loop.
+Invalid arguments raise before anything is sent. Tests run with both clients, unless they concern the event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from time import monotonic, sleep
 from types import MappingProxyType
@@ -44,6 +43,7 @@ from replicate_async.testing import LocalServer
 from replicate_async.testing._files import Part, parse_multipart
 from replicate_async.types import File
 
+from .callers import Caller
 from .rawserver import TOKEN, RawServer, answer, close, part_of, reset, stall
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ pytestmark = pytest.mark.anyio
 
 MIB = 2**20
 LARGEST = 100 * MIB
-DATA = bytes(range(256)) * 3000  # several pieces, and every byte
+# Several chunks, with every byte.
+DATA = bytes(range(256)) * 3000
 FILE = {
     "id": "f1",
     "content_type": "application/octet-stream",
@@ -67,29 +68,6 @@ FILE = {
 CREATED = answer(201, FILE)
 Errors = type[Exception] | tuple[type[Exception], ...]
 AT_ONCE = {"Retry-After": "0"}
-
-
-class Caller:
-    """Calls either client's methods; a blocking one waits in another thread, as this one may serve what it calls."""
-
-    def __init__(self, client: AsyncReplicate | Replicate) -> None:
-        self.client = client
-        self.blocking = isinstance(client, Replicate)
-
-    async def __call__(self, operation: str, /, *arguments: Any, **options: Any) -> Any:
-        return await self.of(attrgetter(operation)(self.client), *arguments, **options)
-
-    async def of(self, method: Any, /, *arguments: Any, **options: Any) -> Any:
-        """Return what a method of the client, or of what it returned, returns in the end."""
-        if self.blocking:
-            return await anyio.to_thread.run_sync(partial(method, *arguments, **options))
-        return await method(*arguments, **options)
-
-    async def all(self, things: Any) -> list[Any]:
-        """Return what iterating yields."""
-        if self.blocking:
-            return await anyio.to_thread.run_sync(list, things)
-        return [thing async for thing in things]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +89,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def client_of(kind: str) -> AsyncIterator[Callable[..., Caller]]:
-    """Makes clients."""
+    """Make clients, and close them in the end."""
     async with AsyncExitStack() as stack:
 
         def make(base_url: str, token: str, **options: Any) -> Caller:
@@ -125,7 +103,7 @@ async def client_of(kind: str) -> AsyncIterator[Callable[..., Caller]]:
 
 @pytest.fixture
 async def call(server: LocalServer, client_of: Callable[..., Caller]) -> Caller:
-    """Calls the local server."""
+    """Calls with a client of the local server."""
     return client_of(server.base_url, server.token, max_retries=0)
 
 
@@ -134,7 +112,7 @@ Scripted = Callable[..., Awaitable[tuple[RawServer, Caller]]]
 
 @pytest.fixture
 async def scripted(client_of: Callable[..., Caller]) -> AsyncIterator[Scripted]:
-    """Makes servers that follow a script, and clients of them."""
+    """Make servers that follow a script, and clients of them."""
     async with AsyncExitStack() as stack:
 
         async def make(*steps: Any, **options: Any) -> tuple[RawServer, Caller]:
@@ -145,14 +123,14 @@ async def scripted(client_of: Callable[..., Caller]) -> AsyncIterator[Scripted]:
 
 
 def parts_of(request: Any) -> dict[str, Part]:
-    """Return the parts of a form that was sent, by name."""
-    found = parse_multipart(request.headers.get("Content-Type") or request.headers["content-type"], request.body)
-    assert len({part.name for part in found}) == len(found)
-    return {part.name: part for part in found}
+    """Return the parts of a form, by name."""
+    parts = parse_multipart(request.headers.get("Content-Type") or request.headers["content-type"], request.body)
+    assert len({part.name for part in parts}) == len(parts)
+    return {part.name: part for part in parts}
 
 
 def sent(server: LocalServer) -> dict[str, Part]:
-    """Return the parts of the form that was sent last."""
+    """Return the parts of the last form that was sent."""
     assert server.requests[-1].operation == "files.create"
     return parts_of(server.requests[-1])
 
@@ -167,7 +145,7 @@ async def until(condition: Callable[[], object]) -> None:
         if condition():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError("it never happened")
+    raise AssertionError("the condition never held")
 
 
 def sha256(data: bytes) -> str:
@@ -181,7 +159,7 @@ def descriptors(path: Path) -> int:
 
 @contextmanager
 def piped(data: bytes, *, buffering: int = -1) -> Iterator[Any]:
-    """Open a pipe that somebody writes into, some bytes at a time."""
+    """Open a pipe that another thread writes to, some bytes at a time."""
     reader, writer = os.pipe()
 
     def write() -> None:
@@ -196,7 +174,7 @@ def piped(data: bytes, *, buffering: int = -1) -> Iterator[Any]:
 
 
 class Trickle:
-    """An asynchronous file that returns what is there, as sockets and the pipes of subprocesses do."""
+    """An asynchronous file that returns the bytes that are available, like a socket or a pipe."""
 
     def __init__(self, data: bytes) -> None:
         self.file = io.BytesIO(data)
@@ -205,8 +183,8 @@ class Trickle:
         return self.file.read(10_000 if size < 0 else min(size, 10_000))
 
 
-class Once(io.RawIOBase):
-    """A file that can only be read on."""
+class ReadOnce(io.RawIOBase):
+    """A file that can only be read forward."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
@@ -218,46 +196,48 @@ class Once(io.RawIOBase):
         return self.file.readinto(buffer)
 
 
-# --- what can't be uploaded ---
+# --- invalid uploads ---
 
 
-async def refused(server: LocalServer, call: Caller, error: Errors, message: str, /, **given: Any) -> None:
-    """Make a call that mustn't be made."""
+async def assert_raises(server: LocalServer, call: Caller, error: Errors, message: str, /, **arguments: Any) -> None:
+    """Make a call that raises an error, and check that nothing is sent."""
     with pytest.raises(error, match=message):
-        await call("files.create", **given)
+        await call("files.create", **arguments)
     assert server.requests == [], "nothing is sent"
 
 
-async def test_a_path_with_nothing_there(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A file that isn't there is FileNotFoundError with its path, whether the path is a str or a Path."""
+async def test_a_missing_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A missing file raises FileNotFoundError with its path, for a str and a Path."""
     for path in (tmp_path / "missing.png", str(tmp_path / "missing.png")):
-        await refused(server, call, FileNotFoundError, r"missing\.png", content=path)
+        await assert_raises(server, call, FileNotFoundError, r"missing\.png", content=path)
 
 
 async def test_a_folder(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A folder can't be uploaded; the empty path, which Python takes for the current folder, neither."""
-    await refused(server, call, IsADirectoryError, "folder", content=tmp_path)
-    await refused(server, call, IsADirectoryError, "folder", content="")
+    """A folder is invalid, and so is the empty path, which Python reads as the current folder."""
+    await assert_raises(server, call, IsADirectoryError, "folder", content=tmp_path)
+    await assert_raises(server, call, IsADirectoryError, "folder", content="")
 
 
 async def test_an_unreadable_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A file that may not be read is PermissionError."""
+    """A file without read permission raises PermissionError."""
     path = tmp_path / "secret.bin"
     path.write_bytes(b"secret")
     path.chmod(0)
-    await call("files.create", b"x")  # everything that is needed has been loaded before the rights are given up
+    # Load all modules while they are readable.
+    await call("files.create", b"x")
     server.requests.clear()
     user = os.geteuid()
-    if user == 0:  # root may read everything, so for this call it is nobody
+    # Root may read everything, so the call runs as another user.
+    if user == 0:
         os.seteuid(65534)
     try:
-        await refused(server, call, PermissionError, "Permission denied", content=path)
+        await assert_raises(server, call, PermissionError, "Permission denied", content=path)
     finally:
         os.seteuid(user)
 
 
 async def test_a_closed_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A file that is closed already is a ValueError with its name, whichever kind of file it is."""
+    """A closed file of any kind raises ValueError with its name."""
     path = tmp_path / "done.bin"
     path.write_bytes(b"done")
     with path.open("rb") as plain:
@@ -265,7 +245,7 @@ async def test_a_closed_file(server: LocalServer, call: Caller, tmp_path: Path) 
     async with await anyio.open_file(path, "rb") as asynchronous:
         pass
     for file in (plain, asynchronous):
-        await refused(server, call, ValueError, r"done\.bin is closed", content=file)
+        await assert_raises(server, call, ValueError, r"done\.bin is closed", content=file)
 
 
 @pytest.mark.parametrize(
@@ -279,38 +259,38 @@ async def test_a_closed_file(server: LocalServer, call: Caller, tmp_path: Path) 
     ids=["open", "StringIO", "NamedTemporaryFile", "SpooledTemporaryFile"],
 )
 async def test_a_text_file(server: LocalServer, call: Caller, tmp_path: Path, opened: Callable[[Path], Any]) -> None:
-    """A file that is open as text is a TypeError that says how to open it, whoever opened it."""
+    """A file in text mode raises TypeError, which says how to open it."""
     path = tmp_path / "text.txt"
     path.touch()
     with opened(path) as file:
         file.write("text")
         file.seek(0)
-        await refused(server, call, TypeError, "binary mode", content=file)
+        await assert_raises(server, call, TypeError, "binary mode", content=file)
 
 
 async def test_an_async_text_file(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """An asynchronous file that is open as text is refused likewise."""
+    """An asynchronous file in text mode raises the same error."""
     path = tmp_path / "text.txt"
     path.write_text("text", encoding="utf-8")
     async with await anyio.open_file(path, encoding="utf-8") as file:
-        await refused(server, call, TypeError, r"text\.txt is open as text.*binary mode", content=file)
+        await assert_raises(server, call, TypeError, r"text\.txt is open as text.*binary mode", content=file)
 
 
 async def test_a_file_for_writing_only(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A file that can't be read is refused before anything is sent."""
+    """A file that can't be read raises before anything is sent."""
     path = tmp_path / "out.bin"
     path.write_bytes(b"content")
     with path.open("ab") as file:
         file.seek(0)
-        await refused(server, call, (OSError, ValueError, TypeError), "read", content=file)
+        await assert_raises(server, call, (OSError, ValueError, TypeError), "read", content=file)
 
 
 @pytest.mark.parametrize("how", ["bytes", "path", "file", "pipe", "async"])
-async def test_nothing_to_upload(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
-    """An empty file is a ValueError, and so is one that was read to its end before."""
+async def test_an_empty_file(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
+    """An empty file raises ValueError, and so does a file at its end."""
     path = tmp_path / "nothing.bin"
     path.write_bytes(b"" if how == "path" else b"content")
-    empty = partial(refused, server, call, ValueError)
+    empty = partial(assert_raises, server, call, ValueError)
     if how == "bytes":
         await empty("empty", content=b"")
     elif how == "path":
@@ -330,11 +310,12 @@ async def test_nothing_to_upload(server: LocalServer, call: Caller, tmp_path: Pa
 
 @pytest.mark.parametrize("how", ["bytes", "path", "file", "tuple", "pipe", "async"])
 async def test_too_large(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
-    """More than 100 MiB are refused with what to do instead."""
+    """More than 100 MiB raise an error that names the alternative."""
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
-        file.truncate(LARGEST + 1)  # sparse: it takes no place
-    too_large = partial(refused, server, call, ValueError, "104,857,601 bytes.*104,857,600.*pass its URL")
+        # A sparse file takes no space.
+        file.truncate(LARGEST + 1)
+    too_large = partial(assert_raises, server, call, ValueError, "104,857,601 bytes.*104,857,600.*pass its URL")
     if how == "bytes":
         await too_large(content=bytes(LARGEST + 1))
     elif how == "path":
@@ -344,10 +325,10 @@ async def test_too_large(server: LocalServer, call: Caller, tmp_path: Path, how:
     elif how == "file":
         with path.open("rb") as file:
             await too_large(content=file)
-            assert file.tell() == 0, "it is as it was"
+            assert file.tell() == 0, "its position did not change"
     elif how == "pipe":
         with path.open("rb") as file:
-            await too_large(content=Once(file))
+            await too_large(content=ReadOnce(file))
     else:
         async with await anyio.open_file(path, "rb") as file:
             await too_large(content=file)
@@ -367,22 +348,22 @@ async def test_too_large(server: LocalServer, call: Caller, tmp_path: Path, how:
     ids=["empty", "long", "long in UTF-8", "CRLF", "LF", "NUL", "not Unicode"],
 )
 @pytest.mark.parametrize("where", ["argument", "tuple"])
-async def test_bad_names(server: LocalServer, call: Caller, name: str, message: str, where: str) -> None:
-    """A name that the API can't take, or that a header can't carry, is a ValueError."""
-    given = {"content": b"x", "filename": name} if where == "argument" else {"content": (name, b"x")}
-    await refused(server, call, ValueError, message, **given)
+async def test_invalid_names(server: LocalServer, call: Caller, name: str, message: str, where: str) -> None:
+    """A name that the API or a header can't carry raises ValueError."""
+    arguments = {"content": b"x", "filename": name} if where == "argument" else {"content": (name, b"x")}
+    await assert_raises(server, call, ValueError, message, **arguments)
 
 
-async def test_bad_names_of_paths(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A file whose own name can't be sent is refused with the argument that helps, and uploaded with it."""
+async def test_invalid_names_of_paths(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """For a file with such a name, the error names the argument ``filename``, which solves the problem."""
     path = tmp_path / os.fsdecode(b"\xff.bin")
     path.write_bytes(b"content")
-    await refused(server, call, ValueError, "filename", content=path)
+    await assert_raises(server, call, ValueError, "filename", content=path)
     assert (await call("files.create", path, filename="ff.bin")).name == "ff.bin"
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("arguments", "error", "message"),
     [
         ({"content": None}, TypeError, "content must be bytes, a path or a binary file, not NoneType"),
         ({"content": 5}, TypeError, "content must be .*, not int"),
@@ -406,41 +387,42 @@ async def test_bad_names_of_paths(server: LocalServer, call: Caller, tmp_path: P
     ids=[
         *("None", "int", "list", "tuple of one", "tuple of four", "tuple with None", "tuple with bytes name"),
         *("int name", "str metadata", "list metadata", "None metadata", "complex metadata", "NaN metadata"),
-        *("CRLF type", "empty type", "int type", "misspelt", "nothing"),
+        *("CRLF type", "empty type", "int type", "misspelled", "nothing"),
     ],
 )
-async def test_bad_arguments(
-    server: LocalServer, call: Caller, given: dict[str, Any], error: type[Exception], message: str
+async def test_invalid_arguments(
+    server: LocalServer, call: Caller, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What can't be sent is refused by the argument's name."""
-    await refused(server, call, error, message, **given)
+    """Invalid arguments raise an error that names them."""
+    await assert_raises(server, call, error, message, **arguments)
 
 
 async def test_extra_body_does_not_replace_the_file(server: LocalServer, call: Caller) -> None:
-    """A form takes no JSON fields: they are refused, instead of being sent in the file's place."""
-    await refused(server, call, TypeError, "extra_body", content=b"x", extra_body={"a": 1})
+    """``extra_body`` is invalid, because a form has no JSON fields."""
+    await assert_raises(server, call, TypeError, "extra_body", content=b"x", extra_body={"a": 1})
 
 
-# --- what goes wrong on the way ---
+# --- failing uploads ---
 
 
-async def test_the_server_finds_it_too_large(scripted: Scripted) -> None:
-    """The API's own limit, should it be another one, is an error with its status and words."""
+async def test_a_file_that_the_server_rejects(scripted: Scripted) -> None:
+    """A lower limit of the API raises an error with the API's status and message."""
     _, call = await scripted(answer(413, {"title": "Content too large", "detail": "at most 1 byte", "status": 413}))
     with pytest.raises(APIStatusError, match="413 Content too large: at most 1 byte") as caught:
         await call("files.create", b"abc")
     assert caught.value.status_code == 413
 
 
-async def test_an_answer_before_the_end_of_the_upload(client_of: Callable[..., Caller]) -> None:
-    """A server that refuses an upload by its headers is understood, although it never reads the rest."""
+async def test_a_response_before_the_end_of_the_upload(client_of: Callable[..., Caller]) -> None:
+    """A response to the headers of an upload is read, even if the server never reads the rest."""
     answered = asyncio.Event()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer(413, {"detail": "too large for me"}, {"Connection": "close"}))
         await writer.drain()
-        await answered.wait()  # gateways linger, so that the answer isn't lost
+        # Like a gateway, the server keeps the connection open, so that the response is not lost.
+        await answered.wait()
         writer.close()
 
     listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
@@ -454,8 +436,8 @@ async def test_an_answer_before_the_end_of_the_upload(client_of: Callable[..., C
 
 
 @pytest.mark.parametrize("step", [close, reset, answer(500), answer(408)], ids=["close", "reset", "500", "408"])
-async def test_no_second_upload_after_an_uncertain_one(scripted: Scripted, step: Any) -> None:
-    """An upload that may have arrived isn't repeated: the account would have the file twice."""
+async def test_uploads_with_an_unknown_outcome_are_not_repeated(scripted: Scripted, step: Any) -> None:
+    """An upload that may have arrived is not repeated, because the account would have the file twice."""
     server, call = await scripted(step, CREATED)
     with pytest.raises((APIConnectionError, APIStatusError)):
         await call("files.create", b"abc")
@@ -463,7 +445,7 @@ async def test_no_second_upload_after_an_uncertain_one(scripted: Scripted, step:
 
 
 async def test_the_timeout_of_a_small_file(scripted: Scripted) -> None:
-    """The time limit is made longer for large files only: three bytes have no more time than was asked for."""
+    """Only large files lengthen the timeout."""
     _, call = await scripted(stall)
     started = monotonic()
     with pytest.raises(APITimeoutError):
@@ -472,7 +454,7 @@ async def test_the_timeout_of_a_small_file(scripted: Scripted) -> None:
 
 
 async def test_a_file_that_grows(scripted: Scripted, tmp_path: Path) -> None:
-    """Of a file that is written to at the same time, what was there at the call is sent: the form stays a form."""
+    """A file that grows during the upload is sent with its size at the time of the call."""
     path = tmp_path / "growing.log"
     path.write_bytes(DATA)
 
@@ -488,7 +470,7 @@ async def test_a_file_that_grows(scripted: Scripted, tmp_path: Path) -> None:
 
 
 async def test_a_file_that_shrinks(scripted: Scripted, tmp_path: Path) -> None:
-    """A file that has become shorter than announced is an error at once, not a server that waits for the rest."""
+    """A file that shrinks during the upload raises at once, and does not make the server wait for the rest."""
     path = tmp_path / "shrinking.bin"
     path.write_bytes(DATA)
 
@@ -503,11 +485,11 @@ async def test_a_file_that_shrinks(scripted: Scripted, tmp_path: Path) -> None:
         await call("files.create", path, timeout=8)
     assert monotonic() - started < 5
     assert not isinstance(caught.value, APITimeoutError)
-    assert len(server.requests) == 1, "the second one was never complete"
+    assert len(server.requests) == 1, "the second request is never complete"
 
 
 async def test_a_file_that_disappears(scripted: Scripted, tmp_path: Path) -> None:
-    """A file that is gone before it could be sent again is an error that names it."""
+    """A file that is deleted before it can be sent again raises an error."""
     path = tmp_path / "gone.bin"
     path.write_bytes(DATA)
 
@@ -522,10 +504,11 @@ async def test_a_file_that_disappears(scripted: Scripted, tmp_path: Path) -> Non
 
 
 async def test_no_descriptor_is_left(scripted: Scripted, tmp_path: Path) -> None:
-    """A file that was opened for an upload is closed after it, also when the connection breaks in its midst."""
+    """Files that were opened for an upload are closed afterwards, even if the connection breaks."""
     path = tmp_path / "some.bin"
     path.write_bytes(bytes(8 * MIB))
-    _, call = await scripted(None)  # hangs up before it reads
+    # The server closes the connection before it reads.
+    _, call = await scripted(None)
     with pytest.raises(APIConnectionError):
         await call("files.create", path)
     _, call = await scripted(CREATED)
@@ -534,7 +517,7 @@ async def test_no_descriptor_is_left(scripted: Scripted, tmp_path: Path) -> None
 
 
 async def test_a_cancelled_upload(tmp_path: Path) -> None:
-    """A cancelled upload ends at once, and leaves a file of the caller's open."""
+    """A cancelled upload ends at once, and leaves the caller's file open."""
     path = tmp_path / "some.bin"
     path.write_bytes(bytes(8 * MIB))
     async with RawServer(stall) as server, server.client() as client:
@@ -547,7 +530,7 @@ async def test_a_cancelled_upload(tmp_path: Path) -> None:
             assert not file.closed
 
 
-# --- from wherever it is ---
+# --- kinds of files ---
 
 SOURCES = [
     *("bytes", "bytearray", "memoryview", "str", "Path", "anyio.Path", "file", "unbuffered file", "BytesIO"),
@@ -558,8 +541,8 @@ SOURCES = [
 
 @asynccontextmanager
 async def source(how: str, path: Path) -> AsyncIterator[Any]:
-    """Give the file at a path, which has DATA in it, in one of the ways that it can be given."""
-    given: dict[str, Callable[[], Any]] = {
+    """Give a file with DATA as its content, as one of the kinds of files."""
+    simple: dict[str, Callable[[], Any]] = {
         "bytes": lambda: DATA,
         "bytearray": lambda: bytearray(DATA),
         "memoryview": lambda: memoryview(DATA),
@@ -577,8 +560,8 @@ async def source(how: str, path: Path) -> AsyncIterator[Any]:
         "NamedTemporaryFile": tempfile.NamedTemporaryFile,
         "SpooledTemporaryFile": tempfile.SpooledTemporaryFile,
     }
-    if how in given:
-        yield given[how]()
+    if how in simple:
+        yield simple[how]()
     elif how in temporary:
         with temporary[how]() as file:
             file.write(DATA)
@@ -604,13 +587,13 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("how", SOURCES)
 async def test_sources(server: LocalServer, call: Caller, path: Path, how: str) -> None:
-    """A file arrives as it is, however it is given, and with its length told in advance."""
+    """Every kind of file arrives unchanged, and with its length known in advance."""
     async with source(how, path) as content:
         file = await call("files.create", content)
     assert type(file) is File
     assert (file.size, file.checksums.sha256) == (len(DATA), sha256(DATA))
     form = sent(server)
-    assert list(form) == ["content"], "what wasn't passed isn't sent"
+    assert list(form) == ["content"], "omitted arguments are not sent"
     assert form["content"].content == DATA
     assert form["content"].content_type == ("application/x-thing" if "type" in how else "application/octet-stream")
     assert "Transfer-Encoding" not in server.requests[-1].headers
@@ -619,26 +602,26 @@ async def test_sources(server: LocalServer, call: Caller, path: Path, how: str) 
 
 
 @pytest.mark.parametrize("how", SOURCES)
-async def test_a_refused_upload_is_repeated_whole(scripted: Scripted, path: Path, how: str) -> None:
-    """An upload that was refused for now is sent again from its beginning, wherever it came from."""
+async def test_a_throttled_upload_is_repeated_in_full(scripted: Scripted, path: Path, how: str) -> None:
+    """An upload that the server turned away is sent again from its beginning, for every kind of file."""
     refusal = answer(429, {"detail": "slow down"}, AT_ONCE)
     server, call = await scripted(refusal, answer(503, {}, AT_ONCE), CREATED)
     async with source(how, path) as content:
         file = await call("files.create", content, metadata={"a": [1]})
     assert file.id == "f1"
-    first, *others = [parts_of(request) for request in server.requests]
+    first, *repeated = [parts_of(request) for request in server.requests]
     assert first["content"].content == DATA
-    assert others == [first, first]
+    assert repeated == [first, first]
     assert [request.header_values("content-length") for request in server.requests] == [
         [str(len(request.body))] for request in server.requests
     ]
 
 
 @pytest.mark.parametrize("opened", [open, partial(open, buffering=0)], ids=["buffered", "unbuffered"])
-async def test_an_open_file_is_read_from_where_it_is(
+async def test_an_open_file_is_read_from_its_position(
     server: LocalServer, call: Caller, path: Path, opened: Callable[..., Any]
 ) -> None:
-    """Of an open file the rest is sent; it stays open, and can be sent again after going back."""
+    """The rest of an open file is sent; the file stays open, and can be sent again after seeking."""
     with opened(path, mode="rb") as file:
         file.seek(1000)
         await call("files.create", file)
@@ -650,8 +633,8 @@ async def test_an_open_file_is_read_from_where_it_is(
         assert file.read(3) == DATA[5:8]
 
 
-async def test_an_async_file_is_read_from_where_it_is(server: LocalServer, call: Caller, path: Path) -> None:
-    """Of an open asynchronous file the rest is sent, and it stays open."""
+async def test_an_async_file_is_read_from_its_position(server: LocalServer, call: Caller, path: Path) -> None:
+    """The rest of an open asynchronous file is sent, and the file stays open."""
     async with await anyio.open_file(path, "rb") as file:
         await file.seek(1000)
         await call("files.create", file)
@@ -660,8 +643,8 @@ async def test_an_async_file_is_read_from_where_it_is(server: LocalServer, call:
         assert await file.read(3) == DATA[5:8]
 
 
-async def test_a_refused_upload_goes_on_from_where_the_file_was(scripted: Scripted, path: Path) -> None:
-    """What is sent again starts where the file was at the call, not at the file's beginning."""
+async def test_a_throttled_upload_is_repeated_from_the_position(scripted: Scripted, path: Path) -> None:
+    """A repeated upload starts at the file's position at the time of the call."""
     server, call = await scripted(answer(429, {}, AT_ONCE), CREATED)
     with path.open("rb") as file:
         file.seek(1000)
@@ -670,14 +653,14 @@ async def test_a_refused_upload_goes_on_from_where_the_file_was(scripted: Script
 
 
 async def test_exactly_the_largest(server: LocalServer, tmp_path: Path) -> None:
-    """100 MiB are not too many."""
+    """A file of exactly 100 MiB is accepted."""
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
         file.truncate(LARGEST)
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
-        made = await client.files.create(path)
-        assert made.size == LARGEST
-        await client.files.delete(made.id)
+        file = await client.files.create(path)
+        assert file.size == LARGEST
+        await client.files.delete(file.id)
 
 
 # --- names, types and metadata ---
@@ -692,7 +675,7 @@ async def test_exactly_the_largest(server: LocalServer, tmp_path: Path) -> None:
     ],
 )
 async def test_names(server: LocalServer, call: Caller, tmp_path: Path, name: str) -> None:
-    """A name arrives as it is, as an argument, in a tuple, and as the path's own."""
+    """A name arrives unchanged, as an argument, in a tuple, and as the path's own."""
     assert (await call("files.create", b"x", filename=name)).name == name
     assert sent(server)["filename"].content == name.encode()
     assert (await call("files.create", (name, b"x"))).name == name
@@ -703,8 +686,8 @@ async def test_names(server: LocalServer, call: Caller, tmp_path: Path, name: st
         assert (await call("files.create", file)).name == name
 
 
-async def test_the_name_that_counts(server: LocalServer, call: Caller, path: Path) -> None:
-    """The argument's name counts before the tuple's, and that before the file's own; without any there is one."""
+async def test_the_precedence_of_names(server: LocalServer, call: Caller, path: Path) -> None:
+    """The argument's name takes precedence over the tuple's, and that over the file's own; the default is "upload"."""
     with path.open("rb") as file:
         assert (await call("files.create", file)).name == "data.bin"
         file.seek(0)
@@ -729,7 +712,7 @@ async def test_the_name_that_counts(server: LocalServer, call: Caller, path: Pat
     ids=["none", "by name", "tuple", "argument before tuple", "by argument's name", "argument", "argument before name"],
 )
 async def test_types(server: LocalServer, call: Caller, content: Any, options: Any, expected: str) -> None:
-    """The type is the argument's, else the tuple's, else guessed by the name; only what was passed is a part."""
+    """The type is the argument's, the tuple's, or guessed from the name; only passed values become parts."""
     file = await call("files.create", content, **options)
     form = sent(server)
     assert file.content_type == form["content"].content_type == expected
@@ -749,7 +732,7 @@ async def test_types(server: LocalServer, call: Caller, content: Any, options: A
     ids=["empty", "rich", "proxy", "UserDict"],
 )
 async def test_metadata(server: LocalServer, call: Caller, metadata: Any) -> None:
-    """Metadata is one JSON part, also when empty, and comes back with the file."""
+    """Metadata is one JSON part, even if it is empty, and is returned with the file."""
     file = await call("files.create", b"x", metadata=metadata)
     assert sent(server)["metadata"].content_type == "application/json"
     assert file.metadata == dict(metadata)
@@ -767,22 +750,22 @@ async def test_options_of_an_upload(server: LocalServer, call: Caller) -> None:
 
 
 async def test_the_life_of_a_file(server: LocalServer, call: Caller) -> None:
-    """What was uploaded is fetched and listed, until it is deleted, for None; then it is gone."""
-    made = await call("files.create", b"some content", filename="some.txt")
-    assert made.expires_at - made.created_at == timedelta(days=1)
-    assert made.urls.get == f"{server.base_url}/files/{made.id}"
-    assert await call("files.get", made.id) == made
-    assert await call("files.get", file_id=made.id) == made
-    assert made in (await call("files.list")).results
-    assert await call("files.delete", made.id) is None
+    """An uploaded file is fetched and listed until it is deleted."""
+    file = await call("files.create", b"some content", filename="some.txt")
+    assert file.expires_at - file.created_at == timedelta(days=1)
+    assert file.urls.get == f"{server.base_url}/files/{file.id}"
+    assert await call("files.get", file.id) == file
+    assert await call("files.get", file_id=file.id) == file
+    assert file in (await call("files.list")).results
+    assert await call("files.delete", file.id) is None
     for operation in ("files.get", "files.delete"):
-        with pytest.raises(NotFoundError, match=made.id):
-            await call(operation, made.id)
-    assert made not in (await call("files.list")).results
+        with pytest.raises(NotFoundError, match=file.id):
+            await call(operation, file.id)
+    assert file not in (await call("files.list")).results
 
 
 async def test_lists(server: LocalServer, call: Caller) -> None:
-    """Files come in pages of two here, newest first, and iterating goes on through all of them."""
+    """Files are listed in pages, newest first, and iterating continues through all of them."""
     ids = [(await call("files.create", name.encode())).id for name in ("one", "two", "three")][::-1]
     page = await call("files.list")
     assert type(page) is (Page if call.blocking else AsyncPage)
@@ -797,8 +780,8 @@ async def test_lists(server: LocalServer, call: Caller) -> None:
 @pytest.mark.parametrize(
     ("file_id", "error"), [("", ValueError), ("a/b", ValueError), ("..", ValueError), (7, TypeError)]
 )
-async def test_bad_ids(server: LocalServer, call: Caller, operation: str, file_id: Any, error: Any) -> None:
-    """An id that is empty, would leave its place in the path, or isn't a text is refused by its name."""
+async def test_invalid_ids(server: LocalServer, call: Caller, operation: str, file_id: Any, error: Any) -> None:
+    """An id that is empty, would leave its path segment, or is not a str raises an error that names it."""
     signature: Any = {"owner": "alice", "expiry": 0, "signature": "x"} if operation == "files.download" else {}
     with pytest.raises(error, match="file_id"):
         await call(operation, file_id, **signature)
@@ -810,33 +793,33 @@ async def test_bad_ids(server: LocalServer, call: Caller, operation: str, file_i
 
 @pytest.mark.parametrize("missing", ["file_id", "owner", "expiry", "signature"])
 async def test_missing_arguments_of_a_download(server: LocalServer, call: Caller, missing: str) -> None:
-    """Each argument of a download is needed, and named if it is missing."""
-    given = {"file_id": "f1", "owner": "alice", "expiry": 0, "signature": "x"}
-    del given[missing]
+    """Every argument of a download is required, and named if it is missing."""
+    arguments = {"file_id": "f1", "owner": "alice", "expiry": 0, "signature": "x"}
+    del arguments[missing]
     with pytest.raises(TypeError, match=missing):
-        await call("files.download", **given)
+        await call("files.download", **arguments)
     assert server.requests == []
 
 
 async def signed(server: LocalServer, call: Caller, data: bytes = DATA, seconds: float = 60) -> dict[str, Any]:
-    """Upload something, and return what downloads it."""
-    made = await call("files.create", ("some file.bin", data))
-    signature: dict[str, Any] = server.sign_download(made.id, seconds)
-    return {"file_id": made.id, **signature, "expiry": int(signature["expiry"])}
+    """Upload something, and return the arguments that download it."""
+    file = await call("files.create", ("some file.bin", data))
+    signature: dict[str, Any] = server.sign_download(file.id, seconds)
+    return {"file_id": file.id, **signature, "expiry": int(signature["expiry"])}
 
 
-async def test_downloads_that_are_refused(server: LocalServer, call: Caller) -> None:
-    """A signature that isn't, or isn't any more, is PermissionDeniedError, and a file that is gone NotFoundError."""
-    given = await signed(server, call)
+async def test_rejected_downloads(server: LocalServer, call: Caller) -> None:
+    """An invalid or expired signature raises PermissionDeniedError, and a deleted file NotFoundError."""
+    arguments = await signed(server, call)
     with pytest.raises(PermissionDeniedError, match="signature"):
-        await call("files.download", **{**given, "signature": "x"})
+        await call("files.download", **{**arguments, "signature": "x"})
     with pytest.raises(PermissionDeniedError, match="signature"):
-        await call("files.download", **{**given, "owner": "bob"})
+        await call("files.download", **{**arguments, "owner": "bob"})
     with pytest.raises(PermissionDeniedError, match="expired"):
         await call("files.download", **await signed(server, call, seconds=-5))
-    await call("files.delete", given["file_id"])
-    with pytest.raises(NotFoundError, match=given["file_id"]):
-        await call("files.download", **given)
+    await call("files.delete", arguments["file_id"])
+    with pytest.raises(NotFoundError, match=arguments["file_id"]):
+        await call("files.download", **arguments)
 
 
 SIGNED = {"file_id": "f1", "owner": "alice", "expiry": 2**31, "signature": "x/y+z="}
@@ -844,7 +827,7 @@ CUT_OFF = part_of(answer(200, DATA)[:-1000])
 
 
 def stalling(data: bytes) -> Any:
-    """Send something, and then nothing more."""
+    """Send bytes, and then nothing more."""
 
     async def step(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -862,7 +845,7 @@ def stalling(data: bytes) -> Any:
 async def test_a_broken_download_leaves_no_file(
     scripted: Scripted, tmp_path: Path, step: Any, error: type[Exception], existing: bytes | None
 ) -> None:
-    """When the connection breaks or nothing more comes, no file is left, and one that was there is as it was."""
+    """If the connection breaks or stalls, no file is left, and an existing file is not changed."""
     _, call = await scripted(step)
     target = tmp_path / "out.bin"
     if existing is not None:
@@ -875,8 +858,8 @@ async def test_a_broken_download_leaves_no_file(
     assert response.is_closed
 
 
-async def test_a_broken_download_is_no_content(scripted: Scripted) -> None:
-    """Reading a download that breaks off is an error, in one go or in pieces, and stays one: nothing passes for it."""
+async def test_a_broken_download_raises(scripted: Scripted) -> None:
+    """Reading a download that breaks off raises, in full or in chunks, and raises again."""
     _, call = await scripted(CUT_OFF)
     response = await call("files.download", **SIGNED)
     with pytest.raises(APIConnectionError):
@@ -889,7 +872,7 @@ async def test_a_broken_download_is_no_content(scripted: Scripted) -> None:
 
 
 async def test_a_download_that_can_not_be_saved(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """Where nothing can be written, the error says so, and the download can be saved elsewhere."""
+    """If the path is not writable, the error says so, and the download can be saved elsewhere."""
     response = await call("files.download", **await signed(server, call))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         await call.of(response.save, tmp_path / "nowhere" / "out.bin")
@@ -897,7 +880,7 @@ async def test_a_download_that_can_not_be_saved(server: LocalServer, call: Calle
 
 
 async def test_a_download_over_a_folder(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """A folder isn't replaced by a file, and nothing is left beside it."""
+    """A folder is not replaced by a file, and no partial file is left."""
     (tmp_path / "folder").mkdir()
     response = await call("files.download", **await signed(server, call))
     with pytest.raises(OSError, match="folder"):
@@ -906,7 +889,7 @@ async def test_a_download_over_a_folder(server: LocalServer, call: Caller, tmp_p
 
 
 async def test_a_download_with_the_longest_name(server: LocalServer, call: Caller, tmp_path: Path) -> None:
-    """What the file system takes as a name is good for a download."""
+    """A download can be saved under the longest name that the file system accepts."""
     response = await call("files.download", **await signed(server, call))
     target = tmp_path / ("n" * 255)
     assert (await call.of(response.save, target)).read_bytes() == DATA
@@ -914,7 +897,7 @@ async def test_a_download_with_the_longest_name(server: LocalServer, call: Calle
 
 
 async def test_a_cancelled_download_leaves_no_file(tmp_path: Path) -> None:
-    """Cancelling the task that saves a download removes what it has written."""
+    """Cancelling the task that saves a download deletes the partial file."""
     async with RawServer(stalling(answer(200, DATA)[:-1000])) as server, server.client() as client:
         response = await client.files.download(**SIGNED)
         task = asyncio.create_task(response.save(tmp_path / "out.bin"))
@@ -927,12 +910,12 @@ async def test_a_cancelled_download_leaves_no_file(tmp_path: Path) -> None:
 
 
 async def test_a_download_that_is_cancelled_as_it_begins(tmp_path: Path) -> None:
-    """Cancelling in the very moment in which the file comes to be leaves neither the file nor an open descriptor."""
+    """Cancelling at the moment when the file is created leaves neither a file nor an open descriptor."""
     async with RawServer(stalling(answer(200, DATA)[:-1000])) as server, server.client() as client:
         for _ in range(10):
             response = await client.files.download(**SIGNED)
             task = asyncio.create_task(response.save(tmp_path / "out.bin"))
-            while not names(tmp_path):  # noqa: ASYNC110 - each turn of the loop counts
+            while not names(tmp_path):  # noqa: ASYNC110 - every iteration of the event loop counts
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -942,8 +925,8 @@ async def test_a_download_that_is_cancelled_as_it_begins(tmp_path: Path) -> None
             assert names(tmp_path) == []
 
 
-async def test_a_download_without_its_middle(server: LocalServer, call: Caller) -> None:
-    """A download that was left is lost: reading it then is an error, not an empty file."""
+async def test_a_closed_download(server: LocalServer, call: Caller) -> None:
+    """Reading a download that was closed raises an error."""
     response = await call("files.download", **await signed(server, call))
     await call.of(response.close)
     assert response.is_closed
@@ -951,8 +934,8 @@ async def test_a_download_without_its_middle(server: LocalServer, call: Caller) 
         await call.of(response.read)
 
 
-async def test_a_download_in_pieces_is_gone_afterwards(server: LocalServer, call: Caller) -> None:
-    """A body that was consumed in pieces can't be had again, and saying so beats an empty one."""
+async def test_a_download_in_chunks_can_not_be_read_again(server: LocalServer, call: Caller) -> None:
+    """Reading a body again that was consumed in chunks raises an error."""
     response = await call("files.download", **await signed(server, call))
     assert b"".join(await call.all(response.iter_bytes())) == DATA
     with pytest.raises((RuntimeError, APIConnectionError)):
@@ -962,12 +945,12 @@ async def test_a_download_in_pieces_is_gone_afterwards(server: LocalServer, call
 
 
 async def test_read(server: LocalServer, call: Caller) -> None:
-    """A download is an answer that is still to be read; then it has its content for good, and is closed."""
-    given = await signed(server, call)
-    response = await call("files.download", **given)
+    """A download is an unread response; after reading, it keeps its content and is closed."""
+    arguments = await signed(server, call)
+    response = await call("files.download", **arguments)
     assert type(response) is (StreamedResponse if call.blocking else AsyncStreamedResponse)
     assert (response.status_code, response.method) == (200, "GET")
-    assert response.url.startswith(f"{server.base_url}/files/{given['file_id']}/download?")
+    assert response.url.startswith(f"{server.base_url}/files/{arguments['file_id']}/download?")
     assert "some%20file.bin" in response.headers["content-disposition"]
     assert response.headers["Content-Length"] == str(len(DATA))
     assert not response.is_closed
@@ -977,26 +960,26 @@ async def test_read(server: LocalServer, call: Caller) -> None:
     assert await call.of(response.parse) == DATA
     assert b"".join(await call.all(response.iter_bytes(1000))) == DATA
     sent_query = server.requests[-1].query
-    assert dict(sent_query) == {name: str(given[name]) for name in ("owner", "expiry", "signature")}
+    assert dict(sent_query) == {name: str(arguments[name]) for name in ("owner", "expiry", "signature")}
 
 
 @pytest.mark.parametrize("size", [1000, 65536, 10**7])
 async def test_iter_bytes(server: LocalServer, call: Caller, size: int) -> None:
-    """In pieces, none is larger than asked for, none is empty, and together they are the content."""
+    """No chunk is empty or larger than requested, and together they are the content."""
     response = await call("files.download", **await signed(server, call))
-    pieces = await call.all(response.iter_bytes(size))
-    assert b"".join(pieces) == DATA
-    assert all(0 < len(piece) <= size for piece in pieces)
+    chunks = await call.all(response.iter_bytes(size))
+    assert b"".join(chunks) == DATA
+    assert all(0 < len(chunk) <= size for chunk in chunks)
     assert response.is_closed
 
 
 @pytest.mark.parametrize("as_type", [str, Path], ids=["str", "Path"])
 async def test_save(server: LocalServer, call: Caller, tmp_path: Path, as_type: type) -> None:
-    """A download is saved under the name that was asked for, over what was there, and nothing else is left."""
-    given = await signed(server, call)
+    """A download replaces the file of its name, and no other file is left."""
+    arguments = await signed(server, call)
     target = tmp_path / "öut.bin"
     for _ in range(2):
-        response = await call("files.download", **given)
+        response = await call("files.download", **arguments)
         assert await call.of(response.save, as_type(target)) == target
         assert response.is_closed
         assert target.read_bytes() == DATA
@@ -1007,7 +990,7 @@ async def test_save(server: LocalServer, call: Caller, tmp_path: Path, as_type: 
 async def test_save_under_a_relative_name(
     server: LocalServer, call: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bare file name is one in the current folder."""
+    """A relative name is relative to the current folder."""
     monkeypatch.chdir(tmp_path)
     response = await call("files.download", **await signed(server, call))
     assert await call.of(response.save, "out.bin") == Path("out.bin")
@@ -1015,7 +998,7 @@ async def test_save_under_a_relative_name(
 
 
 async def test_downloads_are_repeated(scripted: Scripted) -> None:
-    """A download is a GET: it is asked for again after a failure, and tells how often."""
+    """A download is retried after a failure, and has the number of retries."""
     server, call = await scripted(answer(503, {}, AT_ONCE), answer(200, b"content"))
     response = await call("files.download", **SIGNED)
     assert await call.of(response.read) == b"content"
@@ -1024,7 +1007,7 @@ async def test_downloads_are_repeated(scripted: Scripted) -> None:
 
 
 async def test_a_download_from_elsewhere(scripted: Scripted) -> None:
-    """A download that is redirected to a storage host is followed there, without the token."""
+    """A download follows a redirect to a storage host, without the token."""
     async with RawServer(answer(200, b"content")) as storage:
         location = f"http://localhost:{storage.url.rpartition(':')[2]}/bucket/key?signature=abc"
         server, call = await scripted(answer(302, None, {"Location": location}))
@@ -1036,20 +1019,20 @@ async def test_a_download_from_elsewhere(scripted: Scripted) -> None:
 
 
 async def test_a_signature_is_not_logged(server: LocalServer, call: Caller, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever has the URL of a download has the file: its query isn't in the log."""
+    """The query of a download's URL, which grants access to the file, is not logged."""
     caplog.set_level("DEBUG", logger="replicate_async")
-    given = await signed(server, call)
-    await call.of((await call("files.download", **given)).read)
+    arguments = await signed(server, call)
+    await call.of((await call("files.download", **arguments)).read)
     lines = [record.getMessage() for record in caplog.records if "download" in record.getMessage()]
     assert len(lines) == 1
     assert "signature" not in lines[0]
 
 
-# --- without holding up others ---
+# --- without blocking the event loop ---
 
 
 class LongestGap:
-    """Measures for how long at most the loop didn't get to a task that wants a turn all the time."""
+    """Measures the longest time for which the event loop did not run a ready task."""
 
     async def __aenter__(self) -> Self:
         self.seconds = 0.0
@@ -1070,7 +1053,7 @@ class LongestGap:
 
 
 class SlowDisk(io.FileIO):
-    """A file on a disk that takes its time before it gives anything."""
+    """A file on a disk whose first read takes long."""
 
     slept = False
 
@@ -1083,7 +1066,7 @@ class SlowDisk(io.FileIO):
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Any]:
-    """A server in a process of its own: in a thread it would have its share of the gaps."""
+    """A server in its own process, which does not delay the test's event loop."""
     with LocalServer.process() as server:
         yield server
 
@@ -1098,34 +1081,35 @@ def fifty(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("how", ["path", "file", "bytes", "async file"])
 async def test_an_upload_does_not_block_the_loop(elsewhere: Any, fifty: Path, how: str) -> None:
-    """While 50 MiB are uploaded, the loop's other tasks get their turns."""
+    """While 50 MiB are uploaded, other tasks of the event loop run."""
     async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
-        await client.files.create(b"x")  # what is loaded on first use is
+        # Load everything that is loaded on first use.
+        await client.files.create(b"x")
         with fifty.open("rb") as file:
             content: Any = {"path": fifty, "file": file, "bytes": bytes(50 * MIB)}.get(how)
             content = await anyio.open_file(fifty, "rb") if content is None else content
             async with LongestGap() as gap:
-                made = await client.files.create(content)
+                uploaded = await client.files.create(content)
             if how == "async file":
                 await content.aclose()
-    assert made.size == 50 * MIB
+    assert uploaded.size == 50 * MIB
     assert gap.seconds < 0.75
 
 
 async def test_a_slow_disk_does_not_block_the_loop(elsewhere: Any, path: Path) -> None:
-    """Files are read in threads: a disk that takes more than a second for a read stops nobody else."""
+    """Files are read in threads, so that a slow disk does not delay other tasks."""
     async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
         await client.files.create(b"x")
         with SlowDisk(path) as file:
             async with LongestGap() as gap:
-                made = await client.files.create(file)
+                uploaded = await client.files.create(file)
             assert file.slept
-        assert made.checksums.sha256 == sha256(DATA)
+        assert uploaded.checksums.sha256 == sha256(DATA)
     assert gap.seconds < 0.75
 
 
 async def test_an_upload_is_streamed(elsewhere: Any, fifty: Path) -> None:
-    """A large file is never in memory as a whole on its way in."""
+    """A large upload is never in memory as a whole."""
     async with AsyncReplicate(bearer_token=elsewhere.token, base_url=elsewhere.base_url) as client:
         await client.files.create(b"x")
         with peak_memory() as peak:
@@ -1134,14 +1118,14 @@ async def test_an_upload_is_streamed(elsewhere: Any, fifty: Path) -> None:
 
 
 async def test_a_download_is_streamed(tmp_path: Path) -> None:
-    """A large file is never in memory as a whole on its way out."""
+    """A large download is never in memory as a whole."""
 
     async def step(writer: asyncio.StreamWriter) -> None:
         head, _, _ = answer(200, b"", {"Content-Length": str(50 * MIB)}).partition(b"\r\n\r\n")
         writer.write(head + b"\r\n\r\n")
-        piece = bytes(MIB // 4)
+        chunk = bytes(MIB // 4)
         for _ in range(200):
-            writer.write(piece)
+            writer.write(chunk)
             await writer.drain()
 
     async with RawServer(step) as server, server.client() as client:
@@ -1154,7 +1138,7 @@ async def test_a_download_is_streamed(tmp_path: Path) -> None:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Measure how many bytes Python had at most, beside what it had before."""
+    """Measure how many bytes Python allocates at most."""
     peak: list[int] = []
     tracemalloc.start()
     try:

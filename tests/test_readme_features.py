@@ -149,8 +149,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     "Clear errors": {
         "invalid arguments raise an error before anything is sent.": [
             "test_run.py::test_bad_arguments_send_nothing",
-            "test_resources.py::test_bad_argument",
-            "test_resources.py::test_bad_path_argument",
+            "test_resources.py::test_invalid_argument",
+            "test_resources.py::test_invalid_path_argument",
             "test_views.py::test_invalid_arguments_raise_as_usual",
             "test_use.py::test_all_problems_at_once",
         ],

@@ -1,4 +1,4 @@
-"""Deployments, trainings, collections, hardware, the webhook secret and search: what is sent, and what isn't."""
+"""Deployments, trainings, collections, hardware, the webhook secret and search: requests and invalid arguments."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def server() -> Iterator[LocalServer]:
     with LocalServer(username="alice", page_size=2) as server:
 
         @server.model(MODEL, version=VERSION, train=train)
-        def base(text: str = "nobody") -> str:
-            """Greet whoever comes."""
+        def base(text: str = "world") -> str:
+            """Greet someone."""
             return f"hello {text}"
 
         server.model("alice/trained")(base)
@@ -85,18 +85,18 @@ def sent(server: LocalServer) -> str:
 
 
 async def test_deployment_life(server: LocalServer, client: AsyncReplicate) -> None:
-    """A deployment is created with exactly the given values, zeros too; then fetched, changed, and deleted for None."""
-    made = await client.deployments.create(**NEW_DEPLOYMENT)
+    """A deployment is created with exactly the given values, including zeros, then fetched, changed and deleted."""
+    deployment = await client.deployments.create(**NEW_DEPLOYMENT)
     assert sent(server) == "deployments.create /v1/deployments"
     assert server.requests[-1].json() == NEW_DEPLOYMENT
 
-    assert await client.deployments.get("alice", "mine") == made
-    assert await client.deployments.get("alice/mine") == made
-    assert await client.deployments.get(deployment_owner="alice", deployment_name="mine") == made
+    assert await client.deployments.get("alice", "mine") == deployment
+    assert await client.deployments.get("alice/mine") == deployment
+    assert await client.deployments.get(deployment_owner="alice", deployment_name="mine") == deployment
     assert {sent(server)} == {"deployments.get /v1/deployments/alice/mine"}
 
     changed = await client.deployments.update("alice", "mine", max_instances=3)
-    assert server.requests[-1].json() == {"max_instances": 3}, "what isn't passed isn't sent"
+    assert server.requests[-1].json() == {"max_instances": 3}, "omitted arguments are not sent"
     assert changed.current_release is not None
     assert changed.current_release.number == 2
 
@@ -106,7 +106,7 @@ async def test_deployment_life(server: LocalServer, client: AsyncReplicate) -> N
 
 
 async def test_deployment_update_sends_falsy_values(server: LocalServer, client: AsyncReplicate) -> None:
-    """Zero instances and an empty text are what the caller says, and are sent; nothing at all is an empty object."""
+    """Zero instances and empty text are sent; an update without arguments sends an empty object."""
     await client.deployments.create(**NEW_DEPLOYMENT)
     await client.deployments.update("alice/mine", min_instances=0, max_instances=0)
     assert server.requests[-1].json() == {"min_instances": 0, "max_instances": 0}
@@ -118,7 +118,7 @@ async def test_deployment_update_sends_falsy_values(server: LocalServer, client:
 
 
 async def test_deployment_prediction(server: LocalServer, client: AsyncReplicate) -> None:
-    """A deployment is run with an input and no version; what the call takes goes to the body or becomes a header."""
+    """A deployment runs with an input and no version; other arguments become members or headers."""
     await client.deployments.create(**NEW_DEPLOYMENT)
     prediction = await client.deployments.predictions.create(
         "alice", "mine", input={"text": ""}, stream=False, prefer="wait=5", cancel_after=90
@@ -137,26 +137,26 @@ async def test_deployment_prediction(server: LocalServer, client: AsyncReplicate
 
 
 async def test_deployments_in_pages(client: AsyncReplicate, blocking: Replicate) -> None:
-    """Lists of deployments are pages of two here, newest first, and iterating goes through all of them."""
+    """Deployments are listed in pages, newest first, and iterating continues through all of them."""
     for name in ("one", "two", "three"):
         await client.deployments.create(**{**NEW_DEPLOYMENT, "name": name})
     page = await client.deployments.list()
     assert type(page) is AsyncPage
-    assert [type(one) for one in page.results] == [Deployment, Deployment]
-    assert [one.name for one in (await page.get_next_page()).results] == ["one"]
-    assert [one.name async for one in client.deployments.list()] == ["three", "two", "one"]
+    assert [type(item) for item in page.results] == [Deployment, Deployment]
+    assert [deployment.name for deployment in (await page.get_next_page()).results] == ["one"]
+    assert [deployment.name async for deployment in client.deployments.list()] == ["three", "two", "one"]
 
-    twin = blocking.deployments.list()
-    assert type(twin) is Page
-    assert twin.results == page.results
-    assert [one.name for one in twin] == ["three", "two", "one"]
+    blocking_page = blocking.deployments.list()
+    assert type(blocking_page) is Page
+    assert blocking_page.results == page.results
+    assert [deployment.name for deployment in blocking_page] == ["three", "two", "one"]
 
 
 # --- trainings ---
 
 
 async def test_training_life(server: LocalServer, client: AsyncReplicate) -> None:
-    """A training is started with exactly the given values, and makes a version of its destination."""
+    """A training is created with exactly the given values, and makes a version of its destination."""
     training = await client.trainings.create(
         "alice",
         "base",
@@ -185,13 +185,13 @@ async def test_training_life(server: LocalServer, client: AsyncReplicate) -> Non
 
 
 async def test_training_minimal(server: LocalServer, client: AsyncReplicate) -> None:
-    """What isn't passed isn't sent, and an empty input is."""
+    """Omitted arguments are not sent, but an empty input is."""
     await client.trainings.create(**NEW_TRAINING)
     assert server.requests[-1].json() == {"destination": "alice/trained", "input": {}}
 
 
 async def test_training_canceled(server: LocalServer, client: AsyncReplicate) -> None:
-    """A canceled training has ended, and cancelling it again changes nothing."""
+    """A canceled training has ended, and canceling it again changes nothing."""
     training = await client.trainings.create(**{**NEW_TRAINING, "input": {"seconds": 60}})
     canceled = await client.trainings.cancel(training.id)
     assert sent(server) == f"trainings.cancel /v1/trainings/{training.id}/cancel"
@@ -200,28 +200,28 @@ async def test_training_canceled(server: LocalServer, client: AsyncReplicate) ->
 
 
 async def test_trainings_in_pages(client: AsyncReplicate, blocking: Replicate) -> None:
-    """Lists of trainings are pages of two here, newest first, and iterating goes through all of them."""
+    """Trainings are listed in pages, newest first, and iterating continues through all of them."""
     ids = [(await client.trainings.create(**NEW_TRAINING)).id for _ in range(3)][::-1]
     page = await client.trainings.list()
     assert type(page) is AsyncPage
-    assert [type(one) for one in page.results] == [Training, Training]
-    assert [one.id async for one in client.trainings.list()] == ids
+    assert [type(item) for item in page.results] == [Training, Training]
+    assert [training.id async for training in client.trainings.list()] == ids
 
-    twin = blocking.trainings.list()
-    assert type(twin) is Page
-    assert [one.id for one in twin.results] == ids[:2]
-    assert [one.id for one in twin] == ids
+    blocking_page = blocking.trainings.list()
+    assert type(blocking_page) is Page
+    assert [training.id for training in blocking_page.results] == ids[:2]
+    assert [training.id for training in blocking_page] == ids
 
 
 async def test_wait_for_failed_training(client: AsyncReplicate) -> None:
-    """Waiting is over however a training ends: a failure is an answer here, not an error."""
+    """Waiting for a training returns it even if it failed."""
     training = await client.trainings.create(**{**NEW_TRAINING, "input": {"fail": True}})
     done = await client.trainings.wait(training.id)
     assert (done.status, done.error) == ("failed", "no data")
 
 
-async def test_wait_asks_no_more_than_it_must(server: LocalServer, client: AsyncReplicate) -> None:
-    """A training known to have ended isn't fetched again; of one known by its id, one look is enough."""
+async def test_wait_makes_no_unnecessary_calls(server: LocalServer, client: AsyncReplicate) -> None:
+    """A training that has ended is not fetched again; an id needs one fetch."""
     done = await client.trainings.wait(await client.trainings.create(**NEW_TRAINING))
     server.requests.clear()
     assert await client.trainings.wait(done, time_limit=0) is done
@@ -232,7 +232,7 @@ async def test_wait_asks_no_more_than_it_must(server: LocalServer, client: Async
 
 @pytest.mark.parametrize("by_id", [True, False])
 async def test_wait_with_time_limit(client: AsyncReplicate, by_id: bool) -> None:
-    """The time limit ends the waiting with the training's id in the error, and not the training."""
+    """When the time limit passes, the error has the training's id, and the training continues."""
     training = await client.trainings.create(**{**NEW_TRAINING, "input": {"seconds": 60}})
     with pytest.raises(APITimeoutError, match=r"0\.05 s") as caught:
         await client.trainings.wait(training.id if by_id else training, time_limit=0.05)
@@ -241,29 +241,30 @@ async def test_wait_with_time_limit(client: AsyncReplicate, by_id: bool) -> None
 
 
 async def test_wait_for_unknown_training(client: AsyncReplicate) -> None:
-    """Errors of the calls that waiting makes name the training."""
+    """Errors of the polling calls have the training's id."""
     with pytest.raises(NotFoundError) as caught:
         await client.trainings.wait("nowhere")
     assert caught.value.prediction_id == "nowhere"
 
 
 def test_wait_blocking(blocking: Replicate) -> None:
-    """The blocking twin waits, too."""
+    """The blocking client waits, too."""
     training = blocking.trainings.create(**NEW_TRAINING)
     assert blocking.trainings.wait(training, time_limit=10).status == "succeeded"
 
 
-# --- what is only read ---
+# --- read-only resources ---
 
 
 async def test_collections(server: LocalServer, client: AsyncReplicate, blocking: Replicate) -> None:
-    """Collections are listed without their models, in pages, and fetched with them."""
+    """Collections are listed in pages without their models, and fetched with them."""
     page = await client.collections.list()
     assert type(page) is AsyncPage
     assert sent(server) == "collections.list /v1/collections"
     first = page.results[0]
     assert first.models is None
-    assert [one.slug async for one in client.collections.list()] == [one.slug for one in blocking.collections.list()]
+    slugs = [collection.slug async for collection in client.collections.list()]
+    assert slugs == [collection.slug for collection in blocking.collections.list()]
     assert type(blocking.collections.list()) is Page
 
     collection = await client.collections.get(first.slug)
@@ -276,16 +277,16 @@ async def test_collections(server: LocalServer, client: AsyncReplicate, blocking
 
 
 async def test_hardware(server: LocalServer, client: AsyncReplicate, blocking: Replicate) -> None:
-    """Hardware comes as a plain list, not in pages."""
-    found = await client.hardware.list()
+    """Hardware is a plain list, without pages."""
+    hardware = await client.hardware.list()
     assert sent(server) == "hardware.list /v1/hardware"
-    assert type(found) is list
-    assert Hardware(name="CPU", sku="cpu") in found
-    assert blocking.hardware.list() == found
+    assert type(hardware) is list
+    assert Hardware(name="CPU", sku="cpu") in hardware
+    assert blocking.hardware.list() == hardware
 
 
 async def test_webhook_secret(server: LocalServer, client: AsyncReplicate, blocking: Replicate) -> None:
-    """The secret's key is there to be used, and isn't shown by accident."""
+    """The secret has its key, which its repr does not show."""
     secret = await client.webhooks.default.secret.get()
     assert sent(server) == "webhooks.default.secret.get /v1/webhooks/default/secret"
     assert secret.key.startswith("whsec_")
@@ -294,28 +295,28 @@ async def test_webhook_secret(server: LocalServer, client: AsyncReplicate, block
 
 
 async def test_the_query_of_a_search_for_models(client: AsyncReplicate) -> None:
-    """It has two names, of which one is to be given: ours, or that of the official SDK."""
-    found, as_before = await client.models.search("alice"), await client.models.search(body="alice")
-    assert found.results == as_before.results
+    """The query has two names, one of which is required: ``query``, or the official SDK's ``body``."""
+    by_query, by_body = await client.models.search("alice"), await client.models.search(body="alice")
+    assert by_query.results == by_body.results
     for wrong in ({}, {"query": "alice", "body": "alice"}):
         with pytest.raises(TypeError, match="query"):
             client.models.search(**wrong)
 
 
 async def test_search(server: LocalServer, client: AsyncReplicate, blocking: Replicate) -> None:
-    """Search finds models, collections and pages; the limit is sent where given, and is for models."""
-    found = await client.search("alice")
+    """Search finds models, collections and pages; the limit applies to models, and is sent only if it is passed."""
+    results = await client.search("alice")
     assert sent(server) == "search /v1/search?query=alice"
-    assert {f"{one.model.owner}/{one.model.name}" for one in found.models} == {MODEL, "alice/trained"}
+    assert {f"{result.model.owner}/{result.model.name}" for result in results.models} == {MODEL, "alice/trained"}
     limited = await client.search(query="alice", limit=1)
     assert sent(server) == "search /v1/search?query=alice&limit=1"
     assert len(limited.models) == 1
     assert [page.name for page in (await client.search("webhooks", limit=50)).pages] == ["Webhooks"]
-    assert blocking.search("alice") == found
+    assert blocking.search("alice") == results
 
 
 def test_module_level(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module's resources and its search are the default client's."""
+    """The module's resources and its search belong to the default client."""
     monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
     monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
     replicate_async.default_client.cache_clear()
@@ -329,7 +330,7 @@ def test_module_level(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> N
         replicate_async.default_client.cache_clear()
 
 
-# --- bad input ---
+# --- invalid arguments ---
 
 OWN_DEPLOYMENT = {"deployment_owner": "alice", "deployment_name": "mine"}
 CALLS: Mapping[str, Mapping[str, Any]] = {
@@ -351,8 +352,8 @@ IN_PATHS = {"collection_slug", "deployment_owner", "deployment_name", "training_
 }
 
 
-def refused(server: LocalServer, client: Replicate, operation: str, arguments: Mapping[str, Any], /) -> str:
-    """Make a call that mustn't be made, and return what the error says and of which type it is."""
+def error_of(server: LocalServer, client: Replicate, operation: str, arguments: Mapping[str, Any], /) -> str:
+    """Make a call with invalid arguments, check that nothing is sent, and return the error's type and text."""
     with pytest.raises((TypeError, ValueError)) as caught:
         attrgetter(operation)(client)(**arguments)
     assert server.requests == [], "nothing is sent"
@@ -360,12 +361,12 @@ def refused(server: LocalServer, client: Replicate, operation: str, arguments: M
 
 
 @pytest.mark.parametrize(
-    ("operation", "name"), [(operation, name) for operation, given in CALLS.items() for name in given]
+    ("operation", "name"), [(operation, name) for operation, arguments in CALLS.items() for name in arguments]
 )
 def test_missing_argument(server: LocalServer, blocking: Replicate, operation: str, name: str) -> None:
-    """Each required argument that is missing is a TypeError with its name."""
+    """A missing required argument raises TypeError, which names it."""
     arguments = {key: value for key, value in CALLS[operation].items() if key != name}
-    message = refused(server, blocking, operation, arguments)
+    message = error_of(server, blocking, operation, arguments)
     assert message.startswith("TypeError: ")
     assert "missing" in message
     assert name in message
@@ -373,16 +374,16 @@ def test_missing_argument(server: LocalServer, blocking: Replicate, operation: s
 
 @pytest.mark.parametrize(
     ("operation", "name"),
-    [(operation, name) for operation, given in CALLS.items() for name in given if name in IN_PATHS],
+    [(operation, name) for operation, arguments in CALLS.items() for name in arguments if name in IN_PATHS],
 )
 @pytest.mark.parametrize(
     ("value", "kind"), [("", "ValueError"), ("a/b", "ValueError"), ("..", "ValueError"), (7, "TypeError")]
 )
-def test_bad_path_argument(
+def test_invalid_path_argument(
     server: LocalServer, blocking: Replicate, operation: str, name: str, value: object, kind: str
 ) -> None:
-    """A path argument that is empty, would leave its place in the path, or isn't a text is refused by its name."""
-    message = refused(server, blocking, operation, {**CALLS[operation], name: value})
+    """A path argument that is empty, would leave its segment, or is not a str raises an error that names it."""
+    message = error_of(server, blocking, operation, {**CALLS[operation], name: value})
     assert message.startswith(f"{kind}: {name}")
 
 
@@ -421,30 +422,30 @@ def test_bad_path_argument(
         ("search", {"limit": "5"}, "TypeError: limit must be an int, not str"),
         ("search", {"limit": 5.0}, "TypeError: limit must be an int, not float"),
         ("search", {"limit": True}, "TypeError: limit must be an int, not bool"),
-        # A misspelt argument, of a call that has options only otherwise.
+        # A misspelled argument of a call that only has options otherwise.
         ("trainings.get", {"time_out": 5}, "TypeError: unexpected argument 'time_out'"),
     ],
-    ids=lambda value: "-".join(f"{key}={one!r}" for key, one in value.items()) if isinstance(value, dict) else None,
+    ids=lambda value: "-".join(f"{key}={item!r}" for key, item in value.items()) if isinstance(value, dict) else None,
 )
-def test_bad_argument(
+def test_invalid_argument(
     server: LocalServer, blocking: Replicate, operation: str, changes: Mapping[str, Any], message: str
 ) -> None:
-    """What the API can't take, by its documentation, is refused before sending, with the argument's name."""
-    assert refused(server, blocking, operation, {**CALLS[operation], **changes}).startswith(message)
+    """Values that the API does not accept raise an error that names the argument, and nothing is sent."""
+    assert error_of(server, blocking, operation, {**CALLS[operation], **changes}).startswith(message)
 
 
 def test_owner_without_name(server: LocalServer, blocking: Replicate) -> None:
-    """One argument stands for both only as "owner/name", and both halves of it are checked."""
+    """A single argument must be "owner/name", and both of its parts are checked."""
     for operation in ("deployments.get", "deployments.delete", "deployments.update"):
-        message = refused(server, blocking, operation, {"deployment_owner": "alice"})
+        message = error_of(server, blocking, operation, {"deployment_owner": "alice"})
         assert message.startswith("TypeError: missing argument deployment_name")
         for value, name in [("alice/", "deployment_name"), ("/mine", "deployment_owner"), ("a/b/c", "deployment_name")]:
-            message = refused(server, blocking, operation, {"deployment_owner": value})
+            message = error_of(server, blocking, operation, {"deployment_owner": value})
             assert message.startswith(f"ValueError: {name}")
 
 
-async def test_bad_argument_awaited(server: LocalServer, client: AsyncReplicate) -> None:
-    """The asynchronous client refuses what its twin refuses."""
+async def test_invalid_argument_of_the_asynchronous_client(server: LocalServer, client: AsyncReplicate) -> None:
+    """The asynchronous client checks arguments like the blocking one."""
     with pytest.raises(ValueError, match="limit=51"):
         await client.search("cats", limit=51)
     with pytest.raises(ValueError, match="min_instances"):

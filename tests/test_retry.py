@@ -167,6 +167,14 @@ async def test_no_create_is_repeated_after_an_unknown_outcome(call):
     assert (await attempts(call, close))[0] == 1
 
 
+@pytest.mark.parametrize("operation", ["files.create", "models.create", "deployments.create", "post"])
+@pytest.mark.parametrize("status", [400, 408, 409])
+async def test_a_broken_error_body_is_no_reason_to_repeat(operation, status):
+    """A call that is neither idempotent nor billed is not repeated if the body of an error breaks off."""
+    broken = part_of(answer(status, {"detail": "no"})[:-5])
+    assert await attempts(NOT_IDEMPOTENT[operation], broken) == (1, [])
+
+
 @pytest.mark.parametrize("call", IDEMPOTENT.values(), ids=IDEMPOTENT)
 async def test_idempotent_calls_are_repeated(call):
     """Calls that read, delete, cancel or set fields to given values are repeated."""
