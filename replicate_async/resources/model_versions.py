@@ -10,10 +10,7 @@ from replicate_async._http.options import RequestOptions
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.requests import model_path
-from replicate_async._views import (
-    AsyncModelVersionsRaw,
-    AsyncModelVersionsStreaming,
-)
+from replicate_async._views import AsyncModelVersionsRaw, AsyncModelVersionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import ModelVersion, PageData
 
