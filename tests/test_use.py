@@ -33,7 +33,7 @@ from replicate_async import (
     StreamingFunction,
     UnprocessableEntityError,
 )
-from replicate_async import _schema as schemas
+from replicate_async._schema import problems
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
 
@@ -507,11 +507,11 @@ async def test_other_inputs():
     schema = {
         "components": {"schemas": {"Input": {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}}}
     }
-    assert schemas.problems(schema, {"a": 1, "b": 2}) == []
-    assert schemas.problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
+    assert problems(schema, {"a": 1, "b": 2}) == []
+    assert problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
     for said, known in [(True, True), ({}, True), (False, False), (None, False)]:
         schema["components"]["schemas"]["Input"]["additionalProperties"] = said
-        assert (schemas.problems(schema, {"b": "x"}) == []) is known
+        assert (problems(schema, {"b": "x"}) == []) is known
 
 
 # --- handles ---
