@@ -79,7 +79,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     "Cancellation": {
         "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
             "test_run.py::test_a_cancelled_task_cancels_the_prediction",
-            "test_run.py::test_every_way_to_give_up",
+            "test_run.py::test_every_way_to_stop_waiting",
             "test_streaming.py::test_leaving",
             "test_use.py::test_leaving_a_call",
         ],
