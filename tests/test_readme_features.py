@@ -38,8 +38,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Thousands of predictions at once": {
         "`asyncio.gather` works with any number of runs, because all pending predictions are polled together.": [
-            "test_waiting.py::test_many_are_swept",
-            "test_waiting.py::test_whatever_happens_everyone_is_told",
+            "test_waiting.py::test_many_jobs_are_polled_by_the_list",
+            "test_waiting.py::test_every_caller_gets_its_result_whatever_happens",
             "../benchmarks/fanout.py::benchmarks",
         ],
         "Creates stay within the rate limit, which is learned from 429 responses.": [
@@ -47,7 +47,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_limits.py::test_a_bucket_learns_the_rate_of_the_api",
         ],
         "`map` reads each input only when it can start its prediction.": [
-            "test_map.py::test_infinite_inputs_are_taken_as_there_is_room",
+            "test_map.py::test_infinite_inputs_are_read_as_needed",
         ],
         "See [many predictions](docs/fan-out.md),": ["test_readme.py::test_many_predictions"],
         "and [many machines](docs/distributed.md) for Dask and Ray.": [
