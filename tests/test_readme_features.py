@@ -1,4 +1,4 @@
-"""The README's list of features: which tests show that each of its claims is true."""
+"""The README's list of features: which tests verify each of its claims."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         ],
         "Responses are plain structs that you can pickle, compare,": [
             "test_types.py::test_every_documented_field_is_typed",
-            "test_types.py::test_things_compare_copy_and_pickle",
+            "test_types.py::test_structs_compare_copy_and_pickle",
         ],
         "and use as FastAPI and pydantic types.": [
-            "test_pydantic.py::test_every_thing",
+            "test_pydantic.py::test_every_struct",
             "test_pydantic.py::test_results",
             "test_pydantic.py::test_bodies",
             "test_pydantic.py::test_an_application",
@@ -175,7 +175,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         "with Python functions as models.": [
             "testing/test_schema.py::test_inputs",
             "testing/test_predictions.py::test_failures",
-            "test_readme.py::test_a_server_of_ones_own",
+            "test_readme.py::test_the_local_server",
         ],
         "It comes with pytest fixtures, fault injection, virtual time, and recordings of the real API.": [
             "testing/test_plugin.py::test_the_three_fixtures",
@@ -190,7 +190,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
 
 @cache
 def functions(file: str) -> frozenset[str]:
-    """Return the names of a module's functions, which isn't imported for that."""
+    """Return the names of a module's functions, without importing it."""
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     return frozenset(node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
@@ -203,13 +203,13 @@ def test_every_feature_is_here() -> None:
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_claim_is_here(feature: str) -> None:
-    """What the README says of a feature is all in the table, word by word, so that no claim comes or changes alone."""
+    """The table has every word that the README says about a feature, so that no claim is added or changed alone."""
     assert " ".join(FEATURES[feature]) == " ".join(BULLETS[feature].split())
 
 
 @pytest.mark.parametrize(("feature", "claim"), [(name, claim) for name, claims in FEATURES.items() for claim in claims])
-def test_every_claim_is_shown(feature: str, claim: str) -> None:
-    """Something shows each claim, and each test that is named exists."""
+def test_every_claim_is_verified(feature: str, claim: str) -> None:
+    """Each claim has a test, and each test that is named exists."""
     assert FEATURES[feature][claim]
     for place in FEATURES[feature][claim]:
         file, _, function = place.partition("::")
