@@ -38,7 +38,7 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 
 @pytest.fixture
 def go_on() -> threading.Event:
-    """Give what lets the slow model go on."""
+    """Return the event that lets the slow model continue."""
     return threading.Event()
 
 
@@ -85,11 +85,11 @@ def environment(server: LocalServer) -> dict[str, str]:
 
 
 def statuses(server: LocalServer) -> list[str]:
-    return [made.status for made in server.predictions.values()]
+    return [prediction.status for prediction in server.predictions.values()]
 
 
 def until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it didn't happen"
@@ -101,13 +101,13 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
 
 @pytest.mark.parametrize("ref", ["owner/echo", f"owner/echo:{VERSION}", VERSION])
 def test_each_kind_of_reference_runs(server, client, ref):
-    """The blocking run is the asynchronous one: same references, same single request."""
+    """The blocking run takes the same references as the asynchronous one, and sends the same single request."""
     assert client.run(ref, input={"text": "Alice"}) == "hello Alice"
     assert len(server.requests) == 1
 
 
 def test_errors_keep_type_and_cause(client):
-    """What fails in the background is raised here as it is: class, attributes, cause, and the place in user code."""
+    """Errors of background calls are raised as they are: class, attributes, cause, and the user's line."""
     with pytest.raises(ModelError, match="no luck today") as failed:
         client.run("owner/broken")
     assert failed.value.prediction.status == "failed"
@@ -121,8 +121,8 @@ def test_errors_keep_type_and_cause(client):
     assert frames[0].name == "test_errors_keep_type_and_cause"
 
 
-def test_bad_arguments_are_told(client, server):
-    """TypeError and ValueError come through like in any function, and nothing is sent."""
+def test_bad_arguments_raise(client, server):
+    """TypeError and ValueError are raised as by any function, and nothing is sent."""
     with pytest.raises(ValueError, match="ref="):
         client.run("nonsense")
     with pytest.raises(TypeError, match="'timout'"):
@@ -131,15 +131,15 @@ def test_bad_arguments_are_told(client, server):
 
 
 def test_a_time_limit_cancels_the_prediction(server, client):
-    """The time limit holds in blocking code as well."""
+    """The time limit applies to blocking calls as well."""
     with pytest.raises(APITimeoutError) as caught:
         client.run("owner/slow", wait=False, time_limit=0.3)
     assert statuses(server) == ["canceled"]
     assert caught.value.prediction_id == next(iter(server.predictions))
 
 
-def test_what_others_cancel(server, client):
-    """A prediction that another thread cancels ends the waiting of this one."""
+def test_a_prediction_that_another_thread_cancels(server, client):
+    """If another thread cancels a prediction, the wait for it ends."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         running = pool.submit(client.run, "owner/slow")
         until(lambda: statuses(server) == ["processing"])
@@ -149,30 +149,30 @@ def test_what_others_cancel(server, client):
 
 
 def test_pages(server, client):
-    """A list is its first page; iterating it fetches the others when they are reached."""
+    """A list is its first page; iterating it fetches further pages as they are needed."""
     outputs = [client.run("owner/echo", input={"text": str(number)}) for number in range(7)][::-1]
     server.requests.clear()
     page = client.predictions.list()
     assert isinstance(page, Page)
-    assert [made.output for made in page.results] == outputs[:3]
+    assert [prediction.output for prediction in page.results] == outputs[:3]
     assert (page.has_next_page(), page.previous, len(server.requests)) == (True, None, 1)
     assert repr(page) == "<Page of 3, more follow>"
     seen = []
-    for made in page:
-        seen.append(made.output)
+    for prediction in page:
+        seen.append(prediction.output)
         assert len(server.requests) == (len(seen) + 2) // 3
     assert seen == outputs
     second = page.get_next_page()
     assert isinstance(second, Page)
-    assert [made.output for made in second] == outputs[3:]
-    assert [len(one.results) for one in page.iter_pages()] == [3, 3, 1]
+    assert [prediction.output for prediction in second] == outputs[3:]
+    assert [len(each.results) for each in page.iter_pages()] == [3, 3, 1]
     last = second.get_next_page()
     with pytest.raises(RuntimeError, match="last page"):
         last.get_next_page()
 
 
 def test_stopping_early_fetches_no_more(server, client):
-    """Who leaves the loop on the first page has fetched one."""
+    """A loop that ends on the first page has fetched one."""
     for number in range(5):
         client.run("owner/echo", input={"text": str(number)})
     server.requests.clear()
@@ -194,7 +194,7 @@ def test_with_options_and_copies(server, client):
 
 
 def test_subclasses_stay_subclasses(server):
-    """A user's subclass keeps its kind in copies and in with statements."""
+    """A user's subclass keeps its class in copies and in with statements."""
 
     class Mine(Replicate):
         pass
@@ -205,7 +205,7 @@ def test_subclasses_stay_subclasses(server):
 
 
 def test_the_module_is_a_client(server, monkeypatch):
-    """The package's functions and resources use a client that is made on first use, from the environment."""
+    """The package's functions and resources use a client that is created on first use, from the environment."""
     for name, value in environment(server).items():
         monkeypatch.setenv(name, value)
     replicate_async.default_client.cache_clear()
@@ -223,7 +223,7 @@ def test_the_module_is_a_client(server, monkeypatch):
 
 
 def test_sixty_four_threads(server, client):
-    """Many threads share one client, one background thread and its connections; each gets its own output."""
+    """Many threads share a client, a background thread and its connections; each gets its own output."""
 
     def work(thread: int) -> list[str]:
         return [client.run("owner/echo", input={"text": f"{thread} {number}"}) for number in range(3)]
@@ -236,7 +236,7 @@ def test_sixty_four_threads(server, client):
 
 
 def test_inside_a_running_loop(client):
-    """Blocking calls work where a loop is running already, as in a notebook."""
+    """Blocking calls work in a running loop, as in notebooks."""
 
     async def cell() -> Any:
         return client.run("owner/echo", input={"text": "notebook"})
@@ -245,7 +245,7 @@ def test_inside_a_running_loop(client):
 
 
 def test_clients_share_one_background_loop(server):
-    """Each client has its own connections, but all have one thread."""
+    """Each client has its own connections, but all share one thread."""
     with client_of(server) as first, client_of(server) as second:
         first.run("owner/echo")
         second.run("owner/echo")
@@ -255,7 +255,7 @@ def test_clients_share_one_background_loop(server):
 
 
 def test_a_blocking_call_from_the_background_loop_is_an_error(server, client):
-    """There it would wait for itself for ever: it is a RuntimeError that says what to do instead."""
+    """A call that would wait for itself for ever raises a RuntimeError that says what to do instead."""
 
     async def on_the_loop() -> str:
         for call in (client.account.get, client.predictions.list, lambda: list(_bridge.iterate(_numbers(1)))):
@@ -268,14 +268,14 @@ def test_a_blocking_call_from_the_background_loop_is_an_error(server, client):
 
 
 def test_a_blocking_call_from_a_callback_of_the_client(server):
-    """A retry policy's callbacks run on the background loop: a blocking call there is that error, no deadlock."""
-    met: list[BaseException] = []
+    """A retry policy's callbacks run on the background loop: a blocking call there raises, without a deadlock."""
+    errors: list[BaseException] = []
 
     def before_sleep(_: tenacity.RetryCallState) -> None:
         try:
             client.account.get()
         except RuntimeError as error:
-            met.append(error)
+            errors.append(error)
 
     retry = tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(2), before_sleep=before_sleep)
     with (
@@ -283,14 +283,14 @@ def test_a_blocking_call_from_a_callback_of_the_client(server):
         pytest.raises(APIConnectionError),
     ):
         client.account.get()
-    assert len(met) == 1
+    assert len(errors) == 1
 
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
 
 def test_context_variables_are_visible(server):
-    """What the caller has set in its context is seen by what runs for it, such as a policy's callbacks."""
+    """The caller's context variables are visible to code that runs for it, such as a policy's callbacks."""
     seen: list[str] = []
     retry = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(2), before_sleep=lambda _: seen.append(place.get()), wait=tenacity.wait_none()
@@ -325,13 +325,13 @@ async def _numbers(
 
 
 def test_iterating():
-    """An async iterator is seen in full and in order, however it compares to what is read ahead."""
+    """An async iterator is read completely and in order, however long it is compared to the read-ahead."""
     for count in (0, 1, 63, 64, 65, 1000):
         assert list(_bridge.iterate(_numbers(count))) == list(range(count))
 
 
 def test_iterating_fails_after_what_came_before():
-    """An error is raised where it stands in the sequence, not before the items that precede it."""
+    """An error is raised at its place in the sequence, after the items before it."""
     seen: list[int] = []
 
     def read() -> None:
@@ -344,7 +344,7 @@ def test_iterating_fails_after_what_came_before():
 
 
 def test_leaving_an_iteration_closes_its_source():
-    """A source that is left early has done its cleanup when the iterator is closed, and isn't read to its end."""
+    """A source that is left early completes its cleanup before close() returns, and is not read to its end."""
     log: list[str] = []
     iterator = _bridge.iterate(_numbers(10**6, log))
     assert next(iterator) == 0
@@ -364,7 +364,7 @@ def test_reading_ahead_is_bounded():
 
 
 def test_an_iterator_may_move_between_threads():
-    """Each item may be taken by another thread, as a web server does with a streamed answer."""
+    """Each item may be taken by another thread, as a web server does with a streamed response."""
     iterator = _bridge.iterate(_numbers(100))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         assert [pool.submit(next, iterator).result() for _ in range(100)] == list(range(100))
@@ -384,7 +384,7 @@ def test_timeouts_inside_iterators_keep_working():
 
 
 def test_results_of_every_kind():
-    """None, exceptions as values, and errors that are no Exception come through as what they are."""
+    """None, exceptions as values, and errors that are not Exceptions arrive as they are."""
 
     async def give(value: Any) -> Any:
         return value
@@ -434,9 +434,9 @@ print(client.run("owner/echo", input={{"text": "after"}}), flush=True)
     ids=["held", "polled", "module", "in a loop", "stream", "no stream"],
 )
 def test_ctrl_c_cancels_the_prediction(server, call):
-    """Ctrl-C in a call or an iteration is raised soon, the prediction is cancelled, and the client goes on working.
+    """Ctrl-C in a call or an iteration is raised soon, the prediction is canceled, and the client still works.
 
-    Also under ``asyncio.run()``, which from Python 3.11 on makes a cancellation of Ctrl-C.
+    Also under ``asyncio.run()``, which from Python 3.11 on turns Ctrl-C into a cancellation.
     """
     with programs.start(INTERRUPTED.format(call=call), **environment(server)) as process:
         until(lambda: statuses(server) == ["succeeded", "processing"])
@@ -451,7 +451,7 @@ def test_ctrl_c_cancels_the_prediction(server, call):
 
 
 def test_ctrl_c_ends_a_program(server):
-    """A program that doesn't catch it ends within two seconds, like any other, with the prediction cancelled."""
+    """A program that doesn't catch Ctrl-C ends within two seconds, like any other, with the prediction canceled."""
     program = 'import replicate_async as replicate\nreplicate.run("owner/slow")'
     with programs.start(program, **environment(server)) as process:
         until(lambda: statuses(server) == ["processing"])
@@ -468,7 +468,7 @@ def test_ctrl_c_ends_a_program(server):
 
 
 def test_ctrl_c_with_a_server_that_is_gone(server):
-    """Also when nothing can be cancelled any more, Ctrl-C doesn't hang."""
+    """Ctrl-C does not hang if the server is gone and nothing can be canceled."""
     with LocalServer() as other:
 
         @other.model("owner/slow")
@@ -489,7 +489,7 @@ def test_ctrl_c_with_a_server_that_is_gone(server):
 
 
 def test_an_error_from_a_signal_handler(server):
-    """What a handler raises, such as an alarm's timeout, ends the call like Ctrl-C does."""
+    """An error from a signal handler, such as an alarm's timeout, ends the call like Ctrl-C."""
     program = """
     import signal
     import replicate_async as replicate
@@ -524,7 +524,8 @@ def test_an_error_from_a_signal_handler(server):
         "import replicate_async as replicate\nprint(replicate.Replicate().run('owner/echo'))",
         """
         import threading, time, replicate_async as replicate
-        replicate.account.get()  # once the main thread is at its end, Python refuses new threads
+        # Once the main thread has ended, Python refuses new threads.
+        replicate.account.get()
         def work():
             time.sleep(0.1)
             print(replicate.run("owner/echo"))
@@ -554,7 +555,8 @@ def test_an_error_from_a_signal_handler(server):
         """
         import atexit
         import replicate_async as replicate
-        atexit.register(lambda: print(replicate.run("owner/echo")))  # after the import, before the first call
+        # After the import, before the first call.
+        atexit.register(lambda: print(replicate.run("owner/echo")))
         replicate.account.get()
         """,
         """
@@ -570,7 +572,8 @@ def test_an_error_from_a_signal_handler(server):
         """
         import atexit, contextlib
         stack = contextlib.ExitStack()
-        atexit.register(stack.close)  # runs last
+        # Runs last.
+        atexit.register(stack.close)
         import replicate_async as replicate
         print(stack.enter_context(replicate.Replicate()).run("owner/echo"))
         """,
@@ -579,16 +582,16 @@ def test_an_error_from_a_signal_handler(server):
         def outputs():
             with replicate.Replicate() as client:
                 yield client.run("owner/echo")
-        left = outputs()
-        print(next(left))
+        generator = outputs()
+        print(next(generator))
         """,
         """
         import replicate_async as replicate
         def answers():
             with replicate.predictions.with_streaming_response.list() as answer:
                 yield answer
-        left = answers()
-        answer = next(left)
+        generator = answers()
+        answer = next(generator)
         print(replicate.run("owner/echo"))
         """,
     ],
@@ -599,8 +602,8 @@ def test_an_error_from_a_signal_handler(server):
     ],
 )
 def test_programs_end_quickly_and_silently(server, program):
-    """A program that leaves a client open, a call running or an iterator unread ends at once, without complaints."""
-    # A client that is dropped while its loop runs is told of; that is tested elsewhere.
+    """A program that leaves a client open, a call running or an iterator unread ends at once, without warnings."""
+    # A client that is dropped while its loop runs gives a warning; that is tested elsewhere.
     quiet = ("-W", "ignore::ResourceWarning")
     started = time.monotonic()
     assert programs.run(program, *quiet, **environment(server)) == "hello nobody\n"
@@ -621,15 +624,15 @@ def test_dropping_a_client_warns():
         client.run("replicate/hello-world", input={"text": "x"})
         del client
         gc.collect()
-        told = [str(warning.message) for warning in caught]
+        messages = [str(warning.message) for warning in caught]
         caught.clear()
-    print(len(told), "without being closed" in told[0])
+    print(len(messages), "without being closed" in messages[0])
     """
     assert programs.run(program) == "1 True\n"
 
 
 def test_calls_at_the_very_end():
-    """A call after the bridge has stopped is an error that says so, not a hang."""
+    """A call after the bridge has stopped raises an error that says so, and does not hang."""
     program = """
     import atexit
 
@@ -639,7 +642,8 @@ def test_calls_at_the_very_end():
         except RuntimeError as error:
             print(error)
 
-    atexit.register(late)  # runs last
+    # Runs last.
+    atexit.register(late)
     import replicate_async as replicate
     client = replicate.Replicate()
     """
@@ -651,8 +655,10 @@ def test_calls_at_the_very_end():
 
 FORK = """
 import gc, os, sys, warnings
-warnings.filterwarnings("ignore", category=ResourceWarning)  # of the client that a child drops
-warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # forking with threads is what this is about
+# One child drops its client.
+warnings.filterwarnings("ignore", category=ResourceWarning)
+# This test forks a process with threads.
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 import replicate_async as replicate
 
 client = replicate.Replicate()
@@ -677,7 +683,7 @@ client.close()
     ids=["closed", "dropped", "exit", "_exit"],
 )
 def test_after_fork_parent_and_child_work(server, child):
-    """A client that was used before a fork works in the child and, undisturbed, in the parent; both end silently."""
+    """A client that was used before a fork works in the child and in the parent; both end silently."""
     output = programs.run(FORK.format(child=child), **environment(server))
     both = ["child hello nobody", "child hello nobody", "parent hello nobody"]
     assert output.splitlines() == ["parent hello nobody", *both, *both]
@@ -691,7 +697,8 @@ def test_a_child_that_is_forked_while_others_call(server):
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
     import replicate_async as replicate
 
-    replicate.run("owner/echo")  # who forks while another thread imports something is stuck in Python itself
+    # A fork while another thread imports something would be stuck in Python itself.
+    replicate.run("owner/echo")
     stop = threading.Event()
 
     def call():
@@ -736,7 +743,7 @@ def test_multiprocessing_workers(server):
 
 
 def test_spawned_workers(server):
-    """Errors come back from other processes whole: workers that are spawned raise what happened to them."""
+    """Errors from spawned workers arrive complete in the parent."""
     program = """
     import concurrent.futures, multiprocessing, sys
     import replicate_async as replicate

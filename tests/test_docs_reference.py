@@ -1,4 +1,4 @@
-"""The reference page: all that is public is on it. What a class has, mkdocstrings lists by itself."""
+"""The reference page has an entry for every public name. mkdocstrings lists the members of classes by itself."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ENTRIES = dict(re.findall(r"^::: (\S+)\n((?:    .*\n)*)", PAGE, re.MULTILINE))
 HEADINGS = {
     match[1]: path for path, options in ENTRIES.items() if (match := re.search(r"heading: (client\.\S+)", options))
 }
-# The table of twins: a blocking class, and the asynchronous ones that are described in its place.
-TWINS = {
+# The table at the top: a blocking class, and the asynchronous ones that are described in its place.
+DESCRIBED_AS = {
     blocking: asynchronous
     for before, after in re.findall(r"^\| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
     for blocking in re.findall(r"`([A-Z]\w+)`", after)
@@ -30,19 +30,19 @@ TWINS = {
 }
 
 
-def found(path: str) -> Any:
-    """Return what a dotted path names."""
+def named(path: str) -> Any:
+    """Return the object that a dotted path names."""
     return pkgutil.resolve_name(path)
 
 
 def covered(thing: Any) -> bool:
-    """Whether a class, a function or a module has an entry, of its own or as a part of its module's."""
-    objects = [found(path) for path in ENTRIES]
+    """Return whether a class, function or module has an entry, of its own or as part of its module's."""
+    objects = [named(path) for path in ENTRIES]
     return any(thing is one or (inspect.ismodule(one) and thing in vars(one).values()) for one in objects)
 
 
 def resources(owner: type, name: str = "client") -> Iterator[tuple[str, type]]:
-    """Yield the resources of the client, and theirs, each with the name that it is called by."""
+    """Yield the resources of the client, and theirs, with the names by which they are called."""
     module = inspect.getmodule(owner)
     for attribute, member in vars(owner).items():
         if isinstance(member, cached_property):
@@ -52,33 +52,33 @@ def resources(owner: type, name: str = "client") -> Iterator[tuple[str, type]]:
 
 
 def test_every_entry_is_there_and_complete():
-    """Each entry names something that exists, and none leaves out a part of it."""
+    """Each entry names an object that exists, and leaves out no part of it."""
     for path, options in ENTRIES.items():
-        assert inspect.getdoc(found(path)), path
+        assert inspect.getdoc(named(path)), path
         assert not re.search(r"^ +members:", options, re.MULTILINE), path
 
 
 @pytest.mark.parametrize("name", replicate_async.__all__)
 def test_every_public_name_is_on_the_page(name):
-    """What the package exports has an entry, or is a twin or another name of what has one."""
+    """Each exported name has an entry, or is the blocking name or an alias of one that has."""
     if name in {"default_client", "use", "verify_webhook"} or name[0].isupper() or name in {"errors", "types"}:
-        thing = getattr(replicate_async, TWINS.get(name, name))
+        thing = getattr(replicate_async, DESCRIBED_AS.get(name, name))
         assert covered(thing), name
-    else:  # the version, and what the default client can do
+    else:
         assert f"`{name}`" in PAGE or f"`replicate_async.{name}`" in PAGE
         assert hasattr(AsyncReplicate, name) or name == "__version__"
 
 
 def test_every_resource_is_on_the_page():
-    """Each resource has an entry under the name that it is called by."""
+    """Each resource has an entry under the name by which it is called."""
     wanted = dict(resources(AsyncReplicate))
     assert len(wanted) > 12
-    assert {name: found(path) for name, path in HEADINGS.items()} == wanted
+    assert {name: named(path) for name, path in HEADINGS.items()} == wanted
 
 
-def test_what_the_calls_return_is_on_the_page():
-    """Asynchronous classes that methods on the page return have entries too, but for the views of the same calls."""
-    classes = [thing for path in ENTRIES if inspect.isclass(thing := found(path))]
+def test_returned_classes_are_on_the_page():
+    """Asynchronous classes that documented methods return have entries too, except for views of the same calls."""
+    classes = [thing for path in ENTRIES if inspect.isclass(thing := named(path))]
     assert AsyncReplicate in classes
     returned = {
         name

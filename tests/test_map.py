@@ -1,4 +1,4 @@
-"""Many inputs, each of them billed once: map and submit, with both clients."""
+"""Many inputs, each billed once: map and submit, with both clients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Models:
-    """Models on a server: what they have begun, and how many of them at once."""
+    """Models on a server: which inputs they have started, and how many at once."""
 
     def __init__(self, server: LocalServer) -> None:
         self.begun: list[int] = []
@@ -70,7 +70,7 @@ class Models:
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    """A server in a thread of its own, so that blocking tests can call it as well."""
+    """A server in a thread, so that blocking tests can call it as well."""
     with LocalServer() as server:
         yield server
 
@@ -103,34 +103,34 @@ def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def statuses(server: LocalServer) -> list[str]:
-    return [made.status for made in server.predictions.values()]
+    return [prediction.status for prediction in server.predictions.values()]
 
 
 async def until(condition: Any) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     with anyio.fail_after(10):
         while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
             await asyncio.sleep(0.002)
 
 
 async def collect(call: Caller, *arguments: Any, **options: Any) -> tuple[list[Any], BaseException | None]:
-    """Return what a map yields, and what it raises after that."""
+    """Return the outputs of a map, and the error that it raises after them."""
     outputs: list[Any] = []
-    made = call.client.map(*arguments, **options)
+    mapped = call.client.map(*arguments, **options)
     try:
         if call.blocking:
-            await anyio.to_thread.run_sync(lambda: outputs.extend(note(made, outputs)))
+            await anyio.to_thread.run_sync(lambda: outputs.extend(note(mapped, outputs)))
         else:
-            async for output in made:
+            async for output in mapped:
                 outputs.append(output)  # noqa: PERF401 - what came before an error counts
-    except BaseException as error:  # noqa: BLE001 - it is looked at
+    except BaseException as error:  # noqa: BLE001 - it is checked
         return outputs, error
     return outputs, None
 
 
-def note(made: Iterator[Any], outputs: list[Any]) -> Iterator[Any]:
-    """Append what an iterator yields to a list; there is nothing else to yield."""
-    for output in made:
+def note(items: Iterator[Any], outputs: list[Any]) -> Iterator[Any]:
+    """Append what an iterator yields to a list; yields nothing itself."""
+    for output in items:
         outputs.append(output)  # noqa: PERF402 - what came before an error counts
     yield from ()
 
@@ -139,13 +139,13 @@ def note(made: Iterator[Any], outputs: list[Any]) -> Iterator[Any]:
 
 
 async def generated(count: int) -> AsyncIterator[dict[str, Any]]:
-    for one in numbers(count):
+    for inputs in numbers(count):
         await asyncio.sleep(0)
-        yield one
+        yield inputs
 
 
 class OldStyle:
-    """Something that can be iterated, and no more than that."""
+    """An object that can be iterated, and has no other method."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(numbers(10))
@@ -156,7 +156,7 @@ class OldStyle:
     [
         lambda: numbers(10),
         lambda: iter(numbers(10)),
-        lambda: (one for one in numbers(10)),
+        lambda: (inputs for inputs in numbers(10)),
         OldStyle,
         lambda: tuple(numbers(10)),
         lambda: generated(10),
@@ -166,7 +166,7 @@ class OldStyle:
 )
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_every_kind_of_inputs(call, server, make, ordered):
-    """Whatever can be iterated are inputs, each of them run once; in order, the outputs come in theirs."""
+    """Any iterable or async iterable is taken, each input is run once, and ordered outputs come in order."""
     outputs = await call.all(call.client.map("owner/number", make(), ordered=ordered, concurrency=3))
     assert (outputs if ordered else sorted(outputs)) == list(range(10))
     assert len(server.predictions) == 10
@@ -179,8 +179,8 @@ async def test_no_inputs(call, server):
     assert server.requests == []
 
 
-async def test_infinite_inputs_are_taken_as_there_is_room(client, models):
-    """Of inputs without end, no more are taken than may run, and kept for who reads slowly."""
+async def test_infinite_inputs_are_read_as_needed(client, models):
+    """Infinite inputs are read only as far as they can run, or wait for a slow reader."""
     taken: list[int] = []
 
     def endless() -> Iterator[dict[str, Any]]:
@@ -190,7 +190,8 @@ async def test_infinite_inputs_are_taken_as_there_is_room(client, models):
 
     async with aclosing(client.map("owner/number", endless(), concurrency=5)) as outputs:
         first = asyncio.ensure_future(anext(outputs))
-        await until(lambda: len(taken) == 20)  # the first holds up all others, of which so many are kept
+        # The first output delays all others, of which so many are kept.
+        await until(lambda: len(taken) == 20)
         await asyncio.sleep(0.05)
         assert (len(taken), models.most_at_once <= 5) == (20, True)
         models.go_on.set()
@@ -213,7 +214,8 @@ def test_a_slow_blocking_reader(blocking):
     outputs = blocking.map("owner/number", endless(), concurrency=5)
     assert next(outputs) == 0
     seen = -1
-    while len(taken) > seen:  # until no more are taken
+    # Until no more inputs are read.
+    while len(taken) > seen:
         seen = len(taken)
         time.sleep(0.5)
     assert seen <= 64 + 1 + 20
@@ -221,8 +223,8 @@ def test_a_slow_blocking_reader(blocking):
     outputs.close()
 
 
-async def test_no_more_at_once_than_allowed(call, models):
-    """The concurrency is what the model sees at most."""
+async def test_the_concurrency_is_a_limit(call, models):
+    """The model never runs more inputs at once than the concurrency."""
     models.go_on.set()
     assert await call.all(call.client.map("owner/number", numbers(40), concurrency=4)) == list(range(40))
     assert 1 < models.most_at_once <= 4
@@ -230,7 +232,7 @@ async def test_no_more_at_once_than_allowed(call, models):
 
 @pytest.mark.endurance
 async def test_memory_does_not_grow_with_the_inputs():
-    """After thousands of inputs no more is kept than after hundreds: not an input, a task or a result."""
+    """Thousands of inputs keep no more memory than hundreds: no input, task or result remains."""
 
     async def run(client: AsyncReplicate, count: int, **options: Any) -> int:
         inputs = ({"text": str(n)} for n in range(count))
@@ -249,7 +251,8 @@ async def test_memory_does_not_grow_with_the_inputs():
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
             tracemalloc.start()
             try:
-                await run(client, 1_000)  # the connections are there that it keeps
+                # Opens the connections.
+                await run(client, 1_000)
                 before = await run(client, 300)
                 assert await run(client, 5_000) - before < 50_000
                 assert await run(client, 1_000, ordered=False) - before < 50_000
@@ -258,7 +261,7 @@ async def test_memory_does_not_grow_with_the_inputs():
 
 
 async def test_inputs_may_block(client, models):
-    """A generator that blocks its thread keeps neither the loop nor the outputs of earlier inputs."""
+    """A generator that blocks its thread blocks neither the loop nor the outputs of earlier inputs."""
     goes_on = threading.Event()
 
     def slow() -> Iterator[dict[str, Any]]:
@@ -272,8 +275,8 @@ async def test_inputs_may_block(client, models):
     assert [output async for output in outputs] == [3]
 
 
-async def test_results_come_while_inputs_are_waited_for(client):
-    """An asynchronous source that has nothing to give for long doesn't hold up what is ready."""
+async def test_outputs_come_while_inputs_are_awaited(client):
+    """An asynchronous source that yields nothing for a while does not delay outputs that are ready."""
     queue: asyncio.Queue[int | None] = asyncio.Queue()
 
     async def from_queue() -> AsyncIterator[dict[str, Any]]:
@@ -289,7 +292,7 @@ async def test_results_come_while_inputs_are_waited_for(client):
 
 
 async def test_context_variables_reach_the_inputs(call):
-    """What reads the inputs, in a thread as well, sees the caller's context."""
+    """Iterables of inputs see the caller's context variables, even in another thread."""
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
     variable.set(7)
 
@@ -307,7 +310,7 @@ async def test_context_variables_reach_the_inputs(call):
 
 
 async def test_outputs_as_they_are_ready(call, models):
-    """Unordered, one that takes long holds up none; ordered, those after it are kept until it is done."""
+    """Unordered, a slow output delays no other; ordered, later outputs wait for it."""
     inputs = [{"n": 0, "wait": True}, *numbers(5)[1:]]
     for ordered in (False, True):
         models.go_on.clear()
@@ -315,7 +318,8 @@ async def test_outputs_as_they_are_ready(call, models):
         reading = asyncio.ensure_future(collect(call, "owner/number", inputs, ordered=ordered))
         await until(lambda: sorted(models.begun) == [0, 1, 2, 3, 4])
         await until(lambda: models.at_once == 1)
-        await asyncio.sleep(0.6)  # longer than the others are looked at for the first time
+        # By then, the others have been polled.
+        await asyncio.sleep(0.6)
         models.go_on.set()
         outputs, _ = await reading
         assert sorted(outputs) == [0, 1, 2, 3, 4]
@@ -325,8 +329,8 @@ async def test_outputs_as_they_are_ready(call, models):
 # --- failures ---
 
 
-async def test_a_failure_loses_no_sibling(call, server, models):
-    """When a prediction fails, those under way are carried through and yielded; then comes the error, and no more."""
+async def test_a_failure_loses_no_other_output(call, server, models):
+    """When a prediction fails, those in progress are completed and yielded; then the error comes, and no more start."""
     inputs = [{"n": n, "wait": n != 2, "fail": n == 2} for n in range(6)]
     reading = asyncio.ensure_future(collect(call, "owner/number", inputs + numbers(100), concurrency=6))
     await until(lambda: "failed" in statuses(server))
@@ -343,7 +347,7 @@ async def test_a_failure_loses_no_sibling(call, server, models):
 if sys.version_info >= (3, 12):
 
     async def test_a_failure_among_eager_tasks(client, server):
-        """Where tasks start eagerly, a first input that fails at once still keeps the others from being started."""
+        """If tasks start eagerly and the first input fails at once, the others are still not started."""
         loop = asyncio.get_running_loop()
         loop.set_task_factory(asyncio.eager_task_factory)
         try:
@@ -357,7 +361,7 @@ if sys.version_info >= (3, 12):
 
 
 async def test_several_failures(call, server):
-    """Of several errors the first is raised, and tells of the others."""
+    """Of several errors the first is raised, with a note about the others."""
     outputs, error = await collect(call, "owner/number", [{"n": n, "fail": n > 1} for n in range(4)], concurrency=4)
     assert outputs == [0, 1]
     assert isinstance(error, ModelError)
@@ -368,7 +372,7 @@ async def test_several_failures(call, server):
 
 
 async def test_errors_as_values(call, server):
-    """With ``return_exceptions`` errors stand in the places of their outputs, and all inputs are run."""
+    """With ``return_exceptions`` errors stand in place of their outputs, and all inputs run."""
     inputs = [{"n": n, "fail": n % 2 == 1} for n in range(9)]
     outputs, error = await collect(call, "owner/number", inputs, concurrency=2, return_exceptions=True)
     assert error is None
@@ -388,7 +392,7 @@ BAD: dict[str, Any] = {
 
 @pytest.mark.parametrize("bad", BAD)
 async def test_a_bad_input(call, server, bad):
-    """An input that can't be sent is an error at its place, before it costs anything; its siblings are run."""
+    """An input that can't be sent raises an error at its place, before it is billed; the others run."""
     inputs = [{"n": 0}, BAD[bad], {"n": 2}]
     outputs, error = await collect(call, "owner/number", inputs, return_exceptions=True)
     assert (outputs[0], outputs[2], error) == (0, 2, None)
@@ -401,7 +405,7 @@ async def test_a_bad_input(call, server, bad):
 
 
 async def test_an_input_that_the_model_refuses(call, server):
-    """What only the API can tell to be wrong is its error."""
+    """An input that only the API can check raises the API's error."""
     outputs, error = await collect(call, "owner/number", [{"n": "x"}, {"n": 1}], return_exceptions=True)
     assert (outputs[1], error) == (1, None)
     assert "input.n" in str(outputs[0])
@@ -410,15 +414,15 @@ async def test_an_input_that_the_model_refuses(call, server):
 @pytest.mark.parametrize("kind", ["generator", "asynchronous", "iter"])
 @pytest.mark.parametrize("return_exceptions", [True, False])
 async def test_inputs_that_raise(call, server, models, kind, return_exceptions):
-    """An error of the inputs is raised when all that was begun has been yielded: it is no result."""
+    """An error of the iterable is raised after all outputs of inputs that were started; it is not a result."""
 
     def generator() -> Iterator[dict[str, Any]]:
         yield from numbers(3)
         raise KeyError("no more")
 
     async def asynchronous() -> AsyncIterator[dict[str, Any]]:
-        for one in numbers(3):
-            yield one
+        for inputs in numbers(3):
+            yield inputs
         raise KeyError("no more")
 
     class Broken:
@@ -432,7 +436,7 @@ async def test_inputs_that_raise(call, server, models, kind, return_exceptions):
 
 
 async def test_inputs_that_raise_stop_iteration(call):
-    """A StopIteration out of ``__iter__`` is told, as coroutines tell it: nobody waits for what never comes."""
+    """A StopIteration from ``__iter__`` raises RuntimeError, as in coroutines, instead of waiting for ever."""
 
     class Rows:
         def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -446,7 +450,7 @@ async def test_inputs_that_raise_stop_iteration(call):
 
 
 async def test_inputs_that_raise_and_a_failure(call, models, server):
-    """Of an error of the inputs and a failed prediction neither is lost."""
+    """If both the iterable and a prediction fail, neither error is lost."""
 
     def generator() -> Iterator[dict[str, Any]]:
         yield {"n": 0, "wait": True, "fail": True}
@@ -463,7 +467,7 @@ async def test_inputs_that_raise_and_a_failure(call, models, server):
 
 
 async def test_inputs_that_end_the_program(call):
-    """``sys.exit()`` in a generator is the caller's, and ends nothing else: the blocking client's loop goes on."""
+    """``sys.exit()`` in a generator is raised to the caller, and the blocking client's loop survives."""
 
     def generator() -> Iterator[dict[str, Any]]:
         yield {"n": 0}
@@ -475,7 +479,7 @@ async def test_inputs_that_end_the_program(call):
 
 
 async def test_a_model_that_does_not_exist(call, server):
-    """A wrong name is told by the first error, and not asked for again and again."""
+    """A wrong name is reported by the first error, without further requests."""
     outputs, error = await collect(call, "owner/nothing", numbers(1000), concurrency=2)
     assert (outputs, type(error)) == ([], NotFoundError)
     assert len(server.requests) < 10
@@ -494,7 +498,7 @@ async def test_a_model_that_does_not_exist(call, server):
     ],
 )
 async def test_bad_arguments(call, server, arguments, kind):
-    """What can't be meant is told before anything is sent."""
+    """Invalid arguments raise before anything is sent."""
     _, error = await collect(call, *arguments)
     assert type(error) is kind
     assert server.requests == []
@@ -515,14 +519,14 @@ async def test_bad_arguments(call, server, arguments, kind):
     ids=str,
 )
 async def test_bad_options(call, server, options, kind):
-    """So are options, with the inputs left alone."""
+    """Invalid options do too, and leave the inputs alone."""
     _, error = await collect(call, "owner/number", numbers(1), **options)
     assert type(error) is kind
     assert server.requests == []
 
 
 async def test_arguments_are_sent(call, server):
-    """What a create takes can be given to map, for each of them."""
+    """``map`` takes everything that a create takes, and applies it to each input."""
     options: Any = {"webhook": "https://example.com/hook", "webhook_events_filter": ["completed"]}
     options |= {"cancel_after": "5m", "extra_headers": {"X-Mine": "1"}}
     await call.all(call.client.map("owner/number", numbers(2), **options))
@@ -544,7 +548,7 @@ async def test_files_are_file_outputs(call):
 
 
 class Left(Exception):  # noqa: N818
-    """Raised by a reader."""
+    """Raised by a reader that leaves its loop."""
 
 
 async def leave(way: str, outputs: Any) -> None:  # noqa: C901 - there are many ways
@@ -585,20 +589,20 @@ FIRST_ONLY = [{"n": 0}, *({"n": n, "wait": True} for n in range(1, 50))]
 @pytest.mark.parametrize("way", ["break", "exception", "aclose", "time limit", "cancelled", "cancelled twice"])
 @pytest.mark.parametrize("concurrency", [5, 40], ids=["held", "polled"])
 async def test_leaving(server, models, way, concurrency):
-    """However a map is left, and its client right after it, all that runs is canceled, and no more is started."""
+    """However a map is left, and its client right after it, all runs are canceled, and no more are started."""
     with suppress(Left):
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
             await leave(way, client.map("owner/number", FIRST_ONLY, concurrency=concurrency))
     await until(lambda: set(statuses(server)) <= {"succeeded", "canceled", "aborted"})
-    made = len(server.predictions)
+    created = len(server.predictions)
     await asyncio.sleep(0.05)
     assert statuses(server).count("succeeded") == 1
-    assert 2 <= made == len(server.predictions) <= concurrency + 1
+    assert 2 <= created == len(server.predictions) <= concurrency + 1
 
 
 @pytest.mark.parametrize("concurrency", [5, 40], ids=["held", "polled"])
 async def test_leaving_equal_inputs(client, server, concurrency):
-    """Inputs that are the same are told apart well enough to cancel all that runs."""
+    """Runs of equal inputs are distinguished well enough to cancel all of them."""
     inputs = [{"n": 0}, *[{"n": 1, "wait": True}] * 50]
     outputs = client.map("owner/number", inputs, concurrency=concurrency)
     await anext(outputs)
@@ -608,7 +612,7 @@ async def test_leaving_equal_inputs(client, server, concurrency):
 
 @pytest.mark.parametrize("kind", ["generator", "asynchronous"])
 async def test_leaving_closes_the_inputs(client, kind):
-    """A generator of inputs that only the map has is closed when the map is left, not by some garbage collection."""
+    """A generator of inputs that only the map uses is closed when the map is left, without garbage collection."""
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -620,8 +624,8 @@ async def test_leaving_closes_the_inputs(client, kind):
 
     async def asynchronous() -> AsyncIterator[dict[str, Any]]:
         try:
-            for one in numbers(50):
-                yield one
+            for inputs in numbers(50):
+                yield inputs
         finally:
             closed.set()
 
@@ -636,8 +640,8 @@ async def test_leaving_closes_the_inputs(client, kind):
         gc.enable()
 
 
-async def test_leaving_what_shall_go_on(server, models):
-    """With ``cancel_on_abort=False`` what runs is left running; no more is started."""
+async def test_leaving_without_canceling(server, models):
+    """With ``cancel_on_abort=False`` the runs continue; no more are started."""
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
         outputs = client.map("owner/number", FIRST_ONLY, concurrency=5, cancel_on_abort=False)
         await anext(outputs)
@@ -650,7 +654,7 @@ async def test_leaving_what_shall_go_on(server, models):
 
 
 async def test_a_client_that_is_closed_meanwhile(server, models):
-    """Who closes the client under a map that is being read ends that with an error, not with silence."""
+    """Closing the client while a map is read ends the map with an error, not silently."""
     client = AsyncReplicate(bearer_token=server.token, base_url=server.base_url)
     reading = asyncio.ensure_future(collect(Caller(client), "owner/number", numbers(20, wait=True), concurrency=5))
     await until(lambda: len(models.begun) == 5)
@@ -662,7 +666,7 @@ async def test_a_client_that_is_closed_meanwhile(server, models):
 
 
 async def test_a_map_that_is_never_read(client, server):
-    """A map begins with its first output: who never asks for one has nothing to pay, and no warning."""
+    """A map starts with its first output: without a reader, it sends nothing, and gives no warning."""
     outputs = client.map("owner/number", numbers(5))
     del outputs
     gc.collect()
@@ -672,7 +676,7 @@ async def test_a_map_that_is_never_read(client, server):
 
 @pytest.mark.parametrize("way", ["break", "exception", "close"])
 def test_blocking_leaving(server, models, way):
-    """A blocking loop that is left cancels what runs, also when the client is closed on the way out."""
+    """A blocking loop that is left cancels its runs, even if the client is closed on the way out."""
     with suppress(Left), Replicate(bearer_token=server.token, base_url=server.base_url) as client:
         outputs = client.map("owner/number", FIRST_ONLY, concurrency=5)
         for _ in outputs:
@@ -689,7 +693,7 @@ def test_blocking_leaving(server, models, way):
 @pytest.mark.parametrize("inputs", ["numbers", "endless", "blocked"])
 @pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
 def test_ctrl_c(server, models, inputs):
-    """Ctrl-C in a blocking loop cancels what runs, whatever the inputs are doing, and the program ends."""
+    """Ctrl-C in a blocking loop cancels its runs, whatever the inputs are doing, and the program ends."""
     program = f"""
         import itertools, queue
         import replicate_async as replicate
@@ -720,7 +724,7 @@ def test_ctrl_c(server, models, inputs):
 
 
 def test_a_program_that_forgets_a_map(server, models):
-    """A program may end in the midst of a map, with inputs that block: it ends, and nothing is left running."""
+    """A program may end in the middle of a map whose inputs block: it ends, and nothing is left running."""
     program = """
         import itertools, queue
         import replicate_async as replicate
@@ -738,28 +742,30 @@ def test_a_program_that_forgets_a_map(server, models):
 
 
 async def test_progress(call, server, models):
-    """``on_update`` is told of each change, with counts that add up in the end."""
+    """``on_update`` receives each change, with counts that add up at the end."""
     seen: list[MapProgress] = []
     inputs = [{"n": n, "fail": n == 3} for n in range(6)]
     outputs, error = await collect(
         call, "owner/number", inputs, concurrency=2, return_exceptions=True, on_update=seen.append
     )
     assert (len(outputs), error) == (6, None)
-    assert {one.index for one in seen} == set(range(6))
-    assert [(one.succeeded, one.failed) for one in seen] == sorted((one.succeeded, one.failed) for one in seen)
-    assert all(0 <= one.started - one.succeeded - one.failed <= 2 for one in seen)
+    assert {progress.index for progress in seen} == set(range(6))
+    assert [(progress.succeeded, progress.failed) for progress in seen] == sorted(
+        (progress.succeeded, progress.failed) for progress in seen
+    )
+    assert all(0 <= progress.started - progress.succeeded - progress.failed <= 2 for progress in seen)
     assert (seen[-1].started, seen[-1].succeeded, seen[-1].failed) == (6, 5, 1)
-    ends = {one.index: one.prediction for one in seen if one.prediction.done}
-    assert {index: made.status for index, made in ends.items()} == {
+    ends = {progress.index: progress.prediction for progress in seen if progress.prediction.done}
+    assert {index: prediction.status for index, prediction in ends.items()} == {
         n: "failed" if n == 3 else "succeeded" for n in range(6)
     }
-    assert len([one for one in seen if one.prediction.done]) == 6, "each end is told once"
+    assert len([progress for progress in seen if progress.prediction.done]) == 6, "each end is reported once"
 
 
 @pytest.mark.parametrize("at", ["created", "ended"])
 @pytest.mark.parametrize("return_exceptions", [True, False])
 async def test_a_callback_that_raises(call, server, models, at, return_exceptions):
-    """An error of ``on_update`` is the caller's, in the end: it costs no output, and is called no more."""
+    """An error of ``on_update`` is raised at the end: it loses no output, and the callback is not called again."""
     calls: list[MapProgress] = []
 
     def update(progress: MapProgress) -> None:
@@ -783,7 +789,7 @@ async def test_a_callback_that_raises(call, server, models, at, return_exception
 
 
 async def test_a_community_models_version_is_looked_up_once(call, server):
-    """Only official models run by their name: that another doesn't is found out by the first input, for all."""
+    """Only official models run by name: for other models, the first input finds the version for all."""
     server.model("owner/community")(lambda n: n)
     server.faults.add(kind="status", operation="models.predictions.create", status=404)
     assert await call.all(call.client.map("owner/community", numbers(10), concurrency=1)) == list(range(10))
@@ -795,7 +801,7 @@ async def test_a_community_models_version_is_looked_up_once(call, server):
 
 
 async def test_a_handle(call, server, models):
-    """A handle has the id and the prediction at once, looks at logs, and waits for the output."""
+    """A handle has the id and the prediction at once, fetches logs, and waits for the output."""
     run = await call("submit", "owner/number", {"n": 7, "wait": True})
     assert run.id == run.prediction.id == next(iter(server.predictions))
     assert run.prediction.status in {"starting", "processing"}
@@ -803,7 +809,7 @@ async def test_a_handle(call, server, models):
     assert await call.of(run.logs) == ""
     models.go_on.set()
     assert await call.of(run.output) == 7
-    assert await call.of(run.output) == 7, "as often as one likes"
+    assert await call.of(run.output) == 7, "again"
     assert run.prediction.status == "succeeded"
     assert run.prediction.metrics is not None
     assert (await call.of(run.wait)).output == 7
@@ -813,7 +819,7 @@ async def test_a_handle(call, server, models):
 
 
 async def test_a_handles_files(call):
-    """The output of a handle has file outputs as that of run has, unless that isn't wanted."""
+    """The output of a handle has file outputs, as that of run, unless the caller opted out."""
     run = await call("submit", "owner/file", {"n": 1})
     output = await call.of(run.output)
     assert type(output) is (FileOutput if call.blocking else AsyncFileOutput)
@@ -823,7 +829,7 @@ async def test_a_handles_files(call):
     assert (await call.of(plain.output)).startswith("http")
 
 
-async def test_a_handle_of_what_fails(call):
+async def test_a_handle_of_a_failed_model(call):
     """A failed model is an error of ``output``, not of ``wait``."""
     run = await call("submit", "owner/number", {"n": 1, "fail": True})
     with pytest.raises(ModelError, match="no luck with 1"):
@@ -832,7 +838,7 @@ async def test_a_handle_of_what_fails(call):
 
 
 async def test_cancelling_by_the_handle(call, server):
-    """A handle cancels its prediction; its output is an error then."""
+    """A handle cancels its prediction; its output then raises an error."""
     run = await call("submit", "owner/number", {"n": 1, "wait": True})
     await call.of(run.cancel)
     with pytest.raises(PredictionCanceledError):
@@ -840,8 +846,8 @@ async def test_cancelling_by_the_handle(call, server):
     assert statuses(server) == ["canceled"]
 
 
-async def test_two_who_wait_for_one_handle(client, server, models):
-    """Several tasks may wait for the output; one that gives up takes it from nobody."""
+async def test_several_tasks_wait_for_one_handle(client, server, models):
+    """Several tasks may wait for the output; cancelling one does not affect the others."""
     run = await client.submit("owner/number", {"n": 1, "wait": True})
     waiting = [asyncio.ensure_future(run.output()) for _ in range(3)]
     await asyncio.sleep(0.05)
@@ -852,7 +858,7 @@ async def test_two_who_wait_for_one_handle(client, server, models):
 
 
 async def test_a_handle_whose_create_was_cut_off(call, server):
-    """What a create made whose answer was lost is found, and not made again."""
+    """If the response to a create is lost, its prediction is found, and not created again."""
     server.faults.add(kind="reset", operation="models.predictions.create", after=True, times=1)
     run = await call("submit", "owner/number", {"n": 1})
     assert await call.of(run.output) == 1
@@ -860,7 +866,7 @@ async def test_a_handle_whose_create_was_cut_off(call, server):
 
 
 async def test_updates_of_a_handle(call, models):
-    """``on_update`` is told of the prediction as it is created, changes and ends."""
+    """``on_update`` receives the prediction when it is created, changes and ends."""
     seen: list[str] = []
     run = await call("submit", "owner/number", {"n": 1}, on_update=lambda prediction: seen.append(prediction.status))
     await call.of(run.output)
@@ -872,7 +878,7 @@ async def test_updates_of_a_handle(call, models):
     "arguments", [("nonsense",), ("owner/number", "text"), ("owner/number", {"n": sys}), ("owner/number", None)]
 )
 async def test_bad_arguments_of_submit(call, server, arguments):
-    """What is wrong is told before anything is billed."""
+    """Invalid arguments raise before anything is billed."""
     with pytest.raises((TypeError, ValueError)):
         await call("submit", *arguments)
     assert server.requests == []
@@ -882,10 +888,10 @@ async def test_bad_arguments_of_submit(call, server, arguments):
 
 
 async def test_creates_that_are_cut_off(call, server):
-    """With a fifth of the answers lost, each input is still run once, and each output is at its place."""
+    """With a fifth of the responses lost, each input still runs once, and each output is at its place."""
     for kind in ("reset", "html"):
         server.faults.add(kind=kind, operation="models.predictions.create", after=True, probability=0.1, seed=len(kind))
     outputs, error = await collect(call, "owner/number", numbers(60), concurrency=20)
     assert (outputs, error) == (list(range(60)), None)
     assert len(server.predictions) == 60
-    assert "predictions.list" in [request.operation for request in server.requests], "some were looked for"
+    assert "predictions.list" in [request.operation for request in server.requests], "lookups were made"

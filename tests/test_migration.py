@@ -1,7 +1,7 @@
-"""Coming from the official SDK: the table in docs/migration.md holds, and code that was written for it runs.
+"""Migrating from the official SDK: the table in docs/migration.md is right, and code for the official SDK runs.
 
-The third column of the table is run with this package, the second one with the official package, both against the
-same local server. Code of others runs in a process of its own, with this package in the official one's place.
+The third column of the table is run with this package, the second one with the official package, both against the same
+local server. Libraries that were written for it run in processes of their own, with this package in its place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 @contextmanager
 def serving() -> Iterator[LocalServer]:
-    """Start a server with what the page's calls are about."""
+    """Start a server with the objects that the page's calls use."""
     with LocalServer(username="owner", files="data") as server:
 
         @server.model("owner/name", version=VERSION)
@@ -148,7 +148,7 @@ AFTER = {
 
 
 def test_the_page_has_its_tables() -> None:
-    """Every row has three cells, and something in the last one unless there is nothing like it."""
+    """Every row has three cells, and an alternative in the last one unless there is none."""
     assert len(rows()) > 45
     assert all(cell for row in rows() for cell in row)
     assert all("`" in row[2] for row in rows())
@@ -156,7 +156,7 @@ def test_the_page_has_its_tables() -> None:
 
 @pytest.mark.parametrize("package", ["here", "v2"])
 def test_the_table(server: LocalServer, tmp_path: Path, package: str) -> None:
-    """Whatever the page says of a call, here and in the official v2, runs as it stands there."""
+    """Each call on the page, of this package and of the official v2, runs as written."""
     with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
         secret = client.webhooks.default.secret.get().key
         prediction = client.models.predictions.create("owner/name", input={}, prefer="wait")
@@ -238,7 +238,7 @@ def stream_to_the_console():
 
 
 def stream_by_events():
-    """v1's way to stream, with a look at what each event is."""
+    """v1's way to stream, with the kind of each event."""
     text, ended = "", False
     for event in replicate.stream("owner/name", input={"text": "Alice"}):
         if event.event == "output":
@@ -257,7 +257,7 @@ def use_as_a_function():
 
 
 def poll():
-    """A prediction is created in the background, and looked at until it is done."""
+    """A prediction is created in the background, and polled until it is done."""
     prediction = replicate.predictions.create(version=VERSION, input={"text": "Alice"})
     assert isinstance(prediction, Prediction)
     while prediction.status not in ("succeeded", "failed", "canceled"):
@@ -392,20 +392,20 @@ from pathlib import Path
 
 import library
 
-told = {}
+failures = {}
 for name in json.loads(Path("names.json").read_text(encoding="utf-8")):
     function = getattr(library, name)
     try:
         function(*([os.environ["REPLICATE_API_TOKEN"]] * function.__code__.co_argcount))
     except BaseException:
-        told[name] = traceback.format_exc()
+        failures[name] = traceback.format_exc()
 loaded = [module for module in sys.modules if module.startswith(("replicate._", "httpx"))]
-Path("told.json").write_text(json.dumps({"failures": told, "loaded": loaded}), encoding="utf-8")
+Path("failures.json").write_text(json.dumps({"failures": failures, "loaded": loaded}), encoding="utf-8")
 """
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run the library once, and return what failed."""
     folder = tmp_path_factory.mktemp("library")
     (folder / "library.py").write_text(LIBRARY, encoding="utf-8")
@@ -413,25 +413,25 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert REPLACEMENT is not None
     with serving() as server:
         run(server, folder, REPLACEMENT[1] + APPLICATION)
-    return json.loads((folder / "told.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "failures.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_code_of_others(told: dict[str, Any], function: str) -> None:
-    """A library that was written for the official SDK runs on this package, as far as the page says that it does."""
-    assert told["failures"].get(function) is None, told["failures"][function]
+def test_code_for_the_official_sdk(report: dict[str, Any], function: str) -> None:
+    """A library that was written for the official SDK runs with this package, as far as the page promises."""
+    assert report["failures"].get(function) is None, report["failures"][function]
 
 
-def test_the_official_package_is_not_involved(told: dict[str, Any]) -> None:
-    """With the replacement in place nothing of the official package is loaded, nor the HTTP library that it uses."""
-    assert told["loaded"] == []
+def test_the_official_package_is_not_involved(report: dict[str, Any]) -> None:
+    """With the replacement, neither the official package nor its HTTP library is imported."""
+    assert report["loaded"] == []
 
 
 # --- what the page says besides ---
 
 
 def test_the_module_has_no_settings(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Assigning an option to the module has no effect, as the page says: options are those of clients."""
+    """Assigning an option to the module has no effect, as the page says: options belong to clients."""
     monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
     monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
     monkeypatch.setattr(replicate_async, "bearer_token", "r8_other", raising=False)

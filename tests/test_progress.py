@@ -1,4 +1,4 @@
-"""How far a prediction is, from the progress bars that tqdm draws into its logs."""
+"""The progress of a prediction, from the progress bars that tqdm draws into its logs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def progress(logs: str | None) -> Progress | None:
 
 
 def drawn(steps: int = 20, total: float | None = 50, **options: Any) -> str:
-    """Return what tqdm writes until it is at a step."""
+    """Return the text that tqdm writes up to a step."""
     file = io.StringIO()
     with tqdm(file=file, total=total, mininterval=0, miniters=1, **options) as bar:
         for _ in range(steps):
@@ -58,12 +58,12 @@ def drawn(steps: int = 20, total: float | None = 50, **options: Any) -> str:
     ],
 )
 def test_no_bar(logs: str | None) -> None:
-    """Logs without a progress bar, or with half of one, tell no progress."""
+    """Logs without a progress bar, or with half of one, have no progress."""
     assert progress(logs) is None
 
 
 def test_without_a_total() -> None:
-    """A bar that doesn't know its end tells no progress."""
+    """A bar without a total has no progress."""
     assert progress(drawn(total=None)) is None
 
 
@@ -97,7 +97,7 @@ def test_without_a_total() -> None:
 )
 @pytest.mark.parametrize("step", [0, 1, 20, 49, 50])
 def test_bars(options: dict[str, Any], step: int) -> None:
-    """Whatever a bar looks like, its percentage and steps are found; the last of its states counts."""
+    """The percentage and steps of any kind of bar are found; its last state counts."""
     logs = drawn(step, **options)
     assert progress(logs) == Progress(percentage=step / 50, current=step, total=50)
     with_newlines = logs.replace("\r", "\n")
@@ -115,12 +115,12 @@ def test_totals(total: int) -> None:
 
 
 def test_from_a_start() -> None:
-    """A bar that goes on where an earlier run ended."""
+    """A bar that continues where an earlier run ended is read."""
     assert progress(drawn(1, total=8, initial=3)) == Progress(percentage=0.5, current=4, total=8)
 
 
 def test_the_last_bar_counts() -> None:
-    """Of several bars the one that moved last is the prediction's progress."""
+    """Of several bars, the one that moved last is the prediction's progress."""
     assert progress(drawn(50) + "decoding\n" + drawn(5, total=10)) == Progress(percentage=0.5, current=5, total=10)
     file = io.StringIO()
     outer, inner = (tqdm(file=file, total=4, position=place, mininterval=0) for place in (0, 1))
@@ -136,7 +136,7 @@ def test_the_last_bar_counts() -> None:
     ("total", "unit_divisor", "steps"), [(5000, 1000, 1000), (2 * 10**9, 1000, 10**9), (64 * 2**20, 1024, 2**20)]
 )
 def test_scaled_units(total: int, unit_divisor: int, steps: int) -> None:
-    """Downloads count in k, M and G: the percentage is tqdm's, and steps are as near as what is shown."""
+    """Downloads count in k, M and G: the percentage is tqdm's, and steps are as exact as the text."""
     file = io.StringIO()
     options: Any = {"unit": "B", "unit_scale": True, "unit_divisor": unit_divisor}
     with tqdm(file=file, total=total, mininterval=0, **options) as bar:
@@ -149,7 +149,7 @@ def test_scaled_units(total: int, unit_divisor: int, steps: int) -> None:
 
 
 def test_fractions() -> None:
-    """A bar that counts in fractions has a percentage all the same."""
+    """A bar that counts in fractions has a percentage too."""
     file = io.StringIO()
     with tqdm(file=file, total=2.5, mininterval=0) as bar:
         bar.update(0.5)
@@ -167,10 +167,11 @@ def test_fractions() -> None:
     ascii_only=st.booleans() | st.just(" 123456789#"),
 )
 def test_any_bar(total: int, share: float, elapsed: float, ncols: Any, prefix: str, ascii_only: Any) -> None:
-    """Any state that tqdm can format is read back."""
+    """Any state that tqdm can format is read."""
     current = int(total * share)
     bar = tqdm.format_meter(current, total, elapsed, ncols=ncols, prefix=prefix, ascii=ascii_only)
-    complete = re.search(r"\| *\d+/\d+ \[", bar)  # a narrow one is cut off at its end
+    # A narrow bar is cut off at its end.
+    complete = re.search(r"\| *\d+/\d+ \[", bar)
     found = progress(f"some text\r{bar}\r")
     if complete:
         assert found is not None
@@ -179,7 +180,7 @@ def test_any_bar(total: int, share: float, elapsed: float, ncols: Any, prefix: s
 
 
 def test_many_states() -> None:
-    """The logs of a long run are read quickly, with bars or without."""
+    """The logs of a long run are read quickly, with or without bars."""
     logs = drawn(5_000, total=5_000) * 4
     assert len(logs) > 10**6
     for text in (logs, "x" * 10**6, "1%|" * 300_000, "1" * 10**6, "50%|" + "#" * 10**6):
@@ -188,8 +189,8 @@ def test_many_states() -> None:
         assert perf_counter() - started < 1
 
 
-def test_it_is_a_plain_thing() -> None:
-    """A progress compares, shows, and becomes JSON."""
+def test_it_is_a_plain_struct() -> None:
+    """A progress compares, has a repr, and becomes JSON."""
     found = progress(drawn(20))
     assert found is not None
     assert repr(found) == "Progress(percentage=0.4, current=20, total=50)"
@@ -197,7 +198,7 @@ def test_it_is_a_plain_thing() -> None:
 
 
 async def test_a_running_model() -> None:
-    """A model that draws a bar with tqdm tells how far it is, while it runs and when it is done."""
+    """A model that draws a bar with tqdm has progress, while it runs and when it is done."""
     async with LocalServer() as server:
         halfway, go_on = asyncio.Event(), asyncio.Event()
 

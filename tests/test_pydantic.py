@@ -1,4 +1,4 @@
-"""The API's things as fields of pydantic models, and as what FastAPI's handlers take and return."""
+"""The API's types as fields of pydantic models, and as arguments and results of FastAPI's handlers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def made(thing: Any = PREDICTION, kind: Any = Prediction) -> Any:
 
 
 class Job(pydantic.BaseModel):
-    """A model of an application's own."""
+    """An application's own model."""
 
     name: str
     prediction: Prediction
@@ -99,8 +99,8 @@ class Job(pydantic.BaseModel):
     ],
     ids=["int", "None", "list", "str", "empty", "wrong type", "wrong time", "missing", "another thing"],
 )
-def test_what_is_not_a_thing(wrong: Any, place: str) -> None:
-    """What doesn't fit is pydantic's own ValidationError, at its place, with what is wrong with it."""
+def test_invalid_values(wrong: Any, place: str) -> None:
+    """An invalid value raises pydantic's own ValidationError, with its place and what is wrong."""
     with pytest.raises(pydantic.ValidationError) as caught:
         Job(name="x", prediction=wrong)
     (error,) = caught.value.errors()
@@ -114,24 +114,24 @@ def test_what_is_not_a_thing(wrong: Any, place: str) -> None:
     json.dumps(caught.value.errors(include_url=False, include_input=False), default=str)
 
 
-def test_what_is_wrong_inside() -> None:
-    """The message names the place inside of the thing, and other problems of the model are told with it."""
+def test_invalid_values_inside() -> None:
+    """The message names the place inside the struct, and comes together with other problems of the model."""
     with pytest.raises(pydantic.ValidationError) as caught:
         Job.model_validate({"prediction": {**PREDICTION, "urls": {"get": 5}}, "others": [PREDICTION, {}]})
-    told = {error["loc"]: error["msg"] for error in caught.value.errors()}
-    assert set(told) == {("name",), ("prediction",), ("others", 1)}
-    assert "$.urls.get" in told["prediction",]
+    messages = {error["loc"]: error["msg"] for error in caught.value.errors()}
+    assert set(messages) == {("name",), ("prediction",), ("others", 1)}
+    assert "$.urls.get" in messages["prediction",]
 
 
 def test_instances_stay_what_they_are() -> None:
-    """An instance is taken as it is: the very same, not a copy."""
+    """An instance is taken as it is: the same object, not a copy."""
     prediction = made()
     job = Job(name="x", prediction=prediction)
     assert job.prediction is prediction
     assert Job.model_validate(job).prediction is prediction
 
 
-def test_dicts_become_things() -> None:
+def test_dicts_become_structs() -> None:
     """A dict becomes the struct, with its times, nested structs and unknown values; unknown fields are ignored."""
     job = Job.model_validate({"name": "x", "prediction": {**PREDICTION, "new": 1}, "by_name": {"cat": MODEL}})
     assert job.prediction == made()
@@ -142,7 +142,7 @@ def test_dicts_become_things() -> None:
     assert Job(name="x", prediction=with_times).prediction == made(), "what is decoded already may be, too"
 
 
-def test_json_becomes_things() -> None:
+def test_json_becomes_structs() -> None:
     """The same from JSON."""
     job = Job.model_validate_json(json.dumps({"name": "x", "prediction": PREDICTION, "others": [PREDICTION] * 2}))
     assert job.others == [job.prediction] * 2 == [made()] * 2
@@ -162,8 +162,8 @@ def test_unions() -> None:
 
 
 @pytest.mark.parametrize("kind", THINGS, ids=lambda kind: kind.__name__)
-def test_every_thing(kind: Any) -> None:
-    """Every struct is a type that pydantic knows, with a schema for what goes in and one for what comes out."""
+def test_every_struct(kind: Any) -> None:
+    """Every struct is a type that pydantic knows, with a schema for input and one for output."""
     adapter = pydantic.TypeAdapter(kind)
     for mode in ("validation", "serialization"):
         schema = adapter.json_schema(mode=mode)
@@ -189,7 +189,7 @@ def test_pydantics_dataclasses() -> None:
 
 
 def test_dumps() -> None:
-    """A dump for JSON has what the API sends, a dump for Python the struct itself; both can be read again."""
+    """A dump for JSON has the API's form, a dump for Python has the struct itself; both can be read again."""
     job = Job(name="x", prediction=made(), by_name={"cat": made(MODEL, Model)})
     plain = job.model_dump(mode="json")
     assert plain == json.loads(job.model_dump_json())
@@ -204,7 +204,7 @@ def test_dumps() -> None:
 
 
 def test_dumps_of_lists() -> None:
-    """Adapters dump things at the top and in containers."""
+    """Adapters dump structs by themselves and in containers."""
     adapter = pydantic.TypeAdapter(list[Prediction])
     assert json.loads(adapter.dump_json([made()])) == [made().to_dict()]
     assert adapter.validate_json(adapter.dump_json([made()])) == [made()]
@@ -219,16 +219,16 @@ def test_dumps_of_lists() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda job: pickle.loads(pickle.dumps(job))])
-def test_models_with_things_can_be_copied(duplicate: Any) -> None:
-    """Models that hold things compare, copy and pickle."""
+def test_models_with_structs_can_be_copied(duplicate: Any) -> None:
+    """Models with structs compare, copy and pickle."""
     job = Job(name="x", prediction=made())
     assert duplicate(job) == job
     assert job.model_copy(update={"name": "y"}) != job
     assert job.model_copy(deep=True) == job
 
 
-def test_a_struct_of_ones_own() -> None:
-    """An application's struct that is derived from one of the things works likewise, its new fields too."""
+def test_derived_structs() -> None:
+    """An application's struct that is derived from an API type works likewise, with its new fields."""
 
     class Priced(Prediction, kw_only=True):
         price: float
@@ -244,10 +244,10 @@ def test_a_struct_of_ones_own() -> None:
 
 
 def dangling(document: Any) -> list[str]:
-    """Return the references of a document that lead nowhere in it."""
+    """Return the references of a document that have no target in it."""
     found: list[str] = []
 
-    def look(part: Any) -> None:
+    def visit(part: Any) -> None:
         if isinstance(part, dict):
             if isinstance(reference := part.get("$ref"), str):
                 try:
@@ -258,17 +258,17 @@ def dangling(document: Any) -> list[str]:
                 except (KeyError, AssertionError, TypeError):
                     found.append(reference)
             for value in part.values():
-                look(value)
+                visit(value)
         elif isinstance(part, list):
             for value in part:
-                look(value)
+                visit(value)
 
-    look(document)
+    visit(document)
     return found
 
 
 def resolved(document: Any, schema: Any) -> Any:
-    """Return a schema itself where it is a reference."""
+    """Return the schema that a reference refers to."""
     while "$ref" in schema:
         place = document
         for step in schema["$ref"][2:].split("/"):
@@ -278,7 +278,7 @@ def resolved(document: Any, schema: Any) -> Any:
 
 
 def test_dangling_references_are_found() -> None:
-    """The helper above finds what it is for."""
+    """The helper above finds a dangling reference."""
     assert dangling({"a": {"$ref": "#/b"}, "b": 1}) == []
     assert dangling({"a": [{"$ref": "#/c"}]}) == ["#/c"]
     assert dangling({"a": {"$ref": "#/components/schemas/Prediction"}}) != []
@@ -362,7 +362,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize("body", [b"{}", b"5", b"null", b"[]", json.dumps({**PREDICTION, "id": 5}).encode()])
 async def test_a_bad_body_is_the_clients_fault(http: httpx.AsyncClient, body: bytes) -> None:
-    """What a client sends that isn't a prediction is a 422 that says so, not the application's failure."""
+    """A body that is not a prediction gets a 422 that says so, and is not the application's failure."""
     answer = await http.post("/prediction", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body"]
@@ -372,13 +372,13 @@ async def test_a_bad_body_is_the_clients_fault(http: httpx.AsyncClient, body: by
 
 
 async def test_a_bad_result_is_the_applications_fault(http: httpx.AsyncClient) -> None:
-    """A handler that returns something else than it says fails, like with pydantic's own models."""
+    """A handler that returns something else than it declares fails, as with pydantic's own models."""
     with pytest.raises(fastapi.exceptions.ResponseValidationError):
         await http.get("/wrong")
 
 
 async def test_results(http: httpx.AsyncClient) -> None:
-    """What handlers return comes out as the API's JSON: things alone, in lists, dicts and models, and from dicts."""
+    """Results of handlers become the API's JSON: structs alone, in lists, dicts and models, and from dicts."""
     expected = made().to_dict()
     assert (await http.get("/prediction")).json() == expected
     assert (await http.get("/maybe")).json() is None
@@ -391,7 +391,7 @@ async def test_results(http: httpx.AsyncClient) -> None:
 
 
 async def test_bodies(http: httpx.AsyncClient) -> None:
-    """What clients send becomes the thing, alone or in a model."""
+    """Bodies of requests become structs, alone or in a model."""
     answer = await http.post("/prediction", json=PREDICTION)
     assert answer.json() == {"created": "2025-01-02T03:04:05.678901+00:00", "type": "Prediction"}
     answer = await http.post("/job", json={"name": "x", "prediction": PREDICTION})
@@ -399,7 +399,7 @@ async def test_bodies(http: httpx.AsyncClient) -> None:
 
 
 async def test_webhooks(http: httpx.AsyncClient) -> None:
-    """A webhook is checked with what the framework gives: its headers and its body."""
+    """A webhook is verified with the framework's headers and body."""
     answer = await http.post("/webhook", content=BODY, headers=signed())
     assert answer.json() == {"type": "Prediction", "id": "ufawqhfynnddngldkgtslldrkq"}
     answer = await http.post("/webhook", content=json.dumps(TRAINING), headers=signed(json.dumps(TRAINING)))
@@ -409,7 +409,7 @@ async def test_webhooks(http: httpx.AsyncClient) -> None:
 
 
 async def test_the_document(http: httpx.AsyncClient) -> None:
-    """The application documents itself: every reference leads somewhere, and every field is there with its type."""
+    """The application's OpenAPI document has every field with its type, and every reference has a target."""
     answer = await http.get("/openapi.json")
     assert answer.status_code == 200
     document = answer.json()
@@ -449,7 +449,7 @@ def local() -> Iterator[LocalServer]:
 
 
 async def test_an_application(local: LocalServer) -> None:
-    """A whole application: made at import time, served by uvicorn, calling the API, returning what it answers."""
+    """An application that is created at import time calls the API under uvicorn, and returns its response."""
     replicate = AsyncReplicate(bearer_token=local.token, base_url=local.base_url)
 
     @asynccontextmanager
@@ -497,7 +497,7 @@ async def test_an_application(local: LocalServer) -> None:
 
 @asynccontextmanager
 async def serving(application: Any) -> AsyncIterator[str]:
-    """Serve an application over a socket, and return where."""
+    """Serve an application over a socket, and return its URL."""
     server = uvicorn.Server(uvicorn.Config(application, log_level="error", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.create_task(server.serve([listener]))
@@ -518,14 +518,14 @@ def run(program: str) -> str:
     return done.stdout.decode().strip()
 
 
-def test_importing_the_types_is_free_of_pydantic() -> None:
-    """Pydantic isn't loaded by those who don't use it, although the types know it."""
+def test_importing_the_types_does_not_import_pydantic() -> None:
+    """Pydantic is not imported by programs that don't use it."""
     program = "import sys, replicate_async.types as t; t.Account(type='user', username='x'); print({})"
     assert run(program.format("[name for name in sys.modules if 'pydantic' in name]")) == "[]"
 
 
 def test_everything_works_without_pydantic() -> None:
-    """Where pydantic isn't installed, nothing needs it."""
+    """Nothing needs pydantic to be installed."""
     program = (
         "import sys; sys.modules['pydantic'] = sys.modules['pydantic_core'] = None\n"
         "from replicate_async import AsyncReplicate, Replicate, types, verify_webhook\n"

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand against a Replicate on this machine."""
+"""The README's examples run as they are, against a local server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalServer]:
-    """A server with the models that the README names, which is where the environment points to."""
+    """A server with the models that the README names, to which the environment points."""
     server = LocalServer()
     models.register(server)
 
@@ -56,7 +56,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalSer
 
 
 def execute(block: str) -> dict[str, Any]:
-    """Run a block, which may await at its top level."""
+    """Run a block, which may use await at its top level."""
     code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     namespace: dict[str, Any] = {"__name__": "readme"}
     exec("from replicate_async import AsyncReplicate", namespace)
@@ -82,7 +82,7 @@ def test_there_are_examples() -> None:
 
 
 def test_an_application(server: LocalServer) -> None:
-    """The FastAPI example answers, and streams what the model writes."""
+    """The FastAPI example responds, and streams the model's output."""
     example = execute(block_with("FastAPI"))
 
     async def visit() -> None:
@@ -98,7 +98,7 @@ def test_an_application(server: LocalServer) -> None:
 
 
 def test_many_at_once(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """The examples with gather and map print all results in their order."""
+    """The examples with gather and map print all results in order."""
     execute(block_with('("Alice", "Bob", "Carol")'))
     gathered, *mapped = capsys.readouterr().out.splitlines()
     assert gathered == "['hello Alice', 'hello Bob', 'hello Carol']"
@@ -112,7 +112,7 @@ def test_a_script(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_files_streams_and_functions(server: LocalServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Files go in and out, text is streamed, and one model's output is another's input."""
+    """Files are sent and received, text is streamed, and one model's output is another's input."""
     execute(block_with('picture.save("pictures")'))
     assert (tmp_path / "pictures" / "out.png").read_bytes() == PNG + b"a picture of 8 bytes"
     out = capsys.readouterr().out
@@ -129,13 +129,13 @@ def test_files_streams_and_functions_awaited(server: LocalServer, capsys: pytest
     assert sorted(prompts) == ["Tell me a story", "a cat, baroque", "a cat, cubist"]
 
 
-def test_a_server_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_local_server(capsys: pytest.CaptureFixture[str]) -> None:
     """The local server's example asserts its own result."""
     assert execute(block_with("acme/shout"))["version"] is not None
 
 
 def test_options(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """The options exist, and the raw answer has what is said of it."""
+    """The options exist, and the raw response has the status."""
     version = default_client().models.get("replicate/hello-world").latest_version
     assert version is not None
     prediction = default_client().predictions.create(version=version.id, input={"text": "x"}, prefer="wait")
@@ -147,7 +147,7 @@ def test_options(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_many_predictions(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """The examples of the page on many predictions do what it says of them."""
+    """The examples of the page on many predictions print the results that the page promises."""
     gathered, limited, mapped, submitted = PYTHON.findall((PAGES / "fan-out.md").read_text(encoding="utf-8"))
     execute(gathered.replace("range(1000)", "range(100)"))
     assert capsys.readouterr().out == "100\n"
@@ -159,7 +159,7 @@ def test_many_predictions(server: LocalServer, capsys: pytest.CaptureFixture[str
 
 
 def test_the_source_distribution_can_be_tested():
-    """The source distribution has what the README's commands read at the root: without settings, tox does nothing."""
+    """The source distribution has every file that the README's commands read: without settings, tox does nothing."""
     settings: dict[str, Any] = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())
     included = set(settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
     read = {f"/{file.name}" for kind in ("*.ini", "*.yml", "*.md", ".python-version") for file in ROOT.glob(kind)}

@@ -1,4 +1,4 @@
-"""The README's list of features: which tests show that each of its claims is true."""
+"""The README's list of features: which tests verify each of its claims."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Thousands of predictions at once": {
         "`asyncio.gather` works with any number of runs, because all pending predictions are polled together.": [
-            "test_waiting.py::test_many_are_swept",
-            "test_waiting.py::test_whatever_happens_everyone_is_told",
+            "test_waiting.py::test_many_jobs_are_polled_by_the_list",
+            "test_waiting.py::test_every_caller_gets_its_result_whatever_happens",
             "../benchmarks/fanout.py::benchmarks",
         ],
         "Creates stay within the rate limit, which is learned from 429 responses.": [
@@ -47,7 +47,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "test_limits.py::test_a_bucket_learns_the_rate_of_the_api",
         ],
         "`map` reads each input only when it can start its prediction.": [
-            "test_map.py::test_infinite_inputs_are_taken_as_there_is_room",
+            "test_map.py::test_infinite_inputs_are_read_as_needed",
         ],
         "See [many predictions](docs/fan-out.md),": ["test_readme.py::test_many_predictions"],
         "and [many machines](docs/distributed.md) for Dask and Ray.": [
@@ -79,7 +79,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     "Cancellation": {
         "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
             "test_run.py::test_a_cancelled_task_cancels_the_prediction",
-            "test_run.py::test_every_way_to_give_up",
+            "test_run.py::test_every_way_to_stop_waiting",
             "test_streaming.py::test_leaving",
             "test_use.py::test_leaving_a_call",
         ],
@@ -137,10 +137,10 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         ],
         "Responses are plain structs that you can pickle, compare,": [
             "test_types.py::test_every_documented_field_is_typed",
-            "test_types.py::test_things_compare_copy_and_pickle",
+            "test_types.py::test_structs_compare_copy_and_pickle",
         ],
         "and use as FastAPI and pydantic types.": [
-            "test_pydantic.py::test_every_thing",
+            "test_pydantic.py::test_every_struct",
             "test_pydantic.py::test_results",
             "test_pydantic.py::test_bodies",
             "test_pydantic.py::test_an_application",
@@ -175,7 +175,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         "with Python functions as models.": [
             "testing/test_schema.py::test_inputs",
             "testing/test_predictions.py::test_failures",
-            "test_readme.py::test_a_server_of_ones_own",
+            "test_readme.py::test_the_local_server",
         ],
         "It comes with pytest fixtures, fault injection, virtual time, and recordings of the real API.": [
             "testing/test_plugin.py::test_the_three_fixtures",
@@ -190,7 +190,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
 
 @cache
 def functions(file: str) -> frozenset[str]:
-    """Return the names of a module's functions, which isn't imported for that."""
+    """Return the names of a module's functions, without importing it."""
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     return frozenset(node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
@@ -203,13 +203,13 @@ def test_every_feature_is_here() -> None:
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_claim_is_here(feature: str) -> None:
-    """What the README says of a feature is all in the table, word by word, so that no claim comes or changes alone."""
+    """The table has every word that the README says about a feature, so that no claim is added or changed alone."""
     assert " ".join(FEATURES[feature]) == " ".join(BULLETS[feature].split())
 
 
 @pytest.mark.parametrize(("feature", "claim"), [(name, claim) for name, claims in FEATURES.items() for claim in claims])
-def test_every_claim_is_shown(feature: str, claim: str) -> None:
-    """Something shows each claim, and each test that is named exists."""
+def test_every_claim_is_verified(feature: str, claim: str) -> None:
+    """Each claim has a test, and each test that is named exists."""
     assert FEATURES[feature][claim]
     for place in FEATURES[feature][claim]:
         file, _, function = place.partition("::")

@@ -1,7 +1,7 @@
-"""The reference page of Replicate's Python SDK: all its calls run as they stand there, blocking and awaited.
+"""The reference page of Replicate's Python SDK: all its calls run as written, blocking and awaited.
 
-``data/reference_calls.toml`` lists them, with their arguments. The local server has things under the very names that
-the page uses as placeholders; and a story goes through all operations with things of its own.
+``data/reference_calls.toml`` lists them, with their arguments. The local server has objects with the names that the
+page uses as placeholders; and a story goes through all operations with objects of its own.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 
 def test_every_operation_is_on_the_page() -> None:
-    """The list has all operations of the API, but for the two that the page doesn't tell of."""
+    """The list has all operations of the API, except for the two that are not on the page."""
     assert set(CALLS) - ONLY_ON_THE_PAGE == {operation.name for operation in OPERATIONS} - NOT_ON_THE_PAGE
     assert len(CALLS) == len(DATA["call"])
 
 
 def example(call: dict[str, Any], *, awaited: bool) -> str:
-    """Return the code that the page has for a call."""
+    """Return the code of a call as the page shows it."""
     arguments = [repr(value) for value in call.get("positional", [])]
     arguments += [f"{name}={value!r}" for name, value in call.get("arguments", {}).items()]
     arguments += [f"{name}={value.encode()!r}" for name, value in call.get("bytes", {}).items()]
@@ -73,8 +73,8 @@ def example(call: dict[str, Any], *, awaited: bool) -> str:
     return "\n".join(lines)
 
 
-def test_the_examples_are_code() -> None:
-    """What is made of the list is what the page shows."""
+def test_the_code_of_an_example() -> None:
+    """The code that is generated from the list is the code on the page."""
     assert example(CALLS["predictions.list"], awaited=False) == (
         "page = replicate.predictions.list()\npage = page.results[0]\nprint(page.id)"
     )
@@ -87,7 +87,7 @@ def test_the_examples_are_code() -> None:
 
 
 async def execute(code: str, **names: Any) -> list[Any]:
-    """Execute code, also with await in it, and return what it prints."""
+    """Execute code, which may use await, and return what it prints."""
     shown: list[Any] = []
     compiled = compile(code, "<the page>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(compiled, {**names, "print": shown.append})
@@ -101,7 +101,7 @@ async def execute(code: str, **names: Any) -> list[Any]:
 
 @contextmanager
 def serving(operation: str = "") -> Iterator[LocalServer]:
-    """Start a server that has whatever the page's example of an operation names."""
+    """Start a server with the objects that the page's example of an operation names."""
     deleting = operation in {"models.delete", "models.versions.delete"}
     with LocalServer(username="alice" if operation == "models.create" else "model_owner") as server:
 
@@ -135,7 +135,7 @@ def serving(operation: str = "") -> Iterator[LocalServer]:
 
 
 def seed(server: LocalServer, operation: str) -> None:
-    """Give the server's things the names that are the page's placeholders, which the API itself would never make."""
+    """Create objects with the page's placeholders as names, which the API itself would never do."""
     store = server._store
     now = store.clock.now()
     hosted = store.models["model_owner/model_name"]
@@ -175,7 +175,8 @@ def seed(server: LocalServer, operation: str) -> None:
 
 
 ANY_ID = "an id"
-NOTHING = ()  # the example shows nothing
+# The example prints nothing.
+NOTHING = ()
 # What the examples show.
 SHOWN: dict[str, Any] = {
     "account.get": "user",
@@ -218,7 +219,7 @@ SHOWN: dict[str, Any] = {
 
 @pytest.fixture
 def default_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Lets the module's default client be made for a server."""
+    """Return a function that lets the module's default client use a server."""
 
     def set_up(server: LocalServer | RawServer, token: str, base_url: str) -> None:
         monkeypatch.setenv("REPLICATE_API_TOKEN", token)
@@ -233,7 +234,7 @@ def default_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def check(operation: str, server: LocalServer, shown: list[Any]) -> None:
-    """Check what an example has shown, and that it made one call."""
+    """Check what an example has printed, and that it made one call."""
     assert server.requests[0].status < 300
     if operation != "run":
         assert [request.operation for request in server.requests] == [operation]
@@ -251,12 +252,10 @@ def check(operation: str, server: LocalServer, shown: list[Any]) -> None:
 
 @pytest.mark.parametrize("operation", SHOWN)
 async def test_examples(operation: str, default_client: Any) -> None:
-    """An example runs as it stands on the page, with ``import replicate_async as replicate``."""
+    """An example runs as written, with ``import replicate_async as replicate``."""
     with serving(operation) as server:
         default_client(server, server.token, server.base_url)
-        shown = await execute(
-            "import replicate_async as replicate\n" + example(CALLS[operation], awaited=False)
-        )  # in a running loop, as in a notebook
+        shown = await execute("import replicate_async as replicate\n" + example(CALLS[operation], awaited=False))
         check(operation, server, shown)
 
 
@@ -271,7 +270,7 @@ async def test_examples_awaited(operation: str) -> None:
 
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_the_download(awaited: bool, default_client: Any) -> None:
-    """The example's signature isn't one, and is refused as that; with one, the content is read."""
+    """The placeholder of the signature is refused; with a real signature, the content is read."""
     call = CALLS["files.download"]
     with serving() as server:
         default_client(server, server.token, server.base_url)
@@ -288,7 +287,7 @@ async def test_the_download(awaited: bool, default_client: Any) -> None:
 @pytest.mark.parametrize("use", DATA["use"], ids=lambda use: use["model"])
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_use(use: dict[str, Any], awaited: bool, default_client: Any) -> None:
-    """Models are used as functions, that return text in one piece and files to be read."""
+    """Models are functions that return text in one piece, and files that can be read."""
     with serving() as server:
         default_client(server, server.token, server.base_url)
         inputs = ", ".join(f"{name}={value!r}" for name, value in use["inputs"].items())
@@ -304,7 +303,7 @@ async def test_use(use: dict[str, Any], awaited: bool, default_client: Any) -> N
 @pytest.mark.parametrize("awaited", [False, True])
 @pytest.mark.parametrize("arguments", ["", 'bearer_token=os.environ["REPLICATE_API_TOKEN"]'])
 async def test_clients(arguments: str, awaited: bool, default_client: Any) -> None:
-    """A client is made without a token, which is read from the environment, or with one."""
+    """A client is created without a token, which comes from the environment, or with one."""
     with serving() as server:
         default_client(server, server.token, server.base_url)
         name, wait = ("AsyncReplicate", "await ") if awaited else ("Replicate", "")
@@ -319,7 +318,7 @@ async def test_clients(arguments: str, awaited: bool, default_client: Any) -> No
 @pytest.mark.parametrize("call", DATA["low_level"], ids=lambda call: call["operation"])
 @pytest.mark.parametrize("kind", ["async", "blocking"])
 async def test_low_level_calls(call: dict[str, Any], kind: str) -> None:
-    """Calls that no method makes are sent as they are written, and where there is nothing, the error says so."""
+    """Low-level calls are sent as they are written, and a missing path raises an error that says so."""
     positional, arguments = call.get("positional", []), call.get("arguments", {})
     method = arguments.get("method", call["operation"].upper())
     async with RawServer(answer(200, {"some": "thing"})) as server:
@@ -341,7 +340,7 @@ async def test_low_level_calls(call: dict[str, Any], kind: str) -> None:
 
 
 class Story:
-    """Makes calls, and keeps in mind which operations they were."""
+    """Makes calls, and records their operations."""
 
     def __init__(self, call: Caller) -> None:
         self.call = call
@@ -350,7 +349,7 @@ class Story:
         return await self.call(operation, *arguments, **options)
 
     async def ids(self, operation: str, of: str = "id", **options: Any) -> list[Any]:
-        """Return the ids of all that a list has, by its pages and by iterating."""
+        """Return the ids of all items of a list, by its pages and by iterating."""
         page = await self.call(operation, **options)
         found = [getattr(thing, of) for thing in await self.call.all(page)]
         assert [getattr(thing, of) for thing in page.results] == found[: len(page.results)]
@@ -358,7 +357,7 @@ class Story:
 
 
 @pytest.fixture(params=["async", "blocking"])
-async def told(request: pytest.FixtureRequest) -> AsyncIterator[tuple[LocalServer, Story]]:
+async def server_and_story(request: pytest.FixtureRequest) -> AsyncIterator[tuple[LocalServer, Story]]:
     with LocalServer(username="alice", page_size=2) as server:
 
         @server.model("alice/base", version=VERSION, readme="# Base", examples=[({"text": "x"}, "hello x")])
@@ -456,9 +455,9 @@ async def files(server: LocalServer, story: Story) -> None:
     assert await story.ids("files.list") == [made[2].id, made[0].id]
 
 
-async def test_a_story(told: tuple[LocalServer, Story]) -> None:
-    """What is made can be fetched and listed, is as it was changed, and is gone once deleted, with either client."""
-    server, story = told
+async def test_a_story(server_and_story: tuple[LocalServer, Story]) -> None:
+    """Objects that are created can be fetched, listed, changed and deleted, with either client."""
+    server, story = server_and_story
     assert (await story("account.get")).username == "alice"
     assert (await story("webhooks.default.secret.get")) == await story("webhooks.default.secret.get")
     await models_and_trainings(story)
@@ -469,7 +468,7 @@ async def test_a_story(told: tuple[LocalServer, Story]) -> None:
 
 
 def test_the_clients_have_the_pages_names() -> None:
-    """Each call of the page is there in the module, in both clients, and takes the page's arguments by their names."""
+    """Each call of the page exists in the module and in both clients, with the page's argument names."""
     for operation, call in CALLS.items():
         for place in (AsyncReplicate(bearer_token="x"), Replicate(bearer_token="x")):
             parameters = inspect.signature(attrgetter(operation)(place)).parameters

@@ -1,4 +1,4 @@
-"""From inputs to outputs: run, wait, give up, and lists, with the asynchronous client."""
+"""Runs from input to output, waits, cancellation, and lists, with the asynchronous client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 
 
 class Models:
-    """Models on a server, and what lets the slow one go on."""
+    """Models on a server; ``go_on`` lets the slow model continue."""
 
     def __init__(self, server: LocalServer) -> None:
         self.go_on = asyncio.Event()
@@ -97,11 +97,11 @@ def operations(server: LocalServer) -> list[str]:
 
 
 def statuses(server: LocalServer) -> list[str]:
-    return [made.status for made in server.predictions.values()]
+    return [prediction.status for prediction in server.predictions.values()]
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     with anyio.fail_after(10):
         while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
             await asyncio.sleep(0.002)
@@ -126,7 +126,7 @@ async def cancelled(task: asyncio.Future[Any]) -> None:
     ],
 )
 async def test_each_kind_of_reference_runs(server, client, ref, operation):
-    """A model by name, a version of it, and a bare version id are each run by one request that is held."""
+    """A model's name, a version of it, and a bare version id each run with one held request."""
     assert await client.run(ref, input={"text": "Alice"}) == "hello Alice"
     assert operations(server) == [operation]
     (request,) = server.requests
@@ -134,33 +134,33 @@ async def test_each_kind_of_reference_runs(server, client, ref, operation):
     assert request.json() == {"input": {"text": "Alice"}, **({"version": VERSION} if ref != "owner/echo" else {})}
 
 
-async def test_what_get_returned_runs(client):
+async def test_fetched_models_and_versions_run(client):
     """A model or a version that was fetched can be run as it is."""
     assert await client.run(await client.models.get("owner/echo"), input={"text": "A"}) == "hello A"
     assert await client.run(await client.models.versions.get("owner", "echo", VERSION)) == "hello nobody"
 
 
-async def test_a_model_that_cannot_stand_in_a_path(client, server):
-    """A model object with a strange name doesn't call another operation."""
+async def test_a_model_whose_name_is_no_path_segment(client, server):
+    """A model object with a strange name does not call another operation."""
     with pytest.raises(ValueError, match="name"):
         await client.run(Model(owner="owner", name="../../predictions"))
     assert operations(server) == []
 
 
-async def test_outputs_are_whatever_they_are(client):
+async def test_outputs_are_not_changed(client):
     """A list stays a list; nothing is joined or unpacked."""
     assert await client.run("owner/words", input={"text": "a b c"}) == ["a", "b", "c"]
 
 
 async def test_many_at_once(server, client):
-    """Hundreds of runs under way at the same time each get their own output, and each is billed once."""
+    """Hundreds of concurrent runs each get their own output, and each is billed once."""
     outputs = await asyncio.gather(*[client.run("owner/echo", input={"text": str(number)}) for number in range(300)])
     assert outputs == [f"hello {number}" for number in range(300)]
     assert len(server.predictions) == 300
 
 
 async def test_a_failed_prediction(client):
-    """A model's failure is an error with its words, and with the prediction that tells more."""
+    """A model's failure raises an error with its message, and with the prediction."""
     with pytest.raises(ModelError, match="failed: no luck today") as caught:
         await client.run("owner/broken")
     assert type(caught.value) is ModelError
@@ -170,8 +170,8 @@ async def test_a_failed_prediction(client):
 
 @pytest.mark.parametrize(("ref", "status"), [("owner/slow", "canceled"), ("owner/starting", "aborted")])
 @pytest.mark.parametrize("wait", [True, False])
-async def test_a_prediction_that_others_cancel(server, client, ref, status, wait):
-    """A prediction that was canceled while it ran, or aborted before, is an error of its own class."""
+async def test_a_prediction_that_is_canceled_elsewhere(server, client, ref, status, wait):
+    """A prediction that was canceled while it ran, or aborted before, raises an error of its own class."""
     task = asyncio.ensure_future(client.run(ref, wait=wait))
     await until(lambda: statuses(server) == ["processing" if status == "canceled" else "starting"])
     await client.predictions.cancel(next(iter(server.predictions)))
@@ -185,7 +185,7 @@ ENDED = {"completed_at": "2025-01-01T00:00:01Z"}
 
 @pytest.mark.parametrize("first", [201, 202])
 async def test_an_unknown_final_status(first):
-    """A status that this version doesn't know is final with a time of completion: the output is the output."""
+    """An unknown status with a time of completion is final: the run returns the output."""
     ended = prediction(status="exploded", output=["pieces"], **ENDED)
     if first == 201:
         steps = [answer(201, ended)]
@@ -223,21 +223,21 @@ async def test_an_unknown_final_status_with_an_error():
     ids=",".join,
 )
 async def test_bad_arguments_send_nothing(server, client, arguments):
-    """What is wrong is told before anything is billed."""
+    """Invalid arguments raise before anything is billed."""
     with pytest.raises((ValueError, TypeError)):
         await client.run(**arguments)
     assert server.requests == []
 
 
 async def test_inputs_that_the_model_refuses(server, client):
-    """What only the model can know to be wrong is the API's 422, with its words, and starts nothing."""
+    """Inputs that only the model can check raise the API's 422 with its message, and start nothing."""
     with pytest.raises(UnprocessableEntityError, match="text"):
         await client.run("owner/echo", input={"text": ["Alice"]})
     assert len(server.predictions) == 0
 
 
 async def test_arguments_are_sent(server, client):
-    """Everything that a create takes can be given to run, falsy values included."""
+    """``run`` takes everything that a create takes, including falsy values."""
     await client.run(
         "owner/echo",
         {},
@@ -265,21 +265,21 @@ async def test_arguments_are_sent(server, client):
 # --- waiting ---
 
 
-async def test_without_wait_it_is_polled(server, client, hosted):
-    """With ``wait=False`` the create is answered at once, and the prediction fetched until it has ended."""
+async def test_polling_without_a_hold(server, client, hosted):
+    """With ``wait=False`` the create is answered at once, and the prediction is polled until it has ended."""
     pauses = record_pauses()
     task = asyncio.ensure_future(client.run("owner/slow", input={"text": "x"}, wait=False))
     await until(lambda: len(pauses) > 3)
     hosted.go_on.set()
     assert await task == "slow x"
     assert "Prefer" not in server.requests[0].headers
-    looks = len(server.requests) - 1
-    assert operations(server) == ["models.predictions.create", *["predictions.get"] * looks]
-    assert looks in {len(pauses), len(pauses) - 1}, "at the end there may be one more pause that nobody waits for"
+    polls = len(server.requests) - 1
+    assert operations(server) == ["models.predictions.create", *["predictions.get"] * polls]
+    assert polls in {len(pauses), len(pauses) - 1}, "at the end there may be one more pause, which is not awaited"
 
 
-async def test_after_the_hold_it_is_polled():
-    """When the time of the hold is up the prediction is looked at once without a pause, then less and less often."""
+async def test_polling_after_a_hold():
+    """After the hold, the prediction is polled at once without a delay, then less and less often."""
     async with LocalServer(hold=0.05) as server:
         hosted = Models(server)
         async with client_of(server) as client:
@@ -291,8 +291,8 @@ async def test_after_the_hold_it_is_polled():
             assert len(server.requests) - 2 in {len(pauses), len(pauses) - 1}
 
 
-async def test_what_ended_in_the_hold_may_still_say_processing():
-    """An answer that came at the last moment may be behind: one look, without a pause, shows the end."""
+async def test_a_held_response_that_still_says_processing():
+    """A response from the end of the hold may be stale: one poll without a delay shows the final status."""
     ended = prediction(status="succeeded", output="done", **ENDED)
     steps = answer(201, prediction(status="processing", output="done")), answer(200, ended)
     async with RawServer(*steps) as server, server.client() as client:
@@ -301,20 +301,20 @@ async def test_what_ended_in_the_hold_may_still_say_processing():
         assert (len(server.requests), pauses) == (2, [])
 
 
-def test_pauses_grow_with_age():
-    """A prediction of seconds is noticed within a quarter of one, one of ten minutes is looked at some dozen times."""
+def test_poll_intervals_grow_with_age():
+    """A short prediction is polled every quarter of a second, one of ten minutes some dozen times in all."""
     pauses = [polling.poll_interval(age) for age in range(1200)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.25, 10.0)
-    age, looks = 0.0, 0
+    age, polls = 0.0, 0
     while age < 600:
         age += polling.poll_interval(age)
-        looks += 1
-    assert looks < 100
+        polls += 1
+    assert polls < 100
 
 
 async def test_polls_carry_no_body(server, client, hosted):
-    """What is added to the create's body and query is not sent with the polls; headers and timeouts are."""
+    """Extra body and query are sent with the create only; headers and timeouts apply to polls too."""
     hosted.go_on.set()
     record_pauses()
     await client.run(
@@ -332,7 +332,7 @@ async def test_polls_carry_no_body(server, client, hosted):
 
 
 async def test_a_poll_that_fails_is_repeated():
-    """A gateway's hiccup during the wait costs a pause, not the prediction."""
+    """A transient failure of a poll is retried after a delay."""
     ended = prediction(status="succeeded", output="done", **ENDED)
     steps = answer(202, prediction()), answer(502), close, answer(429), answer(200, ended)
     async with RawServer(*steps) as server, server.client(max_retries=3) as client:
@@ -345,8 +345,8 @@ async def test_a_poll_that_fails_is_repeated():
     [(answer(404), NotFoundError), (answer(500), InternalServerError), (stall, APITimeoutError)],
     ids=["404", "500", "stall"],
 )
-async def test_a_poll_that_goes_on_failing_names_the_prediction(step, error):
-    """When the prediction can't be followed any more, the error says which one it was: it may still be billed."""
+async def test_a_poll_that_keeps_failing_names_the_prediction(step, error):
+    """If the prediction can't be polled any more, the error has its id, because it may still be billed."""
     timeout = 0.03 if step is stall else 30
     async with RawServer(answer(202, prediction(id="p123")), step) as server, server.client(timeout=timeout) as client:
         record_pauses()
@@ -356,34 +356,34 @@ async def test_a_poll_that_goes_on_failing_names_the_prediction(step, error):
 
 
 async def test_wait_takes_a_prediction_or_an_id(client, hosted):
-    """``predictions.wait`` waits for what exists, and returns it however it ended."""
+    """``predictions.wait`` waits for an existing prediction, and returns it whatever its status."""
     hosted.go_on.set()
     record_pauses()
-    made = await client.predictions.create(version=VERSION, input={"text": "Alice"})
-    assert (await client.predictions.wait(made)).output == "hello Alice"
-    assert (await client.predictions.wait(made.id)).output == "hello Alice"
+    created = await client.predictions.create(version=VERSION, input={"text": "Alice"})
+    assert (await client.predictions.wait(created)).output == "hello Alice"
+    assert (await client.predictions.wait(created.id)).output == "hello Alice"
     failing = await client.models.predictions.create("owner/broken", input={})
     assert (await client.predictions.wait(failing)).status == "failed"
 
 
-async def test_waiting_for_what_has_ended_costs_nothing(server, client):
+async def test_waiting_for_a_done_prediction_sends_nothing(server, client):
     """A prediction that is done is returned without a request."""
-    made = await client.models.predictions.create("owner/echo", input={}, prefer="wait")
+    created = await client.models.predictions.create("owner/echo", input={}, prefer="wait")
     before = len(server.requests)
-    assert await client.predictions.wait(made) is made
+    assert await client.predictions.wait(created) is created
     assert len(server.requests) == before
 
 
 async def test_wait_has_a_limit_that_cancels_nothing(server, client):
-    """When the time for waiting is up the prediction goes on, and the error has its id."""
-    made = await client.models.predictions.create("owner/slow", input={})
+    """When the time limit of a wait passes, the error has the id, and the prediction runs on."""
+    created = await client.models.predictions.create("owner/slow", input={})
     with pytest.raises(APITimeoutError, match=r"not done after 0\.05 s") as caught:
-        await client.predictions.wait(made, time_limit=0.05)
-    assert caught.value.prediction_id == made.id
+        await client.predictions.wait(created, time_limit=0.05)
+    assert caught.value.prediction_id == created.id
     assert statuses(server) == ["processing"]
 
 
-# --- giving up ---
+# --- cancellation ---
 
 
 @pytest.mark.parametrize("wait", [True, False], ids=["held", "polled"])
@@ -396,7 +396,7 @@ async def test_a_time_limit_cancels_the_prediction(server, client, wait):
 
 
 async def test_a_time_limit_may_leave_the_prediction_alone(server, client):
-    """With ``cancel_on_abort=False`` it goes on: the error's id is how to find it again."""
+    """With ``cancel_on_abort=False`` the prediction runs on, and the error has its id."""
     with pytest.raises(APITimeoutError) as caught:
         await client.run("owner/slow", wait=False, time_limit=0.3, cancel_on_abort=False)
     assert statuses(server) == ["processing"]
@@ -405,13 +405,13 @@ async def test_a_time_limit_may_leave_the_prediction_alone(server, client):
 
 
 async def test_a_time_limit_that_is_not_reached(client):
-    """A prediction that ends in time is not touched by its limit."""
+    """A prediction that ends in time is not affected by the limit."""
     assert await client.run("owner/echo", time_limit=10) == "hello nobody"
 
 
 @pytest.mark.parametrize("wait", [True, False], ids=["held", "polled"])
 async def test_a_cancelled_task_cancels_the_prediction(server, client, wait):
-    """Who stops waiting stops paying, whether the create is still held or the prediction is being polled."""
+    """A task that is cancelled cancels its prediction, whether the create is held or the prediction is polled."""
     task = asyncio.ensure_future(client.run("owner/slow", wait=wait))
     await until(lambda: statuses(server) == ["processing"])
     if not wait:
@@ -433,16 +433,16 @@ async def test_a_cancelled_task_may_leave_the_prediction_alone(server, client, h
     await until(lambda: statuses(server) == ["succeeded"])
 
 
-async def test_before_it_runs_a_prediction_is_aborted(server, client):
-    """Giving up a prediction that hasn't begun aborts it."""
+async def test_a_prediction_that_has_not_started_is_aborted(server, client):
+    """Canceling a prediction that has not started aborts it."""
     with pytest.raises(APITimeoutError):
         await client.run("owner/starting", time_limit=0.3)
     assert statuses(server) == ["aborted"]
 
 
 @pytest.mark.parametrize("way", ["wait_for", "fail_after", "task group"])
-async def test_every_way_to_give_up(server, client, way):
-    """Timeouts of asyncio and anyio, and a sibling's failure in a task group, cancel the prediction like any other."""
+async def test_every_way_to_stop_waiting(server, client, way):
+    """Timeouts of asyncio and anyio, and a sibling's failure in a task group, cancel the prediction."""
     if way == "wait_for":
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(client.run("owner/slow"), 0.3)
@@ -459,12 +459,12 @@ async def test_every_way_to_give_up(server, client, way):
             async with anyio.create_task_group() as group:
                 group.start_soon(client.run, "owner/slow")
                 group.start_soon(fail)
-        assert [type(one) for one in caught.value.exceptions] == [KeyError]
+        assert [type(error) for error in caught.value.exceptions] == [KeyError]
     assert statuses(server) == ["canceled"]
 
 
-async def test_being_cancelled_twice_cancels_the_prediction_all_the_same(server, client):
-    """An impatient caller who cancels again and again doesn't interrupt the request that stops the costs."""
+async def test_cancelling_twice_still_cancels_the_prediction(server, client):
+    """Further cancellations do not interrupt the request that cancels the prediction."""
     task = asyncio.ensure_future(client.run("owner/slow"))
     await until(lambda: statuses(server) == ["processing"])
     for _ in range(5):
@@ -497,7 +497,7 @@ def test_an_identical_run_that_continues_is_left_alone(first, second):
 
 
 def test_an_identical_run_of_another_client_is_left_alone():
-    """A client does not know what others have created: if two predictions may be its own, it cancels neither."""
+    """If it is unknown which of two predictions belongs to which client, neither is canceled."""
 
     async def main(sim: Simulation) -> None:
         async with LocalServer(clock=sim) as server, client_of(server) as client, client_of(server) as other:
@@ -514,7 +514,7 @@ def test_an_identical_run_of_another_client_is_left_alone():
 
 
 async def test_an_older_prediction_is_left_alone(server, client, hosted):
-    """What was made earlier with the same input, and not by run, isn't taken for what was given up."""
+    """An earlier prediction with the same input is not mistaken for the cancelled run's."""
     async with client_of(server) as other:
         earlier = await other.models.predictions.create("owner/slow", input={"text": "same"})
         await until(lambda: statuses(server) == ["processing"])
@@ -525,8 +525,8 @@ async def test_an_older_prediction_is_left_alone(server, client, hosted):
         assert statuses(server) == ["processing", "canceled"]
 
 
-async def test_what_was_never_sent_is_not_looked_for(server, client, hosted):
-    """A run that is cancelled in the queue, or in the pause after a refusal, asks the server nothing."""
+async def test_a_create_that_was_not_sent_is_not_looked_for(server, client, hosted):
+    """A run that is cancelled in the queue, or in the delay after a refusal, sends no lookup."""
     async with client_of(server, max_connections=1) as narrow:
         first = asyncio.ensure_future(narrow.run("owner/slow", input={"text": "first"}))
         await until(lambda: len(server.predictions) == 1)
@@ -545,15 +545,15 @@ async def test_what_was_never_sent_is_not_looked_for(server, client, hosted):
         assert len(refusing.requests) == 1
 
 
-async def test_giving_up_does_not_queue(server, hosted):
-    """With all connections taken by held creates, the request that stops the costs gets through at once."""
+async def test_cancellations_skip_the_queue(server, hosted):
+    """With all connections taken by held creates, a cancellation is sent at once."""
     async with client_of(server, max_connections=1) as client:
-        given_up = asyncio.ensure_future(client.run("owner/slow", input={"text": "first"}))
+        cancelled_run = asyncio.ensure_future(client.run("owner/slow", input={"text": "first"}))
         await until(lambda: len(server.predictions) == 1)
         waiting = asyncio.ensure_future(client.run("owner/slow", input={"text": "second"}))
         await asyncio.sleep(0.01)
         started = time.monotonic()
-        await cancelled(given_up)
+        await cancelled(cancelled_run)
         assert time.monotonic() - started < 3
         await until(lambda: statuses(server) == ["canceled", "processing"])
         hosted.go_on.set()
@@ -561,7 +561,7 @@ async def test_giving_up_does_not_queue(server, hosted):
 
 
 async def test_a_create_that_arrives_late_is_found():
-    """The create may arrive after the caller has gone: it is looked for more than once."""
+    """A create may arrive after its caller has left, so it is looked for more than once."""
     late = prediction(id="late", created_at=datetime.now(timezone.utc).isoformat(), status="processing")
     steps = (
         stall,
@@ -586,8 +586,8 @@ async def test_a_create_that_arrives_late_is_found():
 @pytest.mark.parametrize(
     "step", [answer(500, {"detail": "overloaded"}), answer(404), close], ids=["500", "404", "close"]
 )
-async def test_giving_up_in_vain_is_logged(step, caplog):
-    """When the cancelling fails, the caller gets their cancellation, and the log a warning: it may cost money."""
+async def test_a_failed_cancellation_is_logged(step, caplog):
+    """If the cancellation on the server fails, the task is cancelled, and the log has a warning."""
     async with RawServer(answer(202, prediction(id="p123")), step) as server, server.client(max_retries=0) as client:
         sleeping = asyncio.Event()
 
@@ -621,7 +621,7 @@ def test_cancelling_takes_a_limited_time(caplog):
 
 
 async def test_a_timeout_of_the_create_names_no_prediction():
-    """A create that times out is not made again, and the error admits that it may have been carried out."""
+    """A create that times out is not repeated, and the error says that its outcome is unknown."""
     async with RawServer(stall) as server, server.client(timeout=0.1) as client:
         with pytest.raises(CreateOutcomeUnknown) as caught:
             await client.run("owner/name", wait=False)
@@ -635,7 +635,7 @@ async def test_a_timeout_of_the_create_names_no_prediction():
 
 @pytest.fixture
 async def ten(client: AsyncReplicate, server: LocalServer) -> list[str]:
-    """Give the outputs of ten predictions, newest first, on pages of three."""
+    """Return the outputs of ten predictions, newest first, on pages of three."""
     outputs = [await client.run("owner/echo", input={"text": str(number)}) for number in range(10)]
     server.requests.clear()
     return outputs[::-1]
@@ -644,7 +644,7 @@ async def ten(client: AsyncReplicate, server: LocalServer) -> list[str]:
 async def test_one_page(server, client, ten):
     """Awaiting a list fetches its first page, and nothing else."""
     page = await client.predictions.list()
-    assert [made.output for made in page.results] == ten[:3]
+    assert [prediction.output for prediction in page.results] == ten[:3]
     assert page.has_next_page()
     assert page.next is not None
     assert page.previous is None
@@ -653,31 +653,31 @@ async def test_one_page(server, client, ten):
 
 
 async def test_all_pages_lazily(server, client, ten):
-    """Iterating a list goes over all pages, each fetched when its first thing is asked for."""
+    """Iterating a list covers all pages, each fetched when its first item is needed."""
     seen = []
-    async for made in client.predictions.list():
-        seen.append(made.output)
+    async for item in client.predictions.list():
+        seen.append(item.output)
         assert len(server.requests) == (len(seen) + 2) // 3
     assert seen == ten
     assert len(server.requests) == 4
 
 
 async def test_stopping_early_fetches_no_more(server, client, ten):
-    """Who leaves the loop on the second page has fetched two."""
-    async for made in client.predictions.list():
-        if made.output == ten[4]:
+    """A loop that ends on the second page has fetched two."""
+    async for item in client.predictions.list():
+        if item.output == ten[4]:
             break
     assert len(server.requests) == 2
 
 
 async def test_page_by_page(server, client, ten):
-    """Pages know their neighbours; asking for one more than there are is an error."""
+    """Pages know the next page and the previous one; asking for a page after the last raises an error."""
     page = await client.predictions.list()
     pages = [page]
     while page.has_next_page():
         page = await page.get_next_page()
         pages.append(page)
-    assert [made.output for page in pages for made in page.results] == ten
+    assert [prediction.output for page in pages for prediction in page.results] == ten
     assert [len(page.results) for page in pages] == [3, 3, 3, 1]
     assert page.previous is not None
     assert repr(page) == "<AsyncPage of 1>"
@@ -687,15 +687,15 @@ async def test_page_by_page(server, client, ten):
 
 
 async def test_pages_can_be_iterated(client, ten):
-    """From any page on: its things and those of the pages that follow, or the pages themselves."""
+    """From any page on, its items and the following ones can be iterated, or the pages themselves."""
     second = await (await client.predictions.list()).get_next_page()
-    assert [made.output async for made in second] == ten[3:]
+    assert [prediction.output async for prediction in second] == ten[3:]
     assert [len(page.results) async for page in second.iter_pages()] == [3, 3, 1]
-    assert [made.output async for made in second] == ten[3:]  # as often as one likes
+    assert [prediction.output async for prediction in second] == ten[3:], "again"
 
 
 async def test_a_list_can_be_used_again(server, client, ten):
-    """A list is a description: awaiting or iterating it again asks the server again."""
+    """Awaiting or iterating a list again sends new requests."""
     listing = client.predictions.list()
     assert server.requests == []
     assert (await listing).results[0].output == ten[0]
@@ -717,30 +717,30 @@ async def test_queries_are_not_repeated_on_later_pages(server, ten):
 
 
 async def test_a_failing_page_ends_the_list():
-    """An error on the way through a list is raised where it happens, after what came before."""
+    """An error in the middle of a list is raised there, after the items before it."""
     async with RawServer(answer(404)) as server, server.client() as client:
         first = answer(200, {"results": [prediction(id="one")], "next": f"{server.url}/v1/predictions?cursor=2"})
         server.steps.insert(0, first)
         seen = []
 
         async def collect() -> None:
-            async for made in client.predictions.list():
-                seen.append(made.id)  # noqa: PERF401 - what came before the error counts
+            async for item in client.predictions.list():
+                seen.append(item.id)  # noqa: PERF401 - what came before the error counts
 
         with pytest.raises(NotFoundError):
             await collect()
         assert seen == ["one"]
 
 
-async def test_a_slow_answer_is_not_an_end():
-    """A create whose answer takes a while is still awaited."""
+async def test_a_slow_response():
+    """A create whose response takes a while is still awaited."""
     ended = prediction(status="succeeded", output="done", **ENDED)
     async with RawServer(after(0.1, answer(201, ended))) as server, server.client() as client:
         assert await client.run("owner/name") == "done"
 
 
 async def test_errors_of_the_create_are_the_apis():
-    """A refused create is the contract's class, and no prediction is looked for."""
+    """A refused create raises the class for its status, and no prediction is looked for."""
     async with RawServer(answer(402, {"title": "Payment required", "detail": "add a card"})) as server:
         async with server.client() as client:
             with suppress(APIConnectionError), pytest.raises(APIStatusError, match="add a card"):
@@ -752,7 +752,7 @@ async def test_errors_of_the_create_are_the_apis():
 
 
 async def test_on_update(server, client, hosted):
-    """Whoever wants to see how a prediction comes along is called with each change, from its beginning to its end."""
+    """``on_update`` is called with each change, from the first status to the last."""
     record_pauses()
     seen: list[str] = []
 
@@ -764,12 +764,12 @@ async def test_on_update(server, client, hosted):
     assert await client.run("owner/slow", input={"text": "x"}, on_update=on_update) == "slow x"
     assert seen[0] in {"starting", "processing"}
     assert seen[-1] == "succeeded"
-    assert len(seen) == len(set(seen)), "no state is told twice"
+    assert len(seen) == len(set(seen)), "no state is repeated"
     assert "Prefer" not in server.requests[0].headers, "an answer that is held would keep what happens back"
 
 
 async def test_an_error_in_on_update(server, client, hosted):
-    """What the caller's own function raises ends the run, and cancels a prediction that nobody waits for any more."""
+    """An error in the caller's callback ends the run, and cancels the prediction."""
 
     def on_update(_: Prediction) -> None:
         raise ZeroDivisionError
@@ -781,8 +781,8 @@ async def test_an_error_in_on_update(server, client, hosted):
 
 @pytest.mark.parametrize("wait", [True, False])
 @pytest.mark.parametrize(("cancel_on_abort", "status"), [(True, "canceled"), (False, "processing")])
-async def test_closing_the_client_gives_up(server, client, hosted, wait, cancel_on_abort, status):
-    """Who closes a client ends the runs that are under way, held or watched, and cancels what they would have made."""
+async def test_closing_the_client_cancels_runs(server, client, hosted, wait, cancel_on_abort, status):
+    """Closing a client ends its runs, held or polled, and cancels their predictions."""
     run = asyncio.create_task(client.run("owner/slow", wait=wait, cancel_on_abort=cancel_on_abort))
     await until(lambda: statuses(server) == ["processing"])
     await client.close()

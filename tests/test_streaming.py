@@ -1,4 +1,4 @@
-"""Following a prediction: every event once, whatever happens to connections; and how it ends when one side leaves."""
+"""Streaming: every event once, whatever happens to connections, and how a stream ends when one side leaves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Models:
-    """Models on a server; ``go_on`` lets the waiting one go on."""
+    """Models on a server; ``go_on`` lets the waiting model continue."""
 
     def __init__(self, server: LocalServer) -> None:  # noqa: C901 - each is simple
         self.go_on = threading.Event()
@@ -122,7 +122,7 @@ async def call(server: LocalServer, hosted: Models, request: pytest.FixtureReque
 
 
 def statuses(server: LocalServer) -> list[str]:
-    return [made.status for made in server.predictions.values()]
+    return [prediction.status for prediction in server.predictions.values()]
 
 
 def operations(server: LocalServer) -> list[str]:
@@ -135,14 +135,14 @@ def connections(server: LocalServer) -> list[Any]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     with anyio.fail_after(10):
         while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
             await asyncio.sleep(0.002)
 
 
 def seen(events: list[StreamEvent]) -> list[tuple[str, str]]:
-    return [(one.event, one.data) for one in events]
+    return [(event.event, event.data) for event in events]
 
 
 # --- predictions that fail ---
@@ -150,7 +150,7 @@ def seen(events: list[StreamEvent]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def so_far() -> list[StreamEvent]:
-    """Give a list for what came before an error."""
+    """Return a list for the events before an error."""
     return []
 
 
@@ -160,18 +160,18 @@ async def gather(events: Any, so_far: list[StreamEvent]) -> None:
 
 
 async def test_a_failed_prediction(call, so_far):
-    """A failure is raised where it happened in the stream, with the prediction and the output so far."""
+    """A failure is raised where it happens in the stream, with the prediction and its output so far."""
     events = call.client.stream("owner/broken")
     with pytest.raises(ModelError, match="failed: no luck today") as caught:
         await (anyio.to_thread.run_sync(so_far.extend, events) if call.blocking else gather(events, so_far))
     assert type(caught.value) is ModelError
     assert (caught.value.prediction.status, caught.value.prediction.output) == ("failed", ["Once"])
     assert "".join(so_far) == "Once"
-    assert all(one.event != "done" for one in so_far)
+    assert all(event.event != "done" for event in so_far)
 
 
-async def test_a_prediction_that_others_cancel(server, client, so_far):
-    """A prediction that is canceled elsewhere is an error of its own class, with the output so far."""
+async def test_a_prediction_that_is_canceled_elsewhere(server, client, so_far):
+    """A prediction that is canceled elsewhere raises an error of its own class, with the output so far."""
     task = asyncio.ensure_future(gather(client.stream("owner/endless"), so_far))
     await until(lambda: so_far)
     await client.predictions.cancel(next(iter(server.predictions)))
@@ -181,7 +181,7 @@ async def test_a_prediction_that_others_cancel(server, client, so_far):
 
 
 async def test_a_prediction_that_is_aborted(server, client, so_far):
-    """A prediction that is canceled before it began ends the same way, without any event."""
+    """A prediction that is canceled before it starts ends the same way, without any event."""
     task = asyncio.ensure_future(gather(client.stream("owner/starting"), so_far))
     await until(lambda: connections(server))
     await client.predictions.cancel(next(iter(server.predictions)))
@@ -191,7 +191,7 @@ async def test_a_prediction_that_is_aborted(server, client, so_far):
 
 
 async def test_a_failure_without_a_stream(server, client, so_far):
-    """A model that doesn't stream fails in the same way."""
+    """A model that does not stream fails in the same way."""
 
     @server.model("owner/breaks")
     async def breaks() -> str:
@@ -203,14 +203,14 @@ async def test_a_failure_without_a_stream(server, client, so_far):
 
 
 async def test_a_refused_create(server, client, so_far):
-    """What the API refuses is raised as it is, and nothing else is sent."""
+    """A refusal of the API is raised as it is, and nothing else is sent."""
     with pytest.raises(UnprocessableEntityError, match="count"):
         await gather(client.stream("owner/steps", input={"count": "x"}), so_far)
     assert operations(server) == ["models.predictions.create"]
 
 
-async def test_bad_arguments_are_told(server, client, so_far):
-    """TypeError and ValueError say what is wrong before anything is sent."""
+async def test_bad_arguments_raise(server, client, so_far):
+    """TypeError and ValueError name the mistake before anything is sent."""
     with pytest.raises(ValueError, match="ref="):
         await gather(client.stream("nonsense"), so_far)
     with pytest.raises(TypeError, match=r"input\.a\[1\]"):
@@ -230,7 +230,8 @@ LOGS = "".join(data for event, data in FRAMES if event == "logs")
 DONE = "event: done\ndata: {}\n\n"
 IDLE = ":408: 408 Request Timeout\n\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
-CLOSE = {"Connection": "close"}  # as these servers do after each answer
+# These servers close the connection after each response.
+CLOSE = {"Connection": "close"}
 
 
 def frame(event: str, data: str, id: str | None = None) -> str:
@@ -239,15 +240,15 @@ def frame(event: str, data: str, id: str | None = None) -> str:
 
 
 def body_of(*, ids: bool = True, after: str | None = None, tail: str = DONE) -> bytes:
-    """Return the whole stream, or what comes after an event."""
+    """Return the whole stream, or the part after an event."""
     names = [f"1:{number}" for number in range(len(FRAMES))]
     start = names.index(after) + 1 if after in names else 0
-    frames = [frame(*one, name if ids else None) for one, name in zip(FRAMES, names, strict=True)]
+    frames = [frame(*event, name if ids else None) for event, name in zip(FRAMES, names, strict=True)]
     return ("".join(frames[start:]) + tail).encode()
 
 
 def streamed(body: bytes, *, missing: int | None = None) -> bytes:
-    """Return an answer that is a stream: one that just ends, or one that breaks off before its announced end."""
+    """Return a streamed response: one that just ends, or one that breaks off before its announced end."""
     if missing is None:
         return HEAD + b"\r\n" + body
     return HEAD + f"Content-Length: {len(body) + missing}\r\n\r\n".encode() + body
@@ -255,23 +256,23 @@ def streamed(body: bytes, *, missing: int | None = None) -> bytes:
 
 @asynccontextmanager
 async def scripted(
-    streams: Streams, *looks: dict[str, Any], **created: Any
+    streams: Streams, *polls: dict[str, Any], **created: Any
 ) -> AsyncIterator[tuple[RawServer, AsyncReplicate]]:
-    """Serve a prediction whose streams are what the function returns for the nth connection, and what looks show."""
-    counts = {"streams": 0, "looks": 0}
+    """Serve a prediction: the function returns the nth connection's stream, and ``polls`` are the polls' responses."""
+    counts = {"streams": 0, "polls": 0}
 
     async def step(writer: asyncio.StreamWriter) -> None:
         request = server.requests[-1]
         if request.method == "POST":
-            counts.update(streams=0, looks=0)
+            counts.update(streams=0, polls=0)
             urls = {"stream": f"{server.url}/stream"}
             writer.write(answer(201, prediction(**{"urls": urls, "input": {}, **created}), CLOSE))
         elif request.target == "/stream":
             counts["streams"] += 1
             writer.write(streams(counts["streams"], request))
         else:
-            counts["looks"] += 1
-            writer.write(answer(200, looks[min(counts["looks"], len(looks)) - 1], CLOSE))
+            counts["polls"] += 1
+            writer.write(answer(200, polls[min(counts["polls"], len(polls)) - 1], CLOSE))
         await writer.drain()
 
     async with RawServer(step) as server, server.client() as client:
@@ -284,17 +285,20 @@ WHOLE = prediction(output=OUTPUT, logs=LOGS, **ENDED)
 
 
 def targets(server: RawServer) -> list[str]:
-    """Return what was asked for, and how: ``create``, ``stream``, ``look`` or ``cancel``."""
+    """Return the kinds of the requests: ``create``, ``stream``, ``poll`` or ``cancel``."""
     kinds = {"/stream": "stream", "/v1/models/owner/name/predictions": "create"}
-    return [kinds.get(one.target, "cancel" if one.target.endswith("/cancel") else "look") for one in server.requests]
+    return [
+        kinds.get(request.target, "cancel" if request.target.endswith("/cancel") else "poll")
+        for request in server.requests
+    ]
 
 
 def check_whole(events: list[StreamEvent]) -> None:
-    """Check that nothing was lost and nothing came twice."""
-    assert [one.data for one in events if one.event == "output"] == OUTPUT
+    """Check that no event is missing or repeated."""
+    assert [event.data for event in events if event.event == "output"] == OUTPUT
     assert "".join(events) == "".join(OUTPUT)
-    assert "".join(one.data for one in events if one.event == "logs") == LOGS
-    assert [one.event for one in events].index("done") == len(events) - 1
+    assert "".join(event.data for event in events if event.event == "logs") == LOGS
+    assert [event.event for event in events].index("done") == len(events) - 1
 
 
 AFTERWARDS: dict[str, Streams] = {
@@ -314,7 +318,7 @@ AFTERWARDS: dict[str, Streams] = {
     ],
 )
 async def test_a_drop_after_every_byte(afterwards, clean):
-    """Wherever a connection ends or breaks, nothing is lost or comes twice; polling fills what no stream brings."""
+    """Wherever a connection ends or breaks, nothing is lost or repeated; polling brings what no stream does."""
     body = body_of(ids=afterwards != "has no ids")
     length = 0
 
@@ -336,20 +340,20 @@ async def test_a_drop_after_every_byte(afterwards, clean):
 
 
 async def test_many_drops(server, client):
-    """A stream that drops after each event is taken up as often as it takes, with the id of the last event."""
+    """A stream that drops after each event is resumed as often as necessary, with the id of the last event."""
     server.faults.add(kind="truncate", operation="predictions.stream", at=90)
     events = [event async for event in client.stream("owner/words", input={"text": "a b c d e f g h"})]
     assert "".join(events) == "a b c d e f g h"
-    assert len({one.id for one in events if one.event == "output"}) == 8
+    assert len({event.id for event in events if event.event == "output"}) == 8
     assert len(connections(server)) > 4
-    ids = [one.id for one in events if one.id]
+    ids = [event.id for event in events if event.id]
     for request in connections(server)[1:]:
         assert request.headers["Last-Event-ID"] in ids
 
 
 @pytest.mark.parametrize("resume", [True, False])
 async def test_drops_of_the_local_server(resume, so_far):
-    """The same with a server that is reset, refuses, or is cut in the middle of the transfer, one after the other."""
+    """A stream survives a reset, a refusal and a cut-off transfer, one after the other."""
     async with LocalServer(resume_streams=resume) as server:
         Models(server)
         for fault in ({"kind": "reset"}, {"kind": "status", "status": 503}, {"kind": "truncate", "at": 100}):
@@ -358,16 +362,16 @@ async def test_drops_of_the_local_server(resume, so_far):
             record_pauses()
             await gather(client.stream("owner/words"), so_far)
     assert "".join(so_far) == "Once upon a time"
-    assert [one.data for one in so_far if one.event == "logs"] == ["about to write\n"]
+    assert [event.data for event in so_far if event.event == "logs"] == ["about to write\n"]
 
 
-async def test_nobody_at_the_streams_origin(so_far):
-    """When the stream's host can't be reached, polling brings the output."""
+async def test_an_unreachable_stream(so_far):
+    """If the stream's host can't be reached, polling brings the output."""
     urls = {"stream": f"http://127.0.0.1:{free_port()}/stream"}
     async with scripted(lambda *_: b"", WHOLE, urls=urls) as (server, client):
         await gather(client.stream("owner/name"), so_far)
     check_whole(so_far)
-    assert "look" in targets(server)
+    assert "poll" in targets(server)
 
 
 def test_a_stream_that_stalls(so_far):
@@ -388,7 +392,7 @@ def test_a_stream_that_stalls(so_far):
 
 @pytest.mark.parametrize("resume", [True, False])
 async def test_an_idle_stream(resume, so_far):
-    """A stream that the server ends for being idle is no end: the next brings the rest, and comments are no events."""
+    """A stream that the server ended because it was idle is resumed, and comments are not events."""
     bodies = [IDLE, frame("output", "a", "1:0") + IDLE, frame("output", "b", "1:1") + DONE]
 
     def streams(number: int, request: RawRequest) -> bytes:
@@ -404,7 +408,7 @@ async def test_an_idle_stream(resume, so_far):
 
 
 async def test_a_long_silence_before_the_output(so_far):
-    """A model that boots for minutes, through several idle streams, is streamed when it begins, and not polled only."""
+    """A model that boots for minutes, through several idle streams, is streamed once it starts, not only polled."""
     text = [frame("output", word, f"1:{number}") for number, word in enumerate("abc")]
     served = 0
 
@@ -420,18 +424,18 @@ async def test_a_long_silence_before_the_output(so_far):
     async with scripted(streams, *starting, ended) as (server, client):
         await gather(client.stream("owner/name"), so_far)
     assert "".join(so_far) == "abc"
-    assert [one.id for one in so_far if one.event == "output"] == ["1:0", "1:1", "1:2"], targets(server)
+    assert [event.id for event in so_far if event.event == "output"] == ["1:0", "1:1", "1:2"], targets(server)
 
 
-async def test_ids_that_are_no_names(so_far):
-    """Events that share an id, or have an empty one, are events of their own."""
+async def test_ids_that_are_not_unique(so_far):
+    """Events with the same id, or an empty one, are separate events."""
     body = frame("output", "a", "") + frame("output", "b", "") + frame("output", "c", "7") + frame("logs", "d", "7")
     async with scripted(lambda *_: streamed((body + DONE).encode())) as (_, client):
         await gather(client.stream("owner/name"), so_far)
     assert seen(so_far) == [("output", "a"), ("output", "b"), ("output", "c"), ("logs", "d"), ("done", "{}")]
 
 
-async def test_polling_goes_on_where_the_stream_ended():
+async def test_polling_continues_where_the_stream_ended():
     """After a drop, polling yields the rest of the text, however the API divides it."""
 
     def streams(number: int, request: RawRequest) -> bytes:
@@ -440,13 +444,13 @@ async def test_polling_goes_on_where_the_stream_ended():
     for output in ["Once upon", ["Once", " upon"], ["On", "ce", " upon"]]:
         async with scripted(streams, prediction(output=output, **ENDED)) as (_, client):
             events = [event async for event in client.stream("owner/name")]
-        assert [one.data for one in events if one.event == "output"] == ["Once", " upon"], output
+        assert [event.data for event in events if event.event == "output"] == ["Once", " upon"], output
 
 
 @pytest.mark.parametrize("pieces", [["Hel", "lo"], ["Hello"], ["H", "e", "l"], ["Hel"], ["He", "llo"]])
 @pytest.mark.parametrize("output", [list("Hello"), ["Hel", "lo"], ["Hello"]])
-async def test_an_output_that_is_cut_differently(pieces, output):
-    """However a stream that breaks has cut the text, and the prediction's output does: it comes whole, and once."""
+async def test_an_output_that_is_divided_differently(pieces, output):
+    """The text comes whole and once, however the broken stream and the prediction's output divide it."""
 
     def streams(number: int, request: RawRequest) -> bytes:
         frames = "".join(frame("output", piece) for piece in pieces)
@@ -457,16 +461,16 @@ async def test_an_output_that_is_cut_differently(pieces, output):
     assert "".join(events) == "Hello"
 
 
-async def test_other_events_are_left_out(so_far):
-    """Unknown events, and those without a name, are not shown."""
+async def test_unknown_events_are_skipped(so_far):
+    """Unknown events, and events without a name, are not yielded."""
     body = frame("ping", "1") + "data: x\n\n" + frame("output", "a", "1:0") + frame("metrics", "{}", "1:1") + DONE
     async with scripted(lambda *_: streamed(body.encode())) as (_, client):
         await gather(client.stream("owner/name"), so_far)
     assert seen(so_far) == [("output", "a"), ("done", "{}")]
 
 
-async def test_an_end_that_says_little():
-    """The end is the end, whatever comes with it, unless that is a reason."""
+async def test_done_events_without_a_reason():
+    """The stream ends with any ``done`` event, unless its data has a reason."""
     for data in ["", "null", "[]", "no JSON", '{"reason": null}', '{"more": 1}']:
         body = frame("output", "a", "1:0") + frame("done", data)
         async with scripted(lambda *_, body=body: streamed(body.encode())) as (server, client):
@@ -478,8 +482,8 @@ async def test_an_end_that_says_little():
     ("reason", "status", "error"), [("error", "failed", ModelError), ("canceled", "canceled", PredictionCanceledError)]
 )
 @pytest.mark.parametrize("way", ["stream", "polling"])
-async def test_a_bad_end_with_the_output_so_far(so_far, reason, status, error, way):
-    """The error's prediction is the final one, and has what was read where the API keeps no output of it."""
+async def test_a_failure_with_the_output_so_far(so_far, reason, status, error, way):
+    """The error has the final prediction, with the streamed output if the API kept none."""
     body = frame("output", "a", "1:0")
     if way == "stream":
         body += frame("error", '{"detail": "boom"}') + frame("done", f'{{"reason": "{reason}"}}')
@@ -496,8 +500,8 @@ async def test_a_bad_end_with_the_output_so_far(so_far, reason, status, error, w
 
 
 @pytest.mark.parametrize("when", ["at the end", "while polling"])
-async def test_looks_that_fail(so_far, when):
-    """When the prediction can't be looked at, the error tells which one it was; the output so far was yielded."""
+async def test_polls_that_fail(so_far, when):
+    """If the prediction can't be polled, the error has its id; the output so far was yielded."""
     body = frame("output", "a", "1:0") + (frame("done", '{"reason": "error"}') if when == "at the end" else "")
 
     async def step(writer: asyncio.StreamWriter) -> None:
@@ -518,8 +522,8 @@ async def test_looks_that_fail(so_far, when):
     assert seen(so_far) == [("output", "a")]
 
 
-async def test_a_server_that_is_down_for_good(server, client, so_far):
-    """When neither stream nor polling work any more, the error comes after the usual repetitions."""
+async def test_a_server_that_stays_down(server, client, so_far):
+    """If neither the stream nor polling works any more, the error comes after the usual retries."""
     record_pauses()
     server.faults.add(kind="status", status=500, operation="predictions.*", when=lambda call: call.method == "GET")
     with pytest.raises(InternalServerError) as caught:
@@ -535,7 +539,7 @@ async def test_a_server_that_is_down_for_good(server, client, so_far):
 
 
 async def test_models_that_do_not_stream(client):
-    """Their output comes in one piece when it is there, lists item by item; what isn't text comes as JSON."""
+    """Their output comes in one piece when it is ready, lists item by item, and anything but text as JSON."""
     record_pauses()
     for value, expected in [
         ("hello", ["hello"]),
@@ -550,14 +554,14 @@ async def test_models_that_do_not_stream(client):
 
 
 async def test_polling_increments(so_far):
-    """A model without a stream whose output and logs grow is shown as it grows, and at least once a second."""
-    looks = [
+    """The growing output and logs of a model without a stream are yielded as they grow, at least once a second."""
+    polls = [
         prediction(status="processing", logs="1\n"),
         prediction(status="processing", logs="1\n", output=["a"]),
         prediction(status="processing", logs="1\n2\n", output=["a", "a"]),
         prediction(output=["a", "a", "b"], logs="1\n2\n3\n", **ENDED),
     ]
-    async with scripted(lambda *_: b"", *looks, urls={}) as (server, client):
+    async with scripted(lambda *_: b"", *polls, urls={}) as (server, client):
         pauses = record_pauses()
         await gather(client.stream("owner/name"), so_far)
     assert seen(so_far) == [
@@ -569,19 +573,19 @@ async def test_polling_increments(so_far):
         ("output", "b"),
         ("done", "{}"),
     ]
-    assert targets(server) == ["create", *["look"] * 4]
-    assert all(0 < one <= 1 for one in pauses)
+    assert targets(server) == ["create", *["poll"] * 4]
+    assert all(0 < pause <= 1 for pause in pauses)
 
 
 # --- who leaves early ---
 
 
 class Left(Exception):  # noqa: N818
-    """Raised by a reader."""
+    """Raised by a reader that leaves its loop."""
 
 
 async def leave(way: str, events: Any, last: str = "Once") -> None:  # noqa: C901 - there are many ways
-    """Leave a stream after a piece."""
+    """Leave a stream after an event."""
     if way == "break":
         async for event in events:
             if event == last:
@@ -621,9 +625,10 @@ async def leave(way: str, events: Any, last: str = "Once") -> None:  # noqa: C90
 
 @pytest.mark.parametrize("way", ["break", "exception", "closed", "time limit", "cancelled", "cancelled twice"])
 async def test_leaving(server, client, way):
-    """However a loop is left, its connection is closed and the prediction canceled; the latter only if wanted."""
+    """However a loop is left, its connection is closed, and its prediction is canceled unless the caller opted out."""
     await leave(way, client.stream("owner/endless"))
-    if way not in {"break", "exception"}:  # for these, Python closes the generator soon afterwards
+    # For these, Python closes the generator soon afterwards.
+    if way not in {"break", "exception"}:
         assert statuses(server) == ["canceled"]
     await until(lambda: statuses(server) == ["canceled"])
     await until(lambda: connections(server)[0].disconnected)
@@ -638,7 +643,7 @@ async def test_leaving(server, client, way):
 
 @pytest.mark.parametrize("way", ["break", "exception"])
 async def test_leaving_the_client_as_well(server, hosted, way, caplog):
-    """When the client is closed on the way out of the loop, the prediction is canceled before that, and once."""
+    """If the client is closed on the way out of the loop, the prediction is canceled before that, and once."""
     with suppress(Left):
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
             async for event in client.stream("owner/endless"):
@@ -654,7 +659,7 @@ async def test_leaving_the_client_as_well(server, hosted, way, caplog):
 
 
 async def test_leaving_a_model_that_does_not_stream(server, client):
-    """Who stops waiting for a model that is only looked at gives it up, too."""
+    """Leaving the stream of a model that is only polled cancels its prediction too."""
     with anyio.move_on_after(0.1):
         async for _ in client.stream("owner/silent"):
             pass
@@ -662,7 +667,7 @@ async def test_leaving_a_model_that_does_not_stream(server, client):
 
 
 async def test_leaving_between_connections(server, client):
-    """Who leaves while a connection is made again gives the prediction up."""
+    """Leaving while a connection is opened again cancels the prediction."""
     server.faults.add(kind="stall", operation="predictions.stream", skip=1)
     server.faults.add(kind="truncate", operation="predictions.stream", at=110, times=1)
     with anyio.move_on_after(0.2):
@@ -671,8 +676,8 @@ async def test_leaving_between_connections(server, client):
     assert statuses(server) == ["canceled"]
 
 
-async def test_leaving_before_the_answer(server, client):
-    """Who leaves while the create is under way leaves no prediction running."""
+async def test_leaving_during_the_create(server, client):
+    """Leaving while the create is in flight leaves no prediction running."""
     server.faults.add(kind="stall", operation="models.predictions.create", after=True)
     with anyio.move_on_after(0.2):
         async for _ in client.stream("owner/endless"):
@@ -704,7 +709,7 @@ def test_the_connection_is_closed_first():
 
 
 async def test_leaving_at_the_end_cancels_nothing(server, client):
-    """Whoever leaves at the event ``done``, or after the end, asks for no cancellation: there is nothing to cancel."""
+    """Leaving at the ``done`` event, or after it, sends no cancellation."""
     async with aclosing(client.stream("owner/words")) as events:
         async for event in events:
             if event.event == "done":
@@ -717,7 +722,7 @@ async def test_leaving_at_the_end_cancels_nothing(server, client):
 
 
 async def test_a_stream_that_is_never_iterated(server, client):
-    """A stream begins with its first event: who never asks for one has nothing to pay, and no warning."""
+    """A stream starts with its first event: without one, it sends nothing, and gives no warning."""
     events = client.stream("owner/words")
     del events
     gc.collect()
@@ -729,7 +734,7 @@ async def test_a_stream_that_is_never_iterated(server, client):
 
 
 async def test_no_token_at_the_streams_origin(server, hosted):
-    """Nothing of the API's headers goes to the origin that streams: no token, and no headers of the caller."""
+    """The stream's origin gets none of the API's headers: no token, and no headers of the caller."""
     server.faults.add(kind="truncate", operation="predictions.stream", at=100, times=1)
     options: Any = {"default_headers": {"X-Secret": "default"}, "default_query": {"key": "secret"}}
     async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url, **options) as client:
@@ -746,8 +751,8 @@ async def test_no_token_at_the_streams_origin(server, hosted):
     assert ("Last-Event-ID" in first.headers, "Last-Event-ID" in second.headers) == (False, True)
 
 
-async def test_what_is_asked_for(server, client):
-    """The create asks for a stream, isn't held, and passes on what else was given."""
+async def test_the_create_of_a_stream(server, client):
+    """The create asks for a stream, is not held, and passes on the other arguments."""
     options: Any = {"webhook": "https://example.com/", "webhook_events_filter": ["completed"], "cancel_after": "5m"}
     _ = [event async for event in client.stream("owner/words", {"text": "a"}, extra_headers={"X-A": "b"}, **options)]
     create = server.requests[0]
@@ -761,7 +766,7 @@ async def test_what_is_asked_for(server, client):
 
 
 async def test_events(server, call):
-    """Events are typed, come in their order, and are the text itself; the last one is ``done``."""
+    """Events are typed, come in order, and are texts themselves; the last one is ``done``."""
     events = await call.all(call.client.stream("owner/words"))
     assert all(type(event) is StreamEvent for event in events)
     assert seen(events) == [
@@ -770,18 +775,18 @@ async def test_events(server, call):
         ("done", "{}"),
     ]
     assert "".join(events) == "Once upon a time"
-    assert [bool(one.id) for one in events] == [True] * 5 + [False]
+    assert [bool(event.id) for event in events] == [True] * 5 + [False]
     assert (statuses(server), len(server.requests)) == (["succeeded"], 2)
 
 
 async def test_files_come_as_their_urls(server, client):
-    """A stream of files is one of their URLs."""
+    """A stream of files yields their URLs."""
     events = [event async for event in client.stream("owner/pictures")]
-    assert [str(one).startswith(server.delivery_url) for one in events] == [True, True, False]
+    assert [str(event).startswith(server.delivery_url) for event in events] == [True, True, False]
 
 
-async def test_events_come_when_they_are_made(call, hosted):
-    """Each piece is there before the next is made: nothing waits for more, or for the end."""
+async def test_events_come_at_once(call, hosted):
+    """Each piece arrives before the next exists: nothing waits for more, or for the end."""
     pieces: list[str] = []
     if call.blocking:
 
@@ -799,7 +804,7 @@ async def test_events_come_when_they_are_made(call, hosted):
 
 
 def test_an_event_as_a_text():
-    """An event is a str with attributes: printed, joined and compared it is its text; its repr tells what it is."""
+    """An event is a str with attributes: it prints, joins and compares as its text, and its repr shows the rest."""
     output, logs = StreamEvent("output", "Once", "1:0"), StreamEvent("logs", "50%")
     assert (output, str(output), f"{output}!", output.upper()) == ("Once", "Once", "Once!", "ONCE")
     assert (logs, str(logs), logs.data, logs.id, bool(logs)) == ("", "", "50%", None, False)
@@ -813,36 +818,40 @@ def test_an_event_as_a_text():
 
 
 async def test_the_stream_of_a_prediction(call, server):
-    """A prediction that exists is followed from its beginning, running or done, given as such or by its id."""
+    """An existing prediction, or its id, is followed from its beginning, running or done."""
     version = (await call("models.get", "owner/words")).latest_version.id
-    made = await call("predictions.create", version=version, input={"text": "a b"})
-    for by in (made, made.id, made):
+    created = await call("predictions.create", version=version, input={"text": "a b"})
+    for by in (created, created.id, created):
         server.requests.clear()
         events = await call.all(call.client.predictions.stream(by))
-        assert [one for one in seen(events) if one[0] != "logs"] == [("output", "a"), ("output", " b"), ("done", "{}")]
-        assert operations(server) == ["predictions.get"] * (by == made.id) + ["predictions.stream"]
+        assert [event for event in seen(events) if event[0] != "logs"] == [
+            ("output", "a"),
+            ("output", " b"),
+            ("done", "{}"),
+        ]
+        assert operations(server) == ["predictions.get"] * (by == created.id) + ["predictions.stream"]
 
 
 async def test_the_stream_of_a_prediction_that_fails(server, client, so_far):
-    """What ends badly, or isn't there, is raised as by ``stream``."""
+    """A failed or missing prediction raises the same errors as ``stream``."""
     with pytest.raises(NotFoundError):
         await gather(client.predictions.stream("nothing"), so_far)
     record_pauses()
-    made = await client.models.predictions.create("owner", "broken", input={})
+    created = await client.models.predictions.create("owner", "broken", input={})
     with pytest.raises(ModelError, match="no luck") as caught:
-        await gather(client.predictions.stream(made), so_far)
-    assert (caught.value.prediction.id, so_far) == (made.id, ["Once", *[""] * (len(so_far) - 1)])
+        await gather(client.predictions.stream(created), so_far)
+    assert (caught.value.prediction.id, so_far) == (created.id, ["Once", *[""] * (len(so_far) - 1)])
     server.faults.add(kind="status", status=500, operation="predictions.*", when=lambda call: call.method == "GET")
     with pytest.raises(InternalServerError) as failed:
-        await gather(client.predictions.stream(made, max_retries=0), so_far)
-    assert failed.value.prediction_id == made.id
+        await gather(client.predictions.stream(created, max_retries=0), so_far)
+    assert failed.value.prediction_id == created.id
 
 
 @pytest.mark.parametrize("cancel", [True, False])
 async def test_leaving_the_stream_of_a_prediction(server, client, cancel):
-    """Leaving early closes the connection, and cancels a prediction that runs, unless that isn't wanted."""
-    made = await client.models.predictions.create("owner", "endless", input={})
-    await leave("cancelled", client.predictions.stream(made, cancel_on_abort=cancel))
+    """Leaving early closes the connection, and cancels a running prediction unless the caller opted out."""
+    created = await client.models.predictions.create("owner", "endless", input={})
+    await leave("cancelled", client.predictions.stream(created, cancel_on_abort=cancel))
     assert statuses(server) == ["canceled" if cancel else "processing"]
     await until(lambda: connections(server)[0].disconnected)
     ended = await client.run("owner/words", wait=True) and await client.predictions.get(list(server.predictions)[1])
@@ -870,7 +879,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def website(client: AsyncReplicate) -> AsyncIterator[str]:
-    """Give the URL of an app that streams to its users."""
+    """Return the URL of an app that streams to its users."""
     app = FastAPI()
 
     @app.get("/{name}")
@@ -882,19 +891,20 @@ async def website(client: AsyncReplicate) -> AsyncIterator[str]:
 
 
 async def test_fastapi_streams(website):
-    """A stream is what FastAPI's StreamingResponse takes, as it is."""
+    """FastAPI's StreamingResponse takes a stream as it is."""
     async with aiohttp.ClientSession() as session, session.get(f"{website}/words") as response:
         assert (response.status, await response.text()) == (200, "Once upon a time")
 
 
 @pytest.mark.parametrize("model", ["endless", "flood"])
-async def test_fastapis_user_goes_away(server, website, model):
-    """When the user of a website goes away, the prediction is canceled, whether it is silent or floods the user."""
+async def test_a_user_of_fastapi_disconnects(server, website, model):
+    """When a user disconnects, the prediction is canceled, whether it is silent or floods the user."""
     async with aiohttp.ClientSession() as session:
         response = await session.get(f"{website}/{model}")
         await response.content.readany()
         if model == "flood":
-            await asyncio.sleep(0.2)  # until buffers are full, and it is the sending that waits
+            # Until buffers are full, and sending has to wait.
+            await asyncio.sleep(0.2)
         response.close()
         await until(lambda: statuses(server) == ["canceled"])
     await until(lambda: connections(server)[0].disconnected)
@@ -934,7 +944,7 @@ def last_status(server: LocalServer) -> str:
 
 
 def test_blocking_events_come_in_batches_and_order(blocking):
-    """Many events come in their order, each once, also when their reader is slower or faster than they are."""
+    """Many events come in order, each once, even if their reader is slower or faster than the stream."""
     words = " ".join(str(number) for number in range(1000))
     text = ""
     for number, event in enumerate(blocking.stream("owner/words", {"text": words})):
@@ -946,7 +956,7 @@ def test_blocking_events_come_in_batches_and_order(blocking):
 
 @pytest.mark.parametrize("way", ["break", "exception", "close"])
 def test_blocking_leaving(apart, blocking, way):
-    """A blocking loop that is left closes its connection and cancels the prediction before it goes on."""
+    """A blocking loop that is left closes its connection and cancels the prediction before the next line runs."""
     for cancel in (True, False):
         apart.requests.clear()
         events = blocking.stream("owner/endless", cancel_on_abort=cancel)
@@ -964,8 +974,8 @@ def test_blocking_leaving(apart, blocking, way):
         until_blocking(lambda: connections(apart)[0].disconnected)
 
 
-def test_a_slow_blocking_reader_holds_the_stream(apart, blocking):
-    """Who reads slowly doesn't collect a flood in memory: only so many events wait, and leaving ends all the same."""
+def test_a_slow_blocking_reader_slows_the_stream(apart, blocking):
+    """A slow reader does not collect a flood in memory: only some events wait, and leaving still works."""
     events = blocking.stream("owner/flood")
     assert len(next(events)) == 10_000
     until_blocking(lambda: len(list(apart.predictions.values())[-1].output) > 500)
@@ -975,7 +985,7 @@ def test_a_slow_blocking_reader_holds_the_stream(apart, blocking):
 
 
 def test_ctrl_c(apart, models):
-    """Ctrl-C in a blocking loop leaves it at once, with the prediction canceled."""
+    """Ctrl-C in a blocking loop ends it at once, with the prediction canceled."""
     program = """
         import replicate_async as replicate
 
@@ -1000,7 +1010,7 @@ def test_ctrl_c(apart, models):
 
 
 def test_the_modules_own_stream(apart, models):
-    """A program that streams with the module's default client ends well, also when it left a stream open."""
+    """A program that streams with the default client ends well, even if it left a stream open."""
     program = """
         import replicate_async as replicate
 
@@ -1013,7 +1023,7 @@ def test_the_modules_own_stream(apart, models):
 
 
 async def test_blocking_in_a_running_loop(server, hosted):
-    """Blocking streams work where a loop is running already, as in notebooks."""
+    """Blocking streams work in a running loop, as in notebooks."""
     with LocalServer() as other:
         Models(other)
         with Replicate(bearer_token=other.token, base_url=other.base_url) as client:

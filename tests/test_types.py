@@ -1,4 +1,4 @@
-"""The API's things: decoded from what it documents, from less, and from what it may send one day."""
+"""The API's types: decoded from the documented examples, from less, and from what it may send in the future."""
 
 from __future__ import annotations
 
@@ -173,15 +173,15 @@ def name(request) -> str:
 
 
 def test_every_documented_field_is_typed(name):
-    """The documented example of each thing decodes, and each of its fields is an attribute."""
+    """The documented example of each type decodes, and each of its fields is an attribute."""
     thing = decode(name, EXAMPLES[name])
     assert set(EXAMPLES[name]) <= set(thing.__struct_fields__)
     for field, value in EXAMPLES[name].items():
         assert (getattr(thing, field) is None) == (value is None)
 
 
-def test_the_minimal_thing(name):
-    """What the API may leave out reads as None."""
+def test_optional_fields(name):
+    """Fields that the API may leave out read as None."""
     thing = decode(name, MINIMAL[name])
     optional = set(thing.__struct_fields__) - set(MINIMAL[name])
     assert {field: getattr(thing, field) for field in optional} == {
@@ -197,14 +197,15 @@ def test_null_and_absent_are_the_same(name):
 
 
 def test_unknown_fields_are_ignored(name):
-    """The API grows: what this version doesn't know is no reason to fail, at any depth."""
+    """Unknown fields are ignored, at any depth, because the API grows."""
 
     def grown(value: Any) -> Any:
         if isinstance(value, dict):
             return {**{key: grown(inner) for key, inner in value.items()}, "new": {"field": [1]}}
         return [grown(inner) for inner in value] if isinstance(value, list) else value
 
-    free = {"input", "output", "openapi_schema", "metadata"}  # these are any JSON, and keep it
+    # These are any JSON, and keep it.
+    free = {"input", "output", "openapi_schema", "metadata"}
     example = {key: value if key in free else grown(value) for key, value in EXAMPLES[name].items()} | {"new": 1}
     assert set(decode(name, example).to_dict()) == set(decode(name, EXAMPLES[name]).to_dict())
 
@@ -225,8 +226,8 @@ def test_unknown_values_are_kept(name, field):
     assert getattr(decode(name, {**EXAMPLES[name], field: "brand-new"}), field) == "brand-new"
 
 
-def test_a_thing_with_its_data_removed():
-    """An hour after its end a prediction has lost its data; whether as null or as nothing, it decodes."""
+def test_a_prediction_with_its_data_removed():
+    """An hour after its end a prediction has lost its data; whether null or absent, it decodes."""
     gone = decode("Prediction", {**PREDICTION, "data_removed": True, "input": {}, "output": None, "logs": None})
     assert gone.data_removed
     assert (gone.input, gone.output, gone.logs) == ({}, None, None)
@@ -234,7 +235,7 @@ def test_a_thing_with_its_data_removed():
 
 
 def test_a_wrong_type_is_refused(name):
-    """What contradicts the documentation is an error with its place, not a surprise later on."""
+    """A value of another type than documented raises an error with its place."""
     field = next(iter(MINIMAL[name]))
     with pytest.raises(msgspec.ValidationError, match=rf"\$\.{field}"):
         decode(name, {**MINIMAL[name], field: [1]})
@@ -250,8 +251,8 @@ def test_times_are_aware(name):
         assert times["deadline"].utcoffset() == timedelta(hours=2)
 
 
-def test_things_round_trip(name):
-    """A thing becomes JSON, as a dict or as text, from which the same thing can be made."""
+def test_structs_round_trip(name):
+    """A struct becomes JSON, as a dict or as text, which decodes to an equal struct."""
     thing = decode(name, EXAMPLES[name])
     assert json.loads(thing.to_json()) == thing.to_dict()
     assert decode(name, thing.to_dict()) == thing
@@ -259,7 +260,7 @@ def test_things_round_trip(name):
 
 
 def test_times_in_dicts_are_text():
-    """``to_dict`` gives what the json module can write."""
+    """``to_dict`` returns values that the json module can write."""
     plain = decode("Prediction", PREDICTION).to_dict()
     assert plain["completed_at"] == "2023-09-08T16:19:34.791859Z"
     assert plain["metrics"]["predict_time"] == 0.012683
@@ -271,34 +272,34 @@ def test_times_in_dicts_are_text():
     [lambda thing: pickle.loads(pickle.dumps(thing)), copy.copy, copy.deepcopy],
     ids=["pickle", "copy", "deep"],
 )
-def test_things_compare_copy_and_pickle(name, duplicate):
-    """Two things with the same content are equal, and a copy is another thing with the same content."""
+def test_structs_compare_copy_and_pickle(name, duplicate):
+    """Two structs with the same content are equal, and a copy is another object with the same content."""
     thing = decode(name, EXAMPLES[name])
-    twin = duplicate(thing)
-    assert twin == thing
-    assert twin is not thing
-    assert type(twin) is type(thing)
+    copied = duplicate(thing)
+    assert copied == thing
+    assert copied is not thing
+    assert type(copied) is type(thing)
     first = thing.__struct_fields__[0]
-    setattr(twin, first, "changed")
-    assert twin != thing
+    setattr(copied, first, "changed")
+    assert copied != thing
 
 
 def test_deep_copies_share_nothing():
-    """Changing a deep copy leaves the original alone."""
+    """Changing a deep copy leaves the original as it is."""
     thing = decode("Prediction", PREDICTION)
     copy.deepcopy(thing).input["text"] = "changed"
     assert thing.input["text"] == "Alice"
 
 
 def test_defaults_are_not_shared():
-    """Two things made without input don't share one dict."""
+    """Two structs that are created without input do not share one dict."""
     first, second = (decode("Training", MINIMAL["Training"]) for _ in range(2))
     first.input["a"] = 1
     assert second.input == {}
 
 
 def test_reprs_show_the_content(name):
-    """A thing prints as what one would write to make it, but for the secret."""
+    """The repr of a struct is the expression that creates it, except for the secret."""
     text = repr(decode(name, EXAMPLES[name]))
     assert text.startswith(f"{name}(")
     if name == "WebhookSecret":
@@ -324,19 +325,19 @@ def test_reprs_show_the_content(name):
 )
 @pytest.mark.parametrize("name", ["Prediction", "Training"])
 def test_done(name, status, completed, done):
-    """A final status ends a job; an unknown one does with a time of completion; a running one never does."""
+    """A final status ends a job, an unknown one with a time of completion does too, and a running one never."""
     completed_at = PREDICTION["completed_at"] if completed else None
     assert decode(name, {**EXAMPLES[name], "status": status, "completed_at": completed_at}).done is done
 
 
 def test_fields_are_given_by_name():
-    """Things have many fields, and get more: their order means nothing."""
+    """Fields are passed by name: their order may change when the API grows."""
     with pytest.raises(TypeError):
         types.Hardware("x", "y")  # type: ignore[misc]
 
 
 def test_all_structs_are_documented_and_exported():
-    """Each struct of the module is in ``__all__`` and says what it is; every name in ``__all__`` exists."""
+    """Each struct of the module is in ``__all__`` and has a docstring; every name in ``__all__`` exists."""
     assert all(kind.__doc__ and not kind.__doc__.startswith(kind.__name__) for kind in public_structs())
     own = {
         name
@@ -346,8 +347,8 @@ def test_all_structs_are_documented_and_exported():
     assert {name for name in own if not name.startswith("_")} - set(types.__all__) <= {"PageData"}
 
 
-def test_pydantic_uses_things_as_fields():
-    """A FastAPI model may have the things as fields: taken from JSON or as they are, and given as JSON."""
+def test_pydantic_uses_structs_as_fields():
+    """A pydantic model may have structs as fields: from JSON or as they are, and returned as JSON."""
 
     class Answer(pydantic.BaseModel):
         account: types.Account

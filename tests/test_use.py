@@ -1,4 +1,4 @@
-"""Models as functions: their outputs in the shape of their schema, and their schema fetched only when it counts."""
+"""Models as functions: outputs in the form that the schema gives, and the schema fetched only when it is needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from replicate_async import (
     StreamingFunction,
     UnprocessableEntityError,
 )
-from replicate_async import _schema as schemas
+from replicate_async._schema import problems
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
 
@@ -49,7 +49,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Result(msgspec.Struct):
-    """What a model may return."""
+    """An output with several kinds of members."""
 
     image: OutputFile
     caption: str
@@ -58,7 +58,7 @@ class Result(msgspec.Struct):
 
 
 def register(server: LocalServer) -> None:  # noqa: C901 - each is simple
-    """Register models with every shape of output."""
+    """Register models with outputs of every form."""
 
     @server.model("owner/words", version=VERSION, readme="# words", examples=[({"text": "a b"}, ["a", " b"])])
     async def words(text: str = "Once upon a time") -> AsyncIterator[str]:
@@ -145,7 +145,7 @@ async def call(server: LocalServer, request: pytest.FixtureRequest) -> AsyncIter
 
 @pytest.fixture
 def acall(client: AsyncReplicate) -> Caller:
-    """Call with the asynchronous client, where the other one would show nothing more."""
+    """Calls with the asynchronous client, where the blocking one would show nothing more."""
     return Caller(client)
 
 
@@ -153,13 +153,13 @@ def operations(server: LocalServer) -> list[str]:
     return [request.operation for request in server.requests]
 
 
-def looks(server: LocalServer) -> list[str]:
+def schema_requests(server: LocalServer) -> list[str]:
     """Return the requests for models and versions."""
-    return [one for one in operations(server) if one in {"models.get", "models.versions.get"}]
+    return [operation for operation in operations(server) if operation in {"models.get", "models.versions.get"}]
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     with anyio.fail_after(10):
         while not condition():  # noqa: ASYNC110 - the server knows nothing of tests
             await asyncio.sleep(0.002)
@@ -169,7 +169,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 async def test_a_model_that_fails(call, server):
-    """A failure is the same error as from ``run``, however the function is called."""
+    """A failure raises the same error as ``run``, however the function is called."""
     with pytest.raises(ModelError, match="no luck today") as caught:
         await call.of(call.client.use("owner/broken"))
     assert caught.value.prediction.output == ["Once"]
@@ -179,11 +179,11 @@ async def test_a_model_that_fails(call, server):
     with pytest.raises(ModelError, match="no luck today"):
         await call.of(handle.output)
     assert "about to fail" in await call.of(handle.logs)
-    assert looks(server) == []
+    assert schema_requests(server) == []
 
 
 async def test_bad_references(client, server):
-    """A reference that isn't one is told when the function is made; a model that isn't there when it is used."""
+    """An invalid reference raises when the function is created; a missing model raises when it is called."""
     for ref in ("nonsense", "", "a/b/c", "https://replicate.com/a/b"):
         with pytest.raises(ValueError, match="ref="):
             client.use(ref)
@@ -198,7 +198,7 @@ async def test_bad_references(client, server):
 
 
 async def test_inputs_have_names(client, server):
-    """An input without a name is a TypeError that says so, before anything is sent."""
+    """A positional input raises a TypeError that says so, before anything is sent."""
     with pytest.raises(TypeError, match="keyword"):
         await client.use("owner/words")("Alice")
     with pytest.raises(TypeError, match="keyword"):
@@ -206,15 +206,15 @@ async def test_inputs_have_names(client, server):
     assert server.requests == []
 
 
-async def test_what_the_server_refuses(client):
-    """Without ``validate`` it is the API that refuses wrong inputs."""
+async def test_inputs_that_the_server_refuses(client):
+    """Without ``validate`` the API refuses invalid inputs."""
     with pytest.raises(UnprocessableEntityError, match="count"):
         await client.use("owner/caption")(image=PNG, count=9)
 
 
 @pytest.mark.parametrize("way", ["call", "create", "stream"])
 async def test_all_problems_at_once(acall, server, way):
-    """With ``validate`` all that is wrong is told together, before anything is uploaded or billed."""
+    """With ``validate`` one error lists all problems, before anything is uploaded or billed."""
     wrong = {"style": "loud", "count": 9, "strength": "much", "words": ["a", 5], "colour": "red", "name": "Bo"}
     function = acall.client.use("owner/caption", validate=True, streaming=way == "stream")
     if way == "stream":
@@ -258,7 +258,7 @@ CHECKED: dict[str, dict[str, Any]] = {
 
 
 async def test_checks_agree_with_the_server(client, server):
-    """``validate`` refuses what the server refuses, and nothing else."""
+    """``validate`` refuses the same inputs as the server, and no others."""
     function = client.use("owner/caption", validate=True)
     plain = client.use("owner/caption")
     checked, refused = {}, {}
@@ -280,7 +280,7 @@ async def test_checks_agree_with_the_server(client, server):
 
 
 async def test_checking_needs_the_schema(server, client):
-    """When the schema can't be had, that is raised, and nothing is billed; the next call asks again."""
+    """If the schema can't be fetched, the error is raised, and nothing is billed; the next call tries again."""
     function = client.use("owner/words", validate=True, max_retries=0)
     server.faults.add(kind="status", status=500, operation="models.get", times=1)
     with pytest.raises(Exception, match="500"):
@@ -290,7 +290,7 @@ async def test_checking_needs_the_schema(server, client):
 
 
 async def test_leaving_a_call(server, client):
-    """Who stops waiting for a function gives its prediction up, unless that isn't wanted."""
+    """Cancelling a call cancels its prediction, unless the caller opted out."""
     for options, status in [({}, "canceled"), ({"cancel_on_abort": False}, "processing")]:
         with anyio.move_on_after(0.1):
             await client.use("owner/endless", **options)()
@@ -304,15 +304,15 @@ async def test_leaving_a_call(server, client):
 # --- outputs ---
 
 
-async def test_shapes(call, server):
-    """Outputs have the shape of the schema: text in one piece, URIs as files, objects and lists walked."""
+async def test_the_form_of_outputs(call, server):
+    """Outputs have the form of the schema: text in one piece, URIs as files, also inside objects and lists."""
     file = FileOutput if call.blocking else AsyncFileOutput
     use = call.client.use
     assert await call.of(use("owner/words")) == "Once upon a time"
     assert type(await call.of(use("owner/picture"))) is file
-    assert [type(one) for one in await call.of(use("owner/pictures"))] == [file, file]
+    assert [type(output) for output in await call.of(use("owner/pictures"))] == [file, file]
     result = await call.of(use("owner/result"))
-    assert (type(result["image"]), [type(one) for one in result["more"]]) == (file, [file, file])
+    assert (type(result["image"]), [type(output) for output in result["more"]]) == (file, [file, file])
     assert result["size"] == {"width": 5}
     assert await call.of(use("owner/list")) == ["a", "b"]
     assert [await call.of(use("owner/echo"), value=value) for value in (5, None, {"a": [1]}, "x")] == [
@@ -320,8 +320,8 @@ async def test_shapes(call, server):
     ]
 
 
-async def test_a_schema_that_cannot_be_had(server, call):
-    """The error tells the prediction, whose output has been paid for."""
+async def test_a_schema_that_cannot_be_fetched(server, call):
+    """The error has the id of the prediction, because its output has been paid for."""
     server.faults.add(kind="status", operation="models.get", status=403)
     with pytest.raises(PermissionDeniedError) as caught:
         await call.of(call.client.use("owner/words"), text="a b")
@@ -330,14 +330,14 @@ async def test_a_schema_that_cannot_be_had(server, call):
 
 
 async def test_an_empty_text_is_a_text(client):
-    """A model of text that yields nothing returns the empty text, and one of files no files."""
+    """A model of text that yields nothing returns the empty text, and a model of files an empty list."""
     assert await client.use("owner/words")(text="") == ""
     assert await client.use("owner/pictures")(count=0) == []
     assert await client.use("owner/words", streaming=True)(text="") == ""
 
 
 async def test_text_that_is_a_url(client):
-    """What the schema calls text stays text, also when it is a URL; what it calls a URI is a file."""
+    """A URL stays text where the schema says text, and becomes a file where it says URI."""
     assert type(await client.use("owner/link")()) is str
     assert await client.use("owner/links")() == "see https://example.com/page"
     assert type((await client.use("owner/result")())["caption"]) is str
@@ -346,7 +346,7 @@ async def test_text_that_is_a_url(client):
 
 
 async def test_a_version_of_a_model(server, acall):
-    """A function of a version runs that version, in the shape of its own schema."""
+    """A function of a version runs that version, and uses its schema."""
 
     @server.model("owner/words", version=OLDER)
     async def latest() -> list[str]:
@@ -355,11 +355,11 @@ async def test_a_version_of_a_model(server, acall):
     function = acall.client.use(f"owner/words:{VERSION}")
     assert await acall.of(function, text="x y") == "x y"
     assert await acall.of(acall.client.use("owner/words")) == ["a", "b"]
-    assert [one.version for one in server.predictions.values()] == [VERSION, OLDER]
+    assert [prediction.version for prediction in server.predictions.values()] == [VERSION, OLDER]
     assert str(function) == f"owner/words:{VERSION}"
 
 
-async def test_what_get_returned_is_used(client):
+async def test_fetched_models_and_versions_are_functions(client):
     """A model or a version that was fetched can be used as it is."""
     model = await client.models.get("owner/words")
     assert await client.use(model)(text="a b") == "a b"
@@ -369,8 +369,8 @@ async def test_what_get_returned_is_used(client):
 # --- how often the schema is fetched ---
 
 
-async def test_no_schema_is_fetched_in_vain(server, acall):
-    """Making a function, and outputs whose shape is clear, ask for no schema; nor do failures, handles and logs."""
+async def test_the_schema_is_fetched_only_if_needed(server, acall):
+    """Creating a function fetches no schema; nor do clear outputs, failures, handles and logs."""
     use = acall.client.use
     await acall.of(use("owner/echo"))
     assert await acall.of(use("owner/echo"), value={"a": "b"}) == {"a": "b"}
@@ -378,34 +378,38 @@ async def test_no_schema_is_fetched_in_vain(server, acall):
     handle = await acall.of(use("owner/echo").create, value="text")
     assert await acall.of(handle.output) == "text"
     repr(use("owner/words"))
-    assert looks(server) == []
+    assert schema_requests(server) == []
 
 
 async def test_the_schema_is_fetched_once(server, client):
-    """One request for the schema serves all calls of all functions of a model, at the same time or later."""
+    """One request for the schema serves all calls of all functions of a model, concurrent or later."""
     first, second = client.use("owner/words", validate=True), client.with_options(timeout=5).use("owner/words")
     texts = await asyncio.gather(*[function(text="a b") for function in (first, second) for _ in range(5)])
     assert texts == ["a b"] * 10
     assert (await first.openapi_schema(), await first.default_example()) is not None
     await first.signature()
     await second.documentation()
-    assert looks(server) == ["models.get"]
+    assert schema_requests(server) == ["models.get"]
     await client.use(f"owner/words:{VERSION}").openapi_schema()
-    assert len(looks(server)) == 2
+    assert len(schema_requests(server)) == 2
 
 
 # --- what a function tells of itself ---
 
 
 async def test_signature_and_documentation(acall, server):
-    """The signature has the model's inputs, with types and defaults; the documentation tells all of each."""
+    """The signature has the model's inputs, with types and defaults; the documentation describes each of them."""
     function = acall.client.use("owner/caption")
     signature = await acall.of(function.signature)
     assert list(signature.parameters) == ["image", "style", "count", "strength", "words", "seed", "loud", "name"]
-    assert all(one.kind is one.KEYWORD_ONLY for one in signature.parameters.values())
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in signature.parameters.values())
     assert signature.parameters["image"].default is inspect.Parameter.empty
-    found = {name: (one.annotation, one.default) for name, one in signature.parameters.items() if name != "image"}
-    assert found == {
+    parameters = {
+        name: (parameter.annotation, parameter.default)
+        for name, parameter in signature.parameters.items()
+        if name != "image"
+    }
+    assert parameters == {
         "style": (str, "short"),
         "count": (int, 1),
         "strength": (float, 0.5),
@@ -418,7 +422,7 @@ async def test_signature_and_documentation(acall, server):
     assert text.startswith("Run owner/caption.\n\nArgs:\n    image (string, required)")
     assert "    style (string, one of 'short', 'long', default 'short'): How much to say\n" in text
     assert "    count (integer, from 1, to 4, default 1)" in text
-    assert looks(server) == ["models.get"]
+    assert schema_requests(server) == ["models.get"]
 
 
 def test_help_and_inspect():
@@ -432,11 +436,11 @@ def test_help_and_inspect():
             assert "one of 'short', 'long'" in shown
             assert "strength" in shown
             assert "help" not in function.__class__.__doc__
-            assert len(looks(server)) == 1
+            assert len(schema_requests(server)) == 1
 
 
-def test_tools_that_look_at_a_function():
-    """Tools that look at an object, such as debuggers and mocks, don't fail when the API can't be reached."""
+def test_tools_that_inspect_a_function():
+    """Tools that inspect an object, such as debuggers and mocks, don't fail if the API can't be reached."""
     with Replicate(bearer_token="x", base_url=f"http://127.0.0.1:{free_port()}", max_retries=0) as client:
         function = client.use("owner/words")
         assert "inputs" in inspect.signature(function).parameters
@@ -448,7 +452,7 @@ def test_tools_that_look_at_a_function():
 
 
 async def test_schema_and_example(acall):
-    """The schema and the author's example can be had."""
+    """A function returns its schema and the author's example."""
     function = acall.client.use("owner/words")
     schema = await acall.of(function.openapi_schema)
     assert schema["components"]["schemas"]["Output"]["x-cog-array-display"] == "concatenate"
@@ -482,7 +486,7 @@ STRANGE = {
 
 
 async def test_strange_schemas():
-    """Schemas of others' making, with names that Python reserves or with nothing in them, break nothing."""
+    """Schemas with reserved names, or with nothing in them, break nothing."""
     given = {"class": "a", "lambda": 1, "of any": 5, "several": "x", "pair": [1, 2], "whatever": 3}
     ended = prediction(status="succeeded", completed_at="2025-01-01T00:00:01Z", output=["a", "b"])
     for schema in [STRANGE, {}, None, {"components": {"schemas": {"Input": {}}}}, {"components": None}]:
@@ -502,16 +506,16 @@ async def test_strange_schemas():
                 assert "several" in str(caught.value)
 
 
-async def test_other_inputs():
-    """A model whose schema lets other inputs in takes them, and where it says of what kind, those."""
+async def test_additional_inputs():
+    """A model whose schema allows additional inputs takes them, of the given type if there is one."""
     schema = {
         "components": {"schemas": {"Input": {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}}}
     }
-    assert schemas.problems(schema, {"a": 1, "b": 2}) == []
-    assert schemas.problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
+    assert problems(schema, {"a": 1, "b": 2}) == []
+    assert problems(schema, {"b": "x"}) == ["b must be of type integer, not str"]
     for said, known in [(True, True), ({}, True), (False, False), (None, False)]:
         schema["components"]["schemas"]["Input"]["additionalProperties"] = said
-        assert (schemas.problems(schema, {"b": "x"}) == []) is known
+        assert (problems(schema, {"b": "x"}) == []) is known
 
 
 # --- handles ---
@@ -530,7 +534,7 @@ async def test_a_handle(call, server):
 
 
 async def test_canceling_a_handle(acall, server):
-    """A handle can cancel its prediction; its output is then the error that says so."""
+    """A handle can cancel its prediction; its output then raises an error that says so."""
     handle = await acall.of(acall.client.use("owner/endless").create)
     assert (await acall.of(handle.cancel)).status in {"canceled", "aborted"}
     with pytest.raises(PredictionCanceledError):
@@ -538,7 +542,7 @@ async def test_canceling_a_handle(acall, server):
 
 
 async def test_leaving_a_handle(client, server):
-    """Who stops waiting for a handle's output keeps the handle, and its prediction runs on."""
+    """Cancelling a wait for a handle's output does not cancel its prediction."""
     handle = await client.use("owner/endless").create()
     with anyio.move_on_after(0.1):
         await handle.output()
@@ -549,7 +553,7 @@ async def test_leaving_a_handle(client, server):
 
 
 async def test_streaming(call, server):
-    """A streaming function yields pieces of text, or files, as they are made; nothing happens before."""
+    """A streaming function yields pieces of text, or files, as they come; nothing is sent before."""
     words = call.client.use("owner/words", streaming=True)
     assert type(words) is (StreamingFunction if call.blocking else AsyncStreamingFunction)
     stream = words(text="a b c")
@@ -558,12 +562,12 @@ async def test_streaming(call, server):
     assert operations(server) == ["models.predictions.create", "predictions.stream"]
     assert server.requests[0].json()["stream"] is True
     pictures = await call.all(call.client.use("owner/pictures", streaming=True)())
-    assert [type(one) for one in pictures] == [FileOutput if call.blocking else AsyncFileOutput] * 2
+    assert [type(output) for output in pictures] == [FileOutput if call.blocking else AsyncFileOutput] * 2
     assert await call.of(words(text="d e").read) == "d e"
 
 
 async def test_a_stream_runs_its_model_once(call, server):
-    """However often a stream is read, at the same time or again, its model runs once and is billed once."""
+    """However often a stream is read, concurrently or again, its model runs once and is billed once."""
     story = call.client.use("owner/words", streaming=True)(text="a b c")
     assert await call.all(story) == ["a", " b", " c"]
     assert await call.of(story.read) == "a b c"
@@ -579,19 +583,16 @@ async def test_a_stream_runs_its_model_once(call, server):
 
 
 async def test_awaited_streams(client):
-    """A stream that is awaited is the whole output: a text, or the list of files."""
+    """An awaited stream returns the whole output: a text, or a list of files."""
     assert await client.use("owner/words", streaming=True)(text="a b") == "a b"
-    assert [type(one) for one in await client.use("owner/pictures", streaming=True)()] == [AsyncFileOutput] * 2
+    assert [type(output) for output in await client.use("owner/pictures", streaming=True)()] == [AsyncFileOutput] * 2
 
 
 # --- using functions ---
 
 
 async def test_names_of_inputs(call, server):
-    """Inputs may have any name, those of options and ``self`` included: what is passed to the function is the model's.
-
-    So it is for each of the three ways to pass them.
-    """
+    """Inputs may have any name, even those of options and ``self``, in each of the three ways to pass them."""
     given = {
         "input": 1,
         "stream": False,
@@ -620,7 +621,7 @@ async def test_names_of_inputs(call, server):
 
 
 async def test_chaining(call, server):
-    """Outputs of one function are inputs of another: texts, files, lists of them, and streams under way."""
+    """Outputs of one function are inputs of another: texts, files, lists of them, and streams in progress."""
     use = call.client.use
     picture = await call.of(use("owner/picture"))
     assert await call.of(use("owner/caption"), image=picture, count=2) == "short 2"
@@ -633,29 +634,30 @@ async def test_chaining(call, server):
 
 
 async def test_many_calls_at_once(client, server):
-    """One function serves hundreds of calls at the same time."""
+    """One function serves hundreds of concurrent calls."""
     function = client.use("owner/words")
     texts = await asyncio.gather(*[function(text=f"number {number}") for number in range(200)])
     assert texts == [f"number {number}" for number in range(200)]
     assert len(server.predictions) == 200
-    assert looks(server) == ["models.get"]
+    assert schema_requests(server) == ["models.get"]
 
 
 async def test_functions_anywhere(call):
-    """A function can be made and used inside of functions, in threads and in a running loop."""
+    """A function can be created and used in functions, in threads and in a running loop."""
 
     def make() -> Any:
         return call.client.use("owner/words")
 
     assert await call.of(make(), text="a b") == "a b"
     if call.blocking:
-        async with LocalServer() as here:  # in this loop, which the blocking call holds up: so not for it
-            assert here.url
+        # A server in this loop, which the blocking call blocks, so that the call can't use it.
+        async with LocalServer() as other:
+            assert other.url
         assert await anyio.to_thread.run_sync(lambda: make()(text="c")) == "c"
 
 
 def test_the_modules_use():
-    """``replicate.use`` makes functions of the default client, and with ``use_async`` those to await, in any loop."""
+    """``replicate.use`` creates functions of the default client; with ``use_async`` they are awaited, in any loop."""
     program = """
         import asyncio
         import replicate_async as replicate
@@ -691,8 +693,8 @@ def test_the_modules_use():
     assert "nonsense" in lines[-1]
 
 
-def test_no_token_is_needed_to_make_a_function():
-    """Functions can be made at import time, without a token; it is missed when one is called."""
+def test_no_token_is_needed_to_create_a_function():
+    """Functions can be created at import time, without a token; the first call raises if it is missing."""
     program = """
         import replicate_async as replicate
 

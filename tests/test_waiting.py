@@ -138,9 +138,9 @@ class Api:
         job = self.jobs[f"p{number:05}"] = Job(id=f"p{number:05}", created=created, duration=duration, **how)
         return job
 
-    async def wait(self, job: Job, *, by_id: bool = False, **how: Any) -> Prediction:
+    async def wait(self, job: Job, *, by_id: bool = False, start: Any = None, **how: Any) -> Prediction:
         """Wait for a job, and check the result."""
-        start: Any = job.id if by_id else job.prediction(self._sim.monotonic())
+        start = job.id if by_id else start or job.prediction(self._sim.monotonic())
         self.waiting[job.id] += 1
         try:
             result = await wait_until_done(self, start, Prediction, how.pop("options", {}), **how)  # type: ignore[arg-type]
@@ -404,6 +404,60 @@ def test_a_final_status_in_the_list_without_logs():
         updates = [Updates(job) for job in jobs]
         await asyncio.gather(*[api.wait(job, on_update=update) for job, update in zip(jobs, updates, strict=True)])
         assert {update.last for update in updates} == {(2, 5)}
+
+    simulate(main)
+
+
+def test_updates_come_from_the_list_too():
+    """Callers that want updates get new logs from the list, without a single poll."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        jobs = [api.add(number, 0, 30) for number in range(10)]
+        seen: dict[str, list[str | None]] = {job.id: [] for job in jobs}
+        waits = [api.wait(job, on_update=lambda update: seen[update.id].append(update.logs)) for job in jobs]
+        await asyncio.gather(*waits)
+        assert list(seen.values()) == [["", ".", "..", "...", "....", "....."]] * 10
+        assert api.single_polls() == []
+
+    simulate(main)
+
+
+def test_a_later_callers_updates_only_go_forward():
+    """A caller that arrives with a newer state than the last poll has shown does not get that poll's update."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        job = api.add(0, 0, 100)
+        first = asyncio.create_task(api.wait(job, on_update=Updates(job)))
+        await asyncio.sleep(81)
+        await api.wait(job, on_update=Updates(job))
+        await first
+
+    simulate(main)
+
+
+def test_a_caller_that_arrives_with_the_end():
+    """A caller that begins to wait just as the final status is published gets it, and its callback too."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim, latency=0)
+        job = api.add(0, 0, 0.5)
+        first = asyncio.create_task(api.wait(job))
+        await asyncio.sleep(0)
+        starting = job.prediction(0)
+
+        async def wait(steps: int) -> int:
+            await asyncio.sleep(0.5)
+            # Some arrive before the poll, some between the poll and the first caller, some after it.
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            updates = Updates(job)
+            await api.wait(job, start=starting, on_update=updates)
+            return updates.last[0]
+
+        assert await asyncio.gather(*[wait(steps) for steps in range(10)]) == [2] * 10
+        await first
 
     simulate(main)
 

@@ -1,6 +1,6 @@
-"""Webhooks: what Replicate signed is taken for what it is, and nothing else is.
+"""Webhooks: requests that Replicate signed are accepted, and all others are refused.
 
-The PyPI package ``standardwebhooks`` signs what is genuine here, and has to agree about what isn't.
+The PyPI package ``standardwebhooks`` signs the genuine ones here, and must agree about the others.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ BODY = json.dumps(PREDICTION)
 
 
 def signature(body: str = BODY, *, secret: str = SECRET, webhook_id: str = ID, at: int | None = None) -> str:
-    """Return the signature that the oracle gives."""
+    """Return the signature that the oracle computes."""
     moment = datetime.fromtimestamp(int(time.time()) if at is None else at, timezone.utc)
     return standardwebhooks.Webhook(secret).sign(webhook_id, moment, body)
 
 
 def signed(body: str = BODY, *, secret: str = SECRET, age: int = 0, **changes: str) -> dict[str, str]:
-    """Return the headers of a genuine webhook, and change some of them; None leaves out."""
+    """Return the headers of a genuine webhook with some changes; None omits a header."""
     at = int(time.time()) - age
     return {
         "webhook-id": ID,
@@ -120,7 +120,7 @@ def test_missing_headers(name: str, how: str) -> None:
 
 
 def test_no_headers() -> None:
-    """A request without any of the headers isn't a webhook."""
+    """A request without any of the headers is not a webhook."""
     assert "webhook-id: the header is missing" in refused(BODY, {})
     assert "webhook-id: the header is missing" in refused(BODY, {"svix-id": "x", "Content-Type": "application/json"})
 
@@ -140,7 +140,7 @@ def test_no_headers() -> None:
 )
 @pytest.mark.parametrize("as_type", [str, str.encode], ids=["str", "bytes"])
 def test_a_tampered_body(tampered: str, as_type: Any) -> None:
-    """A body that isn't the very one that was signed is refused, and the message says what may have happened."""
+    """A body that differs from the signed one is refused, and the message says what may have happened."""
     headers = signed()
     message = refused(as_type(tampered), headers)
     assert message.startswith("webhook-signature: none matches")
@@ -149,7 +149,7 @@ def test_a_tampered_body(tampered: str, as_type: Any) -> None:
 
 
 def test_a_tampered_id() -> None:
-    """The id is signed with the rest: a delivery can't be passed off as another one."""
+    """The id is signed too: a delivery can't be passed off as another one."""
     headers = signed(**{"webhook-id": "msg_other"})
     assert "webhook-signature: none matches" in refused(BODY, headers)
     refused_by_oracle(BODY, headers)
@@ -157,7 +157,7 @@ def test_a_tampered_id() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 1, 60])
 def test_a_tampered_timestamp(seconds: int) -> None:
-    """The time is signed with the rest: an old webhook can't be made young."""
+    """The time is signed too: an old webhook can't be made new."""
     headers = signed()
     headers["webhook-timestamp"] = str(int(headers["webhook-timestamp"]) + seconds)
     assert "webhook-signature: none matches" in refused(BODY, headers)
@@ -174,7 +174,7 @@ def test_a_tampered_timestamp(seconds: int) -> None:
     ],
 )
 def test_at_another_time(age: int, message: str) -> None:
-    """What is signed, but too long ago or in the future, is refused with how much it is off."""
+    """A signed webhook that is too old, or from the future, is refused, and the message has the difference."""
     headers = signed(age=age)
     with pytest.raises(WebhookVerificationError, match=message):
         verify_webhook(BODY, headers, SECRET)
@@ -190,7 +190,7 @@ def test_within_the_customary_tolerance(age: int) -> None:
 
 
 def test_tolerance() -> None:
-    """The caller decides how far off is too far: nothing at all, or no bound."""
+    """The caller sets the tolerance: zero, or without a bound."""
     assert verify_webhook(BODY, signed(age=500), SECRET, tolerance=600.0) == prediction()
     assert verify_webhook(BODY, signed(age=10**8), SECRET, tolerance=math.inf) == prediction()
     assert "at most 5 s" in refused(BODY, signed(age=10), tolerance=5)
@@ -208,7 +208,7 @@ def test_tolerance() -> None:
     ids=lambda text: repr(text[:20]),
 )
 def test_malformed_timestamps(timestamp: str) -> None:
-    """What isn't a time, or none that a clock could show, is refused by the header's name, and not by a crash."""
+    """A header that is not a time, or not a possible one, is refused by its name, without a crash."""
     message = refused(BODY, signed(**{"webhook-timestamp": timestamp}))
     assert message.startswith("webhook-timestamp: ")
     assert len(message) < 500, "what a stranger sends doesn't fill the log"
@@ -253,7 +253,7 @@ def test_a_timestamp_in_other_units() -> None:
     ],
 )
 def test_bad_signatures(value: str, message: str) -> None:
-    """A header without a signature of the known version that matches is refused, by its name."""
+    """A header without a matching signature of the known version is refused, by its name."""
     genuine = signature().removeprefix("v1,")
     parts = {
         "other": signature("something else").removeprefix("v1,"),
@@ -261,14 +261,14 @@ def test_bad_signatures(value: str, message: str) -> None:
         "truncated": genuine[:-4],
     }
     headers = signed(**{"webhook-signature": value.format(**parts)})
-    told = refused(BODY, headers)
-    assert told.startswith("webhook-signature: ")
-    assert message in told
-    assert genuine not in told, "what would have been right isn't told to whoever tries"
+    message_shown = refused(BODY, headers)
+    assert message_shown.startswith("webhook-signature: ")
+    assert message in message_shown
+    assert genuine not in message_shown, "the error must not show the right signature"
 
 
 def test_several_signatures() -> None:
-    """While secrets are exchanged there are several signatures: one that matches will do, wherever it stands."""
+    """While secrets are rotated there are several signatures: one match is enough, at any place."""
     genuine = signature()
     others = [signature(secret="whsec_" + base64.b64encode(b"older").decode()), "v1a,abc", "v2,####"]
     for headers in (
@@ -283,7 +283,7 @@ def test_several_signatures() -> None:
 
 
 def test_another_accounts_secret() -> None:
-    """What is signed with another secret is refused."""
+    """A signature by another secret is refused."""
     other = "whsec_" + base64.b64encode(b"somebody else's key").decode()
     assert "none matches" in refused(BODY, signed(secret=other))
     assert "none matches" in refused(BODY, signed(), other)
@@ -293,7 +293,7 @@ def test_another_accounts_secret() -> None:
     "secret", ["", "whsec_", "whsec_!!!", "whsec_é", "not a secret", "r8_ABC-DEF", WebhookSecret(key=""), "whsec_="]
 )
 def test_malformed_secrets(secret: Any) -> None:
-    """A secret that isn't one is refused as that, and isn't shown."""
+    """A malformed secret is reported as such, and not shown."""
     message = refused(BODY, signed(), secret)
     assert message.startswith("secret: ")
     assert "!!!" not in message
@@ -301,7 +301,7 @@ def test_malformed_secrets(secret: Any) -> None:
 
 @pytest.mark.parametrize("secret", [None, SECRET.encode(), 5])
 def test_secrets_of_another_type(secret: Any) -> None:
-    """An environment variable that isn't set, for one, is told from a webhook that isn't genuine."""
+    """A secret of another type, such as None from a missing environment variable, is not a verification error."""
     with pytest.raises((WebhookVerificationError, TypeError), match="secret"):
         verify_webhook(BODY, signed(), secret)
 
@@ -309,20 +309,20 @@ def test_secrets_of_another_type(secret: Any) -> None:
 @pytest.mark.parametrize("kind", [int, list, str.encode])
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_headers_of_another_type(name: str, kind: Any) -> None:
-    """A header that isn't text, as some frameworks have them, is named: it is no error of another kind."""
+    """A header that is not text, as in some frameworks, is named in a verification error."""
     value = 5 if kind is int else kind(signed()[name])
     assert refused(BODY, {**signed(), name: value}).startswith(f"{name}: the header must be a str, not ")
 
 
 @pytest.mark.parametrize("headers", [None, [], {None: "x", b"webhook-id": b"x"}])
 def test_no_mapping_of_headers(headers: Any) -> None:
-    """Nor are headers that are none, or that have no names."""
+    """So are headers that are not a mapping, or have no names."""
     assert "header" in refused(BODY, headers)
 
 
 @pytest.mark.parametrize("body", [PREDICTION, None, 5, [BODY]], ids=["dict", "None", "int", "list"])
 def test_bodies_of_another_type(body: Any) -> None:
-    """A body that was parsed already can't be checked: the error says that the raw bytes are needed."""
+    """A body that was parsed already can't be verified: the error asks for the raw bytes."""
     with pytest.raises((WebhookVerificationError, TypeError), match=r"body.*(bytes|str)"):
         verify_webhook(body, signed(), SECRET)
 
@@ -345,14 +345,14 @@ def test_bodies_of_another_type(body: Any) -> None:
     ids=["empty", "text", "null", "5", "list", "object", "other", "string", "no status", "no time", "nested"],
 )
 def test_signed_but_something_else(body: str) -> None:
-    """What is signed but neither a prediction nor a training is an error that says so, of the same class."""
+    """A signed body that is neither a prediction nor a training raises an error of the same class."""
     message = refused(body, signed(body))
     assert message.startswith("body: neither a prediction nor a training")
     assert len(message) < 500
 
 
 def test_bodies_that_are_not_unicode() -> None:
-    """Bytes that aren't UTF-8 and texts that can't be encoded are refused, whoever signed them."""
+    """Bytes that aren't UTF-8, and texts that can't be encoded, are refused even if they are signed."""
     body = BODY.replace("Alice", "\xff").encode("latin-1")
     headers = signed(body.decode("latin-1"))
     assert "webhook-signature" in refused(body, headers)
@@ -379,7 +379,7 @@ def test_an_id_that_is_not_unicode() -> None:
     ids=["str", "bytes", "bytearray", "memoryview"],
 )
 def test_a_prediction(as_type: Any) -> None:
-    """A genuine webhook becomes the prediction that it tells of, whatever the framework gives as its body."""
+    """A genuine webhook becomes its prediction, whatever type of body the framework has."""
     found = verify_webhook(as_type(BODY), signed(), SECRET)
     assert type(found) is Prediction
     assert found == prediction()
@@ -387,7 +387,7 @@ def test_a_prediction(as_type: Any) -> None:
 
 
 def test_a_training() -> None:
-    """A training is told from a prediction, whose form it has."""
+    """A training is distinguished from a prediction, although they have the same form."""
     body = json.dumps(TRAINING)
     found = verify_webhook(body, signed(body), SECRET)
     assert type(found) is Training
@@ -402,20 +402,20 @@ def test_a_training() -> None:
     ids=str,
 )
 def test_a_training_with_less(changes: dict[str, Any]) -> None:
-    """Of a training everything but its id and status may be missing, or null, and it is one all the same."""
+    """A training may lack everything but its id and status, and may have nulls."""
     for thing in ({**TRAINING, **changes}, {key: value for key, value in TRAINING.items() if key not in changes}):
         body = json.dumps({"status": "starting", **thing})
         assert type(verify_webhook(body, signed(body), SECRET)) is Training
 
 
 def test_a_prediction_that_only_mentions_trainings() -> None:
-    """What the input or the output say doesn't make a prediction a training."""
+    """Texts in the input or output don't make a prediction a training."""
     body = json.dumps({**PREDICTION, "input": {"url": "https://api.replicate.com/v1/trainings/x"}})
     assert type(verify_webhook(body, signed(body), SECRET)) is Prediction
 
 
-def test_with_more_than_is_known() -> None:
-    """Fields and statuses that are new since this version don't make a webhook less genuine."""
+def test_unknown_fields_and_statuses() -> None:
+    """New fields and statuses do not make a webhook less genuine."""
     body = json.dumps({**PREDICTION, "status": "paused", "new": {"a": 1}})
     assert verify_webhook(body, signed(body), SECRET).status == "paused"
 
@@ -427,7 +427,7 @@ def test_with_more_than_is_known() -> None:
     ids=["dict", "UserDict", "proxy", "CIMultiDict", "CIMultiDictProxy"],
 )
 def test_headers(mapping: Any, change: Any) -> None:
-    """Header names have no case, and any mapping will do."""
+    """Header names have no case, and any mapping is accepted."""
     headers = {change(name): value for name, value in signed().items()}
     assert verify_webhook(BODY, mapping({**headers, "Content-Type": "application/json"}), SECRET) == prediction()
 
@@ -444,14 +444,14 @@ def test_headers(mapping: Any, change: Any) -> None:
     ids=["whole", "without prefix", "with spaces", "struct", "struct without prefix"],
 )
 def test_secrets(secret: Any) -> None:
-    """The secret may be what the API returned, its key, or that with what copying adds."""
+    """The secret may be the one of the API, its key alone, or either with spaces from copying."""
     assert verify_webhook(BODY, signed(), secret) == prediction()
 
 
 @given(key=st.binary(min_size=1, max_size=80), padded=st.booleans())
 @example(key=b"1234", padded=False)
 def test_keys_of_any_length(key: bytes, padded: bool) -> None:
-    """Secrets of any length are taken, with or without the padding of their base64, as the oracle does."""
+    """Secrets of any length are accepted, with or without base64 padding, as by the oracle."""
     secret = "whsec_" + base64.b64encode(key).decode()
     secret = secret if padded else secret.rstrip("=")
     assert verify_webhook(BODY, signed(secret=secret), secret) == prediction()
@@ -476,18 +476,18 @@ bodies = st.builds(
 
 @given(body=bodies)
 def test_any_genuine_webhook(body: str) -> None:
-    """Whatever a prediction holds and however it is written, the oracle's signature is accepted."""
+    """Any prediction, however it is written, is accepted with the oracle's signature."""
     headers = signed(body)
-    told = standardwebhooks.Webhook(SECRET).verify(body, headers)
+    verified = standardwebhooks.Webhook(SECRET).verify(body, headers)
     for given_body in (body, body.encode()):
         found = verify_webhook(given_body, headers, SECRET)
         assert isinstance(found, Prediction)
-        assert (found.input, found.output) == (told["input"], told["output"])
+        assert (found.input, found.output) == (verified["input"], verified["output"])
 
 
 @given(body=bodies, place=st.integers(0, 10_000), change=st.integers(1, 255))
 def test_no_tampered_webhook(body: str, place: int, change: int) -> None:
-    """Whichever byte of the body is another one, it is refused."""
+    """A change of any byte of the body is refused."""
     headers = signed(body)
     raw = bytearray(body.encode())
     raw[place % len(raw)] ^= change
@@ -510,7 +510,7 @@ headers_of_strangers = st.fixed_dictionaries(
 
 @given(headers=headers_of_strangers, body=st.sampled_from([BODY, BODY + " ", "{}"]))
 def test_what_is_accepted_is_genuine(headers: dict[str, str], body: str) -> None:
-    """Whatever the headers say, nothing is accepted that the oracle refuses, and every refusal is the one error."""
+    """Nothing is accepted that the oracle refuses, and every refusal is the same error."""
     why = ""
     try:
         verify_webhook(body, headers, SECRET)
@@ -522,7 +522,7 @@ def test_what_is_accepted_is_genuine(headers: dict[str, str], body: str) -> None
 
 
 def test_nothing_else_is_needed() -> None:
-    """Checking a webhook loads neither the HTTP client nor anything else that isn't needed for it."""
+    """Verifying a webhook imports neither the HTTP client nor anything else that it does not need."""
     program = (
         "import sys; from replicate_async import verify_webhook; verify_webhook;"
         "print([name for name in ('aiohttp', 'anyio', 'asyncio', 'tenacity', 'pydantic') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""A Replicate on this machine, and programs that find it by their environment."""
+"""A local server, and programs that find it by their environment."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def environment(server: LocalServer, tmp_path: Path) -> dict[str, str]:
-    """Give the variables of a program that uses the server, and may import what is in the temporary folder."""
-    path = os.pathsep.join([str(tmp_path), *(one for one in sys.path if one)])
+    """Return the variables of a program that uses the server, and can import files from the temporary folder."""
+    path = os.pathsep.join([str(tmp_path), *(folder for folder in sys.path if folder)])
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATE_", "PYTEST_"))}
-    inherited.pop("PYTHONWARNDEFAULTENCODING", None)  # what others do with encodings is not what is looked for
+    # How others open files is not tested here.
+    inherited.pop("PYTHONWARNDEFAULTENCODING", None)
     return {
         **inherited,
-        "HOME": str(tmp_path),  # where programs leave their settings and histories
+        # Programs leave their settings and histories there.
+        "HOME": str(tmp_path),
         "PYTHONPATH": path,
         "REPLICATE_API_TOKEN": server.token,
         "REPLICATE_BASE_URL": server.base_url,
@@ -54,7 +56,7 @@ def environment(server: LocalServer, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def running(environment: dict[str, str], tmp_path: Path) -> Running:
-    """Give what runs a module of Python in the temporary folder; whatever happens, it has ended in the end."""
+    """Return a function that runs a Python program in the temporary folder, and kills it at the end."""
 
     @contextmanager
     def run(*arguments: str, **options: Any) -> Generator[subprocess.Popen[str], None, None]:
@@ -70,7 +72,7 @@ def running(environment: dict[str, str], tmp_path: Path) -> Running:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    """Let time pass until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it didn't happen"
@@ -78,4 +80,4 @@ def until(condition: Callable[[], Any], seconds: float = 30) -> None:
 
 
 def statuses(server: LocalServer) -> list[str]:
-    return [made.status for made in server.predictions.values()]
+    return [prediction.status for prediction in server.predictions.values()]

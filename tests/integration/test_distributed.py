@@ -19,11 +19,12 @@ from .conftest import Running, statuses
 PAGE = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 (DASK,) = [block for block in BLOCKS if "dask" in block]
-QUIET = ("-W", "ignore:Port 8787")  # of the dashboard, when another test has one
+# Dask warns if another test has a dashboard.
+QUIET = ("-W", "ignore:Port 8787")
 
 
 def test_the_pages_example(running: Running, server: LocalServer, tmp_path: Path) -> None:
-    """The example for Dask runs as it stands; a second time, it finds its predictions and creates none."""
+    """The example for Dask runs as written; run again, it finds its predictions and creates none."""
     names = [f"number {number}" for number in range(12)]
     (tmp_path / "example.py").write_text(DASK, encoding="utf-8")
     (tmp_path / "notes").mkdir()
@@ -61,7 +62,7 @@ if __name__ == "__main__":
 
 
 def test_a_retried_task_is_billed_once(running: Running, server: LocalServer, tmp_path: Path) -> None:
-    """Tasks that are lost with their worker are done by another one, which waits for the same predictions."""
+    """Tasks that are lost with their worker run on another one, which waits for the same predictions."""
     go_on = tmp_path / "go on"
 
     @server.model("replicate/hello-world")
@@ -73,7 +74,8 @@ def test_a_retried_task_is_billed_once(running: Running, server: LocalServer, tm
     (tmp_path / "example.py").write_text(DASK, encoding="utf-8")
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     (tmp_path / "notes").mkdir()
-    with running("killed.py", stderr=DEVNULL) as process:  # Dask tells of the worker that it lost
+    # Dask writes about the worker that it lost.
+    with running("killed.py", stderr=DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "killed\n"
         go_on.touch()
@@ -103,7 +105,8 @@ def failing():
 if __name__ == "__main__":
     cluster = LocalCluster(processes=True, n_workers=2, threads_per_worker=4)
     with cluster, Client(cluster) as dask, replicate.Replicate() as client:
-        client.account.get()  # it is in use
+        # The client is in use.
+        client.account.get()
         there = dask.scatter(client)
         print(*dask.gather([dask.submit(passed, there, str(number)) for number in range(6)]))
         print(*dask.gather([dask.submit(made, str(number)) for number in range(6)]))
@@ -115,7 +118,7 @@ if __name__ == "__main__":
 
 
 def test_clients_in_tasks(running: Running, server: LocalServer, tmp_path: Path) -> None:
-    """A client that is passed to tasks works there, as does one that is made there; errors and pages come back."""
+    """A client works in tasks, passed to them or created there; errors and pages are returned from them."""
     (tmp_path / "passed.py").write_text(PASSED, encoding="utf-8")
     with running(*QUIET, "passed.py") as process:
         output, errors = process.communicate(timeout=90)
@@ -125,7 +128,7 @@ def test_clients_in_tasks(running: Running, server: LocalServer, tmp_path: Path)
 
 
 def test_cloudpickle(server: LocalServer) -> None:
-    """What pickles does so for cloudpickle as well: clients in closures, results, pages, errors and file outputs."""
+    """Everything that pickles does so with cloudpickle too: clients in closures, results, pages, errors and files."""
 
     @server.model("owner/painter")
     def painter() -> OutputFile:

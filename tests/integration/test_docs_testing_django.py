@@ -1,4 +1,4 @@
-"""The Django example of the page on testing, run as it stands."""
+"""The Django example of the page on testing, run as written."""
 
 from __future__ import annotations
 

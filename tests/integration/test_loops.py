@@ -1,4 +1,4 @@
-"""Event loops that aren't asyncio's own, and those that the test plugins of others make."""
+"""Event loops other than asyncio's own, and those that pytest plugins create."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ if child:
     ids=["asynchronous", "below the blocking client"],
 )
 def test_uvloop(running: Running, program: str, expected: str) -> None:
-    """One client under uvloop and asyncio in turn; and uvloop as the blocking client's own loop, across a fork."""
+    """One client works under uvloop and asyncio in turn, and the blocking client under uvloop, also after a fork."""
     with running("-W", "error", "-W", "ignore::ResourceWarning", "-c", HELLO + program) as process:
         output, errors = process.communicate(timeout=30)
     assert (process.returncode, output, errors) == (0, expected, "")
@@ -62,7 +62,8 @@ PYTEST_ASYNCIO = """
 import pytest, pytest_asyncio
 from replicate_async import AsyncReplicate, Replicate
 
-client = AsyncReplicate()  # made at import time, used in a loop for each test
+# Created at import time, used in a loop for each test.
+client = AsyncReplicate()
 blocking = Replicate()
 
 @pytest_asyncio.fixture
@@ -138,7 +139,7 @@ async def test_blocking_within_a_loop():
     ids=["pytest-asyncio", "anyio"],
 )
 def test_pytest_plugins(running: Running, tmp_path: Path, tests: str, options: str, passed: int) -> None:
-    """Clients live in fixtures of any scope and in modules, whatever loops the plugin makes, without a warning."""
+    """Clients live in fixtures of any scope and in modules, whatever loops the plugin creates, without a warning."""
     (tmp_path / "test_theirs.py").write_text(tests, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{dedent(options)}\nfilterwarnings = error\n", encoding="utf-8")
     with running("-m", "pytest", "-q", "-p", "no:schemathesis", "-p", "no:xdist", "test_theirs.py") as process:

@@ -1,4 +1,4 @@
-"""A notebook, executed in a kernel of its own."""
+"""A notebook, executed in a kernel."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ OUTPUTS = [
 ]
 
 
-@pytest.mark.filterwarnings("default")  # of Jupyter's own libraries
+# Jupyter's own libraries give warnings.
+@pytest.mark.filterwarnings("default")
 def test_a_notebook(
     server: LocalServer, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In cells, where a loop is running, both clients work; the stop button cancels what is under way."""
+    """Both clients work in cells, where a loop runs; the stop button cancels the call in progress."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     cells = [nbformat.v4.new_code_cell(dedent(cell)) for cell in CELLS]

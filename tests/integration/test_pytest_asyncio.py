@@ -72,7 +72,7 @@ TESTS = """
 @pytest.mark.parametrize("scope", ["function", "session"])
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_modes_and_loops(pytester: pytest.Pytester, mode: str, scope: str) -> None:
-    """The fixtures serve tests in either mode, in a loop of their own or in one for all, and leave nothing open."""
+    """The fixtures work in either mode, with one loop for each test or one for all, and leave nothing open."""
     pytester.makeini(f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = {scope}\n")
     pytester.makepyfile(TESTS.replace("SCOPE", scope))
     result = pytester.runpytest_subprocess(*OPTIONS)

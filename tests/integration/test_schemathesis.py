@@ -1,4 +1,4 @@
-"""The local server under Schemathesis, which knows nothing of it but /openapi.json."""
+"""The local server under Schemathesis, which reads only /openapi.json."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ UNREACHED = {
     "deployments.predictions.create",
 }
 
-# No document tells which models and versions there are, nor which cursors: what is valid by the document may be refused
-# there. And Schemathesis takes the method QUERY, which OpenAPI 3.1 doesn't have, for one that must be refused.
+# The document does not list models, versions and cursors: requests that are valid by the document may be refused. And
+# Schemathesis expects that the method QUERY, which OpenAPI 3.1 doesn't have, is refused.
 CONFIG = """
 headers = {{ Authorization = "Bearer {token}" }}
 
@@ -52,7 +52,7 @@ checks.allow_header_conformance.enabled = false
 
 
 def test_everything(tmp_path: Path) -> None:
-    """Whatever is sent, no answer is a failure of the server's, or one that the document doesn't tell of."""
+    """Whatever is sent, no response is a server error, or one that the document does not describe."""
     server = LocalServer(hold=0.05)
     models.register(server)
     server.model("local/model", version=VERSION)(lambda text="": text)
@@ -68,7 +68,7 @@ def test_everything(tmp_path: Path) -> None:
 
 
 def configuration(server: LocalServer) -> str:
-    """Make one of each thing, and have Schemathesis use their names most of the time."""
+    """Create one object of each kind, and let Schemathesis use their names most of the time."""
 
     def post(path: str, body: Any = None, **options: Any) -> Any:
         headers = {"Authorization": f"Bearer {server.token}"}
@@ -102,6 +102,6 @@ def configuration(server: LocalServer) -> str:
 
 
 def test_the_document_is_valid() -> None:
-    """The document is one of OpenAPI 3.1, by the specification's own schema."""
+    """The document conforms to OpenAPI 3.1, by the specification's own schema."""
     with LocalServer() as server:
         schemathesis.openapi.from_url(f"{server.url}/openapi.json").validate()

@@ -91,7 +91,8 @@ import os
 from replicate_async import Replicate
 
 client = Replicate()
-client.account.get()  # by the master, before it forks
+# The master makes a call before it forks.
+client.account.get()
 
 def application(environ, start_response):
     output = client.run("owner/patient", input={"text": environ["PATH_INFO"]})
@@ -101,7 +102,7 @@ def application(environ, start_response):
 
 
 def test_gunicorn(running: Running, server: LocalServer, tmp_path: Path) -> None:
-    """With ``--preload``, the client that the master has made and used works in each of its workers."""
+    """With ``--preload``, a client that the master has created and used works in each of its workers."""
     (tmp_path / "app.py").write_text(GUNICORN, encoding="utf-8")
     command = ("-m", "gunicorn", "--preload", "--workers", "2", "--bind", "unix:socket", "--log-level", "warning")
     with running(*command, "app:application") as process:
@@ -127,7 +128,8 @@ from replicate_async import ModelError, Replicate
 app = Celery("tasks")
 app.config_from_object("settings")
 client = Replicate()
-client.account.get()  # by the parent, before it forks
+# The parent makes a call before it forks.
+client.account.get()
 
 @app.task
 def hello(name):
@@ -155,7 +157,7 @@ worker_hijack_root_logger = False
 
 @pytest.fixture
 def worker(running: Running, tmp_path: Path) -> Any:
-    """Give what starts a Celery worker with two children."""
+    """Return a function that starts a Celery worker with two children."""
     (tmp_path / "tasks.py").write_text(CELERY, encoding="utf-8")
     (tmp_path / "settings.py").write_text(CELERY_SETTINGS, encoding="utf-8")
 
@@ -169,9 +171,10 @@ def worker(running: Running, tmp_path: Path) -> Any:
     return start
 
 
-@pytest.mark.filterwarnings("ignore::EncodingWarning")  # of Celery's own files
+# Celery opens its own files without an encoding.
+@pytest.mark.filterwarnings("ignore::EncodingWarning")
 def test_celery(worker: Any, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that the worker has made and used before it forked runs models in both of its children."""
+    """A client that the worker has created and used before it forked runs models in both of its children."""
     with worker() as process:
         monkeypatch.syspath_prepend(str(tmp_path))
         app = celery.Celery("caller")
