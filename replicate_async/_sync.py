@@ -186,7 +186,8 @@ class StreamedResponse(Generic[T]):
         """
         pieces: list[str] = []
         for text in self.iter_text():
-            *line_ends, rest = text.split("\n")
+            line_ends = text.split("\n")
+            rest = line_ends.pop()
             for line_end in line_ends:
                 pieces.append(line_end)
                 yield "".join(pieces).removesuffix("\r")

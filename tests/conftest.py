@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import replicate_async
 from replicate_async._http import clock as sdk_clock
-
-# A wheel has no generator: when the tests run with one, the generator is imported from the source tree.
-replicate_async.__path__.append(str(Path(__file__).parent.parent / "replicate_async"))
-
 
 # A shell lets background processes, and the programs that they start, ignore SIGINT unless it is handled here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

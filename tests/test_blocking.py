@@ -17,7 +17,9 @@ import anyio
 import pytest
 import tenacity
 
+import programs
 import replicate_async
+from rawserver import free_port
 from replicate_async import (
     APIConnectionError,
     APITimeoutError,
@@ -29,9 +31,6 @@ from replicate_async import (
     _bridge,
 )
 from replicate_async.testing import LocalServer
-
-from . import programs
-from .rawserver import free_port
 
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 

@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 import tenacity
 
+import programs
+from rawserver import free_port
 from replicate_async import (
     APIConnectionError,
     AsyncReplicate,
@@ -36,9 +38,6 @@ from replicate_async import (
     _bridge,
 )
 from replicate_async.testing import LocalServer, OutputFile, models
-
-from . import programs
-from .rawserver import free_port
 
 HELLO = "replicate/hello-world"
 

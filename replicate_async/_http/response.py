@@ -213,7 +213,8 @@ class AsyncStreamedResponse(Generic[T]):
         # The pieces of an incomplete line, joined once: a long line may come in many.
         pieces: list[str] = []
         async for text in self.iter_text():
-            *line_ends, rest = text.split("\n")
+            line_ends = text.split("\n")
+            rest = line_ends.pop()
             for line_end in line_ends:
                 pieces.append(line_end)
                 yield "".join(pieces).removesuffix("\r")

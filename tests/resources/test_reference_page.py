@@ -19,6 +19,8 @@ import msgspec
 import pytest
 
 import replicate_async as replicate
+from callers import Caller, calling
+from rawserver import TOKEN, RawServer, answer
 from replicate_async import AsyncReplicate, NotFoundError, PermissionDeniedError, Replicate
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.testing._jobs import Job
@@ -37,12 +39,9 @@ from replicate_async.types import (
     Training,
 )
 
-from .callers import Caller, calling
-from .rawserver import TOKEN, RawServer, answer
-
 pytestmark = pytest.mark.anyio
 
-DATA: dict[str, Any] = msgspec.toml.decode((Path(__file__).parent / "data" / "reference_calls.toml").read_bytes())
+DATA: dict[str, Any] = msgspec.toml.decode((Path(__file__).parents[1] / "data" / "reference_calls.toml").read_bytes())
 CALLS: dict[str, dict[str, Any]] = {call["operation"]: call for call in DATA["call"]}
 # On the page, and not in the API's table of operations; in the table, and not on the page.
 ONLY_ON_THE_PAGE = {"run"}

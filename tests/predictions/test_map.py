@@ -20,6 +20,8 @@ from typing import Any
 import anyio
 import pytest
 
+import programs
+from callers import Caller, calling
 from replicate_async import (
     AsyncFileOutput,
     AsyncReplicate,
@@ -32,9 +34,6 @@ from replicate_async import (
     ReplicateError,
 )
 from replicate_async.testing import LocalServer, OutputFile
-
-from . import programs
-from .callers import Caller, calling
 
 pytestmark = pytest.mark.anyio
 

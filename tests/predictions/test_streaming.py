@@ -22,6 +22,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
+import programs
+from callers import Caller, calling
+from rawserver import RawRequest, RawServer, answer, free_port, prediction, record_pauses
 from replicate_async import (
     APIConnectionError,
     AsyncReplicate,
@@ -34,11 +37,7 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async.testing import LocalServer, OutputFile
-
-from . import programs
-from .callers import Caller, calling
-from .rawserver import RawRequest, RawServer, answer, free_port, prediction, record_pauses
-from .simulation import Simulation, simulate
+from simulation import Simulation, simulate
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ import replicate_async
 from replicate_async import Replicate
 from replicate_async.testing import LocalServer, OutputFile
 
-PAGE = Path(__file__).parents[1] / "docs" / "migration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "migration.md"
 VERSION = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 

@@ -18,6 +18,23 @@ from typing import Any
 import aiohttp
 import pytest
 
+import programs
+from callers import transport_of
+from rawserver import (
+    ACCOUNT,
+    TOKEN,
+    RawServer,
+    after,
+    answer,
+    close,
+    drip,
+    free_port,
+    part_of,
+    prediction,
+    record_pauses,
+    reset,
+    stall,
+)
 from replicate_async import (
     APIConnectionError,
     APIError,
@@ -33,24 +50,6 @@ from replicate_async import (
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
 from replicate_async.testing import LocalServer, models
-
-from . import programs
-from .callers import transport_of
-from .rawserver import (
-    ACCOUNT,
-    TOKEN,
-    RawServer,
-    after,
-    answer,
-    close,
-    drip,
-    free_port,
-    part_of,
-    prediction,
-    record_pauses,
-    reset,
-    stall,
-)
 
 pytestmark = pytest.mark.anyio
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"

@@ -26,6 +26,9 @@ import numpy as np
 import pytest
 from fastapi import UploadFile
 
+import programs
+from callers import Caller, calling
+from rawserver import RawRequest, RawServer, answer, prediction
 from replicate_async import (
     APIStatusError,
     AsyncFileOutput,
@@ -37,10 +40,6 @@ from replicate_async import (
     StreamEvent,
 )
 from replicate_async.testing import LocalServer, OutputFile
-
-from . import programs
-from .callers import Caller, calling
-from .rawserver import RawRequest, RawServer, answer, prediction
 
 pytestmark = pytest.mark.anyio
 

@@ -724,18 +724,20 @@ def test_the_use_of_the_module_is_the_clients_with_one_more_argument():
     assert len(documented) == len(inspect.getdoc(method).splitlines()) + 1
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 forgets overloads")
-def test_the_overloads_of_use_are_blocking_or_asynchronous():
-    """Each overload of the client is there twice: ``use_async`` says which kind of function is returned."""
-    kinds = {"Literal[False]": replicate_async.Replicate.use, "Literal[True]": replicate_async.AsyncReplicate.use}
-    for annotation, method in kinds.items():
-        wanted = [inspect.signature(overload) for overload in typing.get_overloads(method)]
-        found = [inspect.signature(overload) for overload in typing.get_overloads(replicate_async.use)]
-        found = [signature for signature in found if signature.parameters["use_async"].annotation == annotation]
-        for before, after in zip(wanted, found, strict=True):
-            others = [parameter for parameter in after.parameters.values() if parameter.name != "use_async"]
-            same_parameters(before, after.replace(parameters=others))
-            assert before.return_annotation == after.return_annotation
+# Python 3.10 forgets overloads.
+if sys.version_info >= (3, 11):
+
+    def test_the_overloads_of_use_are_blocking_or_asynchronous():
+        """Each overload of the client is there twice: ``use_async`` says which kind of function is returned."""
+        kinds = {"Literal[False]": replicate_async.Replicate.use, "Literal[True]": replicate_async.AsyncReplicate.use}
+        for annotation, method in kinds.items():
+            wanted = [inspect.signature(overload) for overload in typing.get_overloads(method)]
+            found = [inspect.signature(overload) for overload in typing.get_overloads(replicate_async.use)]
+            found = [signature for signature in found if signature.parameters["use_async"].annotation == annotation]
+            for before, after in zip(wanted, found, strict=True):
+                others = [parameter for parameter in after.parameters.values() if parameter.name != "use_async"]
+                same_parameters(before, after.replace(parameters=others))
+                assert before.return_annotation == after.return_annotation
 
 
 # --- the package's names ---

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from callers import transport_of
 from replicate_async import AsyncReplicate, Replicate, ReplicateError
 from replicate_async._http.options import Settings, check_choice, check_options, check_token, drop_unset
 from replicate_async._http.request import format_path, prefer_wait_seconds
@@ -26,8 +27,6 @@ from replicate_async._predictions.requests import (
     prefer_header,
 )
 from replicate_async.types import Model, ModelVersion
-
-from .callers import transport_of
 
 TOKEN = "r8_ThisMustNeverBeSeenAnywhere"
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"

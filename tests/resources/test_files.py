@@ -26,6 +26,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from callers import Caller
+from rawserver import TOKEN, RawServer, answer, close, part_of, reset, stall
 from replicate_async import (
     APIConnectionError,
     APIStatusError,
@@ -42,9 +44,6 @@ from replicate_async import (
 from replicate_async.testing import LocalServer
 from replicate_async.testing._files import Part, parse_multipart
 from replicate_async.types import File
-
-from .callers import Caller
-from .rawserver import TOKEN, RawServer, answer, close, part_of, reset, stall
 
 if TYPE_CHECKING:
     from typing_extensions import Self

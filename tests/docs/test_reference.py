@@ -15,7 +15,7 @@ import pytest
 import replicate_async
 from replicate_async import AsyncReplicate
 
-PAGE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
 # Each entry: the path of what it documents, and the options that it is shown with.
 ENTRIES = dict(re.findall(r"^::: (\S+)\n((?:    .*\n)*)", PAGE, re.MULTILINE))
 HEADINGS = {

@@ -22,8 +22,7 @@ from replicate_async._http.ratelimit import (
     TokenBucket,
 )
 from replicate_async.testing import LocalServer
-
-from .simulation import Simulation, simulate
+from simulation import Simulation, simulate
 
 SECONDS = st.floats(0, 100)
 HINTS = st.sampled_from(["whole", "exact", None])

@@ -15,6 +15,9 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+import programs
+from callers import Caller, calling
+from rawserver import RawServer, answer, free_port, prediction
 from replicate_async import (
     APIConnectionError,
     AsyncFileOutput,
@@ -36,10 +39,6 @@ from replicate_async import (
 from replicate_async._schema import problems
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
-
-from . import programs
-from .callers import Caller, calling
-from .rawserver import RawServer, answer, free_port, prediction
 
 pytestmark = pytest.mark.anyio
 

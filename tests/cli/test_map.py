@@ -25,7 +25,7 @@ import pytest
 from replicate_async import Replicate
 from replicate_async.testing import LocalServer, OutputFile
 
-from .test_cli import command, start
+from .test_commands import command, start
 
 if sys.platform == "win32":
     pytest.skip("a process can't be sent signals there", allow_module_level=True)
@@ -372,7 +372,7 @@ def test_an_outage(server):
 
 def test_the_readme(server):
     """The README's example runs as it stands."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^\$ (replicate-async map .*)$", readme, re.MULTILINE)
     server.model("replicate/hello-world")(lambda text: f"hello {text}")
     given(["Alice", "Bob"], "names.jsonl")
@@ -476,7 +476,7 @@ def test_a_create_that_cannot_be_told_from_others(server):
     status, _, errors = command(*MAP, server=server)
     assert (status, errors) == (1, "replicate-async: 1 of 2 failed: their lines have the errors\n")
     unknown, other = results()
-    assert "can't be told" in unknown["error"]
+    assert "it is unknown whether this create was carried out" in unknown["error"]
     assert other["output"] == "OTHER"
     assert len(server.predictions) == 3
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## Features\n")[2].partition("\n```")[0]
 BULLETS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)\s*(?=^- |\Z)", SECTION, re.DOTALL | re.MULTILINE))
@@ -19,90 +19,90 @@ BULLETS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)\s*(?=^- |\Z)", SECTION, re.D
 FEATURES: dict[str, dict[str, list[str]]] = {
     "The whole API": {
         "both clients offer every operation,": [
-            "test_reference_page.py::test_every_operation_is_on_the_page",
-            "test_reference_page.py::test_examples",
-            "test_reference_page.py::test_examples_awaited",
-            "test_wire_parity.py::test_every_operation_has_a_case",
-            "test_wire_parity.py::test_same_request",
+            "resources/test_reference_page.py::test_every_operation_is_on_the_page",
+            "resources/test_reference_page.py::test_examples",
+            "resources/test_reference_page.py::test_examples_awaited",
+            "http/test_wire_parity.py::test_every_operation_has_a_case",
+            "http/test_wire_parity.py::test_same_request",
         ],
         "with the same names and types.": [
-            "test_generator.py::test_every_class_has_a_complete_twin",
-            "test_generator.py::test_every_member_is_the_same_in_the_twin",
-            "test_generator.py::test_the_constructors_are_the_same",
+            "codegen/test_codegen.py::test_every_class_has_a_complete_twin",
+            "codegen/test_codegen.py::test_every_member_is_the_same_in_the_twin",
+            "codegen/test_codegen.py::test_the_constructors_are_the_same",
         ],
         "List pages are fetched while you iterate.": [
-            "test_run.py::test_all_pages_lazily",
+            "predictions/test_run.py::test_all_pages_lazily",
             "test_blocking.py::test_pages",
             "test_blocking.py::test_stopping_early_fetches_no_more",
         ],
     },
     "Thousands of predictions at once": {
         "`asyncio.gather` works with any number of runs, because all pending predictions are polled together.": [
-            "test_waiting.py::test_many_jobs_are_polled_by_the_list",
-            "test_waiting.py::test_every_caller_gets_its_result_whatever_happens",
+            "predictions/test_polling.py::test_many_jobs_are_polled_by_the_list",
+            "predictions/test_polling.py::test_every_caller_gets_its_result_whatever_happens",
             "../benchmarks/fanout.py::benchmarks",
         ],
         "Creates stay within the rate limit, which is learned from 429 responses.": [
-            "test_limits.py::test_creates_under_the_documented_limits",
-            "test_limits.py::test_a_bucket_learns_the_rate_of_the_api",
+            "http/test_ratelimit.py::test_creates_under_the_documented_limits",
+            "http/test_ratelimit.py::test_a_bucket_learns_the_rate_of_the_api",
         ],
         "`map` reads each input only when it can start its prediction.": [
-            "test_map.py::test_infinite_inputs_are_read_as_needed",
+            "predictions/test_map.py::test_infinite_inputs_are_read_as_needed",
         ],
-        "See [many predictions](docs/fan-out.md),": ["test_readme.py::test_many_predictions"],
+        "See [many predictions](docs/fan-out.md),": ["docs/test_readme.py::test_many_predictions"],
         "and [many machines](docs/distributed.md) for Dask and Ray.": [
             "integration/test_distributed.py::test_the_pages_example"
         ],
     },
     "Safe retries": {
         "reads are retried after transient failures,": [
-            "test_retry.py::test_idempotent_calls_are_repeated",
-            "test_retry.py::test_refused_calls_are_repeated",
-            "test_retry.py::test_final_errors_are_not_repeated",
+            "http/test_retry.py::test_idempotent_calls_are_repeated",
+            "http/test_retry.py::test_refused_calls_are_repeated",
+            "http/test_retry.py::test_final_errors_are_not_repeated",
         ],
-        "with exponential backoff and jitter.": ["test_retry.py::test_delays_grow_and_differ"],
+        "with exponential backoff and jitter.": ["http/test_retry.py::test_delays_grow_and_differ"],
         "When the response to a create is lost, the client looks for the prediction before it creates another one, "
         "so that nothing is billed twice ([details](docs/fan-out.md#nothing-billed-twice)).": [
-            "test_creates.py::test_lost_results_are_adopted",
-            "test_creates.py::test_creates_that_were_not_carried_out_are_repeated",
-            "test_creates.py::test_a_fifth_of_the_creates_is_lost",
-            "test_retry.py::test_only_idempotent_calls_are_repeated_after_an_unknown_outcome",
-            "test_retry.py::test_no_create_is_repeated_after_an_unknown_outcome",
-            "test_retry.py::test_calls_that_were_not_sent_are_repeated",
-            "test_retry.py::test_a_create_that_may_have_been_billed_is_not_repeated",
-            "test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
-            "test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
+            "predictions/test_creates.py::test_lost_results_are_adopted",
+            "predictions/test_creates.py::test_creates_that_were_not_carried_out_are_repeated",
+            "predictions/test_creates.py::test_a_fifth_of_the_creates_is_lost",
+            "http/test_retry.py::test_only_idempotent_calls_are_repeated_after_an_unknown_outcome",
+            "http/test_retry.py::test_no_create_is_repeated_after_an_unknown_outcome",
+            "http/test_retry.py::test_calls_that_were_not_sent_are_repeated",
+            "http/test_retry.py::test_a_create_that_may_have_been_billed_is_not_repeated",
+            "http/test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
+            "http/test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
         ],
-        "The client waits as long as the server asks for,": ["test_retry.py::test_retry_after_is_respected"],
-        "up to five minutes.": ["test_retry.py::test_a_too_long_retry_after_is_raised"],
+        "The client waits as long as the server asks for,": ["http/test_retry.py::test_retry_after_is_respected"],
+        "up to five minutes.": ["http/test_retry.py::test_a_too_long_retry_after_is_raised"],
     },
     "Cancellation": {
         "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
-            "test_run.py::test_a_cancelled_task_cancels_the_prediction",
-            "test_run.py::test_every_way_to_stop_waiting",
-            "test_streaming.py::test_leaving",
-            "test_use.py::test_leaving_a_call",
+            "predictions/test_run.py::test_a_cancelled_task_cancels_the_prediction",
+            "predictions/test_run.py::test_every_way_to_stop_waiting",
+            "predictions/test_streaming.py::test_leaving",
+            "predictions/test_functions.py::test_leaving_a_call",
         ],
         "when its time limit passes,": [
-            "test_run.py::test_a_time_limit_cancels_the_prediction",
+            "predictions/test_run.py::test_a_time_limit_cancels_the_prediction",
             "test_blocking.py::test_a_time_limit_cancels_the_prediction",
         ],
         "or when you press Ctrl-C.": [
             "test_blocking.py::test_ctrl_c_cancels_the_prediction",
             "test_blocking.py::test_ctrl_c_ends_a_program",
-            "test_streaming.py::test_ctrl_c",
-            "test_cli.py::test_ctrl_c_cancels_the_prediction",
+            "predictions/test_streaming.py::test_ctrl_c",
+            "cli/test_commands.py::test_ctrl_c_cancels_the_prediction",
         ],
     },
     "Any event loop": {
         "you can create an `AsyncReplicate` at import time,": [
             "integration/test_loops.py::test_uvloop",
-            "test_transport.py::test_clients_cost_little",
-            "test_transport.py::test_loops_end_silently",
+            "http/test_transport.py::test_clients_cost_little",
+            "http/test_transport.py::test_loops_end_silently",
         ],
         "and use it under several event loops, in turn or at once.": [
-            "test_transport.py::test_one_client_in_three_loops",
-            "test_transport.py::test_one_client_in_two_threads_at_once",
+            "http/test_transport.py::test_one_client_in_three_loops",
+            "http/test_transport.py::test_one_client_in_two_threads_at_once",
         ],
         "Blocking calls from all threads share one background loop.": [
             "test_blocking.py::test_sixty_four_threads",
@@ -111,21 +111,21 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Your token stays private": {
         "it is sent to the API's host and nowhere else,": [
-            "test_transport.py::test_a_redirect_elsewhere_gets_no_token",
-            "test_transport.py::test_nothing_but_get_is_redirected",
-            "test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
-            "test_transport.py::test_urls_that_only_look_like_the_api",
-            "test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
-            "test_views.py::test_elsewhere_gets_no_token",
-            "test_outputs.py::test_the_token_stays_with_the_api",
-            "test_streaming.py::test_no_token_at_the_streams_origin",
+            "http/test_transport.py::test_a_redirect_elsewhere_gets_no_token",
+            "http/test_transport.py::test_nothing_but_get_is_redirected",
+            "http/test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
+            "http/test_transport.py::test_urls_that_only_look_like_the_api",
+            "http/test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
+            "resources/test_views.py::test_elsewhere_gets_no_token",
+            "predictions/test_outputs.py::test_the_token_stays_with_the_api",
+            "predictions/test_streaming.py::test_no_token_at_the_streams_origin",
         ],
         "and it appears in no log, repr, error, or traceback.": [
-            "test_transport.py::test_the_token_is_in_no_log",
-            "test_transport.py::test_the_token_is_in_no_repr",
-            "test_transport.py::test_the_token_is_in_no_error",
-            "test_transport.py::test_the_token_is_in_no_blocking_error",
-            "test_transport.py::test_an_invalid_token_in_the_environment_is_in_no_traceback",
+            "http/test_transport.py::test_the_token_is_in_no_log",
+            "http/test_transport.py::test_the_token_is_in_no_repr",
+            "http/test_transport.py::test_the_token_is_in_no_error",
+            "http/test_transport.py::test_the_token_is_in_no_blocking_error",
+            "http/test_transport.py::test_an_invalid_token_in_the_environment_is_in_no_traceback",
         ],
     },
     "Typed": {
@@ -148,22 +148,22 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Clear errors": {
         "invalid arguments raise an error before anything is sent.": [
-            "test_run.py::test_bad_arguments_send_nothing",
-            "test_resources.py::test_invalid_argument",
-            "test_resources.py::test_invalid_path_argument",
-            "test_views.py::test_invalid_arguments_raise_as_usual",
-            "test_use.py::test_all_problems_at_once",
+            "predictions/test_run.py::test_bad_arguments_send_nothing",
+            "resources/test_resources.py::test_invalid_argument",
+            "resources/test_resources.py::test_invalid_path_argument",
+            "resources/test_views.py::test_invalid_arguments_raise_as_usual",
+            "predictions/test_functions.py::test_all_problems_at_once",
         ],
         "API errors include the API's own message.": [
-            "test_wire.py::test_a_problem_document",
-            "test_run.py::test_inputs_that_the_model_refuses",
-            "test_run.py::test_a_failed_prediction",
+            "http/test_requests_and_responses.py::test_a_problem_document",
+            "predictions/test_run.py::test_inputs_that_the_model_refuses",
+            "predictions/test_run.py::test_a_failed_prediction",
         ],
     },
     "Fast": {
         "see the [benchmarks](benchmarks/README.md).": ["../benchmarks/calls.py::benchmarks"],
         "`import replicate_async` loads nothing that it doesn't need.": [
-            "test_transport.py::test_importing_costs_nothing",
+            "http/test_transport.py::test_importing_costs_nothing",
             "test_webhooks.py::test_nothing_else_is_needed",
         ],
     },
@@ -175,7 +175,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         "with Python functions as models.": [
             "testing/test_schema.py::test_inputs",
             "testing/test_predictions.py::test_failures",
-            "test_readme.py::test_the_local_server",
+            "docs/test_readme.py::test_the_local_server",
         ],
         "It comes with pytest fixtures, fault injection, virtual time, and recordings of the real API.": [
             "testing/test_plugin.py::test_the_three_fixtures",

@@ -26,6 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import replicate_async
+from callers import Caller, calling, transport_of
+from rawserver import ACCOUNT, TOKEN, RawServer, answer, drip, part_of, prediction
 from replicate_async import (
     APIConnectionError,
     APIResponse,
@@ -45,9 +47,6 @@ from replicate_async import (
 )
 from replicate_async.testing._routes import OPERATIONS
 from replicate_async.types import Account, Model
-
-from .callers import Caller, calling, transport_of
-from .rawserver import ACCOUNT, TOKEN, RawServer, answer, drip, part_of, prediction
 
 pytestmark = pytest.mark.anyio
 

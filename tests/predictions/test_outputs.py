@@ -21,6 +21,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import programs
+from callers import Caller, calling, transport_of
+from rawserver import TOKEN, RawServer, answer, part_of, prediction, record_pauses
 from replicate_async import (
     APIConnectionError,
     APIResponseValidationError,
@@ -34,10 +37,6 @@ from replicate_async import (
 )
 from replicate_async._predictions.outputs import with_files
 from replicate_async.testing import LocalServer, OutputFile
-
-from . import programs
-from .callers import Caller, calling, transport_of
-from .rawserver import TOKEN, RawServer, answer, part_of, prediction, record_pauses
 
 pytestmark = pytest.mark.anyio
 

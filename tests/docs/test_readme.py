@@ -17,7 +17,7 @@ import pytest
 from replicate_async import default_client
 from replicate_async.testing import LocalServer, OutputFile, models
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+from rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
 from replicate_async import (
     APIConnectionError,
     APIStatusError,
@@ -30,9 +31,7 @@ from replicate_async._http import clock as sdk_clock
 from replicate_async._predictions import polling
 from replicate_async.testing import LocalServer
 from replicate_async.types import Model, Prediction
-
-from .rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
-from .simulation import Simulation, simulate
+from simulation import Simulation, simulate
 
 pytestmark = pytest.mark.anyio
 

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callers import transport_of
+from rawserver import RawServer, answer, prediction, reset
 from replicate_async import (
     APIConnectionError,
     APIResponseValidationError,
@@ -33,10 +35,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async.testing import LocalServer
 from replicate_async.types import Prediction, PredictionUrls, Training
-
-from .callers import transport_of
-from .rawserver import RawServer, answer, prediction, reset
-from .simulation import Simulation, simulate
+from simulation import Simulation, simulate
 
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 OTHER = VERSION[::-1]

@@ -11,21 +11,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from replicate_async import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    AsyncReplicate,
-    CreateOutcomeUnknown,
-    InternalServerError,
-    NotFoundError,
-    RateLimitError,
-    ReplicateError,
-)
-from replicate_async._http import clock as sdk_clock
-
-from .rawserver import (
+from rawserver import (
     ACCOUNT,
     JumpingClock,
     RawServer,
@@ -39,6 +25,19 @@ from .rawserver import (
     reset,
     stall,
 )
+from replicate_async import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncReplicate,
+    CreateOutcomeUnknown,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
+    ReplicateError,
+)
+from replicate_async._http import clock as sdk_clock
 
 pytestmark = pytest.mark.anyio
 

@@ -34,8 +34,7 @@ from replicate_async._http.state import StateOwner
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.testing import LocalServer
 from replicate_async.types import PageData, Prediction
-
-from .simulation import START, Simulation, simulate
+from simulation import START, Simulation, simulate
 
 # Three fifths of what the API documents.
 MAX_POLLS_PER_SECOND = 30
