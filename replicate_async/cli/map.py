@@ -18,7 +18,7 @@ from replicate_async.cli._client import check_folder, local_option, open_client
 from replicate_async.cli._console import print_error
 
 if TYPE_CHECKING:
-    from replicate_async.cli.files import Result
+    from replicate_async.cli._files import Result
 
 
 @click.command("map")
@@ -60,8 +60,8 @@ def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrenc
     """  # noqa: D301 - click reads the \b, which keeps the line breaks of a paragraph
     import sqlite3
 
-    from replicate_async.cli.batch import Batch
-    from replicate_async.cli.files import open_results, open_rows
+    from replicate_async.cli._batch import Batch
+    from replicate_async.cli._files import open_results, open_rows
 
     model = ModelRef.parse(ref)
     # A regular file can be read twice: every line of it is checked before anything is sent.

@@ -16,7 +16,7 @@ from replicate_async._predictions.jobs import fetch_job
 from replicate_async._predictions.map import MapResult, MapRunner
 from replicate_async._predictions.requests import ModelRef
 from replicate_async._predictions.run import PredictionRun
-from replicate_async.cli.files import InputRow, Result
+from replicate_async.cli._files import InputRow, Result
 from replicate_async.errors import (
     BadRequestError,
     CreateOutcomeUnknown,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from replicate_async._http.transport import Transport
-    from replicate_async.cli.journal import Entry, Journal
+    from replicate_async.cli._journal import Entry, Journal
 
 # After a kill, the predictions of creates in flight have to be found in the list of predictions.
 _MAX_CONCURRENT_CREATES = 8

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
-from replicate_async.cli.journal import Journal
+from replicate_async.cli._journal import Journal
 
 
 class InputRow(msgspec.Struct, frozen=True):
