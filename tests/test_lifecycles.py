@@ -485,7 +485,7 @@ def test_programs_end_without_the_server(server, waits):
         process.stdin.flush()
         code, output, errors = ended(process)
     assert (code, output) == (0, "True\n")
-    assert errors == "" or re.fullmatch("a prediction that was given up could not be canceled: .*\n", errors)
+    assert errors == "" or re.fullmatch("an abandoned prediction could not be canceled: .*\n", errors)
 
 
 # --- fork ---

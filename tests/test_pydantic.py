@@ -185,7 +185,7 @@ def test_pydantics_dataclasses() -> None:
         Holder(account={"type": "user"})
 
 
-# --- and back ---
+# --- dumps ---
 
 
 def test_dumps() -> None:

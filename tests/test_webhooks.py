@@ -103,7 +103,7 @@ def refused_by_oracle(body: str, headers: dict[str, str]) -> None:
         standardwebhooks.Webhook(SECRET).verify(body, headers)
 
 
-# --- what isn't genuine ---
+# --- webhooks that are refused ---
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
@@ -370,7 +370,7 @@ def test_an_id_that_is_not_unicode() -> None:
     assert refused(BODY, signed(**{"webhook-id": "msg_\udcff"})).startswith(("webhook-id: ", "webhook-signature: "))
 
 
-# --- what is ---
+# --- genuine webhooks ---
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_the_table(server: LocalServer, tmp_path: Path, package: str) -> None:
     assert failures == []
 
 
-# --- code of others ---
+# --- code for the official SDK ---
 
 REPLACEMENT = re.search(r"```python\n(import sys\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
@@ -427,7 +427,7 @@ def test_the_official_package_is_not_involved(report: dict[str, Any]) -> None:
     assert report["loaded"] == []
 
 
-# --- what the page says besides ---
+# --- settings ---
 
 
 def test_the_module_has_no_settings(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.002)
 
 
-# --- what goes wrong ---
+# --- failures and checks ---
 
 
 async def test_a_model_that_fails(call, server):
@@ -393,7 +393,7 @@ async def test_the_schema_is_fetched_once(server, client):
     assert len(schema_requests(server)) == 2
 
 
-# --- what a function tells of itself ---
+# --- signatures and documentation ---
 
 
 async def test_signature_and_documentation(acall, server):

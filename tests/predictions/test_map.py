@@ -543,7 +543,7 @@ async def test_files_are_file_outputs(call):
     assert url.startswith("http")
 
 
-# --- who leaves early ---
+# --- leaving early ---
 
 
 class Left(Exception):  # noqa: N818
@@ -883,7 +883,7 @@ async def test_bad_arguments_of_submit(call, server, arguments):
     assert server.requests == []
 
 
-# --- without a loss ---
+# --- lost responses ---
 
 
 async def test_creates_that_are_cut_off(call, server):

@@ -113,7 +113,7 @@ async def cancelled(task: asyncio.Future[Any]) -> None:
         await asyncio.wait_for(asyncio.shield(task), 10)
 
 
-# --- to the output ---
+# --- from input to output ---
 
 
 @pytest.mark.parametrize(

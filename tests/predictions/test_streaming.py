@@ -219,7 +219,7 @@ async def test_bad_arguments_raise(server, client, so_far):
     assert server.requests == []
 
 
-# --- servers by the script ---
+# --- scripted servers ---
 
 Streams = Callable[[int, RawRequest], bytes]
 
@@ -576,7 +576,7 @@ async def test_polling_increments(so_far):
     assert all(0 < pause <= 1 for pause in pauses)
 
 
-# --- who leaves early ---
+# --- leaving early ---
 
 
 class Left(Exception):  # noqa: N818
@@ -729,7 +729,7 @@ async def test_a_stream_that_is_never_iterated(server, client):
     assert server.requests == []
 
 
-# --- what goes over the wire ---
+# --- requests ---
 
 
 async def test_no_token_at_the_streams_origin(server, hosted):
@@ -761,7 +761,7 @@ async def test_the_create_of_a_stream(server, client):
     assert (create.headers["Cancel-After"], create.headers["X-A"]) == ("5m", "b")
 
 
-# --- what comes ---
+# --- events ---
 
 
 async def test_events(server, call):

@@ -95,7 +95,7 @@ async def execute(code: str, **names: Any) -> list[Any]:
     return shown
 
 
-# --- the page, against things with its placeholders' names ---
+# --- the page's examples, with its placeholders as names ---
 
 
 @contextmanager
@@ -335,7 +335,7 @@ async def test_low_level_calls(call: dict[str, Any], kind: str) -> None:
                 await caller(call["operation"], *positional, **arguments)
 
 
-# --- a story, in which what was made can be listed, fetched, changed and deleted ---
+# --- a story through all operations ---
 
 
 class Story:

@@ -67,7 +67,7 @@ async def running(client: AsyncReplicate, version: types.ModelVersion, model: ty
     assert_type(await asyncio.gather(client.run("a/b"), client.account.get()), tuple[Any, types.Account])
 
 
-def tell(progress: replicate.MapProgress) -> None:
+def report(progress: replicate.MapProgress) -> None:
     assert_type(progress.succeeded, int)
     assert_type(progress.prediction, types.Prediction)
 
@@ -75,7 +75,7 @@ def tell(progress: replicate.MapProgress) -> None:
 async def many(client: AsyncReplicate, rows: AsyncIterator[dict[str, str]]) -> None:
     async for output in client.map("owner/name", [{"prompt": "hi"}, {"seed": 1}]):
         assert_type(output, Any)
-    outputs = client.map("owner/name", ({"n": n} for n in range(9)), concurrency=2, ordered=False, on_update=tell)
+    outputs = client.map("owner/name", ({"n": n} for n in range(9)), concurrency=2, ordered=False, on_update=report)
     assert_type(await anext(outputs), Any)
     await outputs.aclose()
     client.map("owner/name", rows, return_exceptions=True, cancel_on_abort=False, use_file_output=False, timeout=5)

@@ -62,7 +62,7 @@ def running(client: Replicate, version: types.ModelVersion, model: types.Model) 
     )
 
 
-def tell(progress: replicate.MapProgress) -> None:
+def report(progress: replicate.MapProgress) -> None:
     assert_type(progress.failed, int)
     assert_type(progress.prediction, types.Prediction)
 
@@ -70,7 +70,7 @@ def tell(progress: replicate.MapProgress) -> None:
 def many(client: Replicate) -> None:
     for output in client.map("owner/name", [{"prompt": "hi"}, {"seed": 1}]):
         assert_type(output, Any)
-    outputs = client.map("owner/name", ({"n": n} for n in range(9)), concurrency=2, ordered=False, on_update=tell)
+    outputs = client.map("owner/name", ({"n": n} for n in range(9)), concurrency=2, ordered=False, on_update=report)
     assert_type(next(outputs), Any)
     outputs.close()
     assert_type(list(replicate.map("owner/name", [], return_exceptions=True)), list[Any])
