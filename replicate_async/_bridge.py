@@ -104,7 +104,7 @@ class _Call:
         # The loop's debug mode reports slow callbacks by the name of their task.
         name: str = getattr(self.source, "__qualname__", type(self.source).__qualname__)
         self.task = task = self.loop.create_task(self.drive(), name=name)
-        # A task that is cancelled before its first step never runs the end of drive().
+        # A task that is canceled before its first step never runs the end of drive().
         task.add_done_callback(self.finish)
         _in_flight.add(self)
         return task
@@ -193,7 +193,7 @@ class _IteratorCall(_Call):
         self.news.acquire()
 
     async def work(self) -> None:
-        # If the task is cancelled outside of the source, nothing else closes the source.
+        # If the task is canceled outside of the source, nothing else closes the source.
         async with aclosing(self.source):
             async for item in self.source:
                 self.items.append(item)

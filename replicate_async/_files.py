@@ -232,7 +232,7 @@ async def save_chunks(chunks: AsyncIterator[bytes], path: Path) -> Path:
 
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        # Not in a thread: one that still opens the file when the caller is cancelled would leave it behind.
+        # Not in a thread: one that still opens the file when the caller is canceled would leave it behind.
         with partial.open("xb") as file:
             async for chunk in chunks:
                 await anyio.to_thread.run_sync(file.write, chunk)

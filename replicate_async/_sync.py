@@ -3351,7 +3351,7 @@ class Replicate:
                 True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
                 call waits for the output.
             time_limit: Seconds after which to stop waiting. None: no limit.
-            cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a cancelled
+            cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a canceled
                 task, or Ctrl-C.
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction when it has been created, and whenever its status or
@@ -3832,7 +3832,7 @@ def run(
             True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
             call waits for the output.
         time_limit: Seconds after which to stop waiting. None: no limit.
-        cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a cancelled
+        cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a canceled
             task, or Ctrl-C.
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Function that is called with the prediction when it has been created, and whenever its status or

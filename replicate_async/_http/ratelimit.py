@@ -160,7 +160,7 @@ class RateLimiter:
     def _wake_next(self) -> None:
         self._timer = None
         while self._queue:
-            # Cancelled waiters stay in the queue until it is their turn.
+            # Canceled waiters stay in the queue until it is their turn.
             if not self._queue[0].done():
                 delay = self._bucket.reserve(clock.current.monotonic())
                 if delay:
@@ -205,7 +205,7 @@ class ConcurrencyLimiter:
         self._available += 1
         while self._available > 0 and self._queue:
             turn = self._queue.popleft()
-            # Cancelled waiters stay in the queue until it is their turn.
+            # Canceled waiters stay in the queue until it is their turn.
             if not turn.done():
                 self._available -= 1
                 turn.set_result(None)

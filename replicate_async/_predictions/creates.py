@@ -283,7 +283,7 @@ async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Except
             candidates=[job_id],
         ) from error
     except asyncio.CancelledError:
-        # The cancelled caller looks for it again, to cancel it.
+        # The canceled caller looks for it again, to cancel it.
         transport.account.state(CreateLedger).unclaim(job_id)
         raise
 

@@ -98,7 +98,7 @@ async def _value_of(awaited: _AwaitedOutput) -> Any:
     try:
         return await awaited.output
     except asyncio.CancelledError as error:
-        # It is the task in the input that was cancelled, not the caller. A cancellation would go unnoticed.
+        # It is the task in the input that was canceled, not the caller. A cancellation would go unnoticed.
         if isinstance(awaited.output, asyncio.Future) and awaited.output.cancelled():
             raise ReplicateError(f"{awaited.place}: the task that makes it was cancelled") from error
         raise

@@ -58,7 +58,7 @@ def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: 
 
 
 async def run_shielded(canceling: Coroutine[Any, Any, None]) -> None:
-    """Await a cancellation on the server while the caller is being cancelled; bounded, and it raises no error."""
+    """Await a cancellation on the server while the caller is being canceled; bounded, and it raises no error."""
 
     async def run_bounded() -> None:
         try:

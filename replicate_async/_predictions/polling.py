@@ -219,7 +219,7 @@ class Poller(Generic[JobT]):
         except Exception as error:  # noqa: BLE001 - it is raised to every waiting caller
             self._raise_to_subscribers(list(self._jobs.values()), error)
         finally:
-            # This has an effect only if the task was cancelled together with its loop, and not by wait().
+            # This has an effect only if the task was canceled together with its loop, and not by wait().
             if self._task is asyncio.current_task():
                 self._task = None
                 for wakeup in [wakeup for job in self._jobs.values() for wakeup in job.wakeups]:

@@ -120,7 +120,7 @@ class PredictionRun(msgspec.Struct):
         ledger = self.transport.account.state(CreateLedger)
         if self.wait is True and request.prefer_wait and ledger.has_identical(self.call):
             # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
-            # cancelled must cancel its own.
+            # canceled must cancel its own.
             self.call = self.transport.prepare(self.describe())
         return await self.transport.call(self.call)
 
@@ -172,7 +172,7 @@ def _max_held(session: LoopSession) -> int:
 
 
 async def create_or_cancel(prediction_run: PredictionRun) -> PredictionRun:
-    """Create the prediction, and cancel it if the caller is cancelled in the meantime."""
+    """Create the prediction, and cancel it if the caller is canceled in the meantime."""
     try:
         await prediction_run.create()
     except anyio.get_cancelled_exc_class():
@@ -194,7 +194,7 @@ async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_fi
             # The error names the prediction, which the caller can wait for again.
             raise
         except BaseException:
-            # The task was cancelled, or the caller's on_update raised.
+            # The task was canceled, or the caller's on_update raised.
             await prediction_run.abandon()
             raise
         finally:

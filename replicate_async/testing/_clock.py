@@ -377,7 +377,7 @@ class _Reached:
 
 
 def _set_reached(reached: Future[None]) -> None:
-    # The caller of advance() may have been cancelled.
+    # The caller of advance() may have been canceled.
     with suppress(Exception):
         reached.set_result(None)
 

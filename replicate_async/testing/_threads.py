@@ -38,7 +38,7 @@ class WorkerThreads:
         return future
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Call a function in a thread, and wait; if the caller is cancelled, the call continues."""
+        """Call a function in a thread, and wait; if the caller is canceled, the call continues."""
         return await asyncio.wrap_future(self.submit(call))
 
     def stop(self) -> None:
