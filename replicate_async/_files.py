@@ -9,8 +9,6 @@ import io
 import mimetypes
 import os
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -251,6 +249,9 @@ def private_folder() -> Path:
     global _folder
     pid = os.getpid()
     if _folder is None or _folder[0] != pid:
+        # Imported here, to keep the import of this module light.
+        import tempfile
+
         _folder = pid, Path(tempfile.mkdtemp(prefix="replicate-async-"))
         atexit.register(_remove_folder, *_folder)
     return _folder[1]
@@ -258,4 +259,6 @@ def private_folder() -> Path:
 
 def _remove_folder(owner_pid: int, folder: Path) -> None:
     if os.getpid() == owner_pid:
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)

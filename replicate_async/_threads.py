@@ -1,4 +1,4 @@
-"""Threads of our own for what may block for ever: daemons, so that they never keep a program from ending."""
+"""Daemon threads for code that may block forever, so that it does not keep a program from ending."""
 
 from __future__ import annotations
 

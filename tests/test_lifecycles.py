@@ -643,7 +643,7 @@ def test_tracebacks_show_both_ends(client):
     """A blocking call's traceback has the user's line, at most two frames of this package, and the line that failed."""
     calls: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
-        (lambda: client.predictions.get("x"), NotFoundError, "raise _refusal"),
+        (lambda: client.predictions.get("x"), NotFoundError, "raise _response_error"),
         (lambda: list(client.stream("owner/broken")), ModelError, "raise ModelError"),
         (client.use("owner/broken"), ModelError, "raise ModelError"),
         (lambda: list(client.models.list(sort_by="x")), ValueError, "raise ValueError"),  # type: ignore[arg-type]
@@ -668,7 +668,7 @@ def test_asynchronous_tracebacks_show_both_ends(server):
         async with AsyncReplicate(base_url=server.base_url, bearer_token=server.token) as client:
             calls: list[tuple[Callable[[], Awaitable[Any]], type[Exception], str]] = [
                 (lambda: client.run("owner/broken"), ModelError, "raise ModelError"),
-                (lambda: client.predictions.get("x"), NotFoundError, "raise _refusal"),
+                (lambda: client.predictions.get("x"), NotFoundError, "raise _response_error"),
                 (lambda: every(client.stream("owner/broken")), ModelError, "raise ModelError"),
                 (client.use("owner/broken"), ModelError, "raise ModelError"),
             ]

@@ -82,7 +82,7 @@ def busy() -> Generator[None]:
 
 @contextmanager
 def time_limit(seconds: float | None) -> Generator[None]:
-    """Leave the block silently after so many seconds; None: never."""
+    """Leave the block silently after a number of seconds; None: never."""
     import anyio
 
     with anyio.CancelScope() as scope:

@@ -17,7 +17,7 @@ _CREATES_PER_MINUTE, _OTHERS_PER_MINUTE = 600.0, 3000.0
 # The lowest rate that is tried, in calls per minute: a sixth of what the API documents for accounts low on credit.
 _MIN_PER_MINUTE = 1.0
 
-# After so many seconds and calls without a 429 response, the rate grows.
+# After this many seconds and calls without a 429 response, the rate grows.
 _RECOVERY_SECONDS, _RECOVERY_CALLS = 15.0, 20
 
 # The growth of the rate, as a fraction of the learned rate: per second, and at most per call.
@@ -222,7 +222,7 @@ class AdaptiveConcurrencyLimiter(ConcurrencyLimiter):
 
     min_slots: int = 4
     max_slots: int = 16
-    # A slot is added after so many fast responses.
+    # A slot is added after this many fast responses.
     fast_responses_per_slot: int = 25
     # In seconds. Smaller differences are the client's own work and say nothing about the API.
     min_latency: float = 0.01

@@ -40,7 +40,7 @@ class LoopSession(StateOwner):
         self.pid: int = os.getpid()
         self.max_connections: int = max_connections
         self.limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
-        # Awaited before the client closes, for example to cancel the predictions of runs in progress.
+        # Called and awaited before the client closes, for example to cancel the predictions of runs in progress.
         self.on_close: set[Callable[[], Awaitable[None]]] = set()
         self._rate_limiters: dict[TokenBucket, RateLimiter] = {}
         self._lifetime: AsyncGenerator[None, None] | None = None

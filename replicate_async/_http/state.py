@@ -1,4 +1,4 @@
-"""State of the layers above that lives as long as an account, a session or a pool of sessions."""
+"""State that higher layers keep for as long as an account, a session or a pool of sessions exists."""
 
 from __future__ import annotations
 

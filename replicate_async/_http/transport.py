@@ -2,7 +2,7 @@
 
 Each layer's name says what it adds::
 
-    call -> send -> _send_with_retries -> guard (creates only) -> send_once
+    call or send -> _send_with_retries -> guard (creates only) -> send_once
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Transport:
         ) as error:
             if isinstance(error, (AttributeError, RuntimeError)) and not session.session.closed:
                 raise
-            raise _failure(error, call) from error
+            raise _connection_failure(error, call) from error
         finally:
             if limiter:
                 limiter.release()
@@ -226,7 +226,7 @@ class Transport:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s: %d in %.3f s", request.method, request.log_path, status, elapsed)
         if status >= 300:
-            raise _refusal(call, status, response.headers, body, elapsed)
+            raise _response_error(call, status, response.headers, body, elapsed)
         call.outcome = Outcome.ANSWERED
         if bucket:
             bucket.accepted += 1
@@ -245,7 +245,7 @@ class Transport:
         return self._headers[content_type]
 
 
-def _failure(error: Exception, call: Call[Any]) -> ReplicateError:
+def _connection_failure(error: Exception, call: Call[Any]) -> ReplicateError:
     """Return the error for a failed connection, and note if the request did not leave."""
     if isinstance(error, (AttributeError, RuntimeError)):
         return ReplicateError("this client, or its session, is closed")
@@ -255,7 +255,9 @@ def _failure(error: Exception, call: Call[Any]) -> ReplicateError:
     return failure
 
 
-def _refusal(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, elapsed: float) -> APIStatusError:
+def _response_error(
+    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, elapsed: float
+) -> APIStatusError:
     """Return the error for an error status, and note what it says about the call and its rate limit."""
     problem = status_error(call.request.method, call.url, status, headers, body)
     if was_refused(problem):

@@ -9,6 +9,7 @@ from contextvars import Context
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
@@ -94,9 +95,7 @@ class CreateLedger:
         """Drop a claim, because the caller did not get the result."""
         self._claimed.pop(job_id, None)
 
-    def match(
-        self, call: Call[Any], candidates: Sequence[Job], *, unconfirmed: int = 1
-    ) -> tuple[str | None, list[str]]:
+    def match(self, call: Call[Any], candidates: Sequence[Job], *, unconfirmed: int) -> tuple[str | None, list[str]]:
         """Return the id of a create's result, or all ids that may be it if the result is ambiguous.
 
         Args:
@@ -323,11 +322,14 @@ class _RecentList:
     async def since(self, sent_at: float) -> list[Job]:
         """Return what was created since a create was sent, newest first, from a list that is read from now on."""
         self._oldest = min(self._oldest, sent_at)
-        if self._next is None:
-            # It serves every caller, so it runs in an empty context.
-            self._next = Context().run(asyncio.get_running_loop().create_task, self._read_next())
+        if self._next is None or self._next.done():
+            # It serves every caller, so it runs in an empty context. It is never eager, so that it starts later.
+            create_task = partial(asyncio.Task, loop=asyncio.get_running_loop())
+            self._next = Context().run(create_task, self._read_next())
             self._next.add_done_callback(consume_exception)
-        jobs, clock_origin = await asyncio.shield(self._next)
+        reading = self._next
+        await asyncio.wait([reading])
+        jobs, clock_origin = reading.result()
         return _created_since(jobs, clock_origin + timedelta(seconds=sent_at))
 
     async def _read_next(self) -> tuple[list[Job], datetime]:

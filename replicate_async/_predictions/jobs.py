@@ -44,11 +44,8 @@ async def fetch_job(transport: Transport, job_id: str, kind: type[JobT], options
 
 def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...]:
     """Return a key that is equal for callers whose polls are interchangeable."""
-    headers = options.get("extra_headers") or {}
-    return (
-        *(transport.options_key, tuple(headers.items())),
-        *(options.get("timeout", UNSET), options.get("max_retries")),
-    )
+    headers = tuple((options.get("extra_headers") or {}).items())
+    return transport.options_key, headers, options.get("timeout", UNSET), options.get("max_retries")
 
 
 def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: bool = False) -> Request[Prediction]:

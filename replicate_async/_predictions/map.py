@@ -19,7 +19,7 @@ from replicate_async.types import Prediction
 
 T = TypeVar("T")
 
-# So many results, in multiples of the concurrency, may wait for a slower one before them, or for their reader.
+# The maximum number of results that wait for a slower one or for their reader, as a multiple of the concurrency.
 _MAX_WAITING_RESULTS = 4
 
 

@@ -27,14 +27,14 @@ from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
 from replicate_async.types import PageData, Prediction, Time, has_ended
 
-# Up to so many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
+# At most this many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
 _LIST_POLL_ABOVE = 3
 _MAX_CONCURRENT_POLLS = 8
 # The average rate of requests: three fifths of what the API documents.
 _POLLS_PER_SECOND = 30
 # Jobs whose next poll is due within this fraction of their interval are polled together with the others.
 _COALESCE = 0.25
-# For so many seconds polls may fail before the waiting callers get the error.
+# How long polls may fail before the waiting callers get the error, in seconds.
 _MAX_FAILING_SECONDS = 120.0
 _MIN_INTERVAL, _MAX_INTERVAL = 0.25, 10.0
 
@@ -174,7 +174,8 @@ class Poller(Generic[JobT]):
     async def wait(self, job: JobT, on_update: Callable[[JobT], None] | None = None) -> JobT:
         """Wait until a job has ended; its first poll comes after a delay."""
         polled = self._jobs.get(job.id)
-        if polled is None:
+        # A job with an error is left to the callers that have not taken the error yet.
+        if polled is None or polled.error is not None:
             now, state = clock.current.monotonic(), (job.status, job.logs)
             polled = self._jobs[job.id] = _PolledJob[JobT](job.id, job.created_at, state, now, now + poll_interval(0))
         polled.subscribers += 1
@@ -194,8 +195,8 @@ class Poller(Generic[JobT]):
         finally:
             polled.subscribers -= 1
             polled.watchers -= on_update is not None
-            if not polled.subscribers:
-                self._jobs.pop(polled.id, None)
+            if not polled.subscribers and self._jobs.get(polled.id) is polled:
+                del self._jobs[polled.id]
             if not self._jobs:
                 self._stop()
         return update
@@ -217,7 +218,7 @@ class Poller(Generic[JobT]):
                     next_due = min(job.due for job in self._jobs.values())
                     await self._sleep(now, max(next_due, self._paused_until))
         except Exception as error:  # noqa: BLE001 - it is raised to every waiting caller
-            self._raise_to_subscribers(list(self._jobs.values()), error)
+            self._publish_error(list(self._jobs.values()), error)
         finally:
             # This has an effect only if the task was canceled together with its loop, and not by wait().
             if self._task is asyncio.current_task():
@@ -246,7 +247,7 @@ class Poller(Generic[JobT]):
             try:
                 due, requests = await self._poll_list(due)
             except APIError as error:
-                if self._may_pass(error):
+                if self._is_worth_retrying(error):
                     self._on_poll_error(due, error)
                     return 1
                 # The list is not available, or not readable: poll each job instead.
@@ -273,7 +274,7 @@ class Poller(Generic[JobT]):
         except APIError as error:
             self._on_poll_error([polled], error)
         except Exception as error:  # noqa: BLE001 - for example, the client was closed
-            self._raise_to_subscribers([polled], error)
+            self._publish_error([polled], error)
         else:
             self._publish(polled, job)
 
@@ -291,7 +292,8 @@ class Poller(Generic[JobT]):
         path, pages = list_path(self._kind), 0
         query: Mapping[str, QueryValue] | None = None
         while len(pending) > _LIST_POLL_ABOVE:
-            page = await self._fetch_page(path, query)
+            request = Request[PageData[Raw]]("GET", path, PageData[Raw], self._options, query=query)
+            page = await self._transport.plain.call(request)
             pages += 1
             listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
             matches = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]
@@ -313,10 +315,6 @@ class Poller(Generic[JobT]):
                 break
         unlisted.extend(pending)
         return unlisted, pages
-
-    async def _fetch_page(self, path: str, query: Mapping[str, QueryValue] | None) -> PageData[Raw]:
-        request = Request[PageData[Raw]]("GET", path, PageData[Raw], self._options, query=query)
-        return await self._transport.plain.call(request)
 
     def _apply_listed(self, polled: _PolledJob[JobT], entry: _ListedJob, raw: Raw) -> bool:
         """Publish a list's entry; return False if it says too little, so that the job must be polled by itself."""
@@ -344,21 +342,21 @@ class Poller(Generic[JobT]):
         if job.done or (changed and polled.watchers):
             polled.publish(job)
 
-    def _may_pass(self, error: APIError) -> bool:
+    def _is_worth_retrying(self, error: APIError) -> bool:
         return self._options.get("max_retries", self._transport.settings.max_retries) != 0 and is_transient(error)
 
     def _on_poll_error(self, failing: Sequence[_PolledJob[JobT]], error: APIError) -> None:
         """Raise an error to the waiting callers, unless it may pass: they wait for what has been paid for."""
-        if self._may_pass(error):
+        if self._is_worth_retrying(error):
             logger.info("polling %d jobs failed and will be retried: %s", len(failing), error)
             now = clock.current.monotonic()
             for job in failing:
                 job.failing_since = now if job.failing_since is None else job.failing_since
             limit = now - _MAX_FAILING_SECONDS
             failing = [job for job in failing if job.failing_since is not None and job.failing_since <= limit]
-        self._raise_to_subscribers(failing, error)
+        self._publish_error(failing, error)
 
-    def _raise_to_subscribers(self, jobs: Sequence[_PolledJob[JobT]], error: Exception) -> None:
+    def _publish_error(self, jobs: Sequence[_PolledJob[JobT]], error: Exception) -> None:
         for job in jobs:
             job.error = error
             job.wake()

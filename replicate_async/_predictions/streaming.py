@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # In seconds without a byte. The API itself ends an idle stream after 30.
 _READ_TIMEOUT = 45.0
-# After so many connections in a row without anything new, polling takes over.
-_MAX_FRUITLESS_CONNECTIONS = 2
+# After this many connections in a row without anything new, polling takes over.
+_MAX_SILENT_CONNECTIONS = 2
 _MAX_POLL_INTERVAL = 1.0
 
 
@@ -142,10 +142,10 @@ async def _follow(
     transport: Transport, prediction: Prediction, options: RequestOptions
 ) -> AsyncGenerator[StreamEvent, None]:
     reader = _Reader()
-    fruitless = 0
+    silent_connections = 0
     url = prediction.urls.stream
-    while url and reader.resumable and fruitless < _MAX_FRUITLESS_CONNECTIONS:
-        fruitless += 1
+    while url and reader.resumable and silent_connections < _MAX_SILENT_CONNECTIONS:
+        silent_connections += 1
         reader.on_connect()
         try:
             async with aclosing(_connect(transport, url, reader.last_id)) as events:
@@ -157,14 +157,14 @@ async def _follow(
                     event = reader.read(raw)
                     # Compared with None, because events of logs are empty texts.
                     if event is not None:
-                        fruitless = 0
+                        silent_connections = 0
                         yield event
         except (APIConnectionError, APIStatusError) as error:
             logger.info("the stream of prediction %s broke: %s", prediction.id, error)
         else:
-            if fruitless:
+            if silent_connections:
                 # The server has ended an idle stream. The model may still be starting.
-                fruitless = 0
+                silent_connections = 0
                 await clock.current.sleep(_MAX_POLL_INTERVAL)
                 prediction = await fetch_job(transport, prediction.id, Prediction, options)
                 if reader.is_behind(prediction):

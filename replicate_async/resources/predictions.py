@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import RequestOptions, check_choice, drop_unset
+from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.inputs import encode_files
@@ -192,6 +192,7 @@ class AsyncPredictions(AsyncResource):
         """
         if isinstance(prediction, str):
             prediction = await self.get(prediction, **options)
+        check_options(options)
         create_options = cast("PredictionOptions", options)
         prediction_run = PredictionRun(
             self._transport, ModelRef(), {}, create_options, cancel_on_abort=cancel_on_abort, prediction=prediction

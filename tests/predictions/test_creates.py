@@ -60,7 +60,7 @@ def create(input: Any, *, path: str = "/predictions", **fields: Any) -> Call[Any
 
 
 def match(call: Call[Any], *candidates: Prediction | Training) -> tuple[str | None, list[str]]:
-    return CreateLedger().match(call, candidates)
+    return CreateLedger().match(call, candidates, unconfirmed=1)
 
 
 ON_MODEL = "/models/owner/name/predictions"
@@ -168,8 +168,8 @@ def test_old_claims_are_dropped():
     ledger = CreateLedger()
     for number in range(100_001):
         ledger.claim(f"p{number}")
-    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(0)]) == ("p0", [])
-    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(1)]) == (None, [])
+    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(0)], unconfirmed=1) == ("p0", [])
+    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(1)], unconfirmed=1) == (None, [])
 
 
 # --- on a server ---
@@ -427,7 +427,7 @@ def test_an_invalid_response_with_an_id(body):
                 await create_x(client)
             assert [call.operation for call in server.requests] == ["predictions.create"]
             ledger = transport_of(client).account.state(CreateLedger)
-            assert ledger.match(create({}, version=VERSION), [listed(1)]) == (None, []), "it is claimed"
+            assert ledger.match(create({}, version=VERSION), [listed(1)], unconfirmed=1) == (None, []), "it is claimed"
 
     simulate(main)
 
@@ -656,6 +656,48 @@ def test_an_unusable_date(date):
             assert [request.method for request in server.requests] == ["POST", "GET", "GET"]
 
     simulate(main)
+
+
+if hasattr(asyncio, "eager_task_factory"):
+
+    def test_each_lookup_reads_the_list_under_eager_tasks():
+        """With eager tasks too, each lookup reads the list: a prediction that it shows late is not created twice."""
+
+        async def main(_: Simulation) -> None:
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+            job = prediction(created_at=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat())
+            pages = [answer(200, {"results": results}) for results in ([], [job])]
+            async with RawServer(reset, *pages, answer(200, job)) as server, server.client() as client:
+                adopted = await client.models.predictions.create("owner", "name", input={})
+                assert adopted.id == job["id"]
+                assert [request.method for request in server.requests] == ["POST", "GET", "GET", "GET"]
+
+        simulate(main)
+
+
+@pytest.mark.anyio
+async def test_predictions_are_canceled_although_the_loop_ends_during_a_lookup():
+    """The end of a loop cancels all tasks, the one that reads the list among them; what was lost is still canceled."""
+    server = LocalServer()
+
+    @server.model("owner/endless", official=True)
+    async def endless(n: int) -> None:
+        await asyncio.Event().wait()
+
+    with server:
+        server.faults.add(operation="models.predictions.create", kind="reset", after=True, times=2)
+        server.faults.add(operation="predictions.list", kind="delay", seconds=1.0, times=1)
+
+        async def main() -> list[asyncio.Task[Any]]:
+            client = AsyncReplicate(base_url=server.base_url, bearer_token=server.token)
+            tasks = []
+            for n in range(2):
+                tasks.append(asyncio.create_task(client.run("owner/endless", {"n": n}, wait=False)))
+                await asyncio.sleep(0.3)
+            return tasks
+
+        await asyncio.to_thread(asyncio.run, main())
+        assert [job.status for job in server.predictions.values()] == ["canceled", "canceled"]
 
 
 # --- identical creates ---

@@ -13,12 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
+import anyio
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from rawserver import RawServer, answer
 from replicate_async import (
     APIError,
     APIResponseValidationError,
@@ -913,3 +915,33 @@ def test_closing_the_client_ends_the_waits():
                 assert "closed" in str(results[0])
 
     simulate(main)
+
+
+@pytest.mark.anyio
+async def test_waiting_again_after_an_error_polls_again():
+    """An error is raised once to each caller: one that waits again at once gets a new poll, not the old error."""
+    body = {
+        "id": "p",
+        "model": "a/b",
+        "version": "hidden",
+        "input": {},
+        "urls": {},
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+    job = msgspec.convert({**body, "status": "processing"}, Prediction, strict=False)
+    refusal, end = answer(403, {"detail": "no"}), answer(200, {**body, "status": "succeeded", "output": "x"})
+    async with RawServer(refusal, end) as server, server.client() as client:
+
+        async def wait_patiently() -> str:
+            while True:
+                with suppress(APIError):
+                    return (await client.predictions.wait(job)).status
+
+        async def wait_once() -> type[APIError]:
+            with pytest.raises(APIError) as caught:
+                await client.predictions.wait(job)
+            return caught.type
+
+        with anyio.fail_after(10):
+            assert await asyncio.gather(wait_patiently(), wait_once()) == ["succeeded", PermissionDeniedError]
+        assert len(server.requests) == 2

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -37,6 +38,7 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async.testing import LocalServer, OutputFile
+from replicate_async.types import Prediction
 from simulation import Simulation, simulate
 
 pytestmark = pytest.mark.anyio
@@ -1027,3 +1029,15 @@ async def test_blocking_in_a_running_loop(server, hosted):
         Models(other)
         with Replicate(bearer_token=other.token, base_url=other.base_url) as client:
             assert "".join(client.stream("owner/words")) == "Once upon a time"
+
+
+@pytest.mark.parametrize("option", ["webhook", "cancel_after", "bogus"])
+@pytest.mark.parametrize("known", [True, False], ids=["prediction", "id"])
+async def test_streaming_a_prediction_takes_no_options_of_creates(option, known):
+    """Options that only creates have, and unknown ones, are refused before anything is sent."""
+    job = msgspec.convert(prediction(), Prediction, strict=False)
+    async with RawServer(answer(200, prediction())) as server, server.client() as client:
+        with pytest.raises(TypeError, match=f"unexpected argument '{option}'"):
+            async for _ in client.predictions.stream(job if known else "p1", **{option: "5m"}):
+                pass
+        assert server.requests == []
