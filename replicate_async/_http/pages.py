@@ -75,7 +75,7 @@ class AsyncPaginator(Generic[T]):
         self._request = request
 
     def _to_page(self, data: PageData[T]) -> AsyncPage[T]:
-        return AsyncPage(self._transport.plain, self._request, data)
+        return AsyncPage(self._transport.decoding, self._request, data)
 
     def __await__(self) -> Generator[Any, None, AsyncPage[T]]:
         """Fetch the first page."""

@@ -64,7 +64,7 @@ class Transport:
         return type(self), (self.settings, self.pool, self.guard)
 
     @property
-    def plain(self) -> Transport:
+    def decoding(self) -> Transport:
         """The transport whose ``call`` returns the decoded result."""
         return self
 

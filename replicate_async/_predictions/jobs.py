@@ -36,7 +36,7 @@ async def fetch_job(transport: Transport, job_id: str, kind: type[JobT], options
     """
     path = format_path(list_path(kind) + "/{job_id}", job_id=job_id)
     try:
-        return await transport.plain.call(Request("GET", path, kind, follow_up_options(options)))
+        return await transport.decoding.call(Request("GET", path, kind, follow_up_options(options)))
     except APIError as error:
         error.prediction_id = job_id
         raise

@@ -293,7 +293,7 @@ class Poller(Generic[JobT]):
         query: Mapping[str, QueryValue] | None = None
         while len(pending) > _LIST_POLL_ABOVE:
             request = Request[PageData[Raw]]("GET", path, PageData[Raw], self._options, query=query)
-            page = await self._transport.plain.call(request)
+            page = await self._transport.decoding.call(request)
             pages += 1
             listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
             matches = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]

@@ -48,7 +48,7 @@ class View(Generic[V]):
 
 class _ViewTransport(Transport):
     @property
-    def plain(self) -> Transport:
+    def decoding(self) -> Transport:
         return Transport(self.settings, self.pool, self.guard)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import os
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
 
+from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock as client_clock
 
 from ._real_clock import Clock, Timer
@@ -341,14 +341,11 @@ class _Worker:
 _current_worker: ContextVar[_Worker | None] = ContextVar("replicate_async.testing.worker", default=None)
 
 
+@after_fork_in_child
 def _after_fork() -> None:
     """Restore the real clock in a forked child, because the server that moves the virtual one doesn't run there."""
     if isinstance(client_clock.current, VirtualClock) and client_clock.current.replaced is not None:
         client_clock.current = client_clock.current.replaced
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _VirtualTimer:

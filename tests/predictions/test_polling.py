@@ -93,7 +93,7 @@ class Api:
         self._sim, self._latency = sim, latency
 
     @property
-    def plain(self) -> Api:
+    def decoding(self) -> Api:
         return self
 
     async def call(self, request: Request[Any]) -> Any:
