@@ -75,10 +75,10 @@ webhooks: _sync.Webhooks
 
 @atexit.register
 def _stop() -> None:
-    # Registered here, not in the bridge: exit functions that a program registers after this import run earlier, and
+    # Registered here, not in that module: exit functions that a program registers after this import run earlier, and
     # may still make calls.
-    if (bridge := sys.modules.get(f"{__name__}._bridge")) is not None:
-        bridge.stop()
+    if (background := sys.modules.get(f"{__name__}._background")) is not None:
+        background.stop()
 
 
 # Type checkers see the imports above, and would accept every misspelled name because of ``__getattr__``.

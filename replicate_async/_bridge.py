@@ -1,7 +1,7 @@
-"""Runs coroutines for blocking code, on one event loop in one background thread that all blocking clients share.
+"""Runs coroutines for blocking code, on the background loop that all blocking clients share.
 
-The first call starts the thread, a daemon that never keeps a program running. A call hands its coroutine to the loop
-with ``call_soon_threadsafe`` and waits for a plain lock: the cheapest round trip.
+A call hands its coroutine to the loop with ``call_soon_threadsafe`` and waits for a plain lock: the cheapest round
+trip.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sys
 import threading
 from collections import deque
 from contextlib import aclosing, suppress
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
+from replicate_async import _background as background
 from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._http.problem import trim_traceback
 
@@ -24,20 +24,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long coroutines may clean up after Ctrl-C, or at the end of the program.
-_CLEANUP_SECONDS = 1.2
-
 # How often a wait checks for Ctrl-C where Ctrl-C doesn't interrupt a lock.
 _POLL_SECONDS = 0.1
 
 # How many items an iterator reads ahead of its reader.
 _MAX_BUFFERED = 64
 
-_start_lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
-_thread: threading.Thread | None = None
 _in_flight: set[_Call] = set()
-_exiting = False
 
 
 def run(awaitable: Awaitable[T]) -> T:
@@ -64,7 +57,7 @@ def close(awaitable: Awaitable[None]) -> None:
 
     By then the shutdown of the loop has closed all connections. ``with`` blocks and finalizers may still end later.
     """
-    if _exiting:
+    if background.is_exiting():
         _discard(awaitable)
     else:
         run(awaitable)
@@ -125,7 +118,7 @@ class _Call:
             _discard(self.source)
         self.ended = True
         # At exit only daemon threads can still wait. Awake, they would print tracebacks.
-        if not _exiting:
+        if not background.is_exiting():
             self.done.release()
 
     def take_error(self) -> BaseException:
@@ -138,7 +131,7 @@ class _Call:
         self.call_soon(self.cancel)
         # If Ctrl-C came together with the result, the lock is taken already and isn't released again.
         if not self.ended:
-            self.done.acquire(timeout=_CLEANUP_SECONDS)
+            self.done.acquire(timeout=background.CLEANUP_SECONDS)
 
     def cancel(self) -> None:
         # Ctrl-C may come before the call is submitted.
@@ -169,9 +162,9 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
             raise call.take_error()
     finally:
         # Close the source on its loop if the iteration was left early or interrupted.
-        if not call.ended and not _exiting and call.pid == os.getpid():
+        if not call.ended and not background.is_exiting() and call.pid == os.getpid():
             # Garbage collection may close an iterator in any thread.
-            if threading.current_thread() is _thread:
+            if background.is_current_thread():
                 call.cancel()
             else:
                 call.abort()
@@ -207,7 +200,7 @@ class _IteratorCall(_Call):
 
     def finish(self, task: asyncio.Task[None]) -> None:
         super().finish(task)
-        if not _exiting:
+        if not background.is_exiting():
             self.notify()
 
     def notify(self) -> None:
@@ -236,25 +229,13 @@ def _discard(source: object) -> None:
 
 
 def _get_loop() -> asyncio.AbstractEventLoop:
-    loop = _loop or _start_loop()
-    if threading.current_thread() is _thread:
+    if background.is_exiting():
+        _reject_call()
+    loop = background.get_loop()
+    if background.is_current_thread():
         raise RuntimeError(
             "a blocking call on replicate_async's own event loop would wait for itself: use AsyncReplicate there"
         )
-    return loop
-
-
-def _start_loop() -> asyncio.AbstractEventLoop:
-    if _exiting:
-        _reject_call()
-    # Not a Future: a signal handler that interrupts this and makes a call itself would hold the Future's lock, and
-    # the thread would wait for it.
-    started: SimpleQueue[asyncio.AbstractEventLoop | BaseException] = SimpleQueue()
-    # Threads inherit the daemon flag, so threads that coroutines start to read files keep no program running either.
-    threading.Thread(target=_run_loop, args=(started,), name="replicate_async", daemon=True).start()
-    loop = started.get()
-    if isinstance(loop, BaseException):
-        raise loop
     return loop
 
 
@@ -265,56 +246,9 @@ def _reject_call() -> NoReturn:
     raise RuntimeError("the program is ending: no more calls can be made")
 
 
-def _run_loop(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> None:
-    """Create the loop and run it, unless another thread already does."""
-    global _loop, _thread
-    # Several threads may start at the same time. The main thread never takes the lock, because a signal handler there
-    # would wait for the code that it interrupted.
-    try:
-        with _start_lock:
-            if _loop is None:
-                _loop, _thread = asyncio.new_event_loop(), threading.current_thread()
-            loop = _loop
-    except BaseException as error:  # noqa: BLE001 - the caller's, for example too many open files
-        started.put(error)
-        return
-    started.put(loop)
-    if _thread is not threading.current_thread():
-        return
-    asyncio.set_event_loop(loop)
-    while not _exiting:
-        # SystemExit in a task that a coroutine started must not end the loop that all others use.
-        with suppress(SystemExit, KeyboardInterrupt):
-            loop.run_forever()
-    # As at the end of asyncio.run(): cancel all tasks, then let the clients' connections close.
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_SECONDS / 2))
-    # Errors of tasks that still run can't be handled any more.
-    loop.set_exception_handler(lambda _loop, _context: None)
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-
-
-def stop() -> None:
-    """Stop the loop at the end of the program, and give it a short time to close its connections."""
-    global _exiting, _loop
-    _exiting = True
-    loop, _loop = _loop, None
-    if loop is not None and _thread is not None:
-        loop.call_soon_threadsafe(loop.stop)
-        _thread.join(_CLEANUP_SECONDS)
-
-
 @after_fork_in_child
-def _after_fork() -> None:
-    """Start over in a forked child, where the parent's thread doesn't run and the loop's descriptors are shared."""
-    global _start_lock, _loop, _thread, _in_flight
-    # Finalizing the loop would close descriptors that the parent uses, and pending tasks would print warnings.
-    make_immortal((_loop, _in_flight))
-    # A thread of the parent may hold the old lock.
-    _start_lock = threading.Lock()
-    _loop = _thread = None
+def _forget_calls() -> None:
+    """Forget the parent's calls in a forked child: finalizing their tasks would print warnings."""
+    global _in_flight
+    make_immortal(_in_flight)
     _in_flight = set()

@@ -191,7 +191,7 @@ def test_a_handler_that_interrupts_the_first_call():
     """A handler may make a call at any moment of the first call: both run, on the same loop."""
     program = """
     import asyncio, sys, threading
-    from replicate_async import _bridge
+    from replicate_async import _background, _bridge
 
     async def get_loop():
         return asyncio.get_running_loop()
@@ -214,8 +214,8 @@ def test_a_handler_that_interrupts_the_first_call():
         sys.setprofile(None)
         assert len(loops) == 1, step
         # The next step starts again.
-        _bridge.stop()
-        _bridge._exiting = False
+        _background.stop()
+        _background._exiting = False
     print(step > 30)
     """
     assert programs.run(program) == "True\n"
@@ -553,13 +553,13 @@ def test_a_fork_while_another_thread_starts_the_loop(server):
     import os, threading, warnings
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
     import replicate_async as replicate
-    from replicate_async import _bridge
+    from replicate_async import _background, _bridge
 
     client = replicate.Replicate()
     held, forked = threading.Event(), threading.Event()
 
     def start():
-        with _bridge._start_lock:
+        with _background._start_lock:
             held.set()
             forked.wait()
 
