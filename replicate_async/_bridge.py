@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections import deque
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from replicate_async import _background as background

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from replicate_async._http import clock
 from replicate_async._http.ratelimit import TokenBucket
 from replicate_async._http.request import Request
 
@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Larger bodies are sent as files in memory, because aiohttp writes bytes in one go.
-_MAX_BYTES_AT_ONCE = 2**20
-
 
 class Outcome(Enum):
     """What is known about a call. It decides whether the call may be repeated, and whether it may cost something."""
 
-    # Nothing was sent, or the connection failed before the request could leave.
+    # No byte of the body was sent: the call waits, or its connection was never ready.
     NOT_SENT = "not sent"
     # The request may have reached the API, and there is no response, or a 5xx.
     UNKNOWN = "unknown"
@@ -48,7 +45,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         prefer_wait: For how many seconds the API may hold the response back, whichever header asks for it.
         bucket: The rate limit that applies, or None.
         outcome: What is known about the call.
-        sent_at: When the last attempt was sent, by the client's clock.
+        sent_at: When the body of the last attempt began to leave, by the client's clock.
     """
 
     request: Request[T]
@@ -66,7 +63,17 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         """Whether a create may have made something."""
         return self.outcome in {Outcome.UNKNOWN, Outcome.ANSWERED}
 
-    def payload(self) -> Any:
-        """Return the body as aiohttp takes it, for one attempt."""
-        body = self.body() if callable(self.body) else self.body
-        return io.BytesIO(body) if isinstance(body, bytes) and len(body) > _MAX_BYTES_AT_ONCE else body
+    def begin_attempt(self) -> Any:
+        """Return the body as aiohttp takes it for the next attempt, which has sent nothing yet."""
+        if not isinstance(self.body, bytes):
+            # Such a call is never billed, so that it need not be known when it left.
+            self._on_write()
+            return self.body() if callable(self.body) else self.body
+        from replicate_async._http.payloads import watched_payload
+
+        self.outcome = Outcome.NOT_SENT
+        return watched_payload(self.body, self._on_write)
+
+    def _on_write(self) -> None:
+        self.outcome = Outcome.UNKNOWN
+        self.sent_at = clock.current.monotonic()

@@ -31,21 +31,30 @@ def trim_traceback(error: ErrorT) -> ErrorT:
     return error.with_traceback(start)
 
 
-def connection_error(error: Exception, method: str, url: str) -> errors.APIConnectionError:
-    """Return the error for a failed connection. Its ``sent`` is False if the request cannot have reached the API."""
+def connection_error(error: Exception, method: str, url: str, *, sent: bool | None = None) -> errors.APIConnectionError:
+    """Return the error for a failed connection.
+
+    Args:
+        error: aiohttp's error.
+        method: The request's method.
+        url: The request's URL.
+        sent: Whether the request may have reached the API. None: as far as the error shows.
+    """
     import aiohttp
 
-    # The resolver raises UnicodeError for an invalid host.
-    unsent = isinstance(
-        error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
-    )
+    if sent is None:
+        # The resolver raises UnicodeError for an invalid host.
+        sent = not isinstance(
+            error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
+        )
     # Older versions of aiohttp name the reason for an unreadable body only in the cause.
     chain = [link for link in (error, error.__cause__) if link is not None]
     reason = ", ".join(dict.fromkeys(str(link) or type(link).__name__ for link in chain))
     if isinstance(error, asyncio.TimeoutError):
-        return errors.APITimeoutError(f"no response in time: {reason}", method=method, url=url, sent=not unsent)
-    summary = "no connection" if unsent else "the connection broke"
-    return errors.APIConnectionError(f"{summary}: {reason}", method=method, url=url, sent=not unsent)
+        missing = "response" if sent else "connection"
+        return errors.APITimeoutError(f"no {missing} in time: {reason}", method=method, url=url, sent=sent)
+    summary = "the connection broke" if sent else "no connection"
+    return errors.APIConnectionError(f"{summary}: {reason}", method=method, url=url, sent=sent)
 
 
 def snippet(body: bytes) -> str:

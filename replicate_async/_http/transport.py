@@ -191,13 +191,12 @@ class Transport:
             await _wait_in_queue(session, bucket, limiter)
         # The time in the queue does not count against the timeout, which starts here.
         sent_at = call.sent_at = clock.current.monotonic()
-        call.outcome = Outcome.UNKNOWN
         done = clock.current.busy()
         try:
             response = await session.session.request(
                 request.method,
                 _encoded_url(call.url),
-                data=call.payload(),
+                data=call.begin_attempt(),
                 headers=call.headers,
                 timeout=call.timeout,
                 # aiohttp drops the token when a GET is redirected to another origin. Other methods don't follow.
@@ -249,7 +248,8 @@ def _connection_failure(error: Exception, call: Call[Any]) -> ReplicateError:
     """Return the error for a failed connection, and note if the request did not leave."""
     if isinstance(error, (AttributeError, RuntimeError)):
         return ReplicateError("this client, or its session, is closed")
-    failure = connection_error(error, call.request.method, call.url)
+    sent = call.outcome is not Outcome.NOT_SENT if isinstance(call.body, bytes) else None
+    failure = connection_error(error, call.request.method, call.url, sent=sent)
     if not failure.sent:
         call.outcome = Outcome.NOT_SENT
     return failure
