@@ -46,6 +46,8 @@ def was_refused(error: BaseException) -> bool:
 
 def may_retry(call: Call[Any], error: BaseException) -> bool:
     """Return whether repeating a call can neither bill anyone twice nor change anything twice."""
+    if call.abandoned:
+        return False
     if isinstance(error, errors.APIResponseValidationError):
         return call.outcome is Outcome.NOT_FOUND
     idempotent = call.request.idempotent

@@ -104,9 +104,13 @@ class SessionPool(StateOwner):
         session = self._by_loop.get(loop)
         return self._open(loop) if session is None else session
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
-        if self.closed:
+    def check_open(self, *, closing: bool = False) -> None:
+        """Raise ReplicateError if the client is closed; ``closing`` allows the calls that are a part of closing."""
+        if self.closed and not closing:
             raise ReplicateError("this client is closed: create another one, or close it later")
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
+        self.check_open()
         # Other threads do the same at the same time: a session is dropped by the thread that pops it.
         for closed_loop in [key for key in list(self._by_loop) if key.is_closed()]:
             if (dropped := self._by_loop.pop(closed_loop, None)) is not None:
@@ -133,22 +137,20 @@ class SessionPool(StateOwner):
     async def close(self) -> None:
         """Close the sessions of all loops; those of other running loops are closed there, soon."""
         current_loop = asyncio.get_running_loop()
-        if (session := self._by_loop.get(current_loop)) is not None:
-            await asyncio.gather(*[on_close() for on_close in session.on_close])
         self.closed = True
-        while True:
-            try:
-                loop, session = self._by_loop.popitem()
-            except KeyError:
-                return
-            if session.pid != os.getpid():
-                continue
+        for loop, session in [*self._by_loop.items()]:
             if loop is current_loop:
-                await session.close()
-            elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(session.close(), loop)
-            else:
+                await self._close(loop, session)
+            elif loop.is_running() and session.pid == os.getpid():
+                asyncio.run_coroutine_threadsafe(self._close(loop, session), loop)
+            elif self._by_loop.pop(loop, None) is not None and session.pid == os.getpid():
                 session.drop(loop)
+
+    async def _close(self, loop: asyncio.AbstractEventLoop, session: LoopSession) -> None:
+        await asyncio.gather(*[on_close() for on_close in session.on_close])
+        # Another call may have closed it in the meantime.
+        if self._by_loop.pop(loop, None) is not None:
+            await session.close()
 
     def __reduce__(self) -> tuple[type[SessionPool], tuple[None, int]]:
         # A copy, in another process or by deepcopy, opens sessions of its own. It does not warn if it is not closed,

@@ -193,6 +193,8 @@ class Transport:
         sent_at = call.sent_at = clock.current.monotonic()
         done = clock.current.busy()
         try:
+            # A client that closes still cancels predictions, but begins nothing new.
+            self.pool.check_open(closing=request.skips_queue)
             response = await session.session.request(
                 request.method,
                 _encoded_url(call.url),

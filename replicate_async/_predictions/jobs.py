@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,14 +12,10 @@ from msgspec import UNSET
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
-from replicate_async._logging import logger
 from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
 
 JobT = TypeVar("JobT", Prediction, Training)
-
-# How long an interrupted caller waits for a cancellation on the server, in seconds.
-_MAX_CANCEL_SECONDS = 5.0
 
 
 def list_path(kind: type[Prediction | Training]) -> str:
@@ -54,22 +49,12 @@ def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: 
     return Request("POST", path, Prediction, options, idempotent=True, skips_queue=skips_queue)
 
 
-async def run_shielded(canceling: Coroutine[Any, Any, None]) -> None:
-    """Await a cancellation on the server while the caller is being canceled; bounded, and it raises no error."""
-
-    async def run_bounded() -> None:
-        try:
-            with anyio.fail_after(_MAX_CANCEL_SECONDS):
-                await canceling
-        except (ReplicateError, TimeoutError) as error:
-            # An error must not replace the caller's cancellation.
-            logger.warning("an abandoned prediction could not be canceled: %s", error or "no response in time")
-
-    # A task of its own, because a shielded scope does not protect from a second Task.cancel().
-    task = asyncio.ensure_future(run_bounded())
+async def wait_shielded(task: asyncio.Task[Any]) -> None:
+    """Wait for a task that ends soon, however often the caller is canceled; it raises nothing."""
+    # A canceled asyncio.wait() leaves the task alone. The shielded scope protects from anyio's cancellation.
     while not task.done():
         with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
-            await asyncio.shield(task)
+            await asyncio.wait([task])
 
 
 def consume_exception(task: asyncio.Task[Any]) -> None:

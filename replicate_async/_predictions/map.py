@@ -8,10 +8,11 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
 import msgspec
 
 from replicate_async._http.sessions import SessionPool
-from replicate_async._predictions.jobs import run_shielded
+from replicate_async._predictions.jobs import wait_shielded
 from replicate_async._predictions.run import PredictionRun, run
 from replicate_async._threads import iterate_in_thread
 from replicate_async.errors import ReplicateError
@@ -19,6 +20,8 @@ from replicate_async.types import Prediction
 
 T = TypeVar("T")
 
+# How long the end of a map waits for the cancellation of its runs, in seconds.
+_MAX_JOIN_SECONDS = 6.0
 # The maximum number of results that wait for a slower one or for their reader, as a multiple of the concurrency.
 _MAX_WAITING_RESULTS = 4
 
@@ -138,11 +141,12 @@ class MapRunner:
         self.stop()
         for task in self._running:
             task.cancel()
-        await run_shielded(self._join())
+        await wait_shielded(asyncio.ensure_future(self._join()))
 
     async def _join(self) -> None:
-        while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
-            await asyncio.wait(tasks)
+        with anyio.move_on_after(_MAX_JOIN_SECONDS):
+            while tasks := [task for task in (self._feeder, *self._running) if task is not None and not task.done()]:
+                await asyncio.wait(tasks)
         # The traceback of its cancellation would keep the inputs alive until the next garbage collection.
         self._feeder = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -17,9 +18,10 @@ from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
 from replicate_async._http.transport import Transport
-from replicate_async._predictions.creates import CreateLedger, CreateSlots, reconcile
+from replicate_async._predictions.cancels import AbandonedRun
+from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async._predictions.inputs import encode_files
-from replicate_async._predictions.jobs import cancel_request, fetch_job, output_of, run_shielded
+from replicate_async._predictions.jobs import consume_exception, fetch_job, output_of, wait_shielded
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import (
@@ -31,7 +33,7 @@ from replicate_async._predictions.requests import (
     request_options,
 )
 from replicate_async._predictions.streaming import StreamEvent, follow
-from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
+from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, Prediction
 
 _LATEST_VERSION_TTL = 60.0
@@ -74,10 +76,13 @@ class PredictionRun(msgspec.Struct):
     stream: bool | UnsetType = UNSET
     cancel_on_abort: bool = True
     on_update: Callable[[Prediction], None] | None = None
-    # The create, while it is in flight.
+    # The create, and the task that makes it, until its result is waited for.
     call: Call[Prediction] | None = None
+    creating: asyncio.Task[Prediction] | None = None
     prediction: Prediction | None = None
-    prediction_id: str | None = None
+    # What is canceled when the caller has given up, and the task that does it.
+    abandoned: AbandonedRun | None = None
+    canceling: asyncio.Task[None] | None = None
 
     def describe(self, prefer: str | UnsetType = UNSET) -> Request[Prediction]:
         """Describe the create; invalid arguments raise here."""
@@ -122,14 +127,27 @@ class PredictionRun(msgspec.Struct):
             # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
             # canceled must cancel its own.
             self.call = self.transport.prepare(self.describe())
-        return await self.transport.call(self.call)
+        # A task of its own: if the caller is canceled, the response still tells what has to be canceled.
+        self.creating = asyncio.ensure_future(self.transport.call(self.call))
+        self.creating.add_done_callback(consume_exception)
+        try:
+            return await asyncio.shield(self.creating)
+        except asyncio.CancelledError:
+            if self.creating.cancelled():
+                # Not the caller was canceled, but the create, which the closing client has not sent.
+                self.transport.pool.check_open()
+            raise
+        except APIResponseValidationError:
+            # It exists, but the caller can't be told what it is.
+            await self.abandon()
+            raise
 
     async def wait_until_done(self) -> Prediction:
         """Wait until the prediction has ended; it is created if necessary."""
         prediction = self.prediction or await self.create()
         held = self.call is not None and self.call.prefer_wait > 0
         # Thousands may wait: they need not keep what was sent.
-        self.input, self.call = {}, None
+        self.input, self.call, self.creating = {}, None, None
         self.prediction = await wait_until_done(
             self.transport,
             prediction,
@@ -150,20 +168,12 @@ class PredictionRun(msgspec.Struct):
 
     async def abandon(self) -> None:
         """Cancel the prediction on the server, because the caller stops waiting; further cancellation is deferred."""
-        if self.cancel_on_abort and (self.prediction is not None or self.call is not None):
-            self.cancel_on_abort = False
-            await run_shielded(self._cancel())
-
-    async def _cancel(self) -> None:
-        job_id = None
-        if self.prediction is not None:
-            job_id = None if self.prediction.done else self.prediction.id
-        elif self.call is not None and self.call.may_exist:
-            # The interrupted create may be on the server, or about to arrive there.
-            job_id = await reconcile(self.transport, self.call, APIConnectionError("interrupted"))
-        if job_id is not None:
-            self.prediction_id = job_id
-            await self.transport.call(cancel_request(job_id, {}, skips_queue=True))
+        if self.canceling is None and self.cancel_on_abort and not (self.prediction and self.prediction.done):
+            prediction_id = self.prediction.id if self.prediction else None
+            self.abandoned = AbandonedRun(self.transport, self.creating, self.call, prediction_id)
+            self.canceling = self.abandoned.cancel()
+        if self.canceling is not None:
+            await wait_shielded(self.canceling)
 
 
 def _max_held(session: LoopSession) -> int:
@@ -199,11 +209,9 @@ async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_fi
             raise
         finally:
             on_close.discard(prediction_run.abandon)
-    prediction = prediction_run.prediction
-    raise APITimeoutError(
-        f"not done after {time_limit} s, the time limit",
-        prediction_id=prediction.id if prediction else prediction_run.prediction_id,
-    )
+    prediction, abandoned = prediction_run.prediction, prediction_run.abandoned
+    prediction_id = prediction.id if prediction else abandoned.prediction_id if abandoned else None
+    raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=prediction_id)
 
 
 async def stream(prediction_run: PredictionRun) -> AsyncGenerator[StreamEvent, None]:

@@ -56,7 +56,6 @@ async def test_a_proxy_that_refuses_to_connect(monkeypatch):
 
 
 class _SlowResolver(aiohttp.abc.AbstractResolver):
-
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[aiohttp.abc.ResolveResult]:
         await asyncio.sleep(30)
         return []

@@ -1,0 +1,189 @@
+"""Canceling what nobody waits for any more: it goes on when the client, or the loop, that began it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+
+import anyio
+import msgspec
+
+from replicate_async import _background as background
+from replicate_async._http import clock
+from replicate_async._http.call import Call, Outcome
+from replicate_async._http.options import RequestOptions
+from replicate_async._http.ratelimit import ConcurrencyLimiter
+from replicate_async._http.sessions import SessionPool
+from replicate_async._http.transport import Transport
+from replicate_async._logging import logger
+from replicate_async._predictions.creates import reconcile
+from replicate_async._predictions.jobs import cancel_request
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError, CreateOutcomeUnknown, ReplicateError
+from replicate_async.types import Prediction
+
+# In seconds: how long the caller waits who gave up, and a client or a loop that ends.
+_MAX_WAIT = 5.0
+# In seconds: how long the background tries on; and for how long if the API answers that it can't be done.
+_MAX_SECONDS, _MAX_REJECTED_SECONDS = 600.0, 30.0
+_REJECTIONS = frozenset({400, 401, 403, 404, 405, 410, 422})
+_ATTEMPT = RequestOptions(timeout=10.0, max_retries=0)
+# In seconds: how long the response of a create may take before its prediction is looked for.
+_ANSWER_SECONDS = 1.0
+_FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
+_MAX_CONNECTIONS = 8
+
+
+class AbandonedRun(msgspec.Struct, eq=False):
+    """A prediction that nobody waits for any more, or the create that may have made it.
+
+    Attributes:
+        transport: The client's transport.
+        creating: The task that makes the create.
+        call: The create.
+        prediction_id: The prediction's id, when it is known.
+    """
+
+    transport: Transport
+    creating: asyncio.Task[Prediction] | None
+    call: Call[Prediction] | None
+    prediction_id: str | None = None
+
+    def cancel(self) -> asyncio.Task[None]:
+        """Begin to cancel the prediction. The task ends soon: the background takes over what takes longer."""
+        task = asyncio.ensure_future(self._cancel())
+        if background.is_current_thread():
+            background.keep(task)
+            if self.creating is not None:
+                background.keep(self.creating)
+        return task
+
+    async def _cancel(self) -> None:
+        reason: object = "no response in time"
+        try:
+            with anyio.move_on_after(_MAX_WAIT):
+                await self.try_to_cancel(self.transport)
+                reason = None
+        except ReplicateError as error:
+            reason = error
+        finally:
+            # Also when the loop ends, which cancels this task.
+            if self.creating is not None:
+                self.creating.cancel()
+            if reason is not None:
+                self._hand_over(reason)
+
+    async def try_to_cancel(self, transport: Transport) -> None:
+        """Cancel the prediction, if there is one that runs.
+
+        Raises:
+            APIError: a call failed.
+        """
+        if self.prediction_id is None:
+            try:
+                self.prediction_id = await self._find(transport)
+            except CreateOutcomeUnknown as error:
+                if not error.candidates:
+                    raise
+                # They may be someone else's.
+                logger.warning("a create was interrupted, and its prediction may run on: %s", error)
+        if self.prediction_id is not None:
+            await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT, skips_queue=True))
+
+    async def _find(self, transport: Transport) -> str | None:
+        """Return the prediction's id; None if there is no prediction, or it has ended.
+
+        Raises:
+            CreateOutcomeUnknown: that is unknown.
+        """
+        call, creating = self.call, self.creating
+        if call is None or creating is None:
+            return None
+        interruption = APIConnectionError("interrupted")
+        call.abandoned = True
+        if not creating.done() and call.outcome is not Outcome.UNKNOWN:
+            # It waits for its turn, for a connection or for a retry.
+            creating.cancel()
+        with anyio.move_on_after(0 if call.prefer_wait else _ANSWER_SECONDS):
+            await asyncio.wait([creating])
+        if not creating.done():
+            # The response may take long, above all if the API holds it back until the prediction has ended.
+            with suppress(CreateOutcomeUnknown):
+                if (job_id := await reconcile(transport, call, interruption)) is not None:
+                    return job_id
+            await asyncio.wait([creating])
+        if creating.cancelled():
+            return await reconcile(transport, call, interruption) if call.may_exist else None
+        error = creating.exception()
+        if error is None:
+            return None if creating.result().done else creating.result().id
+        if isinstance(error, CreateOutcomeUnknown):
+            raise error
+        return error.prediction_id if isinstance(error, APIError) else None
+
+    def _hand_over(self, reason: object) -> None:
+        supervisor = self.transport.account.state(CancelSupervisor)
+        try:
+            background.submit(lambda: supervisor.cancel(self))
+        except RuntimeError:
+            self.warn(reason)
+        else:
+            logger.warning("%s is not canceled yet, which is tried on in the background: %s", self, reason)
+
+    def warn(self, reason: object) -> None:
+        """Log that the prediction may run on, and how to cancel it."""
+        how = f"predictions.cancel({self.prediction_id!r})" if self.prediction_id else "predictions.list()"
+        logger.warning("%s could not be canceled, and may run on: %s; see %s", self, reason, how)
+
+    def __str__(self) -> str:
+        return f"prediction {self.prediction_id}" if self.prediction_id else "a prediction whose create was interrupted"
+
+
+class _CancelSlots(ConcurrencyLimiter):
+    """Limits how many predictions of an account are canceled at once."""
+
+    def __init__(self) -> None:
+        super().__init__(_MAX_CONNECTIONS)
+
+
+class CancelSupervisor:
+    """Cancels the predictions of an account that could not be canceled at once, on connections of its own."""
+
+    def __init__(self) -> None:
+        self._pool = SessionPool(None, _MAX_CONNECTIONS)
+
+    async def cancel(self, abandoned: AbandonedRun) -> None:
+        """Cancel a prediction, for minutes if necessary. What fails is logged."""
+        started, delay = clock.current.monotonic(), _FIRST_DELAY
+        reason: object = "the program ended"
+        try:
+            while True:
+                error = await self._attempt(abandoned)
+                if error is None:
+                    logger.info("%s is canceled, or has ended", abandoned)
+                    return
+                reason = error
+                limit, pause = _MAX_SECONDS, delay * random.uniform(0.5, 1.0)
+                if isinstance(error, APIStatusError):
+                    pause = max(pause, error.retry_after or 0.0)
+                    limit = _MAX_REJECTED_SECONDS if error.status_code in _REJECTIONS else _MAX_SECONDS
+                delay = min(2 * delay, _MAX_DELAY)
+                if clock.current.monotonic() - started + pause > limit:
+                    break
+                await clock.current.sleep(pause)
+        except asyncio.CancelledError:
+            abandoned.warn(f"the program ended; {reason}")
+            raise
+        abandoned.warn(reason)
+
+    async def _attempt(self, abandoned: AbandonedRun) -> ReplicateError | None:
+        slots = self._pool.current().state(_CancelSlots)
+        if not slots.try_acquire():
+            await slots.acquire()
+        try:
+            await abandoned.try_to_cancel(Transport(abandoned.transport.settings, self._pool))
+        except ReplicateError as error:
+            return error
+        finally:
+            slots.release()
+        return None
