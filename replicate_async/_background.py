@@ -145,7 +145,9 @@ def stop() -> None:
         loop.call_soon_threadsafe(loop.stop)
         # A second Ctrl-C ends the waiting.
         with suppress(KeyboardInterrupt):
-            _thread.join(CLEANUP_SECONDS + (EXIT_SECONDS if _kept else 0))
+            _thread.join(CLEANUP_SECONDS)
+            if _kept:
+                _thread.join(EXIT_SECONDS)
 
 
 @after_fork_in_child

@@ -46,7 +46,6 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         bucket: The rate limit that applies, or None.
         outcome: What is known about the call.
         sent_at: When the body of the last attempt began to leave, by the client's clock.
-        lost_at: When its response was given up; earlier than ``sent_at`` if it wasn't.
         abandoned: Whether nobody waits for the result any more, so that the call is not repeated.
     """
 
@@ -59,7 +58,6 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     bucket: TokenBucket | None
     outcome: Outcome = Outcome.NOT_SENT
     sent_at: float = 0.0
-    lost_at: float = -1.0
     abandoned: bool = False
 
     @property

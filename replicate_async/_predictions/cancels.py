@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import msgspec
@@ -17,7 +18,7 @@ from replicate_async._http.ratelimit import ConcurrencyLimiter
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
-from replicate_async._predictions.creates import reconcile
+from replicate_async._predictions.creates import CreateLedger, reconcile
 from replicate_async._predictions.jobs import cancel_request
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, CreateOutcomeUnknown, ReplicateError
 from replicate_async.types import Prediction
@@ -31,7 +32,8 @@ _ATTEMPT = RequestOptions(timeout=10.0, max_retries=0)
 # In seconds: how long the response of a create may take before its prediction is looked for.
 _ANSWER_SECONDS = 1.0
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
-_MAX_CONNECTIONS = 8
+# How many calls cancel predictions at once, on connections besides those of other calls.
+_MAX_CANCELS = 32
 
 
 class AbandonedRun(msgspec.Struct, eq=False):
@@ -62,7 +64,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         reason: object = "no response in time"
         try:
             with anyio.move_on_after(_MAX_WAIT):
-                await self.try_to_cancel(self.transport)
+                await self.try_on(self.transport, _MAX_WAIT)
                 reason = None
         except ReplicateError as error:
             reason = error
@@ -73,12 +75,28 @@ class AbandonedRun(msgspec.Struct, eq=False):
             if reason is not None:
                 self._hand_over(reason)
 
-    async def try_to_cancel(self, transport: Transport) -> None:
-        """Cancel the prediction, if there is one that runs.
+    async def try_on(self, transport: Transport, seconds: float) -> None:
+        """Cancel the prediction, with as many attempts as fit into a number of seconds.
 
         Raises:
-            APIError: a call failed.
+            ReplicateError: the last attempt failed.
         """
+        started, delay = clock.current.monotonic(), _FIRST_DELAY
+        while True:
+            try:
+                return await self._try(transport)
+            except ReplicateError as error:
+                limit, pause = seconds, delay * random.uniform(0.5, 1.0)
+                if isinstance(error, APIStatusError):
+                    pause = max(pause, error.retry_after or 0.0)
+                    if error.status_code in _REJECTIONS:
+                        limit = min(limit, _MAX_REJECTED_SECONDS)
+                if clock.current.monotonic() + pause > started + limit:
+                    raise
+            delay = min(2 * delay, _MAX_DELAY)
+            await clock.current.sleep(pause)
+
+    async def _try(self, transport: Transport) -> None:
         if self.prediction_id is None:
             try:
                 self.prediction_id = await self._find(transport)
@@ -88,7 +106,13 @@ class AbandonedRun(msgspec.Struct, eq=False):
                 # They may be someone else's.
                 logger.warning("a create was interrupted, and its prediction may run on: %s", error)
         if self.prediction_id is not None:
-            await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT, skips_queue=True))
+            slots = transport.pool.current().state(_CancelSlots)
+            if not slots.try_acquire():
+                await slots.acquire()
+            try:
+                await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT, skips_queue=True))
+            finally:
+                slots.release()
 
     async def _find(self, transport: Transport) -> str | None:
         """Return the prediction's id; None if there is no prediction, or it has ended.
@@ -96,24 +120,28 @@ class AbandonedRun(msgspec.Struct, eq=False):
         Raises:
             CreateOutcomeUnknown: that is unknown.
         """
-        call, creating = self.call, self.creating
+        call, creating, ledger = self.call, self.creating, transport.account.state(CreateLedger)
         if call is None or creating is None:
             return None
-        interruption = APIConnectionError("interrupted")
+        # The API carries it out although its connection is closed.
+        lookup = partial(reconcile, transport, call, APIConnectionError("interrupted"), end=call.sent_at + _MAX_WAIT)
         call.abandoned = True
-        if not creating.done() and call.outcome is not Outcome.UNKNOWN:
-            # It waits for its turn, for a connection or for a retry.
+        if not creating.done() and not (ledger.is_in_flight(call) and call.may_exist):
+            # It waits for its turn, for a connection or for a retry; or it is looked for, for the caller.
             creating.cancel()
         with anyio.move_on_after(0 if call.prefer_wait else _ANSWER_SECONDS):
             await asyncio.wait([creating])
         if not creating.done():
             # The response may take long, above all if the API holds it back until the prediction has ended.
             with suppress(CreateOutcomeUnknown):
-                if (job_id := await reconcile(transport, call, interruption)) is not None:
+                if (job_id := await lookup()) is not None:
                     return job_id
+            if not creating.done():
+                # It may still be carried out.
+                call.outcome = Outcome.UNKNOWN
             await asyncio.wait([creating])
         if creating.cancelled():
-            return await reconcile(transport, call, interruption) if call.may_exist else None
+            return await lookup() if call.may_exist else None
         error = creating.exception()
         if error is None:
             return None if creating.result().done else creating.result().id
@@ -140,50 +168,26 @@ class AbandonedRun(msgspec.Struct, eq=False):
 
 
 class _CancelSlots(ConcurrencyLimiter):
-    """Limits how many predictions of an account are canceled at once."""
+    """Limits how many predictions are canceled at once."""
 
     def __init__(self) -> None:
-        super().__init__(_MAX_CONNECTIONS)
+        super().__init__(_MAX_CANCELS)
 
 
 class CancelSupervisor:
     """Cancels the predictions of an account that could not be canceled at once, on connections of its own."""
 
     def __init__(self) -> None:
-        self._pool = SessionPool(None, _MAX_CONNECTIONS)
+        self._pool = SessionPool(None, _MAX_CANCELS)
 
     async def cancel(self, abandoned: AbandonedRun) -> None:
         """Cancel a prediction, for minutes if necessary. What fails is logged."""
-        started, delay = clock.current.monotonic(), _FIRST_DELAY
-        reason: object = "the program ended"
         try:
-            while True:
-                error = await self._attempt(abandoned)
-                if error is None:
-                    logger.info("%s is canceled, or has ended", abandoned)
-                    return
-                reason = error
-                limit, pause = _MAX_SECONDS, delay * random.uniform(0.5, 1.0)
-                if isinstance(error, APIStatusError):
-                    pause = max(pause, error.retry_after or 0.0)
-                    limit = _MAX_REJECTED_SECONDS if error.status_code in _REJECTIONS else _MAX_SECONDS
-                delay = min(2 * delay, _MAX_DELAY)
-                if clock.current.monotonic() - started + pause > limit:
-                    break
-                await clock.current.sleep(pause)
-        except asyncio.CancelledError:
-            abandoned.warn(f"the program ended; {reason}")
-            raise
-        abandoned.warn(reason)
-
-    async def _attempt(self, abandoned: AbandonedRun) -> ReplicateError | None:
-        slots = self._pool.current().state(_CancelSlots)
-        if not slots.try_acquire():
-            await slots.acquire()
-        try:
-            await abandoned.try_to_cancel(Transport(abandoned.transport.settings, self._pool))
+            await abandoned.try_on(Transport(abandoned.transport.settings, self._pool), _MAX_SECONDS)
         except ReplicateError as error:
-            return error
-        finally:
-            slots.release()
-        return None
+            abandoned.warn(error)
+        except asyncio.CancelledError:
+            abandoned.warn("the program ended")
+            raise
+        else:
+            logger.info("%s is canceled, or has ended", abandoned)

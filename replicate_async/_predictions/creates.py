@@ -6,9 +6,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextvars import Context
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from enum import Enum
 from functools import partial
 from math import inf
 from typing import Any, TypeVar
@@ -24,19 +21,18 @@ from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
-from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
+from replicate_async._predictions.matching import Job, Match, ServerClock, compare
 from replicate_async.errors import APIError, CreateOutcomeUnknown, RateLimitError
-from replicate_async.types import PageData, Prediction, Training
+from replicate_async.types import Deployment, DeploymentRelease, PageData, Prediction, Training
 
 T = TypeVar("T")
-Job = Prediction | Training
 
 _MAX_CLAIMED = 100_000
-# Date headers have whole seconds, and the server may date a create slightly before the client has sent it.
-_CLOCK_TOLERANCE = timedelta(seconds=2)
 # Delays in seconds before each lookup. A create that does not appear by the last one was not carried out.
-_LOOKUP_DELAYS = (0.0, 0.5, 1.0, 2.0)
+_LOOKUP_DELAYS = (0.0, 0.5, 0.75, 2.0)
+# In seconds: how long it takes to carry a create out. What was made later may be someone else's.
+_MAX_CREATE_SECONDS = 2.0
 _LOOKUP_POLL_SECONDS = 0.05
 _MAX_PAGES = 1000
 
@@ -70,10 +66,13 @@ class CreateLedger:
         self._claimed: OrderedDict[str, None] = OrderedDict()
         _ledgers.add(self)
 
+    def is_in_flight(self, call: Call[Any]) -> bool:
+        """Return whether a create has been sent, or is about to be, and its response is awaited."""
+        return id(call) in self.in_flight
+
     def has_identical(self, call: Call[Any]) -> bool:
         """Return whether an identical create is in flight."""
-        itself = id(call) in self.in_flight
-        return len(self.in_flight) > itself and [*self.in_flight.values()].count(key_of(call)) > itself
+        return bool(self.in_flight) and key_of(call) in [*self.in_flight.values()]
 
     async def wait_for_lookup(self, key: Key) -> None:
         """Wait while an identical create is looked for."""
@@ -95,19 +94,18 @@ class CreateLedger:
         """Drop a claim, because the caller did not get the result."""
         self._claimed.pop(job_id, None)
 
-    def match(self, call: Call[Any], candidates: Sequence[Job], *, unconfirmed: int) -> tuple[str | None, list[str]]:
-        """Return the id of a create's result, or all ids that may be it if the result is ambiguous.
+    def find(self, matches: Sequence[tuple[str, Match]], *, unconfirmed: int) -> tuple[str | None, list[str]]:
+        """Return the id of a create's result, or all ids that may be it if that is ambiguous.
 
         Args:
-            call: The create.
-            candidates: The predictions or trainings created since it was sent, newest first.
+            matches: The ids of the jobs created since it was sent, newest first, and whether they are its result.
             unconfirmed: The number of unconfirmed creates that are identical.
         """
-        matches = [(job.id, _match(call, job)) for job in candidates if job.id not in self._claimed]
-        certain = [job_id for job_id, match in matches if match is Match.YES]
+        unclaimed = [(job_id, match) for job_id, match in matches if job_id not in self._claimed]
+        certain = [job_id for job_id, match in unclaimed if match is Match.YES]
         if 0 < len(certain) <= unconfirmed:
             return certain[-1], []
-        return None, [job_id for job_id, match in matches if match is not Match.NO]
+        return None, [job_id for job_id, match in unclaimed if match is not Match.NO]
 
 
 _ledgers: WeakSet[CreateLedger] = WeakSet()
@@ -117,49 +115,6 @@ _ledgers: WeakSet[CreateLedger] = WeakSet()
 def _forget_pending_creates() -> None:
     for ledger in list(_ledgers):
         ledger.forget_pending()
-
-
-class Match(Enum):
-    """Whether a prediction or training is the result of a create."""
-
-    YES = "yes"
-    NO = "no"
-    MAYBE = "maybe"
-
-
-def _match(call: Call[Any], job: Job) -> Match:
-    """Compare a create with a prediction or training: its model or version, and its input."""
-    body: dict[str, Any] = msgspec.json.decode(call.body)
-    segments = call.request.path.strip("/").split("/")
-    if len(segments) == 1:
-        version = str(body.get("version"))
-        same = version in {job.version, job.model, f"{job.model}:{job.version}"}
-        name = version.partition(":")[0] if "/" in version else job.model
-        possible = same or (job.version == "hidden" and name == job.model)
-    elif segments[-1] == "trainings":
-        same = possible = segments[-2] == job.version
-    else:
-        parent = job.model if segments[0] == "models" else getattr(job, "deployment", None)
-        same = possible = "/".join(segments[1:3]) == parent
-    if not possible:
-        return Match.NO
-    sent: dict[str, Any] = body.get("input") or {}
-    if same and sent == job.input:
-        return Match.YES
-    # The API may have added defaults.
-    covered = all(name in job.input and _same_input(value, job.input[name]) for name, value in sent.items())
-    return Match.MAYBE if covered else Match.NO
-
-
-def _same_input(sent: Any, listed: Any) -> bool:
-    """Return whether two inputs may be the same; the API may have replaced files by URLs."""
-    if isinstance(sent, str) and sent.startswith("data:"):
-        return isinstance(listed, str) and (listed == sent or listed.startswith("http"))
-    if is_dict(sent) and is_dict(listed):
-        return sent.keys() == listed.keys() and all(_same_input(value, listed[name]) for name, value in sent.items())
-    if is_list(sent) and is_list(listed):
-        return len(sent) == len(listed) and all(map(_same_input, sent, listed))
-    return bool(sent == listed)
 
 
 def key_of(call: Call[Any]) -> Key:
@@ -179,7 +134,8 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         ledger.claim(_id_of(response))
     except APIError as error:
-        job_id = await reconcile(transport, call, error) if call.may_exist else None
+        end = min(clock.current.monotonic(), call.sent_at + _MAX_CREATE_SECONDS)
+        job_id = await reconcile(transport, call, error, end=end) if call.may_exist else None
         if job_id is None:
             raise
         return await _adopt(transport, call, job_id, error)
@@ -224,8 +180,14 @@ def _id_of(response: APIResponse[Any]) -> str:
         return str(response.parse().id)
 
 
-async def reconcile(transport: Transport, call: Call[Any], error: Exception) -> str | None:
+async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, end: float) -> str | None:
     """Look on the server for the result of a create whose response is lost.
+
+    Args:
+        transport: The transport that reads the list.
+        call: The create.
+        error: How the response was lost.
+        end: When the create had been carried out, if it was.
 
     Returns:
         Its id; None if the create was not carried out, which becomes the call's outcome.
@@ -234,22 +196,26 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception) -> 
         CreateOutcomeUnknown: it is unknown whether the create was carried out.
     """
     ledger, key = transport.account.state(CreateLedger), key_of(call)
-    recent_list = _recent_list(transport, call.request)
+    recent_list, server_clock = _recent_list(transport, call.request), transport.account.state(ServerClock)
     candidates: list[str] = []
+    # From now on, its result is claimed by looking it up, even if its response is still pending.
+    ledger.in_flight.pop(id(call), None)
     ledger.unconfirmed[id(call)] = key
     try:
         # No identical create is sent now, so the results of those in flight will be known as theirs.
         while ledger.has_identical(call):
             await clock.current.sleep(_LOOKUP_POLL_SECONDS)
-        for delay in _LOOKUP_DELAYS:
+        release = await _current_release(transport, call.request)
+        for number, delay in enumerate(_LOOKUP_DELAYS, 1):
             await clock.current.sleep(delay)
             try:
                 recent = await recent_list.since(call.sent_at)
             except APIError as lookup_error:
                 raise _outcome_unknown(call, f"looking for it failed too: {lookup_error}", []) from error
             unconfirmed = [*ledger.unconfirmed.values()].count(key)
-            job_id, candidates = ledger.match(call, recent, unconfirmed=unconfirmed)
-            if job_id is not None:
+            matches = [(job.id, compare(call, job, server_clock, end, release)) for job in recent]
+            job_id, candidates = ledger.find(matches, unconfirmed=unconfirmed)
+            if job_id is not None and (server_clock.is_precise or number == len(_LOOKUP_DELAYS)):
                 ledger.claim(job_id)
                 return job_id
     finally:
@@ -258,6 +224,18 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception) -> 
         raise _outcome_unknown(call, "recent predictions may be its result or someone else's", candidates) from error
     call.outcome = Outcome.NOT_FOUND
     return None
+
+
+async def _current_release(transport: Transport, request: Request[Any]) -> DeploymentRelease | None:
+    """Return the release of the deployment that a create is for; None if there is none, or it can't be fetched."""
+    path = request.path.removesuffix("/predictions")
+    if not path.startswith("/deployments/"):
+        return None
+    fetch = Request[Deployment]("GET", path, Deployment, follow_up_options(request.options), skips_queue=True)
+    try:
+        return (await transport.decoding.call(fetch)).current_release
+    except APIError:
+        return None
 
 
 async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Exception) -> APIResponse[T]:
@@ -313,11 +291,12 @@ class _RecentList:
         self._transport = transport
         self._kind = kind
         self._options = options
+        self._server_clock = transport.account.state(ServerClock)
         self._lock = asyncio.Lock()
         self._oldest = inf
-        self._next: asyncio.Task[tuple[list[Job], datetime]] | None = None
+        self._next: asyncio.Task[list[Job]] | None = None
         # A running task needs a reference.
-        self._current: asyncio.Task[tuple[list[Job], datetime]] | None = None
+        self._current: asyncio.Task[list[Job]] | None = None
 
     async def since(self, sent_at: float) -> list[Job]:
         """Return what was created since a create was sent, newest first, from a list that is read from now on."""
@@ -329,45 +308,30 @@ class _RecentList:
             self._next.add_done_callback(consume_exception)
         reading = self._next
         await asyncio.wait([reading])
-        jobs, clock_origin = reading.result()
-        return _created_since(jobs, clock_origin + timedelta(seconds=sent_at))
+        return self._server_clock.created_since(reading.result(), sent_at)
 
-    async def _read_next(self) -> tuple[list[Job], datetime]:
+    async def _read_next(self) -> list[Job]:
         async with self._lock:
             self._current, self._next = self._next, None
             oldest, self._oldest = self._oldest, inf
             return await self._read(oldest)
 
-    async def _read(self, sent_at: float) -> tuple[list[Job], datetime]:
-        """Return what was created since then, and the server's time when the client's clock was at 0."""
+    async def _read(self, sent_at: float) -> list[Job]:
+        """Return what was created since then."""
         path = list_path(self._kind)
         page_type = PageData[Training] if self._kind is Training else PageData[Prediction]
         jobs: list[Job] = []
-        clock_origin = None
         for _ in range(_MAX_PAGES):
             response = await self._transport.send(Request[Any]("GET", path, page_type, self._options, skips_queue=True))
-            if clock_origin is None:
-                # The server's clock decides, because the server has dated what it created.
-                clock_origin = _date_of(response) - timedelta(seconds=clock.current.monotonic()) - _CLOCK_TOLERANCE
+            # The server's clock decides, because the server has dated what it created.
+            self._server_clock.learn_from(response)
             page = response.parse()
-            recent = _created_since(page.results, clock_origin + timedelta(seconds=sent_at))
+            recent = self._server_clock.created_since(page.results, sent_at)
             jobs += recent
             if not page.next or len(recent) < len(page.results):
-                return jobs, clock_origin
+                return jobs
             path = page.next
         raise APIError(f"more than {_MAX_PAGES} pages were created since then")
-
-
-def _created_since(jobs: list[Job], start: datetime) -> list[Job]:
-    return [job for job in jobs if job.created_at is None or job.created_at >= start]
-
-
-def _date_of(response: APIResponse[Any]) -> datetime:
-    try:
-        date = parsedate_to_datetime(response.headers.get("Date", ""))
-    except ValueError:
-        return datetime.now(timezone.utc)
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
 def _outcome_unknown(call: Call[Any], reason: str, candidates: list[str]) -> CreateOutcomeUnknown:

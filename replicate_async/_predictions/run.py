@@ -121,14 +121,8 @@ class PredictionRun(msgspec.Struct):
         return self.prediction
 
     async def _send(self, request: Request[Prediction]) -> Prediction:
-        self.call = self.transport.prepare(request)
-        ledger = self.transport.account.state(CreateLedger)
-        if self.wait is True and request.prefer_wait and ledger.has_identical(self.call):
-            # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
-            # canceled must cancel its own.
-            self.call = self.transport.prepare(self.describe())
         # A task of its own: if the caller is canceled, the response still tells what has to be canceled.
-        self.creating = asyncio.ensure_future(self.transport.call(self.call))
+        self.creating = asyncio.ensure_future(self._call(request))
         self.creating.add_done_callback(consume_exception)
         try:
             return await asyncio.shield(self.creating)
@@ -141,6 +135,15 @@ class PredictionRun(msgspec.Struct):
             # It exists, but the caller can't be told what it is.
             await self.abandon()
             raise
+
+    async def _call(self, request: Request[Prediction]) -> Prediction:
+        self.call = self.transport.prepare(request)
+        ledger = self.transport.account.state(CreateLedger)
+        if self.wait is True and request.prefer_wait and ledger.has_identical(self.call):
+            # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
+            # canceled must cancel its own.
+            self.call = self.transport.prepare(self.describe())
+        return await self.transport.call(self.call)
 
     async def wait_until_done(self) -> Prediction:
         """Wait until the prediction has ended; it is created if necessary."""

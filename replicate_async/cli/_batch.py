@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
@@ -112,9 +113,12 @@ class Batch:
         if entry is None or entry.id is not None or entry.sent_at is None:
             return entry.id if entry else None
         call = self.transport.prepare(PredictionRun(self.transport, self._model, row.input, {}).describe())
-        call.sent_at = clock.current.monotonic() - (self.server_time() - entry.sent_at)
+        # The times come from headers, which have whole seconds. How long the create waited for its turn is unknown.
+        call.sent_at = clock.current.monotonic() - (self.server_time() - entry.sent_at) - 1
         try:
-            prediction_id = await reconcile(self.transport, call, ReplicateError("the batch was interrupted"))
+            prediction_id = await reconcile(
+                self.transport, call, ReplicateError("the batch was interrupted"), end=math.inf
+            )
         except CreateOutcomeUnknown as error:
             if not error.candidates:
                 raise

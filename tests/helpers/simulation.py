@@ -11,6 +11,9 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
+import pytest
+
+from replicate_async import _background as background
 from replicate_async._http import clock as sdk_clock
 from replicate_async.testing import Clock
 
@@ -74,12 +77,15 @@ class _Loop(asyncio.SelectorEventLoop):
 def simulate(main: Callable[[Simulation], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function to its end in virtual time."""
     loop = _Loop()
-    real, sdk_clock.current = sdk_clock.current, Simulation(loop)
-    try:
-        return loop.run_until_complete(_run(main, sdk_clock.current))
-    finally:
-        sdk_clock.current = real
-        loop.close()
+    clock = Simulation(loop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sdk_clock, "current", clock)
+        # What the background does takes virtual time, too.
+        patch.setattr(background, "submit", lambda function: background.keep(loop.create_task(function())))
+        try:
+            return loop.run_until_complete(_run(main, clock))
+        finally:
+            loop.close()
 
 
 async def _run(main: Callable[[Simulation], Coroutine[Any, Any, T]], sim: Simulation) -> T:

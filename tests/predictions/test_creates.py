@@ -33,8 +33,9 @@ from replicate_async._http.request import Request
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
+from replicate_async._predictions.matching import Match, ServerClock, compare
 from replicate_async.testing import LocalServer
-from replicate_async.types import Prediction, PredictionUrls, Training
+from replicate_async.types import DeploymentRelease, Prediction, PredictionUrls, Training
 from simulation import Simulation, simulate
 
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
@@ -46,9 +47,8 @@ CREATES = "*predictions.create"
 
 def listed(number: int = 0, *, model: str = "owner/name", version: str = VERSION, **fields: Any) -> Prediction:
     """Return a prediction as a list shows it."""
-    now = datetime(2025, 1, 1, tzinfo=timezone.utc)
-    fields = {"id": f"p{number}", "status": "starting", "input": {}, **fields}
-    return Prediction(model=model, version=version, created_at=now, urls=PredictionUrls(), **fields)
+    fields = {"id": f"p{number}", "status": "starting", "input": {}, "created_at": CREATED, **fields}
+    return Prediction(model=model, version=version, urls=PredictionUrls(), **fields)
 
 
 TRANSPORT = Transport(Settings(base_url="https://api.replicate.com/v1", token="r8_x"), SessionPool(None, 1))
@@ -59,8 +59,19 @@ def create(input: Any, *, path: str = "/predictions", **fields: Any) -> Call[Any
     return TRANSPORT.prepare(Request("POST", path, Prediction, {}, json={"input": input, **fields}, billable=True))
 
 
-def match(call: Call[Any], *candidates: Prediction | Training) -> tuple[str | None, list[str]]:
-    return CreateLedger().match(call, candidates, unconfirmed=1)
+CREATED = datetime(2025, 1, 1, tzinfo=timezone.utc)
+
+
+def exact_clock() -> ServerClock:
+    """Return a server's clock that is known exactly."""
+    server_clock = ServerClock()
+    server_clock.earliest = server_clock.latest = CREATED.timestamp()
+    return server_clock
+
+
+def match(call: Call[Any], *candidates: Prediction | Training, release: DeploymentRelease | None = None) -> Any:
+    matches = [(job.id, compare(call, job, exact_clock(), 1.0, release)) for job in candidates]
+    return CreateLedger().find(matches, unconfirmed=1)
 
 
 ON_MODEL = "/models/owner/name/predictions"
@@ -95,9 +106,8 @@ def test_certain_matches(call, candidate):
         (create({}, version="owner/other"), listed()),
         (create({}, version="other/name"), listed(version="hidden")),
         (create({}, path=ON_MODEL), listed(model="owner/other")),
-        (create({}, path=ON_DEPLOYMENT), listed()),
         (create({}, path=ON_DEPLOYMENT), listed(deployment="owner/other")),
-        (create({"a": 1}, version=VERSION), listed()),
+        (create({"a": 1}, version=VERSION), listed(input={"b": 1})),
         (create({"a": 1}, version=VERSION), listed(input={"a": 2})),
         (create({"a": [1]}, version=VERSION), listed(input={"a": [1, 2]})),
         (create({"a": {"b": 1}}, version=VERSION), listed(input={"a": {"b": 1, "c": 2}})),
@@ -122,18 +132,39 @@ def test_no_matches(call, candidate):
         (create({"a": {"b": "data:,x"}}, version=VERSION), listed(input={"a": {"b": "http://x/1"}})),
         (create({}, version=f"owner/name:{VERSION}"), listed(version="hidden")),
         (create({}, version=VERSION), listed(version="hidden")),
+        (create({}, version=VERSION), listed(version=None)),
+        (create({}, path=ON_MODEL), listed(model=None)),
+        (create({}, path=ON_DEPLOYMENT), listed()),
+        (create({"a": 1}, version=VERSION), listed(input=None)),
+        (create({"a": 1}, version=VERSION), listed(input="removed")),
+        (create({}, version=VERSION), listed(created_at=None)),
+        (create({}, version=VERSION), listed(created_at="yesterday")),
+        (create({}, version=VERSION), listed(created_at=CREATED - timedelta(seconds=1))),
+        (create({}, version=VERSION), listed(created_at=CREATED + timedelta(seconds=2))),
     ],
-    ids=["defaults", "file", "files", "nested file", "hidden version", "bare hidden version"],
+    ids=[
+        *("defaults", "file", "files", "nested file", "hidden version", "bare hidden version"),
+        *("no version", "no model", "no deployment", "no input", "an odd input", "no time", "an odd time"),
+        *("created before it was sent", "created after it was lost"),
+    ],
 )
 def test_possible_matches(call, candidate):
-    """If the API has added defaults, replaced files or hidden the version, the prediction is an ambiguous match."""
+    """What the API has left out, hidden, replaced, or dated otherwise decides nothing: the match is ambiguous."""
     assert match(call, candidate) == (None, ["p0"])
+
+
+def test_deployments_match_by_their_release():
+    """If the list does not name the deployment, a prediction of its current release is the create's result."""
+    call, release = create({}, path=ON_DEPLOYMENT), DeploymentRelease(model="owner/name", version=VERSION)
+    assert match(call, listed(), release=release) == ("p0", [])
+    assert match(call, listed(version=OTHER), release=release) == (None, ["p0"])
+    assert match(call, listed(deployment="owner/other"), release=release) == (None, [])
 
 
 def test_trainings_match_by_their_base_version():
     """A training matches by the version in the create's path."""
     call = create({"x": 1}, path=f"/models/owner/name/versions/{VERSION}/trainings", destination="me/mine")
-    training = Training(id="t1", status="starting", version=VERSION, input={"x": 1})
+    training = Training(id="t1", status="starting", version=VERSION, input={"x": 1}, created_at=CREATED)
     assert match(call, training) == ("t1", [])
     assert match(call, Training(id="t1", status="starting", version=OTHER, input={"x": 1})) == (None, [])
 
@@ -155,7 +186,9 @@ def test_ambiguous_matches_are_not_adopted(kinds, unconfirmed):
             ledger.claim(f"p{number}")
         else:
             unclaimed[kind].append(f"p{number}")
-    job_id, ambiguous = ledger.match(create({"a": 1}, version=VERSION), candidates, unconfirmed=unconfirmed)
+    call = create({"a": 1}, version=VERSION)
+    matches = [(job.id, compare(call, job, exact_clock(), 1.0)) for job in candidates]
+    job_id, ambiguous = ledger.find(matches, unconfirmed=unconfirmed)
     if 0 < len(unclaimed["same"]) <= unconfirmed:
         assert (job_id, ambiguous) == (unclaimed["same"][-1], [])
     else:
@@ -168,8 +201,8 @@ def test_old_claims_are_dropped():
     ledger = CreateLedger()
     for number in range(100_001):
         ledger.claim(f"p{number}")
-    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(0)], unconfirmed=1) == ("p0", [])
-    assert ledger.match(create({}, version=VERSION), [listed(100_000), listed(1)], unconfirmed=1) == (None, [])
+    assert ledger.find([("p100000", Match.YES), ("p0", Match.YES)], unconfirmed=1) == ("p0", [])
+    assert ledger.find([("p100000", Match.YES), ("p1", Match.YES)], unconfirmed=1) == (None, [])
 
 
 # --- on a server ---
@@ -427,7 +460,7 @@ def test_an_invalid_response_with_an_id(body):
                 await create_x(client)
             assert [call.operation for call in server.requests] == ["predictions.create"]
             ledger = transport_of(client).account.state(CreateLedger)
-            assert ledger.match(create({}, version=VERSION), [listed(1)], unconfirmed=1) == (None, []), "it is claimed"
+            assert ledger.find([("p1", Match.YES)], unconfirmed=1) == (None, []), "it is claimed"
 
     simulate(main)
 
@@ -486,15 +519,42 @@ def test_creates_that_were_not_carried_out_are_repeated(way, kind):
     simulate(main)
 
 
-def test_late_results_are_adopted():
-    """A result that appears seconds after the timeout is found."""
+def test_late_results_are_not_adopted():
+    """A result that appears seconds after the timeout may be someone else's: the error has its id."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="delay", seconds=7)
-            job = await WAYS["predictions"](client)
-            assert [created.id for created in jobs(server)] == [job.id]
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await WAYS["predictions"](client)
+            assert caught.value.candidates == [created.id for created in jobs(server)]
             assert creates(server) == 1
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0.5, 3], ids=["before", "during the lookup", "at its end"])
+@pytest.mark.parametrize("kind", ["reset", "html", "stall"])
+def test_someone_elses_prediction_is_not_adopted(kind, seconds):
+    """A create that was not carried out does not take over the same prediction of another program, nor cancel it."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            await sim.sleep(10)
+            if seconds < 0:
+                await create_elsewhere(server)
+                await sim.sleep(-seconds)
+            server.faults.add(operation="predictions.create", times=1, kind=kind)
+            run = asyncio.create_task(client.run(f"owner/name:{VERSION}", {"text": "x"}, wait=False))
+            if seconds >= 0:
+                await sim.sleep(5 * (kind == "stall") + seconds)
+                await create_elsewhere(server)
+            await asyncio.wait([run], timeout=2)
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            await sim.sleep(10)
+            (other,) = jobs(server)
+            assert other.status == "succeeded"
 
     simulate(main)
 
@@ -643,17 +703,21 @@ def test_the_servers_clock_decides(hours, after):
     simulate(main)
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 01 Jan 2025 00:00:00 -0000"])
-def test_an_unusable_date(date):
-    """Without a usable ``Date`` header, the local clock decides."""
+@pytest.mark.parametrize(
+    ("date", "created"),
+    [("", None), ("yesterday", None), ("Wed, 01 Jan 2025 00:00:00 -0000", "2025-01-01T00:00:00.5Z")],
+)
+def test_an_unusable_date(date, created):
+    """Without a usable ``Date`` header, the local clock decides; a date without a time zone is in UTC."""
 
     async def main(_: Simulation) -> None:
-        job = prediction(created_at=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat())
-        page = answer(200, {"results": [job]}, {"Date": date})
-        async with RawServer(reset, page, answer(200, job)) as server, server.client() as client:
+        job = prediction(created_at=created or datetime.now(timezone.utc).isoformat())
+        # A date says the time less precisely, so that the list is read twice.
+        pages = [answer(200, {"results": [job]}, {"Date": date})] * (1 if created is None else 2)
+        async with RawServer(reset, *pages, answer(200, job)) as server, server.client() as client:
             adopted = await client.models.predictions.create("owner", "name", input={})
             assert adopted.id == job["id"]
-            assert [request.method for request in server.requests] == ["POST", "GET", "GET"]
+            assert [request.method for request in server.requests] == ["POST", *["GET"] * len(pages), "GET"]
 
     simulate(main)
 
@@ -665,7 +729,7 @@ if hasattr(asyncio, "eager_task_factory"):
 
         async def main(_: Simulation) -> None:
             asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-            job = prediction(created_at=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat())
+            job = prediction(created_at=datetime.now(timezone.utc).isoformat())
             pages = [answer(200, {"results": results}) for results in ([], [job])]
             async with RawServer(reset, *pages, answer(200, job)) as server, server.client() as client:
                 adopted = await client.models.predictions.create("owner", "name", input={})
@@ -842,7 +906,7 @@ async def _run_pairs(
             for number in (2 * pair, 2 * pair + 1):
                 asyncio.get_running_loop().call_later(seconds, tasks[number].cancel)
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        await sim.sleep(10)
+        await sim.sleep(60)
         for number, result in enumerate(results):
             if number // 2 in cancelled:
                 assert isinstance(result, asyncio.CancelledError)
