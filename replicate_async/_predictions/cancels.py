@@ -156,7 +156,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         except RuntimeError:
             self.warn(reason)
         else:
-            logger.warning("%s is not canceled yet, which is tried on in the background: %s", self, reason)
+            logger.info("%s is not canceled yet, which is tried on in the background: %s", self, reason)
 
     def warn(self, reason: object) -> None:
         """Log that the prediction may run on, and how to cancel it."""
@@ -179,9 +179,11 @@ class CancelSupervisor:
 
     def __init__(self) -> None:
         self._pool = SessionPool(None, _MAX_CANCELS)
+        self._pending = 0
 
     async def cancel(self, abandoned: AbandonedRun) -> None:
         """Cancel a prediction, for minutes if necessary. What fails is logged."""
+        self._pending += 1
         try:
             await abandoned.try_on(Transport(abandoned.transport.settings, self._pool), _MAX_SECONDS)
         except ReplicateError as error:
@@ -191,3 +193,8 @@ class CancelSupervisor:
             raise
         else:
             logger.info("%s is canceled, or has ended", abandoned)
+        finally:
+            self._pending -= 1
+            if not self._pending:
+                pool, self._pool = self._pool, SessionPool(None, _MAX_CANCELS)
+                await pool.close()

@@ -1,0 +1,314 @@
+"""Predictions that nobody waits for any more are canceled, whatever happens meanwhile, and whoever has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from programs import run as run_program
+from programs import start
+from replicate_async import AsyncReplicate, Replicate, ReplicateError
+from replicate_async.testing import LocalServer
+from simulation import Simulation, simulate
+
+MODEL = "owner/endless"
+
+
+def add_model(server: LocalServer) -> LocalServer:
+    """Give a server a model that never ends."""
+
+    @server.model(MODEL, official=True)
+    async def endless(n: int = 0) -> None:
+        await asyncio.Event().wait()
+
+    return server
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with add_model(LocalServer()) as server:
+        yield server
+
+
+def client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
+    return AsyncReplicate(bearer_token=server.token, base_url=server.base_url, **options)
+
+
+def statuses(server: LocalServer) -> set[str]:
+    return {prediction.status for prediction in server.predictions.values()}
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# --- the client closes ---
+
+
+async def _wait_for(client: AsyncReplicate, options: dict[str, Any]) -> None:
+    await asyncio.wait_for(asyncio.gather(*[client.run(MODEL, {"n": n}, **options) for n in range(20)]), 0.6)
+
+
+async def _cancel_one(client: AsyncReplicate, options: dict[str, Any]) -> None:
+    tasks = [asyncio.ensure_future(client.run(MODEL, {"n": n}, **options)) for n in range(20)]
+    asyncio.get_running_loop().call_later(0.6, tasks[7].cancel)
+    await asyncio.gather(*tasks)
+
+
+async def _cancel_itself(client: AsyncReplicate, options: dict[str, Any]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_later(0.6, task.cancel)
+    await asyncio.gather(*[client.run(MODEL, {"n": n}, **options) for n in range(20)])
+
+
+@pytest.mark.parametrize("options", [{}, {"wait": False}, {"input": {"n": 0}}], ids=["held", "polled", "equal inputs"])
+@pytest.mark.parametrize("how", [_wait_for, _cancel_one, _cancel_itself])
+def test_gathered_runs_are_canceled_although_their_client_closes(server, how, options):
+    """A client that closes waits for all cancellations under way, whoever began them."""
+
+    async def main() -> None:
+        async with client_of(server) as client:
+            await how(client, {key: value for key, value in options.items() if key != "input"})
+
+    with pytest.raises((asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)):
+        asyncio.run(main())
+    assert len(server.predictions) == 20
+    assert statuses(server) == {"canceled"}
+
+
+def test_a_client_that_is_closed_elsewhere(server):
+    """Closing a client in one loop cancels what it runs in another."""
+    client, began = client_of(server), threading.Event()
+    errors: list[BaseException] = []
+
+    async def work() -> None:
+        task = asyncio.ensure_future(client.run(MODEL, wait=False))
+        asyncio.get_running_loop().call_later(0.3, began.set)
+        try:
+            await task
+        except ReplicateError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=asyncio.run, args=(work(),))
+    thread.start()
+    assert began.wait(10)
+    asyncio.run(client.close())
+    thread.join(10)
+    assert len(errors) == 1
+    assert statuses(server) == {"canceled"}
+
+
+def test_a_client_that_closes_begins_nothing_new(server):
+    """What still waits for its turn when the client closes says that it is closed, and costs nothing."""
+
+    async def main() -> list[Any]:
+        async with client_of(server, max_connections=1) as client:
+            tasks = [asyncio.ensure_future(client.run(MODEL, {"n": n}, wait=False)) for n in range(30)]
+            while not server.predictions:  # noqa: ASYNC110 - the server knows nothing of tests
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = asyncio.run(main())
+    assert {type(result) for result in results} == {ReplicateError}
+    assert statuses(server) == {"canceled"}
+    assert len(server.predictions) < 30
+
+
+# --- the API does not take the cancellation ---
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "429": {"kind": "rate_limit", "retry_after": 10, "times": 1},
+    "429s": {"kind": "rate_limit", "retry_after": 20, "times": 5},
+    "stall": {"kind": "stall", "times": 2},
+    "503s": {"kind": "status", "status": 503, "times": 3},
+    "500s": {"kind": "status", "status": 500, "times": 7},
+    "html": {"kind": "html", "times": 2},
+    "resets": {"kind": "reset", "times": 4},
+    "404s": {"kind": "status", "status": 404, "times": 2},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("closes", [True, False])
+def test_cancellations_are_tried_on(fault, closes, caplog):
+    """A cancellation that fails is repeated in the background: the caller waits for at most five seconds."""
+
+    async def main(sim: Simulation) -> None:
+        async with add_model(LocalServer(clock=sim)) as server:
+            client = client_of(server, max_retries=0)
+            task = asyncio.ensure_future(client.run(MODEL, wait=False))
+            await sim.sleep(3)
+            server.faults.add(operation="predictions.cancel", **fault)
+            task.cancel()
+            started = sim.monotonic()
+            await asyncio.wait([task])
+            if closes:
+                await client.close()
+            assert sim.monotonic() - started <= 5.1
+            assert task.cancelled()
+            await sim.sleep(130)
+            assert statuses(server) == {"canceled"}
+            assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+            await client.close()
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(503, 600), (429, 600), (404, 30), (401, 30)])
+def test_cancellations_that_never_succeed_are_logged(status, seconds, caplog):
+    """After ten minutes, or half a minute if the API refuses, the log says what may run on, why, and what to do."""
+
+    async def main(sim: Simulation) -> str:
+        async with add_model(LocalServer(clock=sim)) as server, client_of(server) as client:
+            task = asyncio.ensure_future(client.run(MODEL, wait=False))
+            await sim.sleep(3)
+            server.faults.add(operation="predictions.cancel", kind="status", status=status)
+            task.cancel()
+            await asyncio.wait([task])
+            await sim.sleep(seconds / 2)
+            assert not caplog.records
+            await sim.sleep(seconds / 2 + 10)
+            assert statuses(server) == {"processing"}
+            return "".join(server.predictions)
+
+    prediction_id = simulate(main)
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"prediction {prediction_id} could not be canceled" in record.getMessage()
+    assert str(status) in record.getMessage()
+    assert f"predictions.cancel('{prediction_id}')" in record.getMessage()
+
+
+# --- the create is still on its way ---
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 2.4])
+@pytest.mark.parametrize("after", [True, False], ids=["the response is late", "the create is late"])
+def test_runs_that_are_canceled_while_they_are_created(held, seconds, after):
+    """However long the create takes, up to the bound, its prediction is canceled, and the task ends by then."""
+
+    async def main(sim: Simulation) -> None:
+        async with add_model(LocalServer(clock=sim)) as server, client_of(server) as client:
+            server.faults.add(operation="*.create", kind="delay", seconds=2.5, after=after, times=1)
+            task = asyncio.ensure_future(client.run(MODEL, wait=held))
+            await sim.sleep(seconds)
+            task.cancel()
+            await asyncio.wait([task])
+            assert sim.monotonic() < seconds + 5.1
+            assert statuses(server) == {"canceled"}
+            assert len(server.predictions) == 1
+
+    simulate(main)
+
+
+def test_a_create_that_was_refused_is_not_repeated_for_nobody(server):
+    """A run that is canceled while its create waits for a retry creates nothing."""
+
+    async def main(sim: Simulation) -> None:
+        async with add_model(LocalServer(clock=sim)) as server, client_of(server) as client:
+            server.faults.add(operation="*.create", kind="rate_limit", retry_after=10, times=1)
+            task = asyncio.ensure_future(client.run(MODEL))
+            await sim.sleep(1)
+            task.cancel()
+            await asyncio.wait([task])
+            assert sim.monotonic() < 1.5
+            await sim.sleep(60)
+            assert not server.predictions
+
+    simulate(main)
+
+
+# --- the loop or the program ends ---
+
+PROGRAM = """
+import asyncio, sys
+import replicate_async as replicate
+
+async def main():
+    client = replicate.AsyncReplicate()
+    # The import of aiohttp takes long.
+    await client.account.get()
+    {begin}
+    print("begun", flush=True)
+    {wait}
+
+try:
+    asyncio.run(main())
+except (KeyboardInterrupt, asyncio.TimeoutError):
+    pass
+"""
+BEGINNINGS = {
+    "a task": 'tasks = [asyncio.ensure_future(client.run("owner/endless", {"n": n})) for n in range(3)]',
+    "polled": 'tasks = [asyncio.ensure_future(client.run("owner/endless", {"n": n}, wait=False)) for n in range(3)]',
+    "in flight": 'tasks = [asyncio.ensure_future(client.run("owner/endless", wait=False))]',
+}
+
+
+def _environment(server: LocalServer) -> dict[str, str]:
+    return {"REPLICATE_API_TOKEN": server.token, "REPLICATE_BASE_URL": server.base_url}
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS)
+@pytest.mark.parametrize("wait", ["await asyncio.sleep(0.7)", "await asyncio.wait_for(asyncio.gather(*tasks), 0.7)"])
+def test_the_end_of_a_loop(server, begin, wait):
+    """The end of a loop cancels what its tasks ran, although the client is not closed, and prints nothing."""
+    output = run_program(PROGRAM.format(begin=begin, wait=wait), **_environment(server))
+    assert output == "begun\n"
+    assert statuses(server) == {"canceled"}
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_program_that_ends_while_the_api_refuses(server, blocking):
+    """A program that is interrupted while the API is busy ends within the bound, and has canceled what it ran."""
+    code = (
+        'import replicate_async as replicate\nprint("begun", flush=True)\n'
+        'try:\n    replicate.run("owner/endless", wait=False)\nexcept KeyboardInterrupt:\n    pass\n'
+        if blocking
+        else PROGRAM.format(begin=BEGINNINGS["polled"], wait="await asyncio.sleep(60)")
+    )
+    with start(code, **_environment(server)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+        until(lambda: statuses(server) == {"processing"})
+        time.sleep(0.5)
+        count = len(server.predictions)
+        server.faults.add(operation="predictions.cancel", kind="rate_limit", retry_after=2, times=count)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+        assert process.wait(15) == 0
+    assert statuses(server) == {"canceled"}
+
+
+def test_a_blocking_client_that_is_closed_in_another_thread(server):
+    """Closing a blocking client cancels the runs of all threads."""
+    client = Replicate(bearer_token=server.token, base_url=server.base_url)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            client.run(MODEL)
+        except ReplicateError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(server.predictions) == 5)
+    client.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(errors) == 5
+    assert statuses(server) == {"canceled"}
