@@ -45,6 +45,8 @@ def connection_error(error: Exception, method: str, url: str) -> errors.APIConne
     if isinstance(error, asyncio.TimeoutError):
         return errors.APITimeoutError(f"no response in time: {reason}", method=method, url=url, sent=not unsent)
     summary = "no connection" if unsent else "the connection broke"
+    if isinstance(error, aiohttp.RedirectClientError):
+        summary = "no response"
     return errors.APIConnectionError(f"{summary}: {reason}", method=method, url=url, sent=not unsent)
 
 
