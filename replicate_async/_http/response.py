@@ -118,9 +118,10 @@ def _charset(headers: Mapping[str, str]) -> str:
     match = re.search(r"charset=\"?([\w-]+)", headers.get("Content-Type", ""))
     name = match[1] if match else "utf-8"
     try:
-        b" ".decode(name, "replace")
-    except LookupError:
-        # The charset is unknown, or is a codec that does not decode to text.
+        bytes(range(256)).decode(name, "replace")
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        # The charset is unknown, or is a codec that does not decode every body to text.
         return "utf-8"
     return name
 
@@ -196,10 +197,22 @@ class AsyncStreamedResponse(Generic[T]):
 
         Raises:
             APIConnectionError: the connection broke before the end.
+            APIResponseValidationError: the body is not in the charset that the response names.
         """
         decoder = codecs.getincrementaldecoder(_charset(self.headers))("replace")
         async for chunk in self.iter_bytes(chunk_size):
-            if text := decoder.decode(chunk):
+            try:
+                text = decoder.decode(chunk)
+            except UnicodeError as error:
+                # For example, UTF-16 without a byte order mark.
+                raise APIResponseValidationError(
+                    f"the response is not text: {error}",
+                    method=self.method,
+                    url=self.url,
+                    status_code=self.status_code,
+                    headers=portable_headers(self.headers),
+                ) from error
+            if text:
                 yield text
         if text := decoder.decode(b"", final=True):
             yield text
@@ -286,6 +299,28 @@ class AsyncStreamedResponse(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.status_code}] {self.method} {self.url}>"
+
+
+class _ReadResponse:
+    """A response that was read, with what ``AsyncStreamedResponse`` uses of aiohttp's."""
+
+    def __init__(self, response: APIResponse[Any]) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.content: asyncio.StreamReader = asyncio.StreamReader()
+        self.content.feed_data(response.read())
+        self.content.feed_eof()
+
+    def release(self) -> None:
+        """Do nothing: the connection is free already."""
+
+
+def streamed_from(response: APIResponse[T]) -> AsyncStreamedResponse[T]:
+    """Return a response that was read in full as one whose body is read on demand."""
+    request, source = response._request, cast("aiohttp.ClientResponse", _ReadResponse(response))  # noqa: SLF001
+    streamed = AsyncStreamedResponse(request, response.url, source, response.elapsed.total_seconds())
+    streamed.retries_taken = response.retries_taken
+    return streamed
 
 
 class AsyncResponseContext(Generic[T]):

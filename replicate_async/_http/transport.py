@@ -29,7 +29,7 @@ from replicate_async._http.request import (
     prefer_wait_seconds,
     redact_url,
 )
-from replicate_async._http.response import APIResponse, AsyncStreamedResponse
+from replicate_async._http.response import APIResponse, AsyncStreamedResponse, streamed_from
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
@@ -135,6 +135,9 @@ class Transport:
             APIError: there is no response, or it has an error status.
         """
         call = request if isinstance(request, Call) else self.prepare(request)
+        if call.request.billable:
+            # Read at once, by the guard: a response that breaks off later would be lost.
+            return streamed_from(await self.send(call))
 
         async def attempt() -> AsyncStreamedResponse[T]:
             response, _, elapsed = await self._exchange(call, read_body=False)

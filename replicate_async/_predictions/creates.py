@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import partial
 from math import inf
@@ -20,6 +19,7 @@ from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.problem import parse_date
 from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request, format_path, next_page
 from replicate_async._http.response import APIResponse
@@ -348,7 +348,8 @@ class _RecentList:
             response = await self._transport.send(request)
             if clock_origin is None:
                 # The server's clock decides, because the server has dated what it created.
-                clock_origin = _date_of(response) - timedelta(seconds=clock.current.monotonic()) - _CLOCK_TOLERANCE
+                now = parse_date(response.headers.get("Date")) or datetime.now(timezone.utc)
+                clock_origin = now - timedelta(seconds=clock.current.monotonic()) - _CLOCK_TOLERANCE
             page = response.parse()
             recent = _created_since(page.results, clock_origin + timedelta(seconds=sent_at))
             jobs += recent
@@ -360,14 +361,6 @@ class _RecentList:
 
 def _created_since(jobs: list[Job], start: datetime) -> list[Job]:
     return [job for job in jobs if job.created_at is None or job.created_at >= start]
-
-
-def _date_of(response: APIResponse[Any]) -> datetime:
-    try:
-        date = parsedate_to_datetime(response.headers.get("Date", ""))
-    except ValueError:
-        return datetime.now(timezone.utc)
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
 def _outcome_unknown(call: Call[Any], reason: str, candidates: list[str]) -> CreateOutcomeUnknown:

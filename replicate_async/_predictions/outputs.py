@@ -19,7 +19,7 @@ from replicate_async import _schema as schemas
 from replicate_async import errors
 from replicate_async._files import mime_type, private_folder, save_chunks, suffix_for
 from replicate_async._http.options import Settings
-from replicate_async._http.request import Request
+from replicate_async._http.request import Request, is_valid_url
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
@@ -242,17 +242,26 @@ def with_files(
     """Return an output with file outputs in place of URLs: of every text that is a URL from beginning to end.
 
     If a schema says which texts are files, it decides.
+
+    Raises:
+        APIResponseValidationError: the output is nested too deeply.
     """
-    document, schema = document or {}, schema or {}
+    try:
+        return _with_files(transport, value, document or {}, schema or {})
+    except RecursionError:
+        raise errors.APIResponseValidationError("the output is nested too deeply") from None
+
+
+def _with_files(transport: Transport, value: Any, document: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         is_file = is_file_url(value, transport) and schemas.is_file(schema) is not False
         return AsyncFileOutput(value, transport) if is_file else value
     if is_list(value):
         items = schemas.below(document, schema)
-        return [with_files(transport, item, document, items) for item in value]
+        return [_with_files(transport, item, document, items) for item in value]
     if is_dict(value):
         return {
-            key: with_files(transport, member, document, schemas.below(document, schema, key))
+            key: _with_files(transport, member, document, schemas.below(document, schema, key))
             for key, member in value.items()
         }
     return value
@@ -260,14 +269,23 @@ def with_files(
 
 def has_files(value: Any, transport: Transport) -> bool:
     """Return whether something in an output may be a file."""
-    if isinstance(value, str):
-        return is_file_url(value, transport)
-    items = list(value.values()) if is_dict(value) else value
-    return is_list(items) and any(has_files(item, transport) for item in items)
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            if is_file_url(item, transport):
+                return True
+        elif is_list(item):
+            pending.extend(item)
+        elif is_dict(item):
+            pending.extend(item.values())
+    return False
 
 
 def is_file_url(text: str, transport: Transport) -> bool:
     """Return whether a text is the URL of a file: https, or http if the API itself is on http."""
     if not text.startswith(("https://", "http://", "data:")) or not _WHOLE_URL.fullmatch(text):
+        return False
+    if not text.startswith("data:") and not is_valid_url(text):
         return False
     return not text.startswith("http://") or transport.settings.base_url.startswith("http://")
