@@ -10,6 +10,7 @@ import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -217,7 +218,7 @@ def _environment_tls() -> ssl.SSLContext | None:
 def _tls_context(path: str) -> ssl.SSLContext:
     import ssl
 
-    if os.path.isdir(path):
+    if Path(path).is_dir():
         return ssl.create_default_context(capath=path)
     return ssl.create_default_context(cafile=path)
 
