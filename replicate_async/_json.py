@@ -31,6 +31,17 @@ def is_mapping(value: object) -> TypeIs[Mapping[Any, Any]]:
     return isinstance(value, (dict, Mapping))
 
 
+def is_nested_deeper(value: object, levels: int) -> bool:
+    """Return whether lists and objects in a decoded value are nested deeper than a number of levels."""
+    items = [value]
+    for _ in range(levels + 1):
+        containers = [item for item in items if isinstance(item, (dict, list))]
+        if not containers:
+            return False
+        items = [child for item in containers for child in (item.values() if is_dict(item) else item)]
+    return True
+
+
 # --- encoding ---
 
 

@@ -20,6 +20,8 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 # The number of characters of a body that an error message shows.
 _SNIPPET_LENGTH = 200
+# The number of characters of a problem that an error message shows.
+_MAX_REASON_LENGTH = 2000
 
 
 def trim_traceback(error: ErrorT) -> ErrorT:
@@ -89,7 +91,9 @@ def status_error(
         title, detail = (_problem_text(members.get(name)) for name in ("title", "detail"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         members, title, detail = {}, None, None
-    reason = ": ".join(filter(None, (title, detail))) or (snippet(body) if body.strip() else "no details")
+    reason = ": ".join(filter(None, (title, detail)))[:_MAX_REASON_LENGTH] or (
+        snippet(body) if body.strip() else "no details"
+    )
     if 300 <= status < 400:
         reason = f"redirected to {redact_url(headers.get('Location', 'nowhere'))!r}, which is not followed"
     default = errors.InternalServerError if status >= 500 else errors.APIStatusError

@@ -13,12 +13,21 @@ from msgspec import UNSET
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
+from replicate_async._json import is_nested_deeper
 from replicate_async._logging import logger
-from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
+from replicate_async.errors import (
+    APIError,
+    APIResponseValidationError,
+    ModelError,
+    PredictionCanceledError,
+    ReplicateError,
+)
 from replicate_async.types import Prediction, Training
 
 JobT = TypeVar("JobT", Prediction, Training)
 
+# Deeper outputs exceed Python's limit of recursion, here or in the caller's own code.
+_MAX_OUTPUT_LEVELS = 200
 # How long an interrupted caller waits for a cancellation on the server, in seconds.
 _MAX_CANCEL_SECONDS = 5.0
 
@@ -85,6 +94,7 @@ def output_of(prediction: Prediction) -> Any:
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         ModelError: the prediction failed.
         ReplicateError: the output was removed, because the prediction ended too long ago.
+        APIResponseValidationError: the output is nested too deeply.
     """
     if prediction.status in {"canceled", "aborted"}:
         raise PredictionCanceledError(prediction)
@@ -94,5 +104,9 @@ def output_of(prediction: Prediction) -> Any:
         raise ReplicateError(
             f"the output of prediction {prediction.id} was removed (data_removed): "
             "the API keeps outputs for an hour after the prediction"
+        )
+    if is_nested_deeper(prediction.output, _MAX_OUTPUT_LEVELS):
+        raise APIResponseValidationError(
+            f"the output is nested more than {_MAX_OUTPUT_LEVELS} levels deep", prediction_id=prediction.id
         )
     return prediction.output

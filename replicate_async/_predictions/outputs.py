@@ -242,26 +242,17 @@ def with_files(
     """Return an output with file outputs in place of URLs: of every text that is a URL from beginning to end.
 
     If a schema says which texts are files, it decides.
-
-    Raises:
-        APIResponseValidationError: the output is nested too deeply.
     """
-    try:
-        return _with_files(transport, value, document or {}, schema or {})
-    except RecursionError:
-        raise errors.APIResponseValidationError("the output is nested too deeply") from None
-
-
-def _with_files(transport: Transport, value: Any, document: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    document, schema = document or {}, schema or {}
     if isinstance(value, str):
         is_file = is_file_url(value, transport) and schemas.is_file(schema) is not False
         return AsyncFileOutput(value, transport) if is_file else value
     if is_list(value):
         items = schemas.below(document, schema)
-        return [_with_files(transport, item, document, items) for item in value]
+        return [with_files(transport, item, document, items) for item in value]
     if is_dict(value):
         return {
-            key: _with_files(transport, member, document, schemas.below(document, schema, key))
+            key: with_files(transport, member, document, schemas.below(document, schema, key))
             for key, member in value.items()
         }
     return value
@@ -269,17 +260,10 @@ def _with_files(transport: Transport, value: Any, document: Mapping[str, Any], s
 
 def has_files(value: Any, transport: Transport) -> bool:
     """Return whether something in an output may be a file."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str):
-            if is_file_url(item, transport):
-                return True
-        elif is_list(item):
-            pending.extend(item)
-        elif is_dict(item):
-            pending.extend(item.values())
-    return False
+    if isinstance(value, str):
+        return is_file_url(value, transport)
+    items = list(value.values()) if is_dict(value) else value
+    return is_list(items) and any(has_files(item, transport) for item in items)
 
 
 def is_file_url(text: str, transport: Transport) -> bool:
