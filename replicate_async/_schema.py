@@ -35,7 +35,7 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 _MAX_REFERENCES = 50
 
 
-def usable(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def usable(document: dict[str, Any]) -> dict[str, Any]:
     """Return a model's OpenAPI document; an empty one if it is malformed, because it describes nothing then."""
     try:
         signature(document)

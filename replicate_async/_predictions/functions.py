@@ -28,12 +28,12 @@ class _SchemaCache:
     """The schemas and examples of models, each fetched once."""
 
     def __init__(self) -> None:
-        self._schemas: dict[tuple[object, ...], tuple[Mapping[str, Any], Prediction | None]] = {}
+        self._schemas: dict[tuple[object, ...], tuple[dict[str, Any], Prediction | None]] = {}
         self._lock = KeyedLock()
 
     async def get(
         self, transport: Transport, ref: ModelRef, options: RequestOptions
-    ) -> tuple[Mapping[str, Any], Prediction | None]:
+    ) -> tuple[dict[str, Any], Prediction | None]:
         """Return a model's OpenAPI document and its example."""
         key = transport.settings.base_url, transport.settings.token, ref
         async with self._lock.hold(*key):
@@ -44,7 +44,7 @@ class _SchemaCache:
 
 async def _fetch_schema(
     transport: Transport, ref: ModelRef, options: RequestOptions
-) -> tuple[Mapping[str, Any], Prediction | None]:
+) -> tuple[dict[str, Any], Prediction | None]:
     if not (ref.owner and ref.name):
         # The API gives no schema for a version id without the model's name.
         return {}, None
@@ -156,7 +156,7 @@ class AsyncModelReference:
         """
         return schemas.documentation(str(self), await self.openapi_schema())
 
-    async def _describe(self) -> tuple[Mapping[str, Any], Prediction | None]:
+    async def _describe(self) -> tuple[dict[str, Any], Prediction | None]:
         cache = self._transport.pool.state(_SchemaCache)
         return await cache.get(self._transport, self._ref, follow_up_options(request_options(self._options)))
 

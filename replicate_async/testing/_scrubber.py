@@ -142,11 +142,15 @@ def _scrub_parameter(match: re.Match[str]) -> str:
 @cache
 def _spellings(secret: str) -> str:
     """Return a pattern for a text, whether or not its characters are percent-encoded or escaped in JSON."""
-    return "".join(
-        rf"(?:{re.escape(character)}|%(?:25)*{'%(?:25)*'.join(f'{byte:02x}' for byte in character.encode())}"
-        rf"|\\+u{ord(character):04x}|\\+{re.escape(msgspec.json.encode(character).decode()[2:-1] or 'u')})"
-        for character in secret
-    )
+    return "".join(map(_character_spellings, secret))
+
+
+@cache
+def _character_spellings(character: str) -> str:
+    percent_encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    escapes = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\t": r"\t", "/": r"\/"}
+    escaped = [rf"\\+u{ord(character):04x}", rf"\\+{re.escape(escapes[character][1:])}" if character in escapes else ""]
+    return rf"(?:{re.escape(character)}|(?i:{'|'.join(filter(None, [percent_encoded, *escaped]))}))"
 
 
 def _base64_forms(secret: str) -> list[str]:
