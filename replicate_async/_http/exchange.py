@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 from replicate_async._http.call import Call
@@ -58,7 +58,7 @@ async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: 
             proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
             if proxy_headers and origin(url)[0] == "http":
                 # There is no tunnel: the proxy reads the request itself.
-                sent_headers = headers.copy()
+                sent_headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
                 sent_headers.update(proxy_headers)
             response = await (stranger or session).request(
                 call.request.method,
@@ -111,12 +111,11 @@ def _redirect_target(url: str, location: str) -> str:
 
     try:
         target = location if _SCHEME.match(location) else urljoin(url, location)
-        allowed = origin(target)[0] == "https" or origin(url)[0] == "http"
+        if origin(target)[0] == "https" or origin(url)[0] == "http":
+            return target
     except ValueError:
-        allowed = False
-    if not allowed:
-        raise aiohttp.RedirectClientError(f"redirected to {redact_url(location)!r}, which is not followed")
-    return target
+        pass
+    raise aiohttp.RedirectClientError(f"redirected to {redact_url(location)!r}, which is not followed")
 
 
 @lru_cache(maxsize=1024)

@@ -136,8 +136,8 @@ def _retry_after(headers: Mapping[str, str], member: object, detail: str | None,
             waits.append(float(header))
         except ValueError:
             # The date is meant for the server's own clock.
-            start = parse_date(headers.get("Date")) or now or datetime.now(timezone.utc)
-            if until := parse_date(header):
+            start = parse_date(headers["Date"]) if "Date" in headers else now or datetime.now(timezone.utc)
+            if (until := parse_date(header)) and start:
                 waits.append((until - start).total_seconds())
     if isinstance(member, (int, float)) and -1e9 < member < 1e9:
         waits.append(float(member))

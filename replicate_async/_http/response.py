@@ -118,8 +118,8 @@ def _charset(headers: Mapping[str, str]) -> str:
     match = re.search(r"charset=\"?([\w-]+)", headers.get("Content-Type", ""))
     name = match[1] if match else "utf-8"
     try:
-        bytes(range(256)).decode(name, "replace")
-        codecs.getincrementaldecoder(name)
+        b" ".decode(name, "replace")
+        codecs.getincrementaldecoder(name)("replace").decode(bytes(range(256)), final=True)
     except (LookupError, ValueError):
         # The charset is unknown, or is a codec that does not decode every body to text.
         return "utf-8"
@@ -197,22 +197,10 @@ class AsyncStreamedResponse(Generic[T]):
 
         Raises:
             APIConnectionError: the connection broke before the end.
-            APIResponseValidationError: the body is not in the charset that the response names.
         """
         decoder = codecs.getincrementaldecoder(_charset(self.headers))("replace")
         async for chunk in self.iter_bytes(chunk_size):
-            try:
-                text = decoder.decode(chunk)
-            except UnicodeError as error:
-                # For example, UTF-16 without a byte order mark.
-                raise APIResponseValidationError(
-                    f"the response is not text: {error}",
-                    method=self.method,
-                    url=self.url,
-                    status_code=self.status_code,
-                    headers=portable_headers(self.headers),
-                ) from error
-            if text:
+            if text := decoder.decode(chunk):
                 yield text
         if text := decoder.decode(b"", final=True):
             yield text
@@ -315,9 +303,9 @@ class _ReadResponse:
         """Do nothing: the connection is free already."""
 
 
-def streamed_from(response: APIResponse[T]) -> AsyncStreamedResponse[T]:
+def streamed_from(request: Request[T], response: APIResponse[T]) -> AsyncStreamedResponse[T]:
     """Return a response that was read in full as one whose body is read on demand."""
-    request, source = response._request, cast("aiohttp.ClientResponse", _ReadResponse(response))  # noqa: SLF001
+    source = cast("aiohttp.ClientResponse", _ReadResponse(response))
     streamed = AsyncStreamedResponse(request, response.url, source, response.elapsed.total_seconds())
     streamed.retries_taken = response.retries_taken
     return streamed

@@ -137,7 +137,7 @@ class Transport:
         call = request if isinstance(request, Call) else self.prepare(request)
         if call.request.billable:
             # Read at once, by the guard: a response that breaks off later would be lost.
-            return streamed_from(await self.send(call))
+            return streamed_from(call.request, await self.send(call))
 
         async def attempt() -> AsyncStreamedResponse[T]:
             response, _, elapsed = await self._exchange(call, read_body=False)

@@ -26,8 +26,8 @@ def escape_controls(text: str) -> str:
 
 def print_text(text: str, file: TextIO | None = None) -> None:
     """Print a text to a stream, by default standard output, with its control characters escaped on a terminal."""
-    file = file or sys.stdout
-    print(escape_controls(text) if file.isatty() else text, file=file, flush=True)
+    stream = file or sys.stdout
+    print(escape_controls(text) if stream.isatty() else text, file=stream, flush=True)
 
 
 def write_bytes(content: bytes, file: IO[bytes]) -> int:
