@@ -58,7 +58,7 @@ async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: 
             proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
             if proxy_headers and origin(url)[0] == "http":
                 # There is no tunnel: the proxy reads the request itself.
-                sent_headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
+                sent_headers = cast("CIMultiDict[str]", headers.copy())
                 sent_headers.update(proxy_headers)
             response = await (stranger or session).request(
                 call.request.method,
