@@ -111,7 +111,8 @@ def _redirect_target(url: str, location: str) -> str:
 
     try:
         target = location if _SCHEME.match(location) else urljoin(url, location)
-        if origin(target)[0] == "https" or origin(url)[0] == "http":
+        secure_enough = origin(target)[0] == "https" or origin(url)[0] == "http"
+        if secure_enough and "@" not in urlsplit(target).netloc:
             return target
     except ValueError:
         pass

@@ -103,10 +103,10 @@ def origin(url: str) -> tuple[str, str, int]:
     """Return the scheme, host and port of a URL: what a token belongs to.
 
     Raises:
-        ValueError: it is not the URL of a host, or it has credentials.
+        ValueError: it is not the URL of a host.
     """
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not the URL of a host")
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
 
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
@@ -96,7 +97,10 @@ class Transport:
     def is_api_url(self, url: str) -> bool:
         """Return whether a URL belongs to the API, so that it may receive the token."""
         try:
-            return url.startswith(self._api_prefix) or origin(url) == origin(self._api_prefix)
+            # A URL with credentials of its own gets no others.
+            return url.startswith(self._api_prefix) or (
+                origin(url) == origin(self._api_prefix) and "@" not in urlsplit(url).netloc
+            )
         except ValueError:
             return False
 
@@ -161,7 +165,7 @@ class Transport:
         url = full_url(settings.base_url, request, settings.default_query)
         if not is_valid_url(url):
             # It may come from a response, so this is not a ValueError.
-            raise APIError("the URL is malformed, or has credentials", method=request.method, url=redact_url(url))
+            raise APIError("the URL is malformed", method=request.method, url=redact_url(url))
         body, content_type = encode_body(request)
         is_api = self.is_api_url(url)
         headers = self._api_headers(content_type) if is_api else base_headers(content_type)

@@ -87,7 +87,7 @@ BROKEN: dict[str, Step] = {
     ),
     "bad ports": answer(200, succeeded("https://h:99999/x", urls={"stream": "http://127.0.0.1:99999/"})),
     "bad host": answer(200, succeeded("https://a..b/x", urls={"stream": "https://" + "a" * 70 + "/"})),
-    "credentials": answer(200, succeeded("x", urls={"stream": "http://user:password@127.0.0.1:9/"})),
+    "credentials": answer(200, succeeded("x", urls={"stream": "http://user:pw@127.0.0.1:9/"})),
     "list of the wrong type": answer(200, {"results": 5, "next": None}),
     "items of wrong types": answer(200, {"results": [1, None, [], {}, "x"], "next": None}),
     **{

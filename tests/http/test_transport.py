@@ -430,7 +430,7 @@ def test_spellings_of_the_origin_get_the_token(base_url, url):
     assert call.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_a_next_page_elsewhere_is_asked_of_the_base_url():
+async def test_a_next_page_elsewhere_gets_nothing_of_the_call():
     """A next page at another origin is asked of the base URL: no other host gets anything of the call."""
     async with RawServer(answer(200, {"results": [], "next": None})) as other_server:
         page = answer(200, {"results": [], "next": f"{other_server.url}/v9/other?cursor=x"})
