@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -29,6 +30,17 @@ def is_mapping(value: object) -> TypeIs[Mapping[Any, Any]]:
     """Return whether a value is a mapping."""
     # Checking for a dict first is faster.
     return isinstance(value, (dict, Mapping))
+
+
+def is_nested_deeper(value: object, levels: int) -> bool:
+    """Return whether lists and objects in a decoded value are nested deeper than a number of levels."""
+    items: list[Any] = [value]
+    for _ in range(levels + 1):
+        containers = [item.values() if is_dict(item) else item for item in items if is_dict(item) or is_list(item)]
+        if not containers:
+            return False
+        items = list(chain.from_iterable(containers))
+    return True
 
 
 # --- encoding ---

@@ -11,6 +11,7 @@ from keyword import iskeyword
 from typing import Any
 
 from replicate_async._json import is_list, is_mapping
+from replicate_async._logging import logger
 
 _JSON_TYPES = (str, int, float, bool, list, dict)
 _PYTHON_TYPES: dict[str, Any] = {
@@ -30,28 +31,46 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 )
 
 
+# References that are nested deeper lead in a circle.
+_MAX_REFERENCES = 50
+
+
+def usable(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's OpenAPI document; an empty one if it is malformed, because it describes nothing then."""
+    try:
+        signature(document)
+        documentation("", document)
+        problems(document, dict.fromkeys(inputs(document), 1))
+        below(document, output(document))
+    except Exception as error:  # noqa: BLE001 - anything may be wrong with it
+        logger.info("a model's schema is malformed, and ignored: %r", error)
+        return {}
+    return document
+
+
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     components: dict[str, Any] = document.get("components") or {}
     schemas: dict[str, Any] = components.get("schemas") or {}
     return resolve(document, schemas.get(name) or {})
 
 
-def resolve(document: Mapping[str, Any], schema: Mapping[str, Any] | bool) -> dict[str, Any]:
+def resolve(document: Mapping[str, Any], schema: object, references: int = 0) -> dict[str, Any]:
     """Return a schema with its references resolved; its own members take precedence.
 
     Since OpenAPI 3.1 a schema may be true or false, which counts as empty.
     """
-    if isinstance(schema, bool):
+    if not is_mapping(schema) or references > _MAX_REFERENCES:
         return {}
     resolved = dict(schema)
-    parts = [*resolved.pop("allOf", []), *([{"$ref": resolved.pop("$ref")}] if "$ref" in resolved else [])]
+    all_of = resolved.pop("allOf", None)
+    parts = [*(all_of if is_list(all_of) else ()), *([{"$ref": resolved.pop("$ref")}] if "$ref" in resolved else [])]
     for part in parts:
         target: Any = part
-        if not isinstance(part, bool) and "$ref" in part:
+        if is_mapping(part) and "$ref" in part:
             target = document
-            for step in part["$ref"].removeprefix("#/").split("/"):
-                target = target.get(step, {})
-        resolved = {**resolve(document, target), **resolved}
+            for step in str(part["$ref"]).removeprefix("#/").split("/"):
+                target = target.get(step) if is_mapping(target) else None
+        resolved = {**resolve(document, target, references + 1), **resolved}
     return resolved
 
 
@@ -85,8 +104,8 @@ def is_file(schema: Mapping[str, Any]) -> bool | None:
 
 def below(document: Mapping[str, Any], schema: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
     """Return the schema of an object's part, or of a list's items."""
-    properties: dict[str, Any] = schema.get("properties") or {}
-    part: Any = schema.get("items") if name is None else properties.get(name)
+    properties: Any = schema.get("properties")
+    part: Any = schema.get("items") if name is None else properties.get(name) if is_mapping(properties) else None
     if part is None and name is not None:
         part = schema.get("additionalProperties")
     return resolve(document, part) if is_mapping(part) else {}

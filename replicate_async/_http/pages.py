@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping
-from typing import Any, Generic, TypeVar, cast
-
-import msgspec
+from typing import Any, Generic, TypeVar
 
 from replicate_async._http.options import QueryValue, RequestOptions
-from replicate_async._http.request import Request
+from replicate_async._http.request import Request, next_page
 from replicate_async._http.transport import Transport
 from replicate_async.types import PageData
 
@@ -41,11 +39,7 @@ class AsyncPage(Generic[T]):
         """
         if self.next is None:
             raise RuntimeError("this is the last page: check has_next_page() first")
-        # The URL already carries the query. Headers that are meant for the API stay with the API.
-        dropped = {"extra_query"} if self._transport.is_api_url(self.next) else {"extra_query", "extra_headers"}
-        options = cast("RequestOptions", {k: v for k, v in self._request.options.items() if k not in dropped})
-        request = msgspec.structs.replace(self._request, path=self.next, query=None, options=options)
-        return await AsyncPaginator(self._transport, request)
+        return await AsyncPaginator(self._transport, next_page(self._request, self.next))
 
     async def iter_pages(self) -> AsyncGenerator[AsyncPage[T], None]:
         """Yield this page and the pages that follow; each is fetched on demand."""

@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from replicate_async import errors
+from replicate_async._http.request import redact_url
 from replicate_async._json import is_dict
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 # The number of characters of a body that an error message shows.
 _SNIPPET_LENGTH = 200
+# The number of characters of a problem that an error message shows.
+_MAX_REASON_LENGTH = 2000
 
 
 def trim_traceback(error: ErrorT) -> ErrorT:
@@ -54,6 +57,8 @@ def connection_error(error: Exception, method: str, url: str, *, sent: bool | No
         missing = "response" if sent else "connection"
         return errors.APITimeoutError(f"no {missing} in time: {reason}", method=method, url=url, sent=sent)
     summary = "the connection broke" if sent else "no connection"
+    if isinstance(error, aiohttp.RedirectClientError):
+        summary = "no response"
     return errors.APIConnectionError(f"{summary}: {reason}", method=method, url=url, sent=sent)
 
 
@@ -91,13 +96,15 @@ def status_error(
     """
     try:
         problem = msgspec.json.decode(body)
+        members: dict[str, Any] = problem if is_dict(problem) else {}
+        title, detail = (_problem_text(members.get(name)) for name in ("title", "detail"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        problem = None
-    members: dict[str, Any] = problem if is_dict(problem) else {}
-    title, detail = (_problem_text(members.get(name)) for name in ("title", "detail"))
-    reason = ": ".join(filter(None, (title, detail))) or (snippet(body) if body.strip() else "no details")
+        members, title, detail = {}, None, None
+    reason = ": ".join(filter(None, (title, detail)))[:_MAX_REASON_LENGTH] or (
+        snippet(body) if body.strip() else "no details"
+    )
     if 300 <= status < 400:
-        reason = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
+        reason = f"redirected to {redact_url(headers.get('Location', 'nowhere'))!r}, which is not followed"
     default = errors.InternalServerError if status >= 500 else errors.APIStatusError
     return _STATUS_ERRORS.get(status, default)(
         f"{status} {reason}",
@@ -116,6 +123,16 @@ def _problem_text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+def parse_date(text: str | None) -> datetime | None:
+    """Return the time that a header says, in UTC; None if it is no time, or so far away that it is wrong."""
+    try:
+        time = parsedate_to_datetime(text or "")
+        time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+        return time.astimezone(timezone.utc) if 1970 < time.year < 9999 else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 _RESETS = re.compile(r"resets in ~?(\d+(?:\.\d+)?)\s*(ms|s|m)?\b")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -127,13 +144,10 @@ def _retry_after(headers: Mapping[str, str], member: object, detail: str | None,
         try:
             waits.append(float(header))
         except ValueError:
-            try:
-                # The date is meant for the server's own clock.
-                date = headers.get("Date")
-                start = parsedate_to_datetime(date) if date else (now or datetime.now(timezone.utc))
-                waits.append((parsedate_to_datetime(header) - start).total_seconds())
-            except (TypeError, ValueError):
-                pass
+            # The date is meant for the server's own clock.
+            start = parse_date(headers["Date"]) if "Date" in headers else now or datetime.now(timezone.utc)
+            if (until := parse_date(header)) and start:
+                waits.append((until - start).total_seconds())
     if isinstance(member, (int, float)) and -1e9 < member < 1e9:
         waits.append(float(member))
     if match := _RESETS.search(detail or ""):

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from msgspec import UNSET
 
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._json import encode_json, is_mapping
+from replicate_async.errors import APIError
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -99,9 +100,31 @@ def _segment(name: str, value: object) -> str:
 
 @lru_cache(maxsize=1024)
 def origin(url: str) -> tuple[str, str, int]:
-    """Return the scheme, host and port of a URL: what a token belongs to."""
+    """Return the scheme, host and port of a URL: what a token belongs to.
+
+    Raises:
+        ValueError: it is not the URL of a host.
+    """
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not the URL of a host")
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@lru_cache(maxsize=1024)
+def is_valid_url(url: str) -> bool:
+    """Return whether a URL can be requested."""
+    try:
+        origin(url)
+        url.encode("utf-8")
+    except ValueError:
+        return False
+    return True
+
+
+def redact_url(url: str) -> str:
+    """Return a URL without what may be a secret: its query, fragment and credentials."""
+    return re.sub(r"(?<=//)[^/]*@", "", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, QueryValue] | None) -> str:
@@ -117,8 +140,29 @@ def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, Q
     extra = request.options.get("extra_query")
     if not (request.query or extra or default_query):
         return url
+    if default_query and "?" in url:
+        # The URL of a next page has the parameters of the first, as far as the API knows them.
+        own = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
+        default_query = {name: value for name, value in default_query.items() if name not in own}
     text = encode_query({**(default_query or {}), **(request.query or {}), **(extra or {})})
     return f"{url}{'&' if '?' in url else '?'}{text}" if text else url
+
+
+def next_page(request: Request[T], next_url: object) -> Request[T]:
+    """Return the request for the next page of a list.
+
+    Whatever host and path the URL names, the page has the list's own path below the base URL. The API names itself,
+    also behind a gateway, which needs the call's headers and may be the only way to the API.
+
+    Raises:
+        APIError: the URL has no cursor.
+    """
+    path = request.path.partition("?")[0]
+    query = next_url.partition("#")[0].partition("?")[2] if isinstance(next_url, str) else ""
+    if not query:
+        raise APIError("the list does not name its next page", method=request.method, url=request.path)
+    options = cast("RequestOptions", {k: v for k, v in request.options.items() if k != "extra_query"})
+    return msgspec.structs.replace(request, path=f"{path}?{query}", query=None, options=options)
 
 
 def encode_query(query: Mapping[str, QueryValue | Sequence[QueryValue]]) -> str:

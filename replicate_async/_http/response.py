@@ -119,8 +119,9 @@ def _charset(headers: Mapping[str, str]) -> str:
     name = match[1] if match else "utf-8"
     try:
         b" ".decode(name, "replace")
-    except LookupError:
-        # The charset is unknown, or is a codec that does not decode to text.
+        codecs.getincrementaldecoder(name)("replace").decode(bytes(range(256)), final=True)
+    except (LookupError, ValueError):
+        # The charset is unknown, or is a codec that does not decode every body to text.
         return "utf-8"
     return name
 
@@ -286,6 +287,28 @@ class AsyncStreamedResponse(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.status_code}] {self.method} {self.url}>"
+
+
+class _ReadResponse:
+    """A response that was read, with what ``AsyncStreamedResponse`` uses of aiohttp's."""
+
+    def __init__(self, response: APIResponse[Any]) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.content: asyncio.StreamReader = asyncio.StreamReader()
+        self.content.feed_data(response.read())
+        self.content.feed_eof()
+
+    def release(self) -> None:
+        """Do nothing: the connection is free already."""
+
+
+def streamed_from(request: Request[T], response: APIResponse[T]) -> AsyncStreamedResponse[T]:
+    """Return a response that was read in full as one whose body is read on demand."""
+    source = cast("aiohttp.ClientResponse", _ReadResponse(response))
+    streamed = AsyncStreamedResponse(request, response.url, source, response.elapsed.total_seconds())
+    streamed.retries_taken = response.retries_taken
+    return streamed
 
 
 class AsyncResponseContext(Generic[T]):

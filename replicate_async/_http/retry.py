@@ -53,10 +53,7 @@ def may_retry(call: Call[Any], error: BaseException) -> bool:
     idempotent = call.request.idempotent
     if idempotent is None:
         idempotent = call.request.method in _IDEMPOTENT_METHODS
-    not_carried_out = call.outcome in {Outcome.NOT_SENT, Outcome.NOT_FOUND} or (
-        # The body of the refusal broke off.
-        call.outcome is Outcome.REFUSED and call.request.billable and isinstance(error, errors.APIConnectionError)
-    )
+    not_carried_out = call.outcome in {Outcome.NOT_SENT, Outcome.NOT_FOUND}
     return is_transient(error) and (idempotent or not_carried_out or was_refused(error))
 
 

@@ -9,28 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
 
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.call import Call, Outcome
+from replicate_async._http.exchange import base_headers, read_bounded, send_request
 from replicate_async._http.options import Secret, Settings, check_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
 from replicate_async._http.ratelimit import ConcurrencyLimiter, TokenBucket
-from replicate_async._http.request import Request, encode_body, full_url, origin, prefer_wait_seconds
-from replicate_async._http.response import APIResponse, AsyncStreamedResponse
+from replicate_async._http.request import (
+    Request,
+    encode_body,
+    full_url,
+    is_valid_url,
+    origin,
+    prefer_wait_seconds,
+    redact_url,
+)
+from replicate_async._http.response import APIResponse, AsyncStreamedResponse, streamed_from
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
-from replicate_async._version import __version__
 from replicate_async.errors import APIError, APIStatusError, ReplicateError
 
 if TYPE_CHECKING:
     import aiohttp
-    import yarl
     from multidict import CIMultiDict
 
 T = TypeVar("T")
@@ -89,7 +96,13 @@ class Transport:
 
     def is_api_url(self, url: str) -> bool:
         """Return whether a URL belongs to the API, so that it may receive the token."""
-        return url.startswith(self._api_prefix) or origin(url) == origin(self._api_prefix)
+        try:
+            # A URL with credentials of its own gets no others.
+            return url.startswith(self._api_prefix) or (
+                origin(url) == origin(self._api_prefix) and "@" not in urlsplit(url).netloc
+            )
+        except ValueError:
+            return False
 
     async def call(self, request: Request[T] | Call[T]) -> T:
         """Send a request, or a prepared call, with retries and return its decoded result.
@@ -126,6 +139,9 @@ class Transport:
             APIError: there is no response, or it has an error status.
         """
         call = request if isinstance(request, Call) else self.prepare(request)
+        if call.request.billable:
+            # Read at once, by the guard: a response that breaks off later would be lost.
+            return streamed_from(call.request, await self.send(call))
 
         async def attempt() -> AsyncStreamedResponse[T]:
             response, _, elapsed = await self._exchange(call, read_body=False)
@@ -147,9 +163,12 @@ class Transport:
         if options:
             check_options(options)
         url = full_url(settings.base_url, request, settings.default_query)
+        if not is_valid_url(url):
+            # It may come from a response, so this is not a ValueError.
+            raise APIError("the URL is malformed", method=request.method, url=redact_url(url))
         body, content_type = encode_body(request)
         is_api = self.is_api_url(url)
-        headers = self._api_headers(content_type) if is_api else _base_headers(content_type)
+        headers = self._api_headers(content_type) if is_api else base_headers(content_type)
         extra = options.get("extra_headers")
         if request.headers or extra:
             headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
@@ -158,6 +177,8 @@ class Transport:
         prefer = headers.get("Prefer")
         prefer_wait = max(request.prefer_wait, prefer_wait_seconds(prefer)) if prefer else request.prefer_wait
         timeout = _client_timeout(options.get("timeout", settings.timeout), max(prefer_wait, request.min_timeout))
+        # Raises if the environment's proxy is malformed.
+        self.pool.proxy(url)
         bucket = None
         if is_api and not request.skips_queue:
             bucket = self.account.limits.creates if request.billable else self.account.limits.others
@@ -195,22 +216,11 @@ class Transport:
         try:
             # A client that closes still cancels predictions, but begins nothing new.
             self.pool.check_open(closing=request.skips_queue)
-            response = await session.session.request(
-                request.method,
-                _encoded_url(call.url),
-                data=call.begin_attempt(),
-                headers=call.headers,
-                timeout=call.timeout,
-                # aiohttp drops the token when a GET is redirected to another origin. Other methods don't follow.
-                allow_redirects=request.method == "GET",
-                proxy=self.pool.proxy(call.url),
-                skip_auto_headers=_CONTENT_TYPE if call.body is None else None,
-                raise_for_status=False,
-            )
+            response = await send_request(session.session, self.pool, call)
             status = response.status
             if 300 <= status < 500:
                 call.outcome = Outcome.REFUSED
-            body = await response.read() if read_body or status >= 300 else b""
+            body = await read_bounded(call, response) if read_body or status >= 300 else b""
         except (
             *(aiohttp.ClientError, OSError, asyncio.TimeoutError, UnicodeError),
             # aiohttp's errors for a session that was closed in the meantime.
@@ -236,7 +246,7 @@ class Transport:
     def _api_headers(self, content_type: str | None) -> CIMultiDict[str]:
         """Return the headers of calls to the API, built once; aiohttp copies them."""
         if content_type not in self._headers:
-            headers = _base_headers(None)
+            headers = base_headers()
             headers["Accept"] = "application/json"
             headers["Authorization"] = Secret(f"Bearer {self.settings.find_token()}")
             headers.update(self.settings.default_headers or {})
@@ -272,16 +282,6 @@ def _response_error(
     return problem
 
 
-def _base_headers(content_type: str | None) -> CIMultiDict[str]:
-    """Return the headers that any host may see."""
-    from multidict import CIMultiDict
-
-    headers = CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
-    if content_type is not None:
-        headers["Content-Type"] = content_type
-    return headers
-
-
 async def _wait_in_queue(session: LoopSession, bucket: TokenBucket | None, limiter: ConcurrencyLimiter | None) -> None:
     """Wait for a token, if there is a rate limit, and then for a slot."""
     has_token = bucket is None
@@ -301,18 +301,6 @@ async def _wait_in_queue(session: LoopSession, bucket: TokenBucket | None, limit
         # The bucket became active while this call waited: the slot is for calls that have a token.
         if limiter:
             limiter.release()
-
-
-_CONTENT_TYPE = ("Content-Type",)
-_ENCODED_URL = re.compile(r"(?:[!#$&-;=?-Z\[\]_a-z~]|%[0-9A-Fa-f]{2})*")
-
-
-@lru_cache(maxsize=1024)
-def _encoded_url(url: str) -> str | yarl.URL:
-    """Return a URL as aiohttp takes it. An encoded URL is left as it is, or its signature might become invalid."""
-    import yarl
-
-    return yarl.URL(url, encoded=True) if _ENCODED_URL.fullmatch(url) else url
 
 
 @lru_cache(maxsize=256)

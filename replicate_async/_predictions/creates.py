@@ -18,7 +18,7 @@ from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
-from replicate_async._http.request import Request, format_path
+from replicate_async._http.request import Request, format_path, next_page
 from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
@@ -318,11 +318,11 @@ class _RecentList:
 
     async def _read(self, sent_at: float) -> list[Job]:
         """Return what was created since then."""
-        path = list_path(self._kind)
         page_type = PageData[Training] if self._kind is Training else PageData[Prediction]
+        request = Request[Any]("GET", list_path(self._kind), page_type, self._options, skips_queue=True)
         jobs: list[Job] = []
         for _ in range(_MAX_PAGES):
-            response = await self._transport.send(Request[Any]("GET", path, page_type, self._options, skips_queue=True))
+            response = await self._transport.send(request)
             # The server's clock decides, because the server has dated what it created.
             self._server_clock.learn_from(response)
             page = response.parse()
@@ -330,7 +330,7 @@ class _RecentList:
             jobs += recent
             if not page.next or len(recent) < len(page.results):
                 return jobs
-            path = page.next
+            request = next_page(request, page.next)
         raise APIError(f"more than {_MAX_PAGES} pages were created since then")
 
 

@@ -53,7 +53,8 @@ async def _fetch_schema(
     if ref.version and (version is None or version.id != ref.version):
         tail = format_path("/versions/{version_id}", version_id=ref.version)
         version = await transport.call(Request[ModelVersion]("GET", ref.path(tail), ModelVersion, options))
-    return (version.openapi_schema if version else None) or {}, model.default_example
+    document = version.openapi_schema if version else None
+    return schemas.usable(document or {}), model.default_example
 
 
 class FunctionOptions(PredictionOptions, total=False):

@@ -12,10 +12,20 @@ from msgspec import UNSET
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
-from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
+from replicate_async._json import is_nested_deeper
+from replicate_async.errors import (
+    APIError,
+    APIResponseValidationError,
+    ModelError,
+    PredictionCanceledError,
+    ReplicateError,
+)
 from replicate_async.types import Prediction, Training
 
 JobT = TypeVar("JobT", Prediction, Training)
+
+# Deeper outputs exceed Python's limit of recursion, here or in the caller's own code.
+_MAX_OUTPUT_LEVELS = 200
 
 
 def list_path(kind: type[Prediction | Training]) -> str:
@@ -70,6 +80,7 @@ def output_of(prediction: Prediction) -> Any:
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
         ModelError: the prediction failed.
         ReplicateError: the output was removed, because the prediction ended too long ago.
+        APIResponseValidationError: the output is nested too deeply.
     """
     if prediction.status in {"canceled", "aborted"}:
         raise PredictionCanceledError(prediction)
@@ -79,5 +90,9 @@ def output_of(prediction: Prediction) -> Any:
         raise ReplicateError(
             f"the output of prediction {prediction.id} was removed (data_removed): "
             "the API keeps outputs for an hour after the prediction"
+        )
+    if is_nested_deeper(prediction.output, _MAX_OUTPUT_LEVELS):
+        raise APIResponseValidationError(
+            f"the output is nested more than {_MAX_OUTPUT_LEVELS} levels deep", prediction_id=prediction.id
         )
     return prediction.output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from math import inf
 from typing import Any
@@ -13,6 +12,7 @@ import msgspec
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
+from replicate_async._http.problem import parse_date
 from replicate_async._http.response import APIResponse
 from replicate_async._json import is_dict, is_list
 from replicate_async.types import DeploymentRelease, Prediction, Training
@@ -40,14 +40,12 @@ class ServerClock:
         """Take a response that has just arrived."""
         received = clock.current.monotonic()
         sent = received - response.elapsed.total_seconds()
-        try:
-            date = parsedate_to_datetime(response.headers.get("Date", ""))
-            seconds = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
-            earliest, latest = seconds - received, seconds + 1 - sent
-        except (ValueError, OverflowError):
+        if date := parse_date(response.headers.get("Date")):
+            earliest, latest = date.timestamp() - received, date.timestamp() + 1 - sent
+        else:
             # The client's own clock has to do.
-            seconds = datetime.now(timezone.utc).timestamp()
-            earliest, latest = seconds - received - _PRECISE / 2, seconds - received + _PRECISE / 2
+            origin = datetime.now(timezone.utc).timestamp() - received
+            earliest, latest = origin - _PRECISE / 2, origin + _PRECISE / 2
         if earliest > self.latest or latest < self.earliest:
             # One of the clocks was set.
             self.earliest, self.latest = earliest, latest

@@ -19,7 +19,7 @@ from replicate_async import _schema as schemas
 from replicate_async import errors
 from replicate_async._files import mime_type, private_folder, save_chunks, suffix_for
 from replicate_async._http.options import Settings
-from replicate_async._http.request import Request
+from replicate_async._http.request import Request, is_valid_url
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
@@ -269,5 +269,7 @@ def has_files(value: Any, transport: Transport) -> bool:
 def is_file_url(text: str, transport: Transport) -> bool:
     """Return whether a text is the URL of a file: https, or http if the API itself is on http."""
     if not text.startswith(("https://", "http://", "data:")) or not _WHOLE_URL.fullmatch(text):
+        return False
+    if not text.startswith("data:") and not is_valid_url(text):
         return False
     return not text.startswith("http://") or transport.settings.base_url.startswith("http://")

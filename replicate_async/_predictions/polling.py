@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import datetime, timedelta
 from math import inf
@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Raw
 
 from replicate_async._http import clock
-from replicate_async._http.options import QueryValue, RequestOptions, follow_up_options
-from replicate_async._http.request import Request
+from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.request import Request, next_page
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
@@ -289,10 +289,9 @@ class Poller(Generic[JobT]):
             sorted((job for job in due if job.created_at), key=_created_at, reverse=True)
         )
         listed_ids: set[str] = set()
-        path, pages = list_path(self._kind), 0
-        query: Mapping[str, QueryValue] | None = None
+        first = request = Request[PageData[Raw]]("GET", list_path(self._kind), PageData[Raw], self._options)
+        pages = 0
         while len(pending) > _LIST_POLL_ABOVE:
-            request = Request[PageData[Raw]]("GET", path, PageData[Raw], self._options, query=query)
             page = await self._transport.decoding.call(request)
             pages += 1
             listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
@@ -307,10 +306,11 @@ class Poller(Generic[JobT]):
             if page.next is None or not pending:
                 break
             if matches or self._kind is not Prediction:
-                path, query = page.next, None
-            elif query is None:
+                request = next_page(request, page.next)
+            elif request.query is None:
                 # The page has other programs' predictions only. Skip to the newest one that is pending.
-                path, query = list_path(self._kind), {"created_before": _created_at(pending[0]) + timedelta(seconds=1)}
+                query = {"created_before": _created_at(pending[0]) + timedelta(seconds=1)}
+                request = msgspec.structs.replace(first, query=query)
             else:
                 break
         unlisted.extend(pending)

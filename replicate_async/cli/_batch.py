@@ -6,11 +6,11 @@ import asyncio
 import math
 import time
 from contextlib import aclosing
-from email.utils import parsedate_to_datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from replicate_async._http import clock
+from replicate_async._http.problem import parse_date
 from replicate_async._http.request import Request
 from replicate_async._predictions.creates import CreateLedger, reconcile
 from replicate_async._predictions.jobs import fetch_job
@@ -83,8 +83,8 @@ class Batch:
         """Read the server's clock from a response, and with it check the token and the model."""
         path = self._model.path() if self._model.owner else "/account"
         response = await self.transport.send(Request[Any]("GET", path, Any, {}))
-        date = response.headers.get("Date")
-        now = parsedate_to_datetime(date).timestamp() if date else time.time()
+        date = parse_date(response.headers.get("Date"))
+        now = date.timestamp() if date else time.time()
         self._clock_offset = now - clock.current.monotonic()
 
     async def _unfinished(self, rows: Iterator[InputRow]) -> list[tuple[InputRow, str | Exception | None]]:

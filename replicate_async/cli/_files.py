@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
+from replicate_async.cli._console import write_bytes
 from replicate_async.cli._journal import Journal
 
 
@@ -83,18 +84,14 @@ class ResultWriter:
 
     def write(self, result: Result) -> None:
         """Append a result."""
-        data = memoryview(msgspec.json.encode(result) + b"\n")
         try:
-            written = 0
-            while written < len(data):
-                written += self._file.write(data[written:]) or 0
-            self._file.flush()
+            size = write_bytes(msgspec.json.encode(result) + b"\n", self._file)
         except OSError:
             if not self._shared:
                 # The disk is full: half a line would damage the next one.
                 self._file.truncate(self._size)
             raise
-        self._size += len(data)
+        self._size += size
         self.done += 1
         self.failed += result.error is not None
         if self._journal is not None:

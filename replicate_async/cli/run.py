@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from replicate_async import _schema as model_schema
 from replicate_async._predictions.outputs import AsyncFileOutput
 from replicate_async._predictions.requests import ModelRef
 from replicate_async.cli._client import check_folder, local_option, open_client
-from replicate_async.cli._console import print_error
+from replicate_async.cli._console import print_error, print_text, write_bytes
 from replicate_async.cli._values import InputValue
 from replicate_async.errors import ModelError, NotFoundError, ReplicateError
 
@@ -84,30 +85,30 @@ async def _run(
         declared = model_schema.inputs(schema)
         run = await model.create(**{value.name: value.decide(declared.get(value.name, {})) for value in values})
         if not wait:
-            _print(_as_json(run.prediction) if as_json else run.prediction.id)
+            print_text(_as_json(run.prediction) if as_json else run.prediction.id)
             return
         try:
             result = await _output_of(run)
         except ModelError as error:
             if as_json:
-                _print(_as_json(error.prediction))
+                print_text(_as_json(error.prediction))
             raise
         if "/" not in ref:
             # No schema says whether a list of texts is one text in pieces, but most are.
             with suppress(msgspec.ValidationError):
                 result = "".join(msgspec.convert(result, list[str]))
         if as_json:
-            _print(_as_json(run.prediction))
+            print_text(_as_json(run.prediction))
         text = _format(result, urls_last=not local)
         if output is not None:
             try:
                 await _save(result, text, output)
             except BaseException:
                 # The output has been paid for.
-                _print(text)
+                print_text(text)
                 raise
         elif not as_json:
-            _print(text)
+            print_text(text)
 
 
 async def _output_of(run: AsyncRun) -> Any:
@@ -122,11 +123,6 @@ async def _output_of(run: AsyncRun) -> Any:
         else:
             print_error(f"prediction {run.prediction.id} canceled")
         raise
-
-
-def _print(text: str) -> None:
-    # click.echo() would remove the escape sequences of a model's output, and change the encoding of some pipes.
-    print(text, flush=True)
 
 
 def _as_json(prediction: Prediction) -> str:
@@ -181,6 +177,7 @@ async def _save(output: Any, text: str, path: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     if str(path) == "-":
-        click.echo(content, nl=False)
+        write_bytes(content, sys.stdout.buffer)
     else:
-        path.write_bytes(content)
+        with path.open("wb") as file:
+            write_bytes(content, file)

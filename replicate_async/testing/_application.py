@@ -14,7 +14,7 @@ from ._calls import Call, Problem, Response
 from ._fault_injection import Faults, inject
 from ._operations import Operation
 from ._response_writer import ResponseWriter, is_simple
-from ._site import Site
+from ._site import Site, require_private_name
 from ._store import Store
 
 _log = logging.getLogger("replicate_async.testing")
@@ -157,6 +157,7 @@ class Application:
         return self._writer.build(call, _not_found(call).response())
 
     def _record(self, request: web.Request, operation: str) -> Call:
+        require_private_name(request)
         call = Call(
             operation=operation,
             method="QUERY" if request.method == _UNKNOWN_METHOD else request.method,

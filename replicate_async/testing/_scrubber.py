@@ -8,16 +8,17 @@ from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 _SCRUBBED = "SCRUBBED"
-_SIGNED_QUERY = re.compile(
-    r"([?&](?:x-(?:goog|amz)-(?:signature|credential|security-token)|signature|sig|token|googleaccessid|policy"
-    r"|key-pair-id)=)[^&#\s\"'<>]+",
+_PARAMETER = re.compile(r"([?&#;]([^=?&#;\s\"'<>]+)=)([^&#\s\"'<>\\]+)")
+_SIGNATURE_NAME = re.compile(
+    r"x-(?:goog|amz)-(?:signature|credential|security-token)|signature|sig|googleaccessid|policy|key-pair-id",
     re.IGNORECASE,
 )
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@\"'<>]+(?=@)")
 _API_TOKEN = re.compile(r"\br8_\w{8,}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 _SCRUBBED_WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"scrubbed").decode()
@@ -54,10 +55,13 @@ def map_values(value: T, change: Callable[[Any, tuple[str, ...]], Any], path: tu
 
 
 class Scrubber:
-    """Replaces secrets in recordings. A secret is replaced wherever it occurs."""
+    """Replaces secrets in recordings. A secret is replaced wherever it occurs; those passed here in any encoding."""
 
     def __init__(self, *secrets: str) -> None:
-        self._substitutes = {secret: _SCRUBBED for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS}
+        secrets = tuple(secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS)
+        self._substitutes = dict.fromkeys(secrets, _SCRUBBED)
+        self._spellings = [re.compile(_spellings(secret), re.IGNORECASE) for secret in secrets]
+        self._base64 = [re.compile("|".join(_base64_forms(secret))) for secret in secrets]
         self._streams = 0
 
     def learn(self, value: object) -> None:
@@ -73,9 +77,19 @@ class Scrubber:
             if self._is_new(secret):
                 self._streams += 1
                 self._substitutes[secret] = f"stream-{self._streams}"
-        elif _is_secret(path) and self._is_new(str(value)):
-            self._substitutes[str(value)] = _SCRUBBED
+        elif _is_secret(path):
+            self._add(str(value))
+        elif isinstance(value, str):
+            for _, name, parameter in _PARAMETER.findall(value):
+                if _is_secret_name(unquote(name)):
+                    self._add(unquote(parameter))
+            if _is_named(path) and (inner := _decode_container(value)) is not None:
+                map_values(inner, self._collect, path)
         return value
+
+    def _add(self, secret: str) -> None:
+        if self._is_new(secret):
+            self._substitutes[secret] = _SCRUBBED
 
     def _is_new(self, secret: str) -> bool:
         return len(secret) >= _MIN_SECRET_CHARACTERS and secret not in self._substitutes
@@ -92,23 +106,92 @@ class Scrubber:
         if not isinstance(value, str):
             return _SCRUBBED if in_json and str(value) in self._substitutes else value
         if path and path[-1] in {"base64", "sha256"} and not in_json:
-            return value
+            return self._scrub_base64(value)
+        if _is_named(path) and (inner := _decode_container(value)) is not None:
+            scrubbed = map_values(inner, self._scrub_value, path)
+            return value if scrubbed == inner else msgspec.json.encode(scrubbed).decode()
         # Data URIs stay as they are: what looks like a secret in base64 is none, and replacing it would break the file.
         pieces = _DATA_URI.split(value)
         pieces[::2] = map(self._scrub_text, pieces[::2])
-        return "".join(pieces)
+        return self._scrub_base64("".join(pieces))
+
+    def _scrub_base64(self, text: str) -> str:
+        for forms in self._base64:
+            # The length stays, so that it is still base64.
+            text = forms.sub(lambda match: (_SCRUBBED * len(match[0]))[: len(match[0])], text)
+        return text
 
     def _scrub_text(self, text: str) -> str:
         for secret, substitute in self._substitutes.items():
             text = text.replace(secret, substitute)
+            if "%" in text or "\\" in text:
+                text = re.sub(_spellings(secret), substitute, text)
+        for spellings in self._spellings:
+            text = spellings.sub(_SCRUBBED, text)
         text = _API_TOKEN.sub(_SCRUBBED, text)
         text = _WEBHOOK_SECRET.sub(_SCRUBBED_WEBHOOK_SECRET, text)
-        return _SIGNED_QUERY.sub(rf"\1{_SCRUBBED}", text)
+        return _PARAMETER.sub(_scrub_parameter, _CREDENTIALS.sub(_SCRUBBED, text))
+
+
+def _scrub_parameter(match: re.Match[str]) -> str:
+    name = unquote(match[2])
+    is_secret = _SIGNATURE_NAME.fullmatch(name) or _is_secret_name(name)
+    return match[1] + (_SCRUBBED if is_secret else match[3])
+
+
+@cache
+def _spellings(secret: str) -> str:
+    """Return a pattern for a text, whether or not its characters are percent-encoded or escaped in JSON."""
+    return "".join(map(_character_spellings, secret))
+
+
+@cache
+def _character_spellings(character: str) -> str:
+    percent_encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    escapes = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\t": r"\t", "/": r"\/"}
+    escaped = [rf"\\+u{ord(character):04x}", rf"\\+{re.escape(escapes[character][1:])}" if character in escapes else ""]
+    return rf"(?:{re.escape(character)}|(?i:{'|'.join(filter(None, [percent_encoded, *escaped]))}))"
+
+
+def _base64_forms(secret: str) -> list[str]:
+    """Return patterns for the base64 of a text, wherever it stands in what was encoded."""
+    forms: list[str] = []
+    for offset in range(3):
+        # The characters at both ends also depend on what is around the text.
+        encoded = base64.b64encode(bytes(offset) + secret.encode()).decode()
+        whole = encoded[-(-offset * 8 // 6) : (offset + len(secret.encode())) * 8 // 6]
+        forms.append(re.escape(whole).replace(r"\+", "[+-]").replace("/", "[/_]"))
+    return forms
+
+
+def _decode_container(text: str) -> Any:
+    """Return the object or list that a text is the JSON of, or None."""
+    if text.lstrip()[:1] not in {"{", "["}:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def _is_named(path: tuple[str, ...]) -> bool:
+    """Return whether a value is a part of something that users have named: of inputs, metadata or forms."""
+    return bool(_names(path)) or path[-1:] in {("input",), ("metadata",)}
+
+
+def _names(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that users gave to a value, and to the objects around it."""
+    for index, name in enumerate(path):
+        if name in {"input", "metadata", "form"}:
+            return path[index + 1 :]
+        if name == "output":
+            break
+    return ()
 
 
 def _is_secret(path: tuple[str, ...]) -> bool:
-    """Return whether an input is a secret by its name, or by the name of an object around it."""
-    return "input" in path and any(map(_is_secret_name, path[path.index("input") + 1 :]))
+    """Return whether a value is a secret by its name, or by the name of an object around it."""
+    return any(map(_is_secret_name, _names(path)))
 
 
 @cache

@@ -11,7 +11,7 @@ import itertools
 import math
 import secrets
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -152,15 +152,45 @@ def _state(prediction: Prediction) -> object:
 
 def _require_this_machine(request: web.Request) -> None:
     """Refuse clients on other machines, and web sites whose name resolves to this machine (DNS rebinding)."""
-    try:
-        name = urlsplit(f"//{request.host}").hostname or ""
-        addresses = [request.remote or "", *([name] if name != "localhost" else [])]
-        if all(ipaddress.ip_address(address).is_loopback for address in addresses):
-            return
-    # A host name, or not an address.
-    except ValueError:
-        pass
+    name = _host_name(request.host)
+    if _is_loopback(request.remote or "") and (name == "localhost" or _is_loopback(name)):
+        return
     raise web.HTTPForbidden(text="This page is only for the machine that the server runs on: open it at 127.0.0.1.")
+
+
+def require_private_name(request: web.Request) -> None:
+    """Refuse web sites whose name resolves to this server (DNS rebinding): they know the server's token.
+
+    Other machines may use the API, by an address or a name that public DNS does not have.
+    """
+    host = request.headers.get("Host")
+    if host is not None and not _is_private(_host_name(host)):
+        raise web.HTTPForbidden(text="This server has no public name: use its address, such as 127.0.0.1.")
+
+
+@lru_cache(maxsize=256)
+def _is_private(name: str) -> bool:
+    """Return whether a host's name is an address, or a name that public DNS does not have."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return bool(name) and ("." not in name or name.endswith((".localhost", ".local", ".internal", ".test")))
+    return True
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a Host header; an empty string if the header is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 @cache

@@ -431,23 +431,15 @@ def test_spellings_of_the_origin_get_the_token(base_url, url):
 
 
 async def test_a_next_page_elsewhere_gets_nothing_of_the_call():
-    """A next page at another origin is fetched without the token, headers and query of the call."""
+    """A next page at another origin is asked of the base URL: no other host gets anything of the call."""
     async with RawServer(answer(200, {"results": [], "next": None})) as other_server:
-        page = answer(200, {"results": [], "next": f"{other_server.url}/v1/predictions?cursor=x"})
-        async with (
-            RawServer(page) as server,
-            server.client(default_headers={"X-Key": "secret"}, default_query={"key": "secret"}) as client,
-        ):
-            first = await client.predictions.list()
+        page = answer(200, {"results": [], "next": f"{other_server.url}/v9/other?cursor=x"})
+        async with RawServer(page) as server, server.client(default_headers={"X-Key": "secret"}) as client:
+            first = await client.predictions.list(extra_query={"q": "secret"})
             await first.get_next_page()
-            own = await client.predictions.list(
-                extra_headers={"Authorization": "Bearer r8_other", "X-Other": "secret"}, extra_query={"q": "secret"}
-            )
-            await own.get_next_page()
-            for request in other_server.requests:
-                assert "authorization" not in request.headers
-                assert not [line for line in request.lines if "secret" in line or "r8_" in line]
-                assert request.target == "/v1/predictions?cursor=x"
+            assert other_server.requests == []
+            assert server.requests[1].target == "/v1/predictions?cursor=x"
+            assert server.requests[1].headers["x-key"] == "secret"
 
 
 LEAKY = {**BROKEN, "401": answer(401), "500": answer(500), "html": answer(200, b"<html>"), "stall": stall}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import re
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 import msgspec
@@ -24,6 +27,7 @@ from replicate_async.testing._cassette import (
     Body,
     Cassette,
     Exchange,
+    Part,
     RecordedRequest,
     RecordedResponse,
     read_request,
@@ -473,6 +477,65 @@ def test_names_of_secrets(names: str, secret: bool) -> None:
     assert scrubbed["input"] == (dict.fromkeys(values, "SCRUBBED") if secret else values)
     # Names are only significant in inputs.
     assert scrubbed["output"] == dict.fromkeys(values, "the same")
+
+
+def test_secrets_inside_of_strings() -> None:
+    """Secrets in JSON inside of strings and in the parameters of URLs are replaced, and wherever else they occur."""
+    inner = {"api_key": 'sk-"quoted"-secret', "nested": '{"password": "short", "text": "stays"}'}
+    body = Body(
+        json={
+            "input": {
+                "config": json.dumps(inner),
+                "webhook": "https://me:pass-word-1@x.test/?api_key=parameter%2Fsecret&page=2#access_token=in-the-fragment",
+            },
+            "output": "parameter/secret, parameter%2Fsecret, in-the-fragment",
+            "logs": json.dumps("using " + inner["api_key"]),
+        }
+    )
+    scrubber = Scrubber()
+    scrubber.learn(body)
+    text = json.dumps(scrubber.scrub(body).json)
+    for secret in ("quoted", "short", "pass-word-1", "parameter", "in-the-fragment"):
+        assert secret not in text
+    assert "stays" in text
+    assert "page=2" in text
+
+
+def test_secrets_in_metadata() -> None:
+    """The metadata of files is scrubbed like inputs, in forms and in responses."""
+    metadata = {"api_key": "sk-of-the-metadata", "note": "stays"}
+    request = RecordedRequest("POST", "https://x/files", {}, Body(form=[Part("metadata", Body(json=metadata))]))
+    response = RecordedResponse(201, {}, Body(json={"id": "a", "metadata": metadata}))
+    as_text = RecordedRequest(
+        "POST", "https://x/files", {}, Body(form=[Part("metadata", Body(lines=[json.dumps(metadata)]))])
+    )
+    for recorded in (request, response, as_text):
+        scrubber = Scrubber()
+        scrubber.learn(recorded)
+        text = repr(scrubber.scrub(recorded))
+        assert "sk-of-the-metadata" not in text
+        assert "stays" in text
+
+
+def test_the_token_in_any_encoding() -> None:
+    """The token is replaced in base64 at any place, percent-encoded, escaped, and in upper or lower case."""
+    token = "r8_Token-Of/The+Account42"
+    texts = [token.upper(), token.lower(), quote(token, safe=""), quote(quote(token, safe="")), json.dumps(token)]
+    texts += ["".join(f"%{byte:02X}" for byte in token.encode()), "".join(rf"\u{ord(c):04x}" for c in token)]
+    for around in ("", "a", "ab", "user:"):
+        encoded = base64.b64encode((around + token + around).encode()).decode()
+        texts += [encoded, f"data:text/plain;base64,{encoded}", f"Basic {encoded}"]
+        texts.append(base64.urlsafe_b64encode((around + token + around).encode()).decode())
+    scrubber = Scrubber(token)
+    binary = Body(base64=base64.b64encode(b"x" + token.encode()).decode())
+    for text in texts:
+        scrubbed: Any = scrubber.scrub(Body(json={"output": text})).json
+        assert token.lower() not in unquote(unquote(scrubbed["output"])).lower()
+        assert "SCRUBBED" in scrubbed["output"] or "BBEDSCRU" in scrubbed["output"]
+        for piece in (scrubbed["output"].rpartition(",")[2].rpartition(" ")[2],):
+            with suppress(ValueError):
+                assert b"Of/The" not in base64.b64decode(piece)
+    assert token.encode() not in scrubber.scrub(binary).to_bytes()
 
 
 def test_secrets_that_are_no_texts() -> None:

@@ -273,3 +273,24 @@ def test_without_a_page() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False, env=environment
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::1", "", "a.b."])
+async def test_the_api_under_the_name_of_a_web_site(call: Any, host: str) -> None:
+    """A web site whose name resolves to this machine can't use the API, although it knows the token."""
+    headers = {"Host": host, "Authorization": f"Bearer {call.server.token}"}
+    known = len(call.server.requests)
+    for origin in (f"{call.server.url}/v1", call.server.delivery_url):
+        assert (await call("GET", f"{origin}/account", headers=headers)).status == 403
+    assert (await call("POST", f"{call.server.url}/v1/predictions", headers=headers)).status == 403
+    assert (await call("GET", f"{call.server.url}/v1/nothing", headers=headers)).status == 403
+    assert len(call.server.requests) == known
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:1", "localhost", "[::1]:8000", "192.168.1.2", "replicate:8000", "a.internal"]
+)
+async def test_the_api_under_a_private_name(call: Any, host: str) -> None:
+    """Other machines and containers use the API by an address, or by a name that public DNS doesn't have."""
+    headers = {"Host": host, "Authorization": f"Bearer {call.server.token}"}
+    assert (await call("GET", f"{call.server.url}/v1/account", headers=headers)).status == 200

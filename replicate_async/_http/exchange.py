@@ -1,0 +1,176 @@
+"""One exchange over aiohttp: redirects, headers that suit the host that is asked, and bodies of bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urljoin, urlsplit
+
+from replicate_async._http.call import Call
+from replicate_async._http.problem import portable_headers
+from replicate_async._http.request import origin, redact_url
+from replicate_async._http.sessions import SessionPool
+from replicate_async._version import __version__
+from replicate_async.errors import APIResponseValidationError
+
+if TYPE_CHECKING:
+    import aiohttp
+    import yarl
+    from multidict import CIMultiDict
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 10
+# What another origin may see of a call's headers. All others may be secrets, whatever their names.
+_FORWARDED_HEADERS = ("Accept", "Cache-Control", "If-Range", "Last-Event-ID", "Range")
+# For each header, with its name. aiohttp's own limit is 8 kB.
+_MAX_HEADER_BYTES = 2**16 + 2**10
+# A megabyte can decompress to a gigabyte.
+_MAX_DECOMPRESSED_BYTES = 2**27
+# The body of an error only explains the status.
+_MAX_ERROR_BYTES = 2**20
+_CONTENT_TYPE = ("Content-Type",)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# All characters that a URL may have, and "%": what is encoded already stays as it is.
+_URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
+
+
+def base_headers(content_type: str | None = None) -> CIMultiDict[str]:
+    """Return the headers that any host may see."""
+    from multidict import CIMultiDict
+
+    headers = CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    return headers
+
+
+async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: Call[Any]) -> aiohttp.ClientResponse:
+    """Send a call and return its response, unread. A GET follows redirects, but never from https to http."""
+    import aiohttp
+
+    url, headers = call.url, call.headers
+    stranger: aiohttp.ClientSession | None = None
+    try:
+        for _ in range(_MAX_REDIRECTS + 1):
+            proxy, sent_headers = pool.proxy(url), headers
+            proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
+            if proxy_headers and origin(url)[0] == "http":
+                # There is no tunnel: the proxy reads the request itself.
+                sent_headers = cast("CIMultiDict[str]", headers.copy())
+                sent_headers.update(proxy_headers)
+            response = await (stranger or session).request(
+                call.request.method,
+                encoded_url(url),
+                data=call.begin_attempt(),
+                headers=sent_headers,
+                timeout=call.timeout,
+                allow_redirects=False,
+                proxy=proxy.url if proxy else None,
+                proxy_headers=proxy_headers,
+                skip_auto_headers=_CONTENT_TYPE if call.body is None else None,
+                raise_for_status=False,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
+            )
+            location = response.headers.get("Location")
+            if call.request.method != "GET" or response.status not in _REDIRECTS or not location:
+                return response
+            response.release()
+            target = _redirect_target(url, location)
+            if origin(target) != origin(url):
+                forwarded = {name: headers[name] for name in _FORWARDED_HEADERS if name in headers}
+                headers = base_headers()
+                headers.update(forwarded)
+                stranger = stranger or _session_for_strangers(session)
+            url = target
+        raise aiohttp.RedirectClientError(f"more than {_MAX_REDIRECTS} redirects")
+    finally:
+        if stranger is not None:
+            # The connections stay open.
+            stranger.detach()
+
+
+def _session_for_strangers(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Return a session that shares the connections of another, but not its default headers and cookies."""
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        connector=session.connector, connector_owner=False, cookie_jar=aiohttp.DummyCookieJar()
+    )
+
+
+def _redirect_target(url: str, location: str) -> str:
+    """Return the URL that a response redirects to, to the letter.
+
+    Raises:
+        RedirectClientError: it is not followed.
+    """
+    import aiohttp
+
+    try:
+        target = location if _SCHEME.match(location) else urljoin(url, location)
+        secure_enough = origin(target)[0] == "https" or origin(url)[0] == "http"
+        if secure_enough and "@" not in urlsplit(target).netloc:
+            return target
+    except ValueError:
+        pass
+    raise aiohttp.RedirectClientError(f"redirected to {redact_url(location)!r}, which is not followed")
+
+
+@lru_cache(maxsize=1024)
+def encoded_url(url: str) -> yarl.URL:
+    """Return a URL as aiohttp takes it. What is encoded stays as it is, or a signature might become invalid."""
+    import yarl
+
+    if not urlsplit(url).netloc.isascii():
+        # Hosts are encoded in a way of their own.
+        return yarl.URL(url)
+    # aiohttp decodes bytes of a Location that are not UTF-8 to surrogates.
+    return yarl.URL(quote(url, safe=_URL_CHARACTERS, errors="surrogateescape"), encoded=True)
+
+
+async def read_bounded(call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a response; of an error, what can be read of it.
+
+    Raises:
+        APIResponseValidationError: the decompressed body is too large.
+    """
+    if response.status >= 300:
+        return await _read_error(response)
+    if "Content-Encoding" not in response.headers:
+        return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while size <= _MAX_DECOMPRESSED_BYTES and (chunk := await response.content.readany()):
+            chunks.append(chunk)
+            size += len(chunk)
+    finally:
+        # This keeps the connection if the whole body was read.
+        response.release()
+    if size > _MAX_DECOMPRESSED_BYTES:
+        raise APIResponseValidationError(
+            f"the response is too large: more than {_MAX_DECOMPRESSED_BYTES:,} bytes after decompression",
+            method=call.request.method,
+            url=call.url,
+            status_code=response.status,
+            headers=portable_headers(response.headers),
+        )
+    return b"".join(chunks)
+
+
+async def _read_error(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an error. The status is known, so a broken or long body is as good as a whole one."""
+    import aiohttp
+
+    body = bytearray()
+    try:
+        while len(body) < _MAX_ERROR_BYTES and (chunk := await response.content.read(2**16)):
+            body += chunk
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+        pass
+    finally:
+        response.release()
+    return bytes(body)
