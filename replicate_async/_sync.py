@@ -208,7 +208,7 @@ class StreamedResponse(Generic[T]):
         """Write the body to a file as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write; an existing file is replaced.
+            path: The file to write. An existing file is replaced; a link, a device or a pipe is written to.
 
         Returns:
             The file's path.
@@ -318,15 +318,14 @@ class FileOutput:
 
     def __iter__(self) -> Generator[bytes, None, None]:
         """Yield the content in chunks as they arrive."""
-        for chunk in self.iter_bytes():
-            yield chunk
+        return _bridge.iterate(self._async.__aiter__())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the content to disk as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write, or a folder, in which the file gets the name from its URL. An existing file is
-                replaced.
+            path: The file to write, or a folder. In a folder, the file gets the name from its URL, with a number if
+                there is such a file. A path to an existing file replaces it; a link, a device or a pipe is written to.
 
         Returns:
             The file's path.
@@ -783,7 +782,7 @@ class Files:
                 or a tuple ``(name, content)`` or ``(name, content, type)``.
             filename: File name, at most 255 bytes in UTF-8. If omitted, the name of the path or of the open file.
             metadata: JSON object to store with the file.
-            type: MIME type. If omitted, it is guessed from the file name.
+            type: Content type, as any text. If omitted, it is guessed from the file name.
             **options: Options of the request. Large files extend its timeout.
 
         Returns:
@@ -792,7 +791,7 @@ class Files:
         Raises:
             FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
             TypeError: the content is not a file, or a file open in text mode.
-            ValueError: the file is empty, closed or too large, or its name is too long.
+            ValueError: the file is closed, too large, or has been read to its end, or its name is too long.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -842,11 +841,11 @@ class Files:
             owner: User or organization that owns the file.
             expiry: Time when the signature expires, in Unix seconds.
             signature: Signature of owner, id and expiry.
-            **options: Options of the request.
+            **options: Options of the request. The timeout applies to the time between bytes.
 
         Returns:
             The response, with its body not yet read. Read it at once with ``read()`` or in chunks with
-            ``iter_bytes()``, or write it to a file with ``save()``.
+            ``iter_bytes()``, or write it to a file with ``save()``. It continues on another connection if one breaks.
 
         Raises:
             NotFoundError: the file does not exist.
@@ -1530,7 +1529,7 @@ class Trainings:
             model_name: Name of the model.
             version_id: Id of the version, 64 hexadecimal digits.
             destination: Existing model of the account that gets the new version, as ``"owner/name"``.
-            input: Inputs of the training by name.
+            input: Inputs of the training by name. Files are accepted as in ``run``.
             webhook: URL that receives webhook events.
             webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
             **options: Options of the request.
@@ -1539,7 +1538,7 @@ class Trainings:
             The training, which has just started.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
             NotFoundError: the version does not exist.
             APIError: the call failed.
@@ -2288,6 +2287,12 @@ class FilesRaw:
         """Call ``Files.delete`` and return the response with its whole body."""
         return _bridge.run(self._async.delete(file_id, **options))
 
+    def download(
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[bytes]:
+        """Call ``Files.download`` and return the response with its whole body."""
+        return _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
+
 
 class FilesStreaming:
     """The calls of ``Files``, returning the response before its body is read."""
@@ -2318,6 +2323,14 @@ class FilesStreaming:
     def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
         """Call ``Files.delete`` and return the response before its body is read."""
         return ResponseContext(self._async.delete(file_id, **options))
+
+    def download(
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[bytes]:
+        """Call ``Files.download`` and return the response before its body is read."""
+        return ResponseContext(
+            self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options)
+        )
 
 
 class HardwareKindsRaw:

@@ -61,7 +61,10 @@ class LoopSession(StateOwner):
     async def close(self) -> None:
         """Close the session, unless it is the user's own."""
         if self._lifetime is not None:
-            await self._lifetime.aclose()
+            # The loop may end the generator at the same time.
+            await self.session.close()
+            with suppress(RuntimeError):
+                await self._lifetime.aclose()
         _open_sessions.discard(self)
 
     def drop(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -76,6 +76,8 @@ class PredictionRun(msgspec.Struct):
     on_update: Callable[[Prediction], None] | None = None
     # The create, while it is in flight.
     call: Call[Prediction] | None = None
+    # The room that files take inside of the request, until the prediction has ended.
+    inlined: object = None
     prediction: Prediction | None = None
     prediction_id: str | None = None
 
@@ -101,7 +103,7 @@ class PredictionRun(msgspec.Struct):
         try:
             strategy = self.options.get("file_encoding_strategy", UNSET)
             request = await encode_files(self.transport, self.describe(prefer), strategy)
-            self.input = request.json["input"]
+            self.input, self.inlined = request.json["input"], request.holds
             try:
                 self.prediction = await self._send(request)
             except NotFoundError:
@@ -139,6 +141,7 @@ class PredictionRun(msgspec.Struct):
             poll_now=held,
             on_update=self.on_update,
         )
+        self.inlined = None
         return self.prediction
 
     async def reload(self) -> Prediction:

@@ -190,16 +190,15 @@ async def test_a_cancelled_download_leaves_no_file(server, client, tmp_path):
 async def test_an_unwritable_path(server, acall, tmp_path):
     """The file system's error is raised, no file is left, and the connection is released."""
     output = await acall("run", "owner/picture")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as missing:
         await acall.of(output.save, tmp_path / "missing" / "a.png")
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(NotADirectoryError) as below_a_file:
         await acall.of(output.save, tmp_path / "file" / "a.png")
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "picture.png").mkdir()
-    with pytest.raises(IsADirectoryError):
-        await acall.of(output.save, tmp_path / "taken")
-    assert (names(tmp_path), names(tmp_path / "taken")) == (["file", "taken"], ["picture.png"])
+    for caught, folder in ((missing, "missing"), (below_a_file, "file")):
+        assert caught.value.filename == str(tmp_path / folder / "a.png")
+        assert ".part" not in str(caught.value)
+    assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +334,7 @@ async def test_downloads_are_repeated(server, acall):
 
 @pytest.mark.parametrize("kind", ["truncate", "reset"])
 async def test_broken_downloads_are_repeated(server, call, output, tmp_path, kind):
-    """A download whose body breaks off starts again, as often as the client retries."""
+    """A download whose body breaks off starts again if the server has no ranges, as often as the client retries."""
     record_pauses()
     breaks = {"kind": kind, "operation": "outputs.download", **({"at": 100_000} if kind == "truncate" else {})}
     for times, read in enumerate((output.read, output.local_path, partial(output.save, tmp_path / "a.png")), 1):
@@ -409,18 +408,18 @@ async def test_the_token_is_in_no_copy(server, call, output):
 
 
 async def test_saving(server, call, output, tmp_path):
-    """A file is saved under the given name, or in a folder under its own; an existing file is replaced."""
+    """A file is saved under the given name, where it replaces another, or in a folder under its own, numbered."""
     (tmp_path / "older.png").write_bytes(b"older")
     for target, expected in [
         (tmp_path / "new.png", "new.png"),
         (str(tmp_path / "older.png"), "older.png"),
         (tmp_path, "picture.png"),
-        (anyio.Path(tmp_path), "picture.png"),
+        (anyio.Path(tmp_path), "picture-1.png"),
     ]:
         path = await call.of(output.save, target)
         assert (type(path), path) == (type(tmp_path), tmp_path / expected)
         assert path.read_bytes() == PNG
-    assert names(tmp_path) == ["new.png", "older.png", "picture.png"]
+    assert names(tmp_path) == ["new.png", "older.png", "picture-1.png", "picture.png"]
 
 
 async def test_saving_under_a_relative_name(acall, tmp_path, monkeypatch):
@@ -506,6 +505,7 @@ async def test_the_suffix_follows_the_content_type(tmp_path):
         async with RawServer(answer(200, b"content", headers)) as server, server.client() as client:
             path = await AsyncFileOutput(server.url + target, transport_of(client)).save(tmp_path)
         assert path.name == expected
+        path.unlink()
 
 
 @pytest.fixture
@@ -555,6 +555,7 @@ async def test_data_uris(tmp_path):
         path = await output.save(tmp_path)
         assert path.read_bytes() == content
         assert path.name.startswith("output.")
+        path.unlink()
         assert len(repr(output)) < 200
 
 
