@@ -237,7 +237,9 @@ async def _iter_chunks(read_at: Callable[[int, int], bytes], start: int, size: i
 
 
 def mime_type(name: str) -> str | None:
-    """Guess a MIME type from a file name."""
+    """Guess a MIME type from a file name or a path."""
+    # A path such as "//[" would be taken for a malformed URL.
+    name = name.rpartition("/")[2]
     # Python 3.10 does not know WebP, which most image models make, unless the system does.
     return mimetypes.guess_type(name, strict=False)[0] or (_WEBP if name.lower().endswith(".webp") else None)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
+from replicate_async._threads import run_in_thread
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -178,7 +181,23 @@ def _new_session() -> aiohttp.ClientSession:
     # This import takes 150 ms, so it waits for the first request.
     import aiohttp
 
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar())
+    # aiodns needs no threads.
+    in_threads = aiohttp.DefaultResolver is aiohttp.ThreadedResolver
+    resolver = aiohttp.ThreadedResolver(cast("Any", _ResolverThreads)) if in_threads else None
+    connector = aiohttp.TCPConnector(limit=0, resolver=resolver)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _ResolverThreads:
+    """What aiohttp's resolver calls of its event loop, whose own threads may all wait for this client."""
+
+    @staticmethod
+    async def getaddrinfo(*args: Any, **options: Any) -> Any:
+        return await run_in_thread(partial(socket.getaddrinfo, *args, **options))
+
+    @staticmethod
+    async def getnameinfo(*args: Any) -> Any:
+        return await run_in_thread(socket.getnameinfo, *args)
 
 
 def _environment_proxy(scheme: str, host: str, port: int) -> str | None:

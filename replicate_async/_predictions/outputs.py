@@ -146,7 +146,7 @@ class AsyncFileOutput:
         """
         folder = await run_in_thread(private_folder)
         # A folder for each URL, because two outputs may have the same name.
-        target = folder / hashlib.sha256(self.url.encode()).hexdigest()[:32]
+        target = folder / hashlib.sha256(self.url.encode(errors="surrogatepass")).hexdigest()[:32]
         await run_in_thread(lambda: target.mkdir(mode=0o700, exist_ok=True))
         for cached in await run_in_thread(lambda: list(target.glob("[!.]*"))):
             return str(cached)
@@ -248,9 +248,9 @@ def decode_data_uri(url: str) -> bytes:
         APIResponseValidationError: it is malformed.
     """
     head, _, payload = url.partition(",")
-    if not head.endswith(";base64"):
-        return unquote_to_bytes(payload)
     try:
+        if not head.endswith(";base64"):
+            return unquote_to_bytes(payload)
         return base64.b64decode(unquote(payload), validate=True)
     except ValueError as error:
         raise errors.APIResponseValidationError(f"the output is a malformed data URI: {error}") from error

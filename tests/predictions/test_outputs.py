@@ -398,6 +398,103 @@ async def test_files_of_the_api_get_the_token():
         assert "authorization" not in storage.requests[0].headers
 
 
+SECRETS = [
+    "/webhooks/default/secret",
+    "/account",
+    "/files",
+    "/files/",
+    "/files?a=/files/f/download",
+    "/files/../account",
+    "/files/%2e%2e/account",
+    "/files/f/../../account",
+    "/files/f/download/../../../account",
+    "/files/f%2f..%2f..%2faccount",
+    "/files/f/download/more",
+    "//files/f/download",
+    "/./account",
+    "/predictions/p/../../account",
+    "",
+    "/",
+]
+
+
+async def test_answers_of_the_api_are_no_files():
+    """A model that answers with a URL of the API gets nothing: it stays a text, and is never read with the token."""
+    async with RawServer(answer(200, b"secret", {**BLOB, "Connection": "close"})) as server, server.client() as client:
+        base, transport = f"{server.url}/v1", transport_of(client)
+        for url in [base + path for path in SECRETS]:
+            assert with_files(transport, [url, {"a": url}]) == [url, {"a": url}]
+            await AsyncFileOutput(url, transport).read()
+        # These are other names of the same host, or other parts of it.
+        for url in [
+            base.replace("127.0.0.1", "user:password@127.0.0.1") + "/account",
+            base.replace("127.0.0.1", "localhost") + "/account",
+            f"{server.url}/elsewhere/../v1/account",
+            f"{server.url}/%76%31/account",
+            f"{server.url}/v2/account",
+            f"{server.url}/out.png",
+        ]:
+            await AsyncFileOutput(url, transport).read()
+        assert all(TOKEN not in line for request in server.requests for line in request.lines)
+        for path in ("/files/f", "/files/f/download", "/files/a-b_1/download?owner=a&signature=b%2Fc"):
+            (output,) = with_files(transport, [base + path])
+            await output.read()
+            assert server.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_a_secret_as_an_output(call, server):
+    """A whole run whose output is the URL of the account's webhook secret returns the text, with either client."""
+    url = f"{server.base_url}/webhooks/default/secret"
+    assert await call("run", "owner/echo", input={"value": [url]}) == [url]
+    function = call.client.use("owner/echo")
+    assert await call.of(function, value={"a": url}) == {"a": url}
+
+
+BROKEN_URLS = [
+    "https://example.com:99999/a.png",
+    "https://example.com:port/a.png",
+    "https://[::1/a.png",
+    "https://[not an address]/a.png",
+    "https://[v1.x]:1/a.png",
+    "https://a..b/a.png",
+    f"https://{'a' * 300}.example/a.png",
+    "https://xn--/a.png",
+    "https://\ud800.example/a.png",
+    "https://127.0.0.1:1//[a.png",
+    "https://127.0.0.1:1/\ud800.png",
+    "https:///a.png",
+    "https://",
+    "nonsense",
+    "",
+]
+
+
+async def test_broken_urls(tmp_path):
+    """Whatever URL an output has, its errors are the client's, and none is raised until it is read."""
+    client = AsyncReplicate(bearer_token=TOKEN, max_retries=0)
+    for url in BROKEN_URLS:
+        for output in [AsyncFileOutput(url, transport_of(client)), *with_files(transport_of(client), [url])]:
+            if isinstance(output, str):
+                continue
+            assert repr(output)
+            assert output.content_type in {None, "image/png"}
+            html_of(output)
+            for fetch in (
+                output.read,
+                output.local_path,
+                partial(output.save, tmp_path),
+                output.iter_bytes().__anext__,
+            ):
+                with pytest.raises(APIConnectionError):
+                    await fetch()
+    await client.close()
+    output = AsyncFileOutput("data:text/plain,\ud800")
+    assert output.size is None
+    with pytest.raises(APIResponseValidationError):
+        await output.read()
+    assert names(tmp_path) == []
+
+
 async def test_the_token_is_in_no_copy(server, call, output):
     """Pickles, copies and reprs of a file don't have the token."""
     for shown in (pickle.dumps(output).decode("latin-1"), repr(output), str(output), repr(vars(copy.copy(output)))):
