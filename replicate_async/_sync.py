@@ -716,7 +716,8 @@ class DeploymentPredictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -1266,7 +1267,8 @@ class ModelPredictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -1360,7 +1362,8 @@ class Predictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3377,7 +3380,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3434,7 +3438,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3475,7 +3480,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3533,7 +3539,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3622,7 +3629,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+                  those that exceed 1 MB together, in all predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3858,7 +3866,8 @@ def run(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+              those that exceed 1 MB together, in all predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3911,7 +3920,8 @@ def stream(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+              those that exceed 1 MB together, in all predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3952,7 +3962,8 @@ def submit(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+              those that exceed 1 MB together, in all predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -4008,7 +4019,8 @@ def map(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+              those that exceed 1 MB together, in all predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -4188,7 +4200,8 @@ def use(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
+              those that exceed 1 MB together, in all predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:

@@ -62,6 +62,7 @@ class Body:
         self._position = self._skip = 0
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in {*_ENCODINGS, "identity", ""}:
+            response.close()
             raise self._invalid(f"the body has an encoding that was not asked for: {encoding!r}")
         self._decoder = zlib.decompressobj(_ANY_HEADER) if encoding in _ENCODINGS else None
         self._encoded = b""

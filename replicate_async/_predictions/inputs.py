@@ -54,7 +54,7 @@ class _Inlined:
         in_flight.add(self)
 
     def choose(self, items: list[_Pending]) -> None:
-        """Choose the files that are inlined: as many as there is room for, the smallest first."""
+        """Choose the files that are inlined: as many as fit, the smallest first."""
         files = [(item.source.size, item) for item in items if isinstance(item.source, Upload)]
         for size, item in sorted(files, key=itemgetter(0)):
             encoded_size = -(-size // 3) * 4

@@ -104,8 +104,8 @@ class AsyncFileOutput:
         self._content_type = headers.get("Content-Type", "").partition(";")[0].strip() or None
         length = headers.get("Content-Length", "")
         # The length of an encoded body is not the length of the content.
-        known = re.fullmatch(r"[0-9]{1,18}", length) and "Content-Encoding" not in headers
-        self._size = int(length) if known else None
+        is_size = re.fullmatch(r"[0-9]{1,18}", length) and "Content-Encoding" not in headers
+        self._size = int(length) if is_size else None
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Yield the content in chunks as they arrive."""
