@@ -716,8 +716,8 @@ class DeploymentPredictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -1267,8 +1267,8 @@ class ModelPredictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -1362,8 +1362,8 @@ class Predictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3380,8 +3380,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3438,8 +3438,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3480,8 +3480,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3539,8 +3539,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3629,8 +3629,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-                  those that exceed 1 MB together, in all predictions in flight.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3676,10 +3676,12 @@ def _to_blocking(value: T) -> T:
     result: Any = value
     if type(value) in _BLOCKING_CLASSES:
         result = _BLOCKING_CLASSES[type(value)](value)
-    elif type(value) is list:
-        result = [_to_blocking(item) for item in cast("list[Any]", value)]
-    elif type(value) is dict:
-        result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
+    # What is nested too deeply stays as it is.
+    with suppress(RecursionError):
+        if type(value) is list:
+            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        elif type(value) is dict:
+            result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
     return cast("T", result)
 
 
@@ -3866,8 +3868,8 @@ def run(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-              those that exceed 1 MB together, in all predictions in flight.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3920,8 +3922,8 @@ def stream(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-              those that exceed 1 MB together, in all predictions in flight.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3962,8 +3964,8 @@ def submit(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-              those that exceed 1 MB together, in all predictions in flight.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -4019,8 +4021,8 @@ def map(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-              those that exceed 1 MB together, in all predictions in flight.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -4200,8 +4202,8 @@ def use(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and the largest of
-              those that exceed 1 MB together, in all predictions in flight.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:

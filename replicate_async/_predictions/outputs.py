@@ -274,14 +274,18 @@ def with_files(
     if isinstance(value, str):
         is_file = is_file_url(value, transport) and schemas.is_file(schema) is not False
         return AsyncFileOutput(value, transport) if is_file else value
-    if is_list(value):
-        items = schemas.below(document, schema)
-        return [with_files(transport, item, document, items) for item in value]
-    if is_dict(value):
-        return {
-            key: with_files(transport, member, document, schemas.below(document, schema, key))
-            for key, member in value.items()
-        }
+    try:
+        if is_list(value):
+            items = schemas.below(document, schema)
+            return [with_files(transport, item, document, items) for item in value]
+        if is_dict(value):
+            return {
+                key: with_files(transport, member, document, schemas.below(document, schema, key))
+                for key, member in value.items()
+            }
+    except RecursionError:
+        # What is nested too deeply stays as it is.
+        pass
     return value
 
 
@@ -290,7 +294,10 @@ def has_files(value: Any, transport: Transport) -> bool:
     if isinstance(value, str):
         return is_file_url(value, transport)
     items = list(value.values()) if is_dict(value) else value
-    return is_list(items) and any(has_files(item, transport) for item in items)
+    try:
+        return is_list(items) and any(has_files(item, transport) for item in items)
+    except RecursionError:
+        return False
 
 
 def is_file_url(text: str, transport: Transport) -> bool:

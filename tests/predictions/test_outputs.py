@@ -6,12 +6,14 @@ import asyncio
 import base64
 import copy
 import gzip
+import json
 import mimetypes
 import os
 import pickle
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -493,6 +495,23 @@ async def test_broken_urls(tmp_path):
     with pytest.raises(APIResponseValidationError):
         await output.read()
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+async def test_deep_outputs(kind):
+    """However deeply an output is nested, it is returned, or an error of the client is raised."""
+    for depth in (10, 300, 600, 950, 3000):
+        for before, after in (("[", "]"), ('{"a":', "}")):
+            output = f"{before * depth}1{after * depth}".encode()
+            ended = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z", "output": "OUTPUT"}
+            body = json.dumps(prediction(**ended)).encode().replace(b'"OUTPUT"', output)
+            async with RawServer(answer(201, body)) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+                for function in (partial(call, "run", "owner/name"), partial(call.of, call.client.use("owner/name"))):
+                    with suppress(ReplicateError):
+                        value = await function()
+                        assert depth < 3000
+                        while value != 1:
+                            value = value[0] if before == "[" else value["a"]
 
 
 async def test_the_token_is_in_no_copy(server, call, output):
