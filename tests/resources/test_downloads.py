@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import threading
+import tty
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -489,18 +490,28 @@ async def test_pipes_are_written_to(make_call, tmp_path, way):
     assert pipe.is_fifo()
 
 
-async def test_devices_are_written_to(tmp_path):
-    """A device is not replaced, and its error names it."""
-    async with Storage(None) as storage, storage.server.client() as client:
+async def test_devices_are_written_to():
+    """A device gets the content, and stays a device."""
+    # Where no program can create files, so that a mistake replaces no device of this machine.
+    controller, device = os.openpty()
+    tty.setraw(device)
+    path = os.ttyname(device)
+    async with Storage(None, data=DATA[:1000]) as storage, storage.server.client() as client:
         output = AsyncFileOutput(f"{storage.server.url}/out.png", transport_of(client))
-        assert await output.save("/dev/null") == Path("/dev/null")
-        assert Path("/dev/null").is_char_device()  # noqa: ASYNC240
-        with pytest.raises(OSError, match=r"No space left.*'/dev/full'"):
-            await output.save("/dev/full")
-        (tmp_path / "loop").symlink_to("loop")
-        with pytest.raises(OSError, match="loop"):
-            await output.save(tmp_path / "loop")
+        assert await output.save(path) == Path(path)
+    assert os.read(controller, 2000) == DATA[:1000]
+    assert os.ttyname(device) == path
+    os.close(device)
+    os.close(controller)
+
+
+async def test_a_link_in_a_circle(tmp_path):
+    """A link that leads nowhere is not replaced, and the error names it."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop"):
+        await AsyncFileOutput("data:text/plain,x").save(tmp_path / "loop")
     assert names(tmp_path) == ["loop"]
+    assert (tmp_path / "loop").is_symlink()
 
 
 # --- programs ---
