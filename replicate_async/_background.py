@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -27,24 +26,6 @@ _thread: threading.Thread | None = None
 _exiting = False
 # The tasks that must be completed, if that is possible in time.
 _kept: set[asyncio.Task[Any]] = set()
-
-
-class _DaemonExecutor(ThreadPoolExecutor):
-    """Looks up host names also while the program ends, when the threads of other executors don't start any more."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-
-        def work() -> None:
-            try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - the caller's
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        threading.Thread(target=work, daemon=True).start()
-        return future
 
 
 def is_exiting() -> bool:
@@ -105,7 +86,6 @@ def _run(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> Non
         with _start_lock:
             if _loop is None:
                 _loop, _thread = asyncio.new_event_loop(), threading.current_thread()
-                _loop.set_default_executor(_DaemonExecutor())
             loop = _loop
     except BaseException as error:  # noqa: BLE001 - the caller's, for example too many open files
         started.put(error)

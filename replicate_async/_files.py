@@ -9,24 +9,26 @@ import io
 import mimetypes
 import os
 import re
+import stat
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._fork import after_fork_in_child
-
-if TYPE_CHECKING:
-    from typing import TypeAlias
+from replicate_async._threads import run_in_thread
 
 # The API's limit for a file, in bytes. https://replicate.com/docs/reference/http#files.create
 MAX_UPLOAD = 100 * 2**20
 CHUNK_SIZE = 2**18
+# Clocks of file systems are coarse: a file that changed less than this many seconds ago may change again unnoticed.
+_MIN_AGE = 2.0
 _WEBP = "image/webp"
 
 
@@ -39,6 +41,8 @@ class AsyncBinaryFile(Protocol):
 
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     FileContent: TypeAlias = bytes | str | os.PathLike[str] | BinaryIO | AsyncBinaryFile
     FileInput: TypeAlias = FileContent | tuple[str, FileContent] | tuple[str, FileContent, str]
 
@@ -69,8 +73,6 @@ async def open_upload(
     upload = await _open_content(content)
     upload.name = _check_name(upload.name if filename is UNSET else filename)
     upload.type = _check_type((mime_type(upload.name) or "application/octet-stream") if type is UNSET else type)
-    if upload.size == 0:
-        raise ValueError(f"{upload.name} is empty: there is nothing to upload")
     if upload.size > MAX_UPLOAD:
         raise ValueError(
             f"{upload.name} has {upload.size:,} bytes, and uploads are limited to {MAX_UPLOAD:,}: "
@@ -93,8 +95,9 @@ def _check_name(name: object) -> str:
 def _check_type(type: object) -> str:
     if not isinstance(type, str):
         raise TypeError(f"type must be a str such as 'image/png', not {type!r}")
-    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(;.*)?", type, re.ASCII):
-        raise ValueError(f"type={type!r} is not a MIME type such as 'image/png'")
+    # The API accepts anything else that a header can carry.
+    if not type or re.search(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]", type):
+        raise ValueError(f"type={type!r} must be text that HTTP can carry, such as 'image/png'")
     return type
 
 
@@ -103,7 +106,10 @@ async def _open_content(content: FileContent) -> Upload:
         return _from_bytes("upload", bytes(content))
     if isinstance(content, (str, os.PathLike)):
         path = Path(content)
-        status = await anyio.to_thread.run_sync(_stat, path)
+        status = await run_in_thread(_stat, path)
+        if not stat.S_ISREG(status.st_mode):
+            # A pipe or a device can be read only once.
+            return _from_bytes(path.name, await run_in_thread(_read_whole, path))
         chunks = partial(_iter_chunks, partial(_read_path_at, path), 0, status.st_size)
         return Upload(path.name, "", status.st_size, chunks, _identity(status, 0))
     read = getattr(content, "read", None)
@@ -118,13 +124,15 @@ async def _open_content(content: FileContent) -> Upload:
     if inspect.iscoroutinefunction(read):
         # Its position and size may be coroutines or properties, or it may have none. So it is read now.
         return _from_bytes(name, await _read_all(read, name))
-    read_in_thread = partial(anyio.to_thread.run_sync, read)
+    read_in_thread = partial(run_in_thread, read)
     # A file that is open for writing only raises here.
     _check_binary(await read_in_thread(0), name)
     # Python 3.10's spooled temporary files are seekable, but have no method that says so.
     if not getattr(file, "seekable", lambda: hasattr(file, "seek"))():
         return _from_bytes(name, await _read_all(read_in_thread, name))
-    start, size = await anyio.to_thread.run_sync(_measure, file)
+    start, size = await run_in_thread(_measure, file)
+    if start and not size:
+        raise ValueError(f"{name} is empty from its current position: call seek(0) to send all of it")
     try:
         identity = _identity(os.fstat(file.fileno()), start)
     except (AttributeError, OSError):
@@ -150,20 +158,35 @@ def _check_binary(chunk: object, name: str) -> None:
 
 
 def _from_bytes(name: str, data: bytes) -> Upload:
-    chunks = partial(_iter_chunks, lambda start, size: data[start : start + size], 0, len(data))
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(data), CHUNK_SIZE):
+            yield data[start : start + CHUNK_SIZE]
+
     return Upload(name, "", len(data), chunks)
 
 
 def _stat(path: Path) -> os.stat_result:
-    if path.is_dir():
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder can't be uploaded", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        return status
     # Opening raises if the file can't be read.
     with path.open("rb") as file:
         return os.fstat(file.fileno())
 
 
-def _identity(status: os.stat_result, start: int) -> tuple[object, ...]:
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, start
+def _read_whole(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_UPLOAD + 1)
+
+
+def _identity(status: os.stat_result, start: int) -> tuple[object, ...] | None:
+    """Return what changes with a file's content, or None if a change may go unnoticed."""
+    # A copy may keep the size and the time of modification, but not st_ctime, which Windows does not have.
+    if os.name == "nt" or time.time() - status.st_ctime < _MIN_AGE:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size, start
 
 
 # An open file may be in several inputs at once. A thread that moves its position restores it before it releases the
@@ -206,7 +229,7 @@ def _read_path_at(path: Path, start: int, size: int) -> bytes:
 async def _iter_chunks(read_at: Callable[[int, int], bytes], start: int, size: int) -> AsyncGenerator[bytes, None]:
     """Yield exactly as many bytes as were announced, even if the file changes."""
     end = start + size
-    while start < end and (chunk := await anyio.to_thread.run_sync(read_at, start, min(CHUNK_SIZE, end - start))):
+    while start < end and (chunk := await run_in_thread(read_at, start, min(CHUNK_SIZE, end - start))):
         start += len(chunk)
         yield chunk
     if start < end:
@@ -214,7 +237,9 @@ async def _iter_chunks(read_at: Callable[[int, int], bytes], start: int, size: i
 
 
 def mime_type(name: str) -> str | None:
-    """Guess a MIME type from a file name."""
+    """Guess a MIME type from a file name or a path."""
+    # A path such as "//[" would be taken for a malformed URL.
+    name = name.rpartition("/")[2]
     # Python 3.10 does not know WebP, which most image models make, unless the system does.
     return mimetypes.guess_type(name, strict=False)[0] or (_WEBP if name.lower().endswith(".webp") else None)
 
@@ -224,21 +249,108 @@ def suffix_for(type: str) -> str:
     return mimetypes.guess_extension(type, strict=False) or (".webp" if type == _WEBP else "")
 
 
-async def save_chunks(chunks: AsyncIterator[bytes], path: Path) -> Path:
-    """Write a file as its chunks arrive. It gets its name when it is complete."""
+class ReadChunk(Protocol):
+    """Reads the next chunk of a content."""
+
+    async def __call__(self, size: int, on_restart: Callable[[], object] | None = None, /) -> bytes:
+        """Return at most ``size`` bytes, or ``b""`` at the end; calls ``on_restart`` if the content starts over."""
+        ...
+
+
+def reader_of(content: bytes) -> ReadChunk:
+    """Return a function that reads bytes in memory."""
+    file = io.BytesIO(content)
+
+    async def read(size: int, _on_restart: Callable[[], object] | None = None, /) -> bytes:
+        return file.read(size)
+
+    return read
+
+
+async def save_file(read: ReadChunk, path: Path, *, numbered: bool = False) -> Path:
+    """Write a file as its chunks arrive. It gets its name when it is complete.
+
+    Args:
+        read: Reads the content.
+        path: The file, which is replaced. The content of a link, a device or a pipe is written to it.
+        numbered: Whether the name gets a number if it is taken.
+
+    Returns:
+        The path under which the file was saved.
+    """
     import secrets
 
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
+    name = f".{secrets.token_hex(8)}.part"
+    with _errors_name(path):
+        special = not numbered and await run_in_thread(_is_special, path)
+        partial = (await run_in_thread(private_folder)) / name if special else path.with_name(name)
         # Not in a thread: one that still opens the file when the caller is canceled would leave it behind.
-        with partial.open("xb") as file:
-            async for chunk in chunks:
-                await anyio.to_thread.run_sync(file.write, chunk)
-        await anyio.to_thread.run_sync(os.replace, partial, path)
-    except BaseException:
+        file = partial.open("xb")
+
+    def restart() -> None:
+        file.seek(0)
+        file.truncate()
+
+    try:
+        with file:
+            while chunk := await read(CHUNK_SIZE, restart):
+                with _errors_name(path):
+                    await run_in_thread(file.write, chunk, abandon=False)
+        with _errors_name(path):
+            if special:
+                # Opening a pipe may block forever.
+                await run_in_thread(_copy, partial, path)
+                return path
+            return await run_in_thread(_publish, partial, path, numbered, abandon=False)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
-    return path
+
+
+@contextmanager
+def _errors_name(path: Path) -> Generator[None]:
+    """Let errors of the file system name the path that the caller knows."""
+    try:
+        yield
+    except OSError as error:
+        raise (OSError(error.errno, error.strerror, str(path)) if error.errno else error) from None
+
+
+def _is_special(path: Path) -> bool:
+    return path.is_symlink() or (path.exists() and not path.is_file())
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    with source.open("rb") as read_from, target.open("wb") as write_to:
+        shutil.copyfileobj(read_from, write_to)
+
+
+def _publish(partial: Path, path: Path, numbered: bool) -> Path:
+    """Give a complete file its name, or the first numbered one that is free."""
+    if not numbered:
+        return partial.replace(path)
+    number, target = 0, path
+    while not _rename_to_new(partial, target):
+        number += 1
+        target = path.with_stem(f"{path.stem}-{number}")
+    return target
+
+
+def _rename_to_new(partial: Path, target: Path) -> bool:
+    """Give a file a name; return False if there is such a file."""
+    try:
+        try:
+            os.link(partial, target)
+        except FileExistsError:
+            return False
+        except OSError:
+            # The file system has no hard links. The name is taken first.
+            target.open("xb").close()
+            partial.replace(target)
+    except FileExistsError:
+        return False
+    return True
 
 
 _folder: tuple[int, Path] | None = None

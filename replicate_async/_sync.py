@@ -208,7 +208,7 @@ class StreamedResponse(Generic[T]):
         """Write the body to a file as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write; an existing file is replaced.
+            path: The file to write. An existing file is replaced; a link, a device or a pipe is written to.
 
         Returns:
             The file's path.
@@ -318,15 +318,14 @@ class FileOutput:
 
     def __iter__(self) -> Generator[bytes, None, None]:
         """Yield the content in chunks as they arrive."""
-        for chunk in self.iter_bytes():
-            yield chunk
+        return _bridge.iterate(self._async.__aiter__())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the content to disk as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write, or a folder, in which the file gets the name from its URL. An existing file is
-                replaced.
+            path: The file to write, or a folder. In a folder, the file gets the name from its URL, with a number if
+                there is such a file. A path to an existing file replaces it; a link, a device or a pipe is written to.
 
         Returns:
             The file's path.
@@ -717,7 +716,8 @@ class DeploymentPredictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -783,7 +783,7 @@ class Files:
                 or a tuple ``(name, content)`` or ``(name, content, type)``.
             filename: File name, at most 255 bytes in UTF-8. If omitted, the name of the path or of the open file.
             metadata: JSON object to store with the file.
-            type: MIME type. If omitted, it is guessed from the file name.
+            type: Content type, as any text. If omitted, it is guessed from the file name.
             **options: Options of the request. Large files extend its timeout.
 
         Returns:
@@ -792,7 +792,7 @@ class Files:
         Raises:
             FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
             TypeError: the content is not a file, or a file open in text mode.
-            ValueError: the file is empty, closed or too large, or its name is too long.
+            ValueError: the file is closed, too large, or has been read to its end, or its name is too long.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -842,11 +842,11 @@ class Files:
             owner: User or organization that owns the file.
             expiry: Time when the signature expires, in Unix seconds.
             signature: Signature of owner, id and expiry.
-            **options: Options of the request.
+            **options: Options of the request. The timeout applies to the time between bytes.
 
         Returns:
             The response, with its body not yet read. Read it at once with ``read()`` or in chunks with
-            ``iter_bytes()``, or write it to a file with ``save()``.
+            ``iter_bytes()``, or write it to a file with ``save()``. It continues on another connection if one breaks.
 
         Raises:
             NotFoundError: the file does not exist.
@@ -1267,7 +1267,8 @@ class ModelPredictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -1361,7 +1362,8 @@ class Predictions:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -1530,7 +1532,7 @@ class Trainings:
             model_name: Name of the model.
             version_id: Id of the version, 64 hexadecimal digits.
             destination: Existing model of the account that gets the new version, as ``"owner/name"``.
-            input: Inputs of the training by name.
+            input: Inputs of the training by name. Files are accepted as in ``run``.
             webhook: URL that receives webhook events.
             webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
             **options: Options of the request.
@@ -1539,7 +1541,7 @@ class Trainings:
             The training, which has just started.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
             NotFoundError: the version does not exist.
             APIError: the call failed.
@@ -2288,6 +2290,12 @@ class FilesRaw:
         """Call ``Files.delete`` and return the response with its whole body."""
         return _bridge.run(self._async.delete(file_id, **options))
 
+    def download(
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[bytes]:
+        """Call ``Files.download`` and return the response with its whole body."""
+        return _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
+
 
 class FilesStreaming:
     """The calls of ``Files``, returning the response before its body is read."""
@@ -2318,6 +2326,14 @@ class FilesStreaming:
     def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
         """Call ``Files.delete`` and return the response before its body is read."""
         return ResponseContext(self._async.delete(file_id, **options))
+
+    def download(
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+    ) -> ResponseContext[bytes]:
+        """Call ``Files.download`` and return the response before its body is read."""
+        return ResponseContext(
+            self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options)
+        )
 
 
 class HardwareKindsRaw:
@@ -3364,7 +3380,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3421,7 +3438,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3462,7 +3480,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3520,7 +3539,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3609,7 +3629,8 @@ class Replicate:
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:
@@ -3655,10 +3676,12 @@ def _to_blocking(value: T) -> T:
     result: Any = value
     if type(value) in _BLOCKING_CLASSES:
         result = _BLOCKING_CLASSES[type(value)](value)
-    elif type(value) is list:
-        result = [_to_blocking(item) for item in cast("list[Any]", value)]
-    elif type(value) is dict:
-        result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
+    # What is nested too deeply stays as it is.
+    with suppress(RecursionError):
+        if type(value) is list:
+            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        elif type(value) is dict:
+            result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
     return cast("T", result)
 
 
@@ -3845,7 +3868,8 @@ def run(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3898,7 +3922,8 @@ def stream(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3939,7 +3964,8 @@ def submit(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -3995,7 +4021,8 @@ def map(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:
@@ -4175,7 +4202,8 @@ def use(
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
               such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
             - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-              ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+              ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+              1 MB in the requests of the predictions in flight.
             - The options of every request, see ``RequestOptions``.
 
     Returns:

@@ -4,15 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import anyio
 
 T = TypeVar("T")
 
 _END: Any = object()
+# Per event loop. Not anyio's own threads: a web framework needs those, and may block all of them while it waits here.
+_MAX_THREADS = 32
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
+
+
+async def run_in_thread(function: Callable[..., T], *args: object, abandon: bool = True) -> T:
+    """Run a function in a daemon thread.
+
+    A caller that is canceled abandons the thread, which may block forever. Otherwise, it waits for the function's end.
+    """
+    loop = asyncio.get_running_loop()
+    if (limiter := _limiters.get(loop)) is None:
+        limiter = _limiters[loop] = anyio.CapacityLimiter(_MAX_THREADS)
+    async with limiter:
+        future: asyncio.Future[T] = loop.create_future()
+        _start_thread("replicate_async files", lambda: _report(loop, future, lambda: function(*args)))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not (abandon or future.done()):
+                with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
+                    await asyncio.wait([future])
+            if not future.cancel():
+                # An error is retrieved, so that asyncio does not log it.
+                future.exception()
+            raise
+
+
+def _start_thread(name: str, target: Callable[[], None]) -> None:
+    Thread(target=contextvars.copy_context().run, args=(target,), name=name, daemon=True).start()
+
+
+def _report(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], function: Callable[[], T]) -> None:
+    """Call a function and give its result to the future."""
+    error: BaseException | None = None
+    item: Any = None
+    try:
+        item = function()
+    except StopIteration as stop:
+        # Raised by __iter__, for example. Futures, like coroutines, do not accept it.
+        error = RuntimeError("StopIteration was raised")
+        error.__cause__ = stop
+    except BaseException as raised:  # noqa: BLE001 - it is raised to the caller
+        error = raised
+    # The loop may have been closed.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, future, item, error)
 
 
 async def iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
@@ -22,23 +72,16 @@ async def iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
 
     def read() -> None:
         iterator: Iterator[T] | None = None
-        while (future := requests.get()) is not None:
-            error: BaseException | None = None
-            item: Any = _END
-            try:
-                iterator = iter(inputs) if iterator is None else iterator
-                item = next(iterator, _END)
-            except StopIteration as stop:
-                # Raised by __iter__, for example. Futures, like coroutines, do not accept it.
-                error = RuntimeError("the inputs raised StopIteration")
-                error.__cause__ = stop
-            except BaseException as raised:  # noqa: BLE001 - it is raised to the reader
-                error = raised
-            # The loop may have been closed.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, future, item, error)
 
-    Thread(target=contextvars.copy_context().run, args=(read,), name="replicate_async inputs", daemon=True).start()
+        def next_item() -> T:
+            nonlocal iterator
+            iterator = iter(inputs) if iterator is None else iterator
+            return next(iterator, _END)
+
+        while (future := requests.get()) is not None:
+            _report(loop, future, next_item)
+
+    _start_thread("replicate_async inputs", read)
     try:
         while True:
             future: asyncio.Future[T] = loop.create_future()

@@ -336,6 +336,12 @@ class AsyncFilesRaw:
         """Call ``AsyncFiles.delete`` and return the response with its whole body."""
         return await as_raw(self._calls.delete(file_id, **options))
 
+    async def download(
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+    ) -> APIResponse[bytes]:
+        """Call ``AsyncFiles.download`` and return the response with its whole body."""
+        return await as_raw(self._calls.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
+
 
 class AsyncFilesStreaming:
     """The calls of ``AsyncFiles``, returning the response before its body is read."""
@@ -366,6 +372,12 @@ class AsyncFilesStreaming:
     def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[None]:
         """Call ``AsyncFiles.delete`` and return the response before its body is read."""
         return as_streaming(self._calls.delete(file_id, **options))
+
+    def download(
+        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[bytes]:
+        """Call ``AsyncFiles.download`` and return the response before its body is read."""
+        return as_streaming(self._calls.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
 
 
 class AsyncHardwareKindsRaw:

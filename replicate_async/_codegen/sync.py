@@ -76,10 +76,12 @@ def _to_blocking(value: T) -> T:
     result: Any = value
     if type(value) in _BLOCKING_CLASSES:
         result = _BLOCKING_CLASSES[type(value)](value)
-    elif type(value) is list:
-        result = [_to_blocking(item) for item in cast("list[Any]", value)]
-    elif type(value) is dict:
-        result = {{key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}}
+    # What is nested too deeply stays as it is.
+    with suppress(RecursionError):
+        if type(value) is list:
+            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        elif type(value) is dict:
+            result = {{key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}}
     return cast("T", result)
 
 

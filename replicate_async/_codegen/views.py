@@ -42,7 +42,7 @@ KINDS = (
     Kind("Streaming", "the response before its body is read", "", "AsyncResponseContext", "return as_streaming({})"),
 )
 # A method makes one API call if it returns the result of one of these functions.
-CALLS = {"self._transport.call", "paginate", "AsyncPaginator"}
+CALLS = {"self._transport.call", "self._transport.open", "paginate", "AsyncPaginator"}
 
 
 class ViewsBuilder(ModuleBuilder):
@@ -82,6 +82,8 @@ class ViewsBuilder(ModuleBuilder):
         result = self.annotation(source, item.returns) if item.returns else "None"
         # Awaiting a paginator returns a page: that is what the response is parsed to.
         result = result.replace("AsyncPaginator[", "AsyncPage[")
+        # The view decides how the response is read.
+        result = re.sub(r"AsyncStreamedResponse\[(.*)\]", r"\1", result)
         return self.function(
             source,
             item,

@@ -44,6 +44,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         timeout: The timeout of each attempt.
         prefer_wait: For how many seconds the API may hold the response back, whichever header asks for it.
         bucket: The rate limit that applies, or None.
+        on_demand: Whether the body of the response is left to its reader, not decompressed.
         outcome: What is known about the call.
         sent_at: When the body of the last attempt began to leave, by the client's clock.
         abandoned: Whether nobody waits for the result any more, so that the call is not repeated.
@@ -56,6 +57,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     timeout: aiohttp.ClientTimeout
     prefer_wait: float
     bucket: TokenBucket | None
+    on_demand: bool = False
     outcome: Outcome = Outcome.NOT_SENT
     sent_at: float = 0.0
     abandoned: bool = False

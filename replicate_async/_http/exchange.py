@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urljoin, urlsplit
 
+from replicate_async._http.body import decompress
 from replicate_async._http.call import Call
 from replicate_async._http.problem import portable_headers
 from replicate_async._http.request import origin, redact_url
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
 # What another origin may see of a call's headers. All others may be secrets, whatever their names.
-_FORWARDED_HEADERS = ("Accept", "Cache-Control", "If-Range", "Last-Event-ID", "Range")
+_FORWARDED_HEADERS = ("Accept", "Accept-Encoding", "Cache-Control", "If-Range", "Last-Event-ID", "Range")
 # For each header, with its name. aiohttp's own limit is 8 kB.
 _MAX_HEADER_BYTES = 2**16 + 2**10
 # A megabyte can decompress to a gigabyte.
@@ -71,6 +72,7 @@ async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: 
                 proxy_headers=proxy_headers,
                 skip_auto_headers=_CONTENT_TYPE if call.body is None else None,
                 raise_for_status=False,
+                auto_decompress=not call.on_demand,
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
             )
@@ -138,7 +140,8 @@ async def read_bounded(call: Call[Any], response: aiohttp.ClientResponse) -> byt
         APIResponseValidationError: the decompressed body is too large.
     """
     if response.status >= 300:
-        return await _read_error(response)
+        body = await _read_error(response)
+        return decompress(body, response.headers, _MAX_ERROR_BYTES) if call.on_demand else body
     if "Content-Encoding" not in response.headers:
         return await response.read()
     chunks: list[bytes] = []

@@ -39,10 +39,13 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
         content: The raw body, or a function that creates one for each attempt.
         idempotent: Whether repeating the call has no further effect (RFC 9110, section 9.2.2); None: by its method.
         billable: Whether the call creates a prediction or a training.
+        anonymous: Whether the token is withheld, whatever the URL is.
+        resumable: Whether a response that is read on demand continues on another connection where one broke.
         skips_queue: Whether the call waits neither for a connection nor for a rate limit.
         prefer_wait: For how many seconds the API may hold the response back.
         min_timeout: The shortest timeout in seconds that gives an upload a chance.
         transform: Makes the result from the decoded body.
+        holds: Lives as long as the request.
     """
 
     method: str
@@ -55,10 +58,13 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
     content: Any = None
     idempotent: bool | None = None
     billable: bool = False
+    anonymous: bool = False
+    resumable: bool = False
     skips_queue: bool = False
     prefer_wait: float = 0.0
     min_timeout: float = 0.0
     transform: Callable[[Any], T] | None = None
+    holds: object = None
 
     @property
     def log_path(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import os
 import re
@@ -10,17 +9,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from replicate_async._files import save_chunks
-from replicate_async._http.problem import connection_error, portable_headers, snippet
+from replicate_async._files import ReadChunk, reader_of, save_file
+from replicate_async._http.body import Body
+from replicate_async._http.problem import portable_headers, snippet
 from replicate_async._http.request import Request
 from replicate_async.errors import APIResponseValidationError
-
-if TYPE_CHECKING:
-    import aiohttp
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -133,27 +130,50 @@ def decoder_for(response_type: Any) -> Callable[[bytes], Any]:
     return decoders.get(response_type) or msgspec.json.Decoder(response_type).decode
 
 
+class ReadBody:
+    """The body of a response that was read in full, as ``AsyncStreamedResponse`` reads bodies."""
+
+    def __init__(self, response: APIResponse[Any]) -> None:
+        self.url: str = response.url
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.closed: bool = False
+        self._content = response.read()
+
+    @property
+    def reader(self) -> ReadChunk:
+        """A function that reads the body in chunks."""
+        return reader_of(self._content)
+
+    async def read_all(self) -> bytes:
+        """Return the whole body."""
+        self.close()
+        return self._content
+
+    def close(self) -> None:
+        """Note that the body was read, or is not needed."""
+        self.closed = True
+
+
 class AsyncStreamedResponse(Generic[T]):
     """A response of the API whose body is read on demand.
 
     It is closed when it has been read to its end, or by ``close``.
     """
 
-    def __init__(self, request: Request[T], url: str, response: aiohttp.ClientResponse, elapsed: float) -> None:
+    def __init__(self, request: Request[T], body: Body | ReadBody, elapsed: float, retries_taken: int) -> None:
         self._request = request
-        self._response = response
+        self._body = body
         self._elapsed = elapsed
-        self._body: bytes | None = None
-        self._closed = False
-        self.status_code: int = response.status
+        self.status_code: int = body.status
         """The HTTP status."""
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = body.headers
         """The headers; their names are case-insensitive."""
-        self.url: str = url
+        self.url: str = body.url
         """The requested URL, with its query."""
         self.method: str = request.method
         """The HTTP method of the request."""
-        self.retries_taken: int = 0
+        self.retries_taken: int = retries_taken
         """The number of retries before this response."""
 
     @property
@@ -164,7 +184,7 @@ class AsyncStreamedResponse(Generic[T]):
     @property
     def is_closed(self) -> bool:
         """Whether the body was read to its end, or the response was closed."""
-        return self._closed
+        return self._body.closed
 
     async def iter_bytes(self, chunk_size: int = 65536) -> AsyncGenerator[bytes, None]:
         """Yield the body in chunks as they arrive.
@@ -175,17 +195,10 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        import aiohttp
-
-        if self._body is not None:
-            for start in range(0, len(self._body), chunk_size):
-                yield self._body[start : start + chunk_size]
-            return
+        read = self._body.reader
         try:
-            while chunk := await self._response.content.read(chunk_size):
+            while chunk := await read(chunk_size):
                 yield chunk
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise connection_error(error, self.method, self.url) from error
         finally:
             await self.close()
 
@@ -230,15 +243,13 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        if self._body is None:
-            self._body = b"".join([chunk async for chunk in self.iter_bytes()])
-        return self._body
+        return await self._body.read_all()
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the body to a file as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write; an existing file is replaced.
+            path: The file to write. An existing file is replaced; a link, a device or a pipe is written to.
 
         Returns:
             The file's path.
@@ -247,11 +258,11 @@ class AsyncStreamedResponse(Generic[T]):
             OSError: the file can't be written.
             APIConnectionError: the connection broke before the end.
         """
-        return await save_chunks(self.iter_bytes(), Path(path))
+        return await save_file(self._body.reader, Path(path))
 
     async def text(self) -> str:
         """Return the body as text, in the charset of the response, or UTF-8."""
-        return (await self._read_response()).text()
+        return (await read_response(self)).text()
 
     async def json(self) -> Any:
         """Return the body decoded from JSON, as plain dicts and lists.
@@ -259,7 +270,7 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body is not JSON.
         """
-        return (await self._read_response()).json()
+        return (await read_response(self)).json()
 
     async def parse(self) -> T:
         """Return the body decoded to what the method usually returns.
@@ -267,48 +278,28 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body has another shape.
         """
-        return (await self._read_response()).parse()
+        return (await read_response(self)).parse()
 
     def map(self, function: Callable[[T], U]) -> AsyncStreamedResponse[U]:
         """Return this response with a function applied to the result of ``parse``."""
-        mapped = AsyncStreamedResponse(self._request.map(function), self.url, self._response, self._elapsed)
-        mapped.retries_taken = self.retries_taken
-        return mapped
-
-    async def _read_response(self) -> APIResponse[T]:
-        body = await self.read()
-        return APIResponse(self._request, self.url, self.status_code, self.headers, body, self._elapsed)
+        return AsyncStreamedResponse(self._request.map(function), self._body, self._elapsed, self.retries_taken)
 
     async def close(self) -> None:
         """Close the response. The unread rest of the body is lost, and its connection is closed."""
-        self._closed = True
-        # This keeps the connection if the whole body was read.
-        self._response.release()
+        self._body.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} [{self.status_code}] {self.method} {self.url}>"
 
 
-class _ReadResponse:
-    """A response that was read, with what ``AsyncStreamedResponse`` uses of aiohttp's."""
-
-    def __init__(self, response: APIResponse[Any]) -> None:
-        self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self.content: asyncio.StreamReader = asyncio.StreamReader()
-        self.content.feed_data(response.read())
-        self.content.feed_eof()
-
-    def release(self) -> None:
-        """Do nothing: the connection is free already."""
-
-
-def streamed_from(request: Request[T], response: APIResponse[T]) -> AsyncStreamedResponse[T]:
-    """Return a response that was read in full as one whose body is read on demand."""
-    source = cast("aiohttp.ClientResponse", _ReadResponse(response))
-    streamed = AsyncStreamedResponse(request, response.url, source, response.elapsed.total_seconds())
-    streamed.retries_taken = response.retries_taken
-    return streamed
+async def read_response(streamed: AsyncStreamedResponse[T]) -> APIResponse[T]:
+    """Read a response in full."""
+    body = await streamed.read()
+    request = streamed._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    elapsed = streamed.elapsed.total_seconds()
+    response = APIResponse(request, streamed.url, streamed.status_code, streamed.headers, body, elapsed)
+    response.retries_taken = streamed.retries_taken
+    return response
 
 
 class AsyncResponseContext(Generic[T]):

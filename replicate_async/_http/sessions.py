@@ -6,12 +6,13 @@ import asyncio
 import base64
 import os
 import re
+import socket
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -21,6 +22,7 @@ from replicate_async._http.options import Secret
 from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
+from replicate_async._threads import run_in_thread
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -71,7 +73,10 @@ class LoopSession(StateOwner):
     async def close(self) -> None:
         """Close the session, unless it is the user's own."""
         if self._lifetime is not None:
-            await self._lifetime.aclose()
+            # The loop may end the generator at the same time.
+            await self.session.close()
+            with suppress(RuntimeError):
+                await self._lifetime.aclose()
         _open_sessions.discard(self)
 
     def drop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -187,8 +192,23 @@ def _new_session() -> aiohttp.ClientSession:
     # This import takes 150 ms, so it waits for the first request.
     import aiohttp
 
-    connector = aiohttp.TCPConnector(limit=0, ssl=_environment_tls() or True)
+    # aiodns needs no threads.
+    in_threads = aiohttp.DefaultResolver is aiohttp.ThreadedResolver
+    resolver = aiohttp.ThreadedResolver(cast("Any", _ResolverThreads)) if in_threads else None
+    connector = aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=_environment_tls() or True)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _ResolverThreads:
+    """What aiohttp's resolver calls of its event loop, whose own threads may all wait for this client."""
+
+    @staticmethod
+    async def getaddrinfo(*args: Any, **options: Any) -> Any:
+        return await run_in_thread(partial(socket.getaddrinfo, *args, **options))
+
+    @staticmethod
+    async def getnameinfo(*args: Any) -> Any:
+        return await run_in_thread(socket.getnameinfo, *args)
 
 
 # --- the environment ---

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
+from replicate_async._http.body import Body
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.exchange import base_headers, read_bounded, send_request
 from replicate_async._http.options import Secret, Settings, check_options
@@ -30,7 +31,7 @@ from replicate_async._http.request import (
     prefer_wait_seconds,
     redact_url,
 )
-from replicate_async._http.response import APIResponse, AsyncStreamedResponse, streamed_from
+from replicate_async._http.response import APIResponse, AsyncStreamedResponse, ReadBody
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
@@ -45,6 +46,7 @@ T = TypeVar("T")
 _CONNECT_TIMEOUT = 10.0
 # In seconds: how long a held response may travel after the API has released it.
 _HOLD_MARGIN = 15.0
+_MAX_ERROR_BYTES = 2**20
 
 
 class Guard(Protocol):
@@ -126,39 +128,45 @@ class Transport:
         except APIError as error:
             raise trim_traceback(error) from error.__cause__
 
-    async def open(
-        self, request: Request[T] | Call[T], use: Callable[[AsyncStreamedResponse[T]], Awaitable[object]] | None = None
-    ) -> AsyncStreamedResponse[T]:
-        """Send a request, or a prepared call, with retries and return its response with the body unread.
-
-        Args:
-            request: The request, or the call.
-            use: Awaited with the response as a part of each attempt: if the body breaks off, it starts again.
+    async def open(self, request: Request[T]) -> AsyncStreamedResponse[T]:
+        """Send a request with retries and return its response with the body unread.
 
         Raises:
             APIError: there is no response, or it has an error status.
         """
-        call = request if isinstance(request, Call) else self.prepare(request)
-        if call.request.billable:
+        if request.billable:
             # Read at once, by the guard: a response that breaks off later would be lost.
-            return streamed_from(call.request, await self.send(call))
+            response = await self.send(request)
+            body: Body | ReadBody = ReadBody(response)
+            return AsyncStreamedResponse(request, body, response.elapsed.total_seconds(), response.retries_taken)
+        return AsyncStreamedResponse(request, *await self.open_body(request))
 
-        async def attempt() -> AsyncStreamedResponse[T]:
-            response, _, elapsed = await self._exchange(call, read_body=False)
-            streamed = AsyncStreamedResponse(call.request, call.url, response, elapsed)
-            if use is not None:
-                await use(streamed)
-            return streamed
+    async def open_body(self, request: Request[Any]) -> tuple[Body, float, int]:
+        """Send a request with retries and return the unread body, the elapsed seconds, and the number of retries.
+
+        Raises:
+            APIError: there is no response, or it has an error status.
+        """
+        call = self.prepare(request, on_demand=True)
+
+        async def attempt() -> tuple[Body, float]:
+            response, _, elapsed = await self._exchange(call)
+            return Body(call, response, self.settings, self._reopen), elapsed
 
         try:
-            return await attempt()
+            return (*await attempt(), 0)
         except APIError as error:
-            streamed, retries = await retry(call, error, attempt, self.settings)
-            streamed.retries_taken = retries
-            return streamed
+            opened, retries = await retry(call, error, attempt, self.settings)
+            return (*opened, retries)
 
-    def prepare(self, request: Request[T]) -> Call[T]:
-        """Make a request ready to be sent; all that is wrong with it raises here."""
+    async def _reopen(self, call: Call[Any]) -> aiohttp.ClientResponse:
+        return (await self._exchange(call))[0]
+
+    def prepare(self, request: Request[T], *, on_demand: bool = False) -> Call[T]:
+        """Make a request ready to be sent; all that is wrong with it raises here.
+
+        ``on_demand`` leaves the body to its reader: unread and not decompressed, with a timeout between its bytes.
+        """
         options, settings = request.options, self.settings
         if options:
             check_options(options)
@@ -167,22 +175,26 @@ class Transport:
             # It may come from a response, so this is not a ValueError.
             raise APIError("the URL is malformed", method=request.method, url=redact_url(url))
         body, content_type = encode_body(request)
-        is_api = self.is_api_url(url)
+        is_api = not request.anonymous and self.is_api_url(url)
         headers = self._api_headers(content_type) if is_api else base_headers(content_type)
         extra = options.get("extra_headers")
-        if request.headers or extra:
+        if request.headers or extra or on_demand:
             headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
+            if on_demand:
+                # A range of a compressed body is of no use without the bytes before.
+                headers["Accept-Encoding"] = "identity"
             headers.update(request.headers or {})
             headers.update(extra or {})
         prefer = headers.get("Prefer")
         prefer_wait = max(request.prefer_wait, prefer_wait_seconds(prefer)) if prefer else request.prefer_wait
-        timeout = _client_timeout(options.get("timeout", settings.timeout), max(prefer_wait, request.min_timeout))
         # Raises if the environment's proxy is malformed.
         self.pool.proxy(url)
+        min_seconds = max(prefer_wait, request.min_timeout)
+        timeout = _client_timeout(options.get("timeout", settings.timeout), min_seconds, on_demand)
         bucket = None
         if is_api and not request.skips_queue:
             bucket = self.account.limits.creates if request.billable else self.account.limits.others
-        return Call(request, url, headers, body, timeout, prefer_wait, bucket)
+        return Call(request, url, headers, body, timeout, prefer_wait, bucket, on_demand)
 
     async def _send_with_retries(self, request: Request[T] | Call[T]) -> APIResponse[T]:
         call = request if isinstance(request, Call) else self.prepare(request)
@@ -197,10 +209,10 @@ class Transport:
 
     async def send_once(self, call: Call[T]) -> APIResponse[T]:
         """Make one attempt and read its response to the end."""
-        response, body, elapsed = await self._exchange(call, read_body=True)
+        response, body, elapsed = await self._exchange(call)
         return APIResponse(call.request, call.url, response.status, response.headers, body, elapsed)
 
-    async def _exchange(self, call: Call[Any], *, read_body: bool) -> tuple[aiohttp.ClientResponse, bytes, float]:
+    async def _exchange(self, call: Call[Any]) -> tuple[aiohttp.ClientResponse, bytes, float]:
         """Make one attempt when the limits allow it, and note its outcome; the body of an error is always read."""
         import aiohttp
 
@@ -220,7 +232,7 @@ class Transport:
             status = response.status
             if 300 <= status < 500:
                 call.outcome = Outcome.REFUSED
-            body = await read_bounded(call, response) if read_body or status >= 300 else b""
+            body = b"" if call.on_demand and status < 300 else await read_bounded(call, response)
         except (
             *(aiohttp.ClientError, OSError, asyncio.TimeoutError, UnicodeError),
             # aiohttp's errors for a session that was closed in the meantime.
@@ -304,13 +316,19 @@ async def _wait_in_queue(session: LoopSession, bucket: TokenBucket | None, limit
 
 
 @lru_cache(maxsize=256)
-def _client_timeout(timeout: float | aiohttp.ClientTimeout | None, min_seconds: float) -> aiohttp.ClientTimeout:
+def _client_timeout(
+    timeout: float | aiohttp.ClientTimeout | None, min_seconds: float, on_demand: bool
+) -> aiohttp.ClientTimeout:
     """Return a timeout as aiohttp takes it, which leaves the API the time that the call needs."""
     import aiohttp
 
     if not isinstance(timeout, aiohttp.ClientTimeout):
         connect = None if timeout is None else min(timeout, _CONNECT_TIMEOUT)
-        timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=connect)
+        if on_demand:
+            # However long the body is, it may take its time as long as bytes arrive.
+            timeout = aiohttp.ClientTimeout(total=None, connect=timeout, sock_connect=connect, sock_read=timeout)
+        else:
+            timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=connect)
     if min_seconds:
         min_seconds += _HOLD_MARGIN
     return aiohttp.ClientTimeout(

@@ -9,38 +9,72 @@ import math
 import os
 from collections.abc import Awaitable
 from enum import Enum
+from functools import partial
+from operator import itemgetter
 from typing import Any, cast
+from weakref import WeakSet
 
 import anyio
-import anyio.to_thread
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._files import Upload, open_upload
+from replicate_async._files import CHUNK_SIZE, Upload, open_upload, suffix_for
 from replicate_async._http import clock
 from replicate_async._http.options import check_choice
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import encode_json, is_dict, is_list, is_mapping
+from replicate_async._predictions.jobs import JobT
+from replicate_async._predictions.outputs import decode_data_uri
 from replicate_async._predictions.requests import FileEncodingStrategy
 from replicate_async._predictions.uploads import UploadCache, upload_request
-from replicate_async.errors import ReplicateError
-from replicate_async.types import Prediction
+from replicate_async._threads import run_in_thread
+from replicate_async.errors import APIResponseValidationError, ReplicateError
 
 # Larger files are uploaded, in bytes.
 # https://replicate.com/docs/topics/predictions/input-files
 _MAX_INLINE = 256_000
+# In bytes of base64, for the files of all predictions in flight together: the API refuses larger requests, and each
+# poll returns the inputs again, a hundred of them in a list.
+_MAX_INLINE_TOTAL = 1_000_000
+# Outputs that are longer data URIs are sent like other files.
+_MAX_OUTPUT_URI = 10_000
 _MAX_CONCURRENT_UPLOADS = 8
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
+class _Inlined:
+    """The files inside of a request. Their size counts as long as this object is held."""
+
+    def __init__(self, in_flight: _InFlight, strategy: FileEncodingStrategy | UnsetType) -> None:
+        self._in_flight = in_flight
+        self._strategy = strategy
+        self.size = 0
+        in_flight.add(self)
+
+    def choose(self, items: list[_Pending]) -> None:
+        """Choose the files that are inlined: as many as fit, the smallest first."""
+        files = [(item.source.size, item) for item in items if isinstance(item.source, Upload)]
+        for size, item in sorted(files, key=itemgetter(0)):
+            encoded_size = -(-size // 3) * 4
+            room = _MAX_INLINE_TOTAL - sum(inlined.size for inlined in self._in_flight)
+            fits = size <= _MAX_INLINE and encoded_size <= room
+            item.inline = self._strategy == "base64" or (self._strategy is UNSET and fits)
+            self.size += encoded_size if item.inline else 0
+
+
+class _InFlight(WeakSet[_Inlined]):
+    """The files inside of all requests for predictions that are in flight on an event loop."""
+
+
 async def encode_files(
-    transport: Transport, request: Request[Prediction], strategy: FileEncodingStrategy | UnsetType
-) -> Request[Prediction]:
+    transport: Transport, request: Request[JobT], strategy: FileEncodingStrategy | UnsetType = UNSET
+) -> Request[JobT]:
     """Return a create with an input that JSON can express.
 
-    All files are opened before the first is sent. If one can't be sent, the others are stopped.
+    All files are opened before the first is sent. If one can't be sent, the others are stopped. What the request
+    ``holds`` stands for the files inside of it: as long as it lives, other requests have less room for theirs.
     """
     check_choice("file_encoding_strategy", strategy, ("base64", "url"))
     value = request.json["input"]
@@ -53,20 +87,25 @@ async def encode_files(
             encoded = await _encode(value, "input", pending)
     except RecursionError:
         raise ValueError("input is nested too deeply, or contains itself") from None
+    inlined = _Inlined(transport.pool.current().state(_InFlight), strategy)
+    try:
+        await _resolve_all(transport, pending, inlined)
+    except BaseException:
+        # The error may keep it alive.
+        inlined.size = 0
+        raise
+    return msgspec.structs.replace(request, json={**request.json, "input": encoded}, holds=inlined)
+
+
+async def _resolve_all(transport: Transport, pending: list[_Pending], inlined: _Inlined) -> None:
+    """Put URLs and values in the places of all files and awaited outputs, at the same time."""
     failures: list[Exception] = []
     limiter = anyio.Semaphore(_MAX_CONCURRENT_UPLOADS)
+    inlined.choose(pending)
 
     async def resolve(item: _Pending) -> None:
         try:
-            if isinstance(item.source, Upload):
-                async with limiter:
-                    item.container[item.key] = await _url_of(transport, item.source, strategy)
-                return
-            item.container[item.key] = await _value_of(item.source)
-            nested: list[_Pending] = []
-            await _encode_item(item.container, item.key, item.source.place, nested)
-            for nested_item in nested:
-                await resolve(nested_item)
+            await _resolve(transport, item, inlined, limiter)
         except Exception as error:  # noqa: BLE001 - raised below, without an exception group
             failures.append(error)
             group.cancel_scope.cancel()
@@ -76,7 +115,19 @@ async def encode_files(
             group.start_soon(resolve, item)
     if failures:
         raise failures[0]
-    return msgspec.structs.replace(request, json={**request.json, "input": encoded})
+
+
+async def _resolve(transport: Transport, item: _Pending, inlined: _Inlined, limiter: anyio.Semaphore) -> None:
+    if isinstance(item.source, Upload):
+        async with limiter:
+            item.container[item.key] = await _url_of(transport, item.source, inline=item.inline)
+        return
+    item.container[item.key] = await _value_of(item.source)
+    nested: list[_Pending] = []
+    await _encode_item(item.container, item.key, item.source.place, nested)
+    inlined.choose(nested)
+    for nested_item in nested:
+        await _resolve(transport, nested_item, inlined, limiter)
 
 
 class _AwaitedOutput(msgspec.Struct):
@@ -92,6 +143,7 @@ class _Pending(msgspec.Struct):
     container: Any
     key: Any
     source: Upload | _AwaitedOutput
+    inline: bool = False
 
 
 async def _value_of(awaited: _AwaitedOutput) -> Any:
@@ -149,12 +201,15 @@ async def _encode_item(container: Any, key: Any, place: str, pending: list[_Pend
 async def _encode_object(value: Any, place: str) -> Any:
     try:
         if (url := _url_attribute(value)) is not None:
-            return url
+            return await _open_output(url) if url.startswith("data:") and len(url) > _MAX_OUTPUT_URI else url
         if hasattr(value, "__await__"):
             # Awaited when the whole input has been checked.
             return _AwaitedOutput(value, place)
         if isinstance(value, (bytes, bytearray, memoryview, os.PathLike)) or hasattr(value, "read"):
-            return await open_upload(cast("Any", value))
+            upload = await open_upload(cast("Any", value))
+            if upload.size == 0:
+                raise ValueError(f"{upload.name} is empty: there is nothing to send")
+            return upload
     except (TypeError, ValueError) as error:
         raise type(error)(f"{place}: {error}") from error
     except OSError as error:
@@ -163,6 +218,16 @@ async def _encode_object(value: Any, place: str) -> Any:
         raise type(error)(error.errno, f"{place}: {error.strerror}", error.filename) from error
     encode_json(value, place)
     return value
+
+
+async def _open_output(uri: str) -> Upload | str:
+    """Return an output that is a data URI as a file."""
+    try:
+        type = uri[5:].partition(",")[0].removesuffix(";base64")
+        return await open_upload((f"output{suffix_for(type)}", decode_data_uri(uri), type))
+    except APIResponseValidationError:
+        # It is malformed, which the API may explain better.
+        return uri
 
 
 def _url_attribute(value: Any) -> str | None:
@@ -175,14 +240,16 @@ def _url_attribute(value: Any) -> str | None:
     return url if usable else None
 
 
-async def _url_of(transport: Transport, upload: Upload, strategy: FileEncodingStrategy | UnsetType) -> str:
+async def _url_of(transport: Transport, upload: Upload, *, inline: bool) -> str:
     with clock.busy():
-        if strategy == "base64" or (strategy is UNSET and upload.size <= _MAX_INLINE):
+        if inline:
             content = b"".join([chunk async for chunk in upload.chunks()])
-            return f"data:{upload.type};base64,{(await anyio.to_thread.run_sync(base64.b64encode, content)).decode()}"
+            encode = partial(base64.b64encode, content)
+            encoded = encode() if len(content) <= CHUNK_SIZE else await run_in_thread(encode)
+            return f"data:{upload.type};base64,{encoded.decode()}"
         identity = await _identity(upload)
     key = transport.settings.base_url, transport.settings.token, *identity
-    return await transport.pool.state(UploadCache).url(key, lambda: transport.call(upload_request(upload, {})))
+    return await transport.pool.state(UploadCache).url(key, lambda: transport.decoding.call(upload_request(upload, {})))
 
 
 async def _identity(upload: Upload) -> tuple[object, ...]:
@@ -191,5 +258,5 @@ async def _identity(upload: Upload) -> tuple[object, ...]:
         return (*upload.identity, upload.name, upload.type)
     digest = hashlib.sha256()
     async for chunk in upload.chunks():
-        await anyio.to_thread.run_sync(digest.update, chunk)
+        await run_in_thread(digest.update, chunk)
     return digest.digest(), upload.name, upload.type

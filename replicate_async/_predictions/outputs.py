@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
+import posixpath
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
-
-import anyio.to_thread
 
 from replicate_async import _schema as schemas
 from replicate_async import errors
-from replicate_async._files import mime_type, private_folder, save_chunks, suffix_for
+from replicate_async._files import (
+    CHUNK_SIZE,
+    ReadChunk,
+    mime_type,
+    private_folder,
+    reader_of,
+    save_file,
+    suffix_for,
+)
+from replicate_async._http.body import Body
 from replicate_async._http.options import Settings
-from replicate_async._http.request import Request, is_valid_url
-from replicate_async._http.response import AsyncStreamedResponse
+from replicate_async._http.request import Request, is_valid_url, origin
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list
-
-T = TypeVar("T")
+from replicate_async._threads import run_in_thread
 
 # No two repetitions can match the same character, so that a long text takes linear time.
 _WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
 _GONE = frozenset({403, 404, 410})
+# https://replicate.com/docs/reference/http#files.download
+_FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 
 
 class AsyncFileOutput:
@@ -51,7 +57,7 @@ class AsyncFileOutput:
         """The MIME type: as the URL suggests, or as the server said once the file was read."""
         if self.url.startswith("data:"):
             return self.url[5:].partition(",")[0].partition(";")[0] or "text/plain"
-        return self._content_type or mime_type(urlsplit(self.url).path)
+        return self._content_type or mime_type(_path_of(self.url))
 
     @property
     def size(self) -> int | None:
@@ -59,7 +65,7 @@ class AsyncFileOutput:
         if not self.url.startswith("data:"):
             return self._size
         try:
-            return len(_decode_data(self.url))
+            return len(decode_data_uri(self.url))
         except errors.APIResponseValidationError:
             return None
 
@@ -70,9 +76,11 @@ class AsyncFileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
-        if self.url.startswith("data:"):
-            return _decode_data(self.url)
-        return await self._fetch(lambda response: response.read())
+        chunks: list[bytes] = []
+        async with self._open() as read:
+            while chunk := await read(CHUNK_SIZE, chunks.clear):
+                chunks.append(chunk)
+        return b"".join(chunks)
 
     async def iter_bytes(self, chunk_size: int = 65536) -> AsyncGenerator[bytes, None]:
         """Yield the content in chunks as they arrive.
@@ -84,72 +92,32 @@ class AsyncFileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
-        if self.url.startswith("data:"):
-            content = _decode_data(self.url)
-            for start in range(0, len(content), chunk_size):
-                yield content[start : start + chunk_size]
-            return
-        async with self._request() as (transport, request):
-            response = await transport.open(request)
-            self._learn_from(response)
-            try:
-                async for chunk in response.iter_bytes(chunk_size):
-                    yield chunk
-            finally:
-                await response.close()
+        async with self._open() as read:
+            while chunk := await read(chunk_size):
+                yield chunk
 
-    async def _fetch(self, use: Callable[[AsyncStreamedResponse[bytes]], Awaitable[T]]) -> T:
-        """Fetch the file and return what is made of the response, starting again if the body breaks off."""
-        results: list[T] = []
+    def _open(self) -> _Content:
+        return _Content(self)
 
-        async def use_and_close(response: AsyncStreamedResponse[bytes]) -> None:
-            self._learn_from(response)
-            try:
-                results.append(await use(response))
-            finally:
-                await response.close()
-
-        async with self._request() as (transport, request):
-            await transport.open(request, use_and_close)
-        return results[0]
-
-    @asynccontextmanager
-    async def _request(self) -> AsyncGenerator[tuple[Transport, Request[bytes]], None]:
-        """Give the request for the file, and a transport for it."""
-        transport, own_pool = self._transport, None
-        if transport is None or transport.pool.closed:
-            own_pool = SessionPool(None, 1)
-            settings = Settings(base_url="https://api.replicate.com/v1") if transport is None else transport.settings
-            transport = Transport(settings, own_pool)
-        try:
-            yield transport, Request[bytes]("GET", self.url, bytes, {}, headers={"Accept": "*/*"})
-        except errors.APIStatusError as error:
-            if error.status_code in _GONE:
-                reason = f"the file is gone: outputs are deleted an hour after their prediction ({error.args[0]})"
-                error.args = (reason,)
-            raise
-        finally:
-            if own_pool is not None:
-                await own_pool.close()
-
-    def _learn_from(self, response: AsyncStreamedResponse[bytes]) -> None:
-        self._content_type = response.headers.get("Content-Type", "").partition(";")[0].strip() or None
-        length = response.headers.get("Content-Length", "")
+    def _learn_from(self, headers: Mapping[str, str]) -> None:
+        self._content_type = headers.get("Content-Type", "").partition(";")[0].strip() or None
+        length = headers.get("Content-Length", "")
         # The length of an encoded body is not the length of the content.
-        encoded = "Content-Encoding" in response.headers
-        self._size = int(length) if length.isdecimal() and not encoded else None
+        is_size = re.fullmatch(r"[0-9]{1,18}", length) and "Content-Encoding" not in headers
+        self._size = int(length) if is_size else None
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Yield the content in chunks as they arrive."""
-        async for chunk in self.iter_bytes():
-            yield chunk
+        async with self._open() as read:
+            while chunk := await read(65536):
+                yield chunk
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the content to disk as it arrives. An incomplete file never has the final name.
 
         Args:
-            path: The file to write, or a folder, in which the file gets the name from its URL. An existing file is
-                replaced.
+            path: The file to write, or a folder. In a folder, the file gets the name from its URL, with a number if
+                there is such a file. A path to an existing file replaces it; a link, a device or a pipe is written to.
 
         Returns:
             The file's path.
@@ -160,15 +128,10 @@ class AsyncFileOutput:
             OSError: the file can't be written.
         """
         target = Path(path)
-        is_folder = await anyio.to_thread.run_sync(target.is_dir)
-
-        async def write(chunks: AsyncGenerator[bytes, None]) -> Path:
+        is_folder = await run_in_thread(target.is_dir)
+        async with self._open() as read:
             # The name may depend on the content type, which comes with the response.
-            return await save_chunks(chunks, target / self._file_name() if is_folder else target)
-
-        if self.url.startswith("data:"):
-            return await write(self.iter_bytes())
-        return await self._fetch(lambda response: write(response.iter_bytes()))
+            return await save_file(read, target / self._file_name() if is_folder else target, numbered=is_folder)
 
     async def local_path(self) -> str:
         """Return the path of a local copy, fetched once into a private folder that is deleted with the process.
@@ -180,13 +143,14 @@ class AsyncFileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
-        folder = await anyio.to_thread.run_sync(private_folder)
+        folder = await run_in_thread(private_folder)
         # A folder for each URL, because two outputs may have the same name.
-        target = folder / hashlib.sha256(self.url.encode()).hexdigest()[:32]
-        await anyio.to_thread.run_sync(lambda: target.mkdir(mode=0o700, exist_ok=True))
-        for cached in await anyio.to_thread.run_sync(lambda: list(target.glob("[!.]*"))):
+        target = folder / hashlib.sha256(self.url.encode(errors="surrogatepass")).hexdigest()[:32]
+        await run_in_thread(lambda: target.mkdir(mode=0o700, exist_ok=True))
+        for cached in await run_in_thread(lambda: list(target.glob("[!.]*"))):
             return str(cached)
-        return str(await self.save(target))
+        async with self._open() as read:
+            return str(await save_file(read, target / self._file_name()))
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
         """Show images, audio and video in notebooks; the text is the repr, as for any object."""
@@ -202,7 +166,7 @@ class AsyncFileOutput:
 
     def _file_name(self) -> str:
         """Return a safe file name: without separators, leading dots, and characters special to shells."""
-        last = "" if self.url.startswith("data:") else unquote(urlsplit(self.url).path).rpartition("/")[2]
+        last = "" if self.url.startswith("data:") else unquote(_path_of(self.url)).rpartition("/")[2]
         name = re.sub(r"[^\w.+-]", "_", last).encode()[-200:].decode(errors="ignore").lstrip(".+-") or "output"
         if not Path(name).suffix and self.content_type:
             name += suffix_for(self.content_type)
@@ -226,14 +190,76 @@ class AsyncFileOutput:
         return AsyncFileOutput, (self.url,)
 
 
-def _decode_data(url: str) -> bytes:
+class _Content:
+    """The content of a file, opened: a context manager that gives the function that reads it."""
+
+    # Not a generator: the event loop would close it at its end while the reader's own generator still needs it.
+
+    def __init__(self, file: AsyncFileOutput) -> None:
+        self._file = file
+        self._body: Body | None = None
+        self._own_pool: SessionPool | None = None
+
+    async def __aenter__(self) -> ReadChunk:
+        file = self._file
+        if file.url.startswith("data:"):
+            return reader_of(decode_data_uri(file.url))
+        transport = file._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if transport is None or transport.pool.closed:
+            self._own_pool = SessionPool(None, 1)
+            settings = Settings(base_url="https://api.replicate.com/v1") if transport is None else transport.settings
+            transport = Transport(settings, self._own_pool)
+        request = Request[bytes](
+            "GET",
+            file.url,
+            bytes,
+            {},
+            headers={"Accept": "*/*"},
+            # A model may answer with any URL, such as that of a secret.
+            anonymous=not _is_api_file(file.url, transport.settings.base_url),
+            resumable=True,
+        )
+        try:
+            self._body, _, _ = await transport.open_body(request)
+        except BaseException as error:
+            await self.__aexit__(type(error), error)
+            if isinstance(error, ValueError):
+                # The URL is the model's.
+                raise errors.APIConnectionError(f"no connection: {error}", method="GET", sent=False) from error
+            raise
+        file._learn_from(self._body.headers)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return self._body.read
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object = None) -> None:
+        if self._body is not None:
+            self._body.close()
+        if self._own_pool is not None:
+            await self._own_pool.close()
+        if isinstance(error, errors.APIStatusError) and error.status_code in _GONE:
+            reason = f"the file is gone: outputs are deleted an hour after their prediction ({error.args[0]})"
+            error.args = (reason,)
+
+
+def decode_data_uri(url: str) -> bytes:
+    """Return the content of a data URI.
+
+    Raises:
+        APIResponseValidationError: it is malformed.
+    """
     head, _, payload = url.partition(",")
-    if not head.endswith(";base64"):
-        return unquote_to_bytes(payload)
     try:
+        if not head.endswith(";base64"):
+            return unquote_to_bytes(payload)
         return base64.b64decode(unquote(payload), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise errors.APIResponseValidationError(f"the output is a malformed data URI: {error}") from error
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
 def with_files(
@@ -247,14 +273,18 @@ def with_files(
     if isinstance(value, str):
         is_file = is_file_url(value, transport) and schemas.is_file(schema) is not False
         return AsyncFileOutput(value, transport) if is_file else value
-    if is_list(value):
-        items = schemas.below(document, schema)
-        return [with_files(transport, item, document, items) for item in value]
-    if is_dict(value):
-        return {
-            key: with_files(transport, member, document, schemas.below(document, schema, key))
-            for key, member in value.items()
-        }
+    try:
+        if is_list(value):
+            items = schemas.below(document, schema)
+            return [with_files(transport, item, document, items) for item in value]
+        if is_dict(value):
+            return {
+                key: with_files(transport, member, document, schemas.below(document, schema, key))
+                for key, member in value.items()
+            }
+    except RecursionError:
+        # What is nested too deeply stays as it is.
+        pass
     return value
 
 
@@ -263,13 +293,31 @@ def has_files(value: Any, transport: Transport) -> bool:
     if isinstance(value, str):
         return is_file_url(value, transport)
     items = list(value.values()) if is_dict(value) else value
-    return is_list(items) and any(has_files(item, transport) for item in items)
+    try:
+        return is_list(items) and any(has_files(item, transport) for item in items)
+    except RecursionError:
+        return False
 
 
 def is_file_url(text: str, transport: Transport) -> bool:
-    """Return whether a text is the URL of a file: https, or http if the API itself is on http."""
+    """Return whether a text is the URL of a file: https, or http if the API itself is on http.
+
+    URLs of the API are none, but for its files.
+    """
     if not text.startswith(("https://", "http://", "data:")) or not _WHOLE_URL.fullmatch(text):
         return False
     if not text.startswith("data:") and not is_valid_url(text):
         return False
-    return not text.startswith("http://") or transport.settings.base_url.startswith("http://")
+    base_url = transport.settings.base_url
+    if text.startswith("data:") or _is_api_file(text, base_url):
+        return True
+    host, path = origin(text), urlsplit(text).path
+    # Servers read a path as normalized.
+    path = posixpath.normpath(f"/{unquote(path).lstrip('/')}/")
+    is_api = host[1:] == origin(base_url)[1:] and f"{path}/".startswith(f"{urlsplit(base_url).path}/")
+    return not is_api and (host[0] == "https" or base_url.startswith("http://"))
+
+
+def _is_api_file(url: str, base_url: str) -> bool:
+    """Return whether a URL is that of a file which the API keeps. Only there may the token be sent."""
+    return url.startswith(f"{base_url}/files/") and _FILE_PATH.fullmatch(url, len(base_url)) is not None

@@ -27,7 +27,7 @@ class PredictionOptions(RequestOptions, total=False):
     omitted). ``cancel_after`` is the maximum lifetime, after which the API cancels the prediction: seconds, or a
     duration such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds. ``file_encoding_strategy`` says how
     files in the input are sent: ``"base64"`` inside the request, ``"url"`` uploaded before; if omitted, files over
-    256 kB are uploaded.
+    256 kB are uploaded, and all files beyond 1 MB in the requests of the predictions in flight.
     """
 
     webhook: str

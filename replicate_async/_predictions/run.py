@@ -79,6 +79,8 @@ class PredictionRun(msgspec.Struct):
     # The create, and the task that makes it, until its result is waited for.
     call: Call[Prediction] | None = None
     creating: asyncio.Task[Prediction] | None = None
+    # The room that files take inside of the request, until the prediction has ended.
+    inlined: object = None
     prediction: Prediction | None = None
     # What is canceled when the caller has given up, and the task that does it.
     abandoned: AbandonedRun | None = None
@@ -106,7 +108,7 @@ class PredictionRun(msgspec.Struct):
         try:
             strategy = self.options.get("file_encoding_strategy", UNSET)
             request = await encode_files(self.transport, self.describe(prefer), strategy)
-            self.input = request.json["input"]
+            self.input, self.inlined = request.json["input"], request.holds
             try:
                 self.prediction = await self._send(request)
             except NotFoundError:
@@ -160,6 +162,7 @@ class PredictionRun(msgspec.Struct):
             poll_now=held,
             on_update=self.on_update,
         )
+        self.inlined = None
         return self.prediction
 
     async def reload(self) -> Prediction:

@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -157,22 +156,13 @@ async def _save(output: Any, text: str, path: Path) -> None:
             path /= "output.txt" if isinstance(output, str) else "output.json"
         _write(path, f"{text}\n".encode())
         return
-    # AsyncFileOutput.save() replaces the file, which must not happen to a link such as /dev/stdout.
-    special = str(path) == "-" or path.is_symlink() or (path.exists() and not path.is_file())
-    saved: set[str] = set()
+    # Standard output, a pipe or a device takes one file after another.
+    is_special = path.exists() and not path.is_file()
     for number, file in enumerate(files, 1):
-        if path.is_dir():
-            with TemporaryDirectory(dir=path, prefix=".") as private:
-                own_path = await file.save(private)
-                name = own_path.name
-                while name in saved:
-                    name = Path(name).with_stem(f"{Path(name).stem}-{number}").name
-                saved.add(name)
-                own_path.replace(path / name)
-        elif special:
+        if str(path) == "-":
             _write(path, await file.read())
         else:
-            await file.save(path if len(files) == 1 else path.with_stem(f"{path.stem}-{number}"))
+            await file.save(path if len(files) == 1 or is_special else path.with_stem(f"{path.stem}-{number}"))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overloa
 
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
-from replicate_async._http.response import APIResponse, AsyncResponseContext, AsyncStreamedResponse
+from replicate_async._http.response import APIResponse, AsyncResponseContext, AsyncStreamedResponse, read_response
 from replicate_async._http.transport import Transport
 
 if TYPE_CHECKING:
@@ -56,10 +56,13 @@ class _RawTransport(_ViewTransport):
     async def call(self, request: Request[T] | Call[T]) -> T:
         return cast("T", await self.send(request))
 
+    async def open(self, request: Request[T]) -> AsyncStreamedResponse[T]:
+        return cast("AsyncStreamedResponse[T]", await read_response(await super().open(request)))
+
 
 class _StreamingTransport(_ViewTransport):
     async def call(self, request: Request[T] | Call[T]) -> T:
-        return cast("T", await self.open(request))
+        return cast("T", await self.open(request.request if isinstance(request, Call) else request))
 
 
 def raw(calls: C) -> C:
@@ -79,11 +82,11 @@ def _with_transport(calls: C, kind: type[Transport]) -> C:
     return view
 
 
-async def as_raw(result: Awaitable[T]) -> APIResponse[T]:
+async def as_raw(result: Awaitable[T | AsyncStreamedResponse[T]]) -> APIResponse[T]:
     """Give the result of a ``raw`` method its actual type."""
     return cast("APIResponse[T]", await result)
 
 
-def as_streaming(result: Awaitable[T]) -> AsyncResponseContext[T]:
+def as_streaming(result: Awaitable[T | AsyncStreamedResponse[T]]) -> AsyncResponseContext[T]:
     """Give the result of a ``streaming`` method its actual type."""
     return AsyncResponseContext(cast("Awaitable[AsyncStreamedResponse[T]]", result))

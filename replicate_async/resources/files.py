@@ -61,7 +61,7 @@ class AsyncFiles(AsyncResource):
                 or a tuple ``(name, content)`` or ``(name, content, type)``.
             filename: File name, at most 255 bytes in UTF-8. If omitted, the name of the path or of the open file.
             metadata: JSON object to store with the file.
-            type: MIME type. If omitted, it is guessed from the file name.
+            type: Content type, as any text. If omitted, it is guessed from the file name.
             **options: Options of the request. Large files extend its timeout.
 
         Returns:
@@ -70,7 +70,7 @@ class AsyncFiles(AsyncResource):
         Raises:
             FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
             TypeError: the content is not a file, or a file open in text mode.
-            ValueError: the file is empty, closed or too large, or its name is too long.
+            ValueError: the file is closed, too large, or has been read to its end, or its name is too long.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -129,11 +129,11 @@ class AsyncFiles(AsyncResource):
             owner: User or organization that owns the file.
             expiry: Time when the signature expires, in Unix seconds.
             signature: Signature of owner, id and expiry.
-            **options: Options of the request.
+            **options: Options of the request. The timeout applies to the time between bytes.
 
         Returns:
             The response, with its body not yet read. Read it at once with ``read()`` or in chunks with
-            ``iter_bytes()``, or write it to a file with ``save()``.
+            ``iter_bytes()``, or write it to a file with ``save()``. It continues on another connection if one breaks.
 
         Raises:
             NotFoundError: the file does not exist.
@@ -143,5 +143,5 @@ class AsyncFiles(AsyncResource):
         """
         query = drop_unset(owner=owner, expiry=expiry, signature=signature)
         path = format_path("/files/{file_id}/download", file_id=file_id)
-        request = Request[bytes]("GET", path, bytes, options, query=query, headers={"Accept": "*/*"})
+        request = Request[bytes]("GET", path, bytes, options, query=query, headers={"Accept": "*/*"}, resumable=True)
         return await self._transport.open(request)

@@ -313,7 +313,8 @@ class AsyncModelPredictions(AsyncResource):
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
                   such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
                 - ``file_encoding_strategy``: How to send files in the input: ``"base64"`` embeds them in the request,
-                  ``"url"`` uploads them first. If omitted, only files larger than 256 kB are uploaded.
+                  ``"url"`` uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond
+                  1 MB in the requests of the predictions in flight.
                 - The options of every request, see ``RequestOptions``.
 
         Returns:

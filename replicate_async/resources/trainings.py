@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
+from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import check_events, check_input, model_path
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
@@ -45,7 +46,7 @@ class AsyncTrainings(AsyncResource):
             model_name: Name of the model.
             version_id: Id of the version, 64 hexadecimal digits.
             destination: Existing model of the account that gets the new version, as ``"owner/name"``.
-            input: Inputs of the training by name.
+            input: Inputs of the training by name. Files are accepted as in ``run``.
             webhook: URL that receives webhook events.
             webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
             **options: Options of the request.
@@ -54,7 +55,7 @@ class AsyncTrainings(AsyncResource):
             The training, which has just started.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
             NotFoundError: the version does not exist.
             APIError: the call failed.
@@ -72,7 +73,8 @@ class AsyncTrainings(AsyncResource):
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
         )
-        return await self._transport.call(Request("POST", path, Training, options, json=body, billable=True))
+        request = Request[Training]("POST", path, Training, options, json=body, billable=True)
+        return await self._transport.call(await encode_files(self._transport, request))
 
     async def get(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
         """Fetch a training.

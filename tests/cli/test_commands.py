@@ -189,8 +189,8 @@ def test_several_files_of_one_name(server, tmp_path):
     assert command("run", "me/files", "count=3", "-o", str(tmp_path), server=server) == (0, "", "")
     assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
         "out.txt": "content 1",
-        "out-2.txt": "content 2",
-        "out-3.txt": "content 3",
+        "out-1.txt": "content 2",
+        "out-2.txt": "content 3",
     }
 
 

@@ -667,7 +667,7 @@ def test_the_constructors_are_the_same():
 
 def test_every_call_has_its_views():
     """What takes options and is one call can be had raw and streaming, with the same arguments."""
-    several = {"wait", "run", "submit", "map", "stream", "use", "download"}  # more than one call, or an answer already
+    several = {"wait", "run", "submit", "map", "stream", "use"}  # more than one call
     for name, kind in CLASSES.items():
         if not hasattr(kind, "with_raw_response"):
             continue

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 import anyio
+import msgspec
 import numpy as np
 import pytest
 from fastapi import UploadFile
@@ -464,6 +465,79 @@ async def test_the_limit(server, client):
     assert not is_data(await echo(client, b"x" * (2**18 + 1)))
 
 
+def creates(server: LocalServer) -> list[Any]:
+    return [request for request in server.requests if request.operation.endswith("predictions.create")]
+
+
+@pytest.mark.parametrize("size", [250 * KB, 100 * KB, 30 * KB])
+async def test_the_limit_of_all_files_together(server, call, size):
+    """The files inside of one request take at most a megabyte; the largest are uploaded."""
+    files = [bytes([number]) * (size + number) for number in range(40)]
+    sent = await call("run", "owner/echo", input={"value": files}, use_file_output=False)
+    assert [content(server, url) for url in sent] == files
+    inline = [is_data(url) for url in sent]
+    assert inline == sorted(inline, reverse=True)
+    inlined = sum(map(len, filter(is_data, sent)))
+    assert inlined < 1_001_000 < inlined + size * 3 // 2
+    assert len(creates(server)[0].body) < 1_100_000
+
+
+async def test_files_in_many_runs(server, call):
+    """The files inside of all requests in flight take at most a megabyte together, because polls return the inputs."""
+
+    @server.model("owner/slow")
+    async def slow(value: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return value
+
+    # Blocking calls are made by at most forty threads.
+    pictures = [bytes([number]) * 200 * KB for number in range(40)]
+    runs = [call("run", "owner/slow", input={"value": picture}, use_file_output=False) for picture in pictures]
+    sent = await asyncio.gather(*runs)
+    assert [content(server, url) for url in sent] == pictures
+    inline = [url for url in sent if is_data(url)]
+    assert 1 <= len(inline) <= 3
+    assert len(uploads(server)) == len(pictures) - len(inline)
+    assert sum(len(request.body) for request in creates(server)) < 1_100_000
+    # When they have ended, there is room again.
+    assert is_data(await call("run", "owner/echo", input={"value": pictures[-1][:-1]}, use_file_output=False))
+
+
+async def test_files_in_runs_that_fail(server, client):
+    """A run that fails or is cancelled no longer takes room for its files, nor does a handle that was dropped."""
+
+    @server.model("owner/endless")
+    async def endless(value: Any) -> None:
+        await asyncio.Event().wait()
+
+    errors: list[Exception] = []
+    for number in range(5):
+        picture = bytes([number]) * 250 * KB
+        server.faults.add(kind="status", status=422, operation="models.predictions.create", times=1)
+        try:
+            await client.run("owner/echo", {"value": [picture]})
+        except APIStatusError as error:
+            errors.append(error)
+        await client.submit("owner/echo", {"value": picture})
+        with anyio.move_on_after(0.05):
+            await client.run("owner/endless", {"value": picture})
+        errors.clear()
+    assert is_data(await echo(client, b"x" * 250 * KB))
+
+
+async def test_data_outputs_are_files(data_server):
+    """Outputs that are large data URIs are uploaded like other files, with their type."""
+    server, client = data_server
+    uris = [f"data:{type};base64,{base64.b64encode(LARGE).decode()}" for type in ("image/png", "x/y;charset=z")]
+    for uri in uris:
+        url = await echo(client, AsyncFileOutput(uri))
+        file = await client.files.get(url.rpartition("/")[2])
+        assert (file.size, file.content_type) == (len(LARGE), uri[5:].partition(";base64")[0].partition(";")[0])
+        assert content(server, url) == LARGE
+    malformed = f"data:image/png;base64,{'#' * 300_000}"
+    assert await echo(client, AsyncFileOutput(malformed)) == malformed
+
+
 async def test_strategies(server, call):
     """``base64`` never uploads, and ``url`` always does."""
     run = partial(call, "run", "owner/echo", use_file_output=False)
@@ -509,6 +583,90 @@ async def test_the_creates_of_resources_take_files(server, call):
         assert all(map(is_data, inline.output))
 
 
+@pytest.mark.parametrize("view", ["", "with_raw_response.", "with_streaming_response."])
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+async def test_trainings_take_files(tmp_path, kind, view):
+    """A training takes files like a prediction: small ones in the request, large ones uploaded before."""
+    (tmp_path / "images.zip").write_bytes(LARGE)
+    training = prediction(urls={"get": "https://x.example"})
+    file = {"id": "f", "urls": {"get": "https://files.example/f"}, "size": 1, "checksums": {}, "metadata": {}}
+    times = {"created_at": "2025-01-01T00:00:00Z", "expires_at": None, "content_type": "a/b"}
+    async with RawServer(answer(201, {**file, **times}), answer(201, training)) as server:
+        async with calling(kind, f"{server.url}/v1", "token") as call:
+            with (tmp_path / "images.zip").open("rb") as images:
+                value = {"images": images, "more": [SMALL]}
+                arguments = {"destination": "a/b", "input": value}
+                create = attrgetter(f"trainings.{view}create")(call.client)
+                if "streaming" in view:
+                    async with call.entered(create("owner", "name", "v1", **arguments)):
+                        pass
+                else:
+                    await call.of(create, "owner", "name", "v1", **arguments)
+                with pytest.raises(TypeError, match=r"input\.images: .*closed|input\.images"):
+                    await call("trainings.create", "owner", "name", "v1", destination="a/b", input={"images": object()})
+        assert [request.target for request in server.requests[:1]] == ["/v1/files"]
+        sent = msgspec.json.decode(server.requests[1].body)["input"]
+    assert sent["images"] == "https://files.example/f"
+    assert sent["more"][0].startswith("data:application/octet-stream;base64,")
+
+
+async def test_raw_creates_upload_files(server, call):
+    """The first use of a file may be in a view, which returns responses."""
+    arguments: dict[str, Any] = {"model_owner": "owner", "model_name": "echo", "prefer": "wait"}
+    for view in ("with_raw_response", "with_streaming_response"):
+        data = LARGE + view.encode()
+        create = attrgetter(f"models.predictions.{view}.create")(call.client)
+        if view == "with_raw_response":
+            job = (await call.of(create, **arguments, input={"value": data})).parse()
+        else:
+            async with call.entered(create(**arguments, input={"value": data})) as response:
+                job = await call.of(response.parse)
+        assert content(server, job.output) == data
+
+
+BLOCKED = """
+    import asyncio, os, pathlib, tempfile
+    from functools import partial
+    import anyio.from_thread, anyio.to_thread
+    import replicate_async as replicate
+
+    folder = pathlib.Path(tempfile.mkdtemp())
+    for number in range(60):
+        (folder / f"{number}.bin").write_bytes(bytes([number]) * 300_000)
+
+    async def work(client, number):
+        output = await client.run("owner/echo", {"value": folder / f"{number}.bin"}, use_file_output=False)
+        return output, await replicate.AsyncFileOutput("data:text/plain,x").save(folder / f"{number}.txt")
+
+    async def main():
+        async with replicate.AsyncReplicate() as client:
+            loop = asyncio.get_running_loop()
+
+            def wait(number):
+                return asyncio.run_coroutine_threadsafe(work(client, number), loop).result()
+
+            in_anyio = [anyio.to_thread.run_sync(wait, number) for number in range(60)]
+            in_asyncio = [asyncio.to_thread(wait, number) for number in range(60)]
+            outputs = await asyncio.wait_for(asyncio.gather(*in_anyio, *in_asyncio), 20)
+            print(len({output for output, _ in outputs}))
+
+    asyncio.run(main())
+"""
+
+
+def test_threads_that_all_wait():
+    """All threads of a web framework, and those of asyncio, may wait for runs with files: the client has its own."""
+    with LocalServer() as server:
+
+        @server.model("owner/echo")
+        async def echoes(value: Any) -> Any:
+            return value
+
+        base_url = server.base_url.replace("127.0.0.1", "localhost")
+        environment = {"REPLICATE_BASE_URL": base_url, "REPLICATE_API_TOKEN": server.token}
+        assert programs.run(BLOCKED, **environment) == "60\n"
+
+
 async def test_concurrent_uploads(server, client):
     """Several files are uploaded at once, and the prediction is created when all uploads are done."""
     server.faults.add(kind="delay", seconds=0.2, operation="files.create")
@@ -544,6 +702,26 @@ async def test_a_file_that_has_changed(server, client, tmp_path):
     path.write_bytes(LARGE[::-1])
     assert content(server, await echo(client, path)) == LARGE[::-1]
     assert len(uploads(server)) == 2
+
+
+@pytest.mark.parametrize("how", ["in place", "moved"])
+@pytest.mark.parametrize("age", [0, 3600])
+async def test_a_file_with_the_times_of_another(server, client, tmp_path, monkeypatch, how, age):
+    """A file that is replaced by one of the same size and time, as ``cp -p`` and ``rsync -t`` do, is another one."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + age)
+    path, other = tmp_path / "data.bin", tmp_path / "other.bin"
+    for data in (b"A", b"B", b"C"):
+        target = path if how == "in place" else other
+        target.write_bytes(data * (INLINE_MAX + 1))
+        os.utime(target, (1e9, 1e9))
+        target.replace(path)
+        assert content(server, await echo(client, path))[:1] == data
+        with path.open("rb") as file:
+            assert content(server, await echo(client, file))[:1] == data
+        # The clocks of file systems advance every few milliseconds.
+        await asyncio.sleep(0.02)
+    assert len(uploads(server)) == 3
 
 
 async def test_a_deleted_upload_is_uploaded_again(server, call, tmp_path):

@@ -6,12 +6,14 @@ import asyncio
 import base64
 import copy
 import gzip
+import json
 import mimetypes
 import os
 import pickle
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -190,16 +192,15 @@ async def test_a_cancelled_download_leaves_no_file(server, client, tmp_path):
 async def test_an_unwritable_path(server, acall, tmp_path):
     """The file system's error is raised, no file is left, and the connection is released."""
     output = await acall("run", "owner/picture")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as missing:
         await acall.of(output.save, tmp_path / "missing" / "a.png")
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(NotADirectoryError) as below_a_file:
         await acall.of(output.save, tmp_path / "file" / "a.png")
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "picture.png").mkdir()
-    with pytest.raises(IsADirectoryError):
-        await acall.of(output.save, tmp_path / "taken")
-    assert (names(tmp_path), names(tmp_path / "taken")) == (["file", "taken"], ["picture.png"])
+    for caught, folder in ((missing, "missing"), (below_a_file, "file")):
+        assert caught.value.filename == str(tmp_path / folder / "a.png")
+        assert ".part" not in str(caught.value)
+    assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +336,7 @@ async def test_downloads_are_repeated(server, acall):
 
 @pytest.mark.parametrize("kind", ["truncate", "reset"])
 async def test_broken_downloads_are_repeated(server, call, output, tmp_path, kind):
-    """A download whose body breaks off starts again, as often as the client retries."""
+    """A download whose body breaks off starts again if the server has no ranges, as often as the client retries."""
     record_pauses()
     breaks = {"kind": kind, "operation": "outputs.download", **({"at": 100_000} if kind == "truncate" else {})}
     for times, read in enumerate((output.read, output.local_path, partial(output.save, tmp_path / "a.png")), 1):
@@ -399,6 +400,120 @@ async def test_files_of_the_api_get_the_token():
         assert "authorization" not in storage.requests[0].headers
 
 
+SECRETS = [
+    "/webhooks/default/secret",
+    "/account",
+    "/files",
+    "/files/",
+    "/files?a=/files/f/download",
+    "/files/../account",
+    "/files/%2e%2e/account",
+    "/files/f/../../account",
+    "/files/f/download/../../../account",
+    "/files/f%2f..%2f..%2faccount",
+    "/files/f/download/more",
+    "//files/f/download",
+    "/./account",
+    "/predictions/p/../../account",
+    "",
+    "/",
+]
+
+
+async def test_answers_of_the_api_are_no_files():
+    """A model that answers with a URL of the API gets nothing: it stays a text, and is never read with the token."""
+    async with RawServer(answer(200, b"secret", {**BLOB, "Connection": "close"})) as server, server.client() as client:
+        base, transport = f"{server.url}/v1", transport_of(client)
+        for url in [base + path for path in SECRETS]:
+            assert with_files(transport, [url, {"a": url}]) == [url, {"a": url}]
+            await AsyncFileOutput(url, transport).read()
+        # These are other names of the same host, or other parts of it.
+        for url in [
+            base.replace("127.0.0.1", "user:password@127.0.0.1") + "/account",
+            base.replace("127.0.0.1", "localhost") + "/account",
+            f"{server.url}/elsewhere/../v1/account",
+            f"{server.url}/%76%31/account",
+            f"{server.url}/v2/account",
+            f"{server.url}/out.png",
+        ]:
+            await AsyncFileOutput(url, transport).read()
+        assert all(TOKEN not in line for request in server.requests for line in request.lines)
+        for path in ("/files/f", "/files/f/download", "/files/a-b_1/download?owner=a&signature=b%2Fc"):
+            (output,) = with_files(transport, [base + path])
+            await output.read()
+            assert server.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_a_secret_as_an_output(call, server):
+    """A whole run whose output is the URL of the account's webhook secret returns the text, with either client."""
+    url = f"{server.base_url}/webhooks/default/secret"
+    assert await call("run", "owner/echo", input={"value": [url]}) == [url]
+    function = call.client.use("owner/echo")
+    assert await call.of(function, value={"a": url}) == {"a": url}
+
+
+BROKEN_URLS = [
+    "https://example.com:99999/a.png",
+    "https://example.com:port/a.png",
+    "https://[::1/a.png",
+    "https://[not an address]/a.png",
+    "https://[v1.x]:1/a.png",
+    "https://a..b/a.png",
+    f"https://{'a' * 300}.example/a.png",
+    "https://xn--/a.png",
+    "https://\ud800.example/a.png",
+    "https://127.0.0.1:1//[a.png",
+    "https://127.0.0.1:1/\ud800.png",
+    "https:///a.png",
+    "https://",
+    "nonsense",
+    "",
+]
+
+
+async def test_broken_urls(tmp_path):
+    """Whatever URL an output has, its errors are the client's, and none is raised until it is read."""
+    client = AsyncReplicate(bearer_token=TOKEN, max_retries=0)
+    for url in BROKEN_URLS:
+        for output in [AsyncFileOutput(url, transport_of(client)), *with_files(transport_of(client), [url])]:
+            if isinstance(output, str):
+                continue
+            assert repr(output)
+            assert output.content_type in {None, "image/png"}
+            html_of(output)
+            for fetch in (
+                output.read,
+                output.local_path,
+                partial(output.save, tmp_path),
+                output.iter_bytes().__anext__,
+            ):
+                with pytest.raises(APIConnectionError):
+                    await fetch()
+    await client.close()
+    output = AsyncFileOutput("data:text/plain,\ud800")
+    assert output.size is None
+    with pytest.raises(APIResponseValidationError):
+        await output.read()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+async def test_deep_outputs(kind):
+    """However deeply an output is nested, it is returned, or an error of the client is raised."""
+    for depth in (10, 300, 600, 950, 3000):
+        for before, after in (("[", "]"), ('{"a":', "}")):
+            output = f"{before * depth}1{after * depth}".encode()
+            ended = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z", "output": "OUTPUT"}
+            body = json.dumps(prediction(**ended)).encode().replace(b'"OUTPUT"', output)
+            async with RawServer(answer(201, body)) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+                for function in (partial(call, "run", "owner/name"), partial(call.of, call.client.use("owner/name"))):
+                    with suppress(ReplicateError):
+                        value = await function()
+                        assert depth < 3000
+                        while value != 1:
+                            value = value[0] if before == "[" else value["a"]
+
+
 async def test_the_token_is_in_no_copy(server, call, output):
     """Pickles, copies and reprs of a file don't have the token."""
     for shown in (pickle.dumps(output).decode("latin-1"), repr(output), str(output), repr(vars(copy.copy(output)))):
@@ -409,18 +524,18 @@ async def test_the_token_is_in_no_copy(server, call, output):
 
 
 async def test_saving(server, call, output, tmp_path):
-    """A file is saved under the given name, or in a folder under its own; an existing file is replaced."""
+    """A file is saved under the given name, where it replaces another, or in a folder under its own, numbered."""
     (tmp_path / "older.png").write_bytes(b"older")
     for target, expected in [
         (tmp_path / "new.png", "new.png"),
         (str(tmp_path / "older.png"), "older.png"),
         (tmp_path, "picture.png"),
-        (anyio.Path(tmp_path), "picture.png"),
+        (anyio.Path(tmp_path), "picture-1.png"),
     ]:
         path = await call.of(output.save, target)
         assert (type(path), path) == (type(tmp_path), tmp_path / expected)
         assert path.read_bytes() == PNG
-    assert names(tmp_path) == ["new.png", "older.png", "picture.png"]
+    assert names(tmp_path) == ["new.png", "older.png", "picture-1.png", "picture.png"]
 
 
 async def test_saving_under_a_relative_name(acall, tmp_path, monkeypatch):
@@ -506,6 +621,7 @@ async def test_the_suffix_follows_the_content_type(tmp_path):
         async with RawServer(answer(200, b"content", headers)) as server, server.client() as client:
             path = await AsyncFileOutput(server.url + target, transport_of(client)).save(tmp_path)
         assert path.name == expected
+        path.unlink()
 
 
 @pytest.fixture
@@ -555,6 +671,7 @@ async def test_data_uris(tmp_path):
         path = await output.save(tmp_path)
         assert path.read_bytes() == content
         assert path.name.startswith("output.")
+        path.unlink()
         assert len(repr(output)) < 200
 
 

@@ -30,6 +30,7 @@ from callers import Caller
 from rawserver import TOKEN, RawServer, answer, close, part_of, reset, stall
 from replicate_async import (
     APIConnectionError,
+    APIResponse,
     APIStatusError,
     APITimeoutError,
     AsyncPage,
@@ -284,27 +285,13 @@ async def test_a_file_for_writing_only(server: LocalServer, call: Caller, tmp_pa
         await assert_raises(server, call, (OSError, ValueError, TypeError), "read", content=file)
 
 
-@pytest.mark.parametrize("how", ["bytes", "path", "file", "pipe", "async"])
-async def test_an_empty_file(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
-    """An empty file raises ValueError, and so does a file at its end."""
-    path = tmp_path / "nothing.bin"
-    path.write_bytes(b"" if how == "path" else b"content")
-    empty = partial(assert_raises, server, call, ValueError)
-    if how == "bytes":
-        await empty("empty", content=b"")
-    elif how == "path":
-        await empty(r"nothing\.bin is empty", content=path)
-    elif how == "file":
-        with path.open("rb") as file:
-            file.read()
-            await empty(r"nothing\.bin is empty", content=file)
-    elif how == "pipe":
-        with piped(b"") as file:
-            await empty("empty", content=file)
-    else:
-        async with await anyio.open_file(path, "rb") as file:
-            await file.read()
-            await empty(r"nothing\.bin is empty", content=file)
+async def test_a_file_at_its_end(server: LocalServer, call: Caller, tmp_path: Path) -> None:
+    """A file that has been read to its end raises ValueError, because it would be sent as an empty one."""
+    path = tmp_path / "read.bin"
+    path.write_bytes(b"content")
+    with path.open("rb") as file:
+        file.read()
+        await assert_raises(server, call, ValueError, r"read\.bin is empty from .*seek\(0\)", content=file)
 
 
 @pytest.mark.parametrize("how", ["bytes", "path", "file", "tuple", "pipe", "async"])
@@ -399,6 +386,39 @@ async def test_invalid_arguments(
 async def test_extra_body_does_not_replace_the_file(server: LocalServer, call: Caller) -> None:
     """``extra_body`` is invalid, because a form has no JSON fields."""
     await assert_raises(server, call, TypeError, "extra_body", content=b"x", extra_body={"a": 1})
+
+
+# --- what the API accepts ---
+
+
+@pytest.mark.parametrize("how", ["bytes", "memory", "path", "file", "tuple", "pipe", "async"])
+async def test_an_empty_file(server: LocalServer, call: Caller, tmp_path: Path, how: str) -> None:
+    """An empty file is sent."""
+    path = tmp_path / "nothing.bin"
+    path.touch()
+    with piped(b"") as pipe, path.open("rb") as file:
+        contents: dict[str, Any] = {
+            "bytes": b"",
+            "memory": io.BytesIO(),
+            "path": path,
+            "file": file,
+            "tuple": ("x", b""),
+            "pipe": pipe,
+        }
+        if how == "async":
+            async with await anyio.open_file(path, "rb") as content:
+                created = await call("files.create", content)
+        else:
+            created = await call("files.create", contents[how])
+    assert (created.size, sent(server)["content"].content) == (0, b"")
+
+
+@pytest.mark.parametrize("type", ["banana", "image/png; charset=ü", "a/b/c", 'text/plain;x="y z"', "*"])
+async def test_any_content_type(scripted: Scripted, type: str) -> None:
+    """A content type is sent as it is: the API decides which it accepts."""
+    server, call = await scripted(CREATED)
+    await call("files.create", b"x", type=type)
+    assert f"Content-Type: {type}\r\n".encode() in server.requests[0].body
 
 
 # --- failing uploads ---
@@ -994,6 +1014,21 @@ async def test_save_under_a_relative_name(
     response = await call("files.download", **await signed(server, call))
     assert await call.of(response.save, "out.bin") == Path("out.bin")
     assert (tmp_path / "out.bin").read_bytes() == DATA
+
+
+async def test_raw_and_streaming_downloads(server: LocalServer, call: Caller) -> None:
+    """A download has both views: the response with its whole body, or unread in a context manager."""
+    arguments = await signed(server, call)
+    response = await call("files.with_raw_response.download", **arguments)
+    assert type(response) is APIResponse
+    assert (response.read(), response.parse(), response.status_code) == (DATA, DATA, 200)
+    assert response.headers["Content-Length"] == str(len(DATA))
+    async with call.entered(call.client.files.with_streaming_response.download(**arguments)) as streamed:
+        assert not streamed.is_closed
+        assert await call.of(streamed.parse) == DATA
+    assert streamed.is_closed
+    with pytest.raises(PermissionDeniedError):
+        await call("files.with_raw_response.download", **{**arguments, "signature": "x"})
 
 
 async def test_downloads_are_repeated(scripted: Scripted) -> None:

@@ -207,6 +207,10 @@ async def raw_access(client: AsyncReplicate) -> None:
     page = (await client.predictions.with_raw_response.list()).parse()
     assert_type(page, AsyncPage[types.Prediction])
     assert_type((await client.models.with_raw_response.delete("o", "n")).parse(), None)
+    download = await client.files.with_raw_response.download("f", owner="o", expiry=1, signature="s")
+    assert_type(download.parse(), bytes)
+    async with client.files.with_streaming_response.download("f", owner="o", expiry=1, signature="s") as streamed:
+        assert_type(await streamed.parse(), bytes)
     assert_type((await client.models.with_raw_response.versions.get("o", "n", "v")).parse(), types.ModelVersion)
     async with client.account.with_streaming_response.get() as response:
         assert_type(response, replicate.AsyncStreamedResponse[types.Account])

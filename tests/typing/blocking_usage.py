@@ -196,6 +196,10 @@ def raw_access(client: Replicate) -> None:
     page = client.predictions.with_raw_response.list().parse()
     assert_type(page, Page[types.Prediction])
     assert_type(client.models.with_raw_response.delete("o", "n").parse(), None)
+    download = client.files.with_raw_response.download("f", owner="o", expiry=1, signature="s")
+    assert_type(download.parse(), bytes)
+    with client.files.with_streaming_response.download("f", owner="o", expiry=1, signature="s") as streamed:
+        assert_type(streamed.parse(), bytes)
     assert_type(client.models.with_raw_response.versions.get("o", "n", "v").parse(), types.ModelVersion)
     with client.account.with_streaming_response.get() as response:
         assert_type(response, replicate.StreamedResponse[types.Account])
