@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from replicate_async import errors
-from replicate_async._json import is_dict
+from replicate_async._json import is_dict, is_list
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
@@ -65,6 +65,7 @@ def portable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 _STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
     409: errors.ConflictError,
@@ -86,6 +87,7 @@ def status_error(
         problem = None
     members: dict[str, Any] = problem if is_dict(problem) else {}
     title, detail = (_problem_text(members.get(name)) for name in ("title", "detail"))
+    invalid_fields = members.get("invalid_fields")
     reason = ": ".join(filter(None, (title, detail))) or (snippet(body) if body.strip() else "no details")
     if 300 <= status < 400:
         reason = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
@@ -99,6 +101,7 @@ def status_error(
         body=body,
         title=title,
         detail=detail,
+        invalid_fields=[field for field in invalid_fields if is_dict(field)] if is_list(invalid_fields) else [],
         retry_after=_retry_after(headers, members.get("retry_after"), detail, now),
     )
 

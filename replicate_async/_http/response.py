@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
+from replicate_async._decoding import find_id, json_decoder
 from replicate_async._files import save_chunks
 from replicate_async._http.problem import connection_error, portable_headers, snippet
 from replicate_async._http.request import Request
 from replicate_async.errors import APIResponseValidationError
+from replicate_async.types import Prediction, Training
 
 if TYPE_CHECKING:
     import aiohttp
@@ -104,6 +106,7 @@ class APIResponse(Generic[T]):
                 f"it begins {snippet(self._body)}",
                 method=self.method,
                 url=self.url,
+                prediction_id=find_id(self._body) if response_type in (Prediction, Training) else None,
                 status_code=self.status_code,
                 headers=portable_headers(self.headers),
                 body=self._body,
@@ -129,7 +132,7 @@ def _charset(headers: Mapping[str, str]) -> str:
 def decoder_for(response_type: Any) -> Callable[[bytes], Any]:
     """Return the function that decodes a body to a type: ``bytes``, ``str``, None, or anything else from JSON."""
     decoders: dict[Any, Callable[[bytes], Any]] = {bytes: bytes, str: bytes.decode, None: lambda _: None}
-    return decoders.get(response_type) or msgspec.json.Decoder(response_type).decode
+    return decoders.get(response_type) or json_decoder(response_type)
 
 
 class AsyncStreamedResponse(Generic[T]):

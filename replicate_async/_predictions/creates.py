@@ -179,9 +179,13 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         ledger.claim(_id_of(response))
     except APIError as error:
-        job_id = await reconcile(transport, call, error) if call.may_exist else None
+        # An unreadable response may still have a readable id.
+        job_id = error.prediction_id
+        if job_id is None and call.may_exist:
+            job_id = await reconcile(transport, call, error)
         if job_id is None:
             raise
+        ledger.claim(job_id)
         return await _adopt(transport, call, job_id, error)
     return response
 

@@ -86,7 +86,7 @@ def output_of(prediction: Prediction) -> Any:
         ModelError: the prediction failed.
         ReplicateError: the output was removed, because the prediction ended too long ago.
     """
-    if prediction.status in {"canceled", "aborted"}:
+    if prediction.status in ("canceled", "aborted"):
         raise PredictionCanceledError(prediction)
     if prediction.status != "succeeded" and (prediction.status == "failed" or prediction.error is not None):
         raise ModelError(prediction)

@@ -32,7 +32,7 @@ from replicate_async._predictions.requests import (
 )
 from replicate_async._predictions.streaming import StreamEvent, follow
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
-from replicate_async.types import Model, Prediction
+from replicate_async.types import Model, ModelVersion, Prediction
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16
@@ -57,7 +57,7 @@ class LatestVersions:
             version = self.cached(key)
             if version is None:
                 latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
-                if latest is not None:
+                if isinstance(latest, ModelVersion):
                     version = ModelRef(version=latest.id)
                     self._versions[key] = version, clock.current.monotonic() + _LATEST_VERSION_TTL
         return version
