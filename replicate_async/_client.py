@@ -216,14 +216,14 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     async def run(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
-        wait: bool | int = True,
+        wait: bool | int | None = True,
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        stream: bool | UnsetType = UNSET,
+        stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
@@ -269,9 +269,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         prediction_run = PredictionRun(
             self._transport,
             ModelRef.parse(ref),
-            {} if input is UNSET else input,
+            {} if input is None else input,
             options,
-            wait=wait,
+            wait=True if wait is None else wait,
             stream=stream,
             cancel_on_abort=cancel_on_abort,
             on_update=on_update,
@@ -281,7 +281,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     async def stream(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
         cancel_on_abort: bool = True,
         **options: Unpack[PredictionOptions],
@@ -317,7 +317,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
-        inputs: Mapping[str, Any] = {} if input is UNSET else input
+        inputs: Mapping[str, Any] = {} if input is None else input
         prediction_run = PredictionRun(
             self._transport, ModelRef.parse(ref), inputs, options, stream=True, cancel_on_abort=cancel_on_abort
         )
@@ -328,7 +328,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     async def submit(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
@@ -364,7 +364,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        inputs: Mapping[str, Any] = {} if input is UNSET else input
+        inputs: Mapping[str, Any] = {} if input is None else input
         prediction_run = PredictionRun(self._transport, ModelRef.parse(ref), inputs, options, on_update=on_update)
         convert_output = partial(with_files, self._transport) if use_file_output else None
         return AsyncRun(await create_or_cancel(prediction_run), convert_output)

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_async._decoding import json_decoder
 from replicate_async._http import clock
-from replicate_async._http.response import decoder_for
 from replicate_async.errors import WebhookVerificationError
 from replicate_async.types import Prediction, Training, WebhookSecret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_decode_prediction, _decode_training = json_decoder(Prediction), json_decoder(Training)
 
 
 def verify_webhook(
@@ -58,12 +61,12 @@ def verify_webhook(
     _check_signatures(signatures, expected)
     try:
         content.decode()
-        prediction: Prediction = decoder_for(Prediction)(content)
+        prediction: Prediction = _decode_prediction(content)
         if not isinstance(prediction.status, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise msgspec.ValidationError("Expected `str` - at `$.status`")
         # Predictions and trainings have the same form, but different URLs.
         url = getattr(prediction.urls, "get", None) or getattr(prediction.urls, "cancel", None)
-        job: Prediction | Training = decoder_for(Training)(content) if "/trainings/" in str(url) else prediction
+        job: Prediction | Training = _decode_training(content) if "/trainings/" in str(url) else prediction
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WebhookVerificationError(f"body: neither a prediction nor a training: {error}") from error
     return job

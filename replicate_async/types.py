@@ -434,6 +434,7 @@ class Training(_Job, kw_only=True):
     started_at: Time | None = None
     urls: TrainingUrls | None = None
 
+
 _OpenField(_Job, "metrics", PredictionMetrics)
 _OpenField(Training, "output", TrainingOutput)
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async import types
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async.errors import ReplicateError
 
@@ -31,14 +32,15 @@ class RequestOptions(TypedDict, total=False):
     """Options of every call, besides its own arguments.
 
     ``extra_headers``, ``extra_query`` and ``extra_body`` are added to the request and take precedence. ``timeout`` is
-    in seconds for each attempt (None: no limit). ``max_retries`` is the maximum number of retries.
+    in seconds for each attempt (None: no limit). ``max_retries`` is the maximum number of retries. Any other option
+    that is None counts as omitted.
     """
 
-    extra_headers: Mapping[str, str]
-    extra_query: Mapping[str, QueryValue]
-    extra_body: Mapping[str, Any]
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, QueryValue] | None
+    extra_body: Mapping[str, Any] | None
     timeout: float | aiohttp.ClientTimeout | None
-    max_retries: int
+    max_retries: int | None
 
 
 class CallOptions(RequestOptions, total=False):
@@ -49,14 +51,15 @@ class CallOptions(RequestOptions, total=False):
     """
 
     json: Any
-    content: bytes | str
-    params: Mapping[str, QueryValue]
-    headers: Mapping[str, str]
+    content: bytes | str | None
+    params: Mapping[str, QueryValue] | None
+    headers: Mapping[str, str] | None
 
 
 def follow_up_options(options: RequestOptions) -> RequestOptions:
     """Return the options of a create that also apply to fetching and canceling its result."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
+    dropped = {"extra_body", "extra_query"}
+    return drop_unset_options(cast("RequestOptions", {k: v for k, v in options.items() if k not in dropped}))
 
 
 class Secret(str):
@@ -106,7 +109,8 @@ def check_options(options: RequestOptions) -> None:
         # A misspelled argument ends up among the options, whose names only type checkers know.
         if name not in RequestOptions.__optional_keys__:
             raise TypeError(f"unexpected argument {name!r}")
-        _CHECKS[name](name, value)
+        if value is not None:
+            _CHECKS[name](name, value)
 
 
 def _check_timeout(name: str, timeout: object) -> None:
@@ -187,12 +191,58 @@ def check_base_url(base_url: object) -> str:
     return base_url.rstrip("/")
 
 
+# --- arguments ---
+
+# The objects that an argument accepts in place of a name or id, each with the text that stands for it.
+_REFERENCES: dict[str, dict[type[types.Struct], str]] = {
+    "prediction_id": {types.Prediction: "{0.id}"},
+    "training_id": {types.Training: "{0.id}"},
+    "file_id": {types.File: "{0.id}"},
+    "version_id": {types.ModelVersion: "{0.id}"},
+    "collection_slug": {types.Collection: "{0.slug}"},
+    "model_owner": {types.Model: "{0.owner}"},
+    "model_name": {types.Model: "{0.name}"},
+    "deployment_owner": {types.Deployment: "{0.owner}"},
+    "deployment_name": {types.Deployment: "{0.name}"},
+    "deployment": {types.Deployment: "{0.owner}/{0.name}"},
+    "model": {types.Model: "{0.owner}/{0.name}"},
+    "destination": {types.Model: "{0.owner}/{0.name}"},
+    "version": {types.ModelVersion: "{0.id}", types.Model: "{0.owner}/{0.name}"},
+    "hardware": {types.Hardware: "{0.sku}"},
+    "owner": {types.Account: "{0.username}"},
+}
+
+
+def is_passed(value: object) -> bool:
+    """Return whether an optional argument was passed. None is as good as omitting it."""
+    return value is not UNSET and value is not None
+
+
+def to_reference(name: str, value: Any) -> Any:
+    """Return the text that stands for an object of the API in a path or a body; other values as they are.
+
+    Raises:
+        TypeError: the argument does not accept objects of this type.
+    """
+    if not isinstance(value, types.Struct):
+        return value
+    for kind, text in _REFERENCES.get(name, {}).items():
+        if isinstance(value, kind):
+            return text.format(value)
+    raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+
+
 def drop_unset(**arguments: Any) -> dict[str, Any]:
-    """Return the arguments that the caller passed, falsy ones included."""
-    return {name: value for name, value in arguments.items() if value is not UNSET}
+    """Return the arguments that the caller passed, falsy ones included, with the references of objects."""
+    return {name: to_reference(name, value) for name, value in arguments.items() if is_passed(value)}
 
 
-def check_choice(name: str, value: str | UnsetType, choices: Sequence[str]) -> None:
+def drop_unset_options(options: RequestOptions) -> RequestOptions:
+    """Return the options that the caller passed. None is a timeout, too: no limit."""
+    return cast("RequestOptions", {k: v for k, v in options.items() if v is not None or k == "timeout"})
+
+
+def check_choice(name: str, value: str | UnsetType | None, choices: Sequence[str]) -> None:
     """Raise ValueError if the API does not document a value."""
-    if value is not UNSET and value not in choices:
+    if is_passed(value) and value not in choices:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")

@@ -14,10 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+import msgspec
+
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.options import Secret, Settings, check_options
+from replicate_async._http.options import Secret, Settings, check_options, drop_unset_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
 from replicate_async._http.ratelimit import ConcurrencyLimiter, TokenBucket
 from replicate_async._http.request import Request, encode_body, full_url, origin, prefer_wait_seconds
@@ -146,6 +148,8 @@ class Transport:
         options, settings = request.options, self.settings
         if options:
             check_options(options)
+            options = drop_unset_options(options)
+            request = msgspec.structs.replace(request, options=options)
         url = full_url(settings.base_url, request, settings.default_query)
         body, content_type = encode_body(request)
         is_api = self.is_api_url(url)

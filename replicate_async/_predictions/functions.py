@@ -66,8 +66,8 @@ class FunctionOptions(PredictionOptions, total=False):
     omitted).
     """
 
-    validate: bool
-    cancel_on_abort: bool
+    validate: bool | None
+    cancel_on_abort: bool | None
 
 
 class AsyncModelReference:
@@ -78,8 +78,8 @@ class AsyncModelReference:
     def __init__(self, transport: Transport, ref: ModelLike, options: FunctionOptions) -> None:
         self._transport = transport
         self._ref = ModelRef.parse(ref)
-        self._validate = options.pop("validate", False)
-        self._cancel_on_abort = options.pop("cancel_on_abort", True)
+        self._validate = bool(options.pop("validate", None))
+        self._cancel_on_abort = options.pop("cancel_on_abort", None) is not False
         self._options = cast("PredictionOptions", options)
 
     async def _prepare(self, inputs: Mapping[str, Any], **options: Any) -> PredictionRun:

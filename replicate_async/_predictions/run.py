@@ -71,7 +71,7 @@ class PredictionRun(msgspec.Struct):
     input: Mapping[str, Any]
     options: PredictionOptions
     wait: bool | int = False
-    stream: bool | UnsetType = UNSET
+    stream: bool | None = None
     cancel_on_abort: bool = True
     on_update: Callable[[Prediction], None] | None = None
     # The create, while it is in flight.
@@ -99,7 +99,7 @@ class PredictionRun(msgspec.Struct):
         if not self.model.version:
             self.model = versions.cached((self.transport.options_key, self.model)) or self.model
         try:
-            strategy = self.options.get("file_encoding_strategy", UNSET)
+            strategy = self.options.get("file_encoding_strategy") or UNSET
             request = await encode_files(self.transport, self.describe(prefer), strategy)
             self.input = request.json["input"]
             try:
