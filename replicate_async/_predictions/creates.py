@@ -26,7 +26,7 @@ from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
-from replicate_async.errors import APIError, CreateOutcomeUnknown, RateLimitError
+from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError
 from replicate_async.types import PageData, Prediction, Training
 
 T = TypeVar("T")
@@ -179,13 +179,14 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         ledger.claim(_id_of(response))
     except APIError as error:
-        # An unreadable response may still have a readable id.
+        # A response that can't be read otherwise may have a readable id.
         job_id = error.prediction_id
-        if job_id is None and call.may_exist:
+        if job_id is not None:
+            ledger.claim(job_id)
+        elif call.may_exist:
             job_id = await reconcile(transport, call, error)
         if job_id is None:
             raise
-        ledger.claim(job_id)
         return await _adopt(transport, call, job_id, error)
     return response
 
@@ -275,20 +276,28 @@ async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Except
     fetch = Request[T](
         "GET", path, request.response_type, follow_up_options(request.options), transform=request.transform
     )
+    reason = ""
     try:
-        return await transport.send(fetch)
-    except APIError as fetch_error:
-        raise CreateOutcomeUnknown(
-            f"this create was carried out, but its response was lost, and its result can't be fetched: {fetch_error}",
-            method=request.method,
-            url=request.log_path,
-            prediction_id=job_id,
-            candidates=[job_id],
-        ) from error
+        for delay in _LOOKUP_DELAYS:
+            await clock.current.sleep(delay)
+            try:
+                return await transport.send(fetch)
+            except APIError as fetch_error:
+                reason = str(fetch_error)
+                # What was just created may not be available yet.
+                if not isinstance(fetch_error, NotFoundError):
+                    break
     except asyncio.CancelledError:
         # The canceled caller looks for it again, to cancel it.
         transport.account.state(CreateLedger).unclaim(job_id)
         raise
+    raise CreateOutcomeUnknown(
+        f"this create was carried out, but its response was lost, and its result can't be fetched: {reason}",
+        method=request.method,
+        url=request.log_path,
+        prediction_id=job_id,
+        candidates=[job_id],
+    ) from error
 
 
 def _kind(request: Request[Any]) -> type[Job]:

@@ -497,6 +497,11 @@ async def test_strange_schemas():
             assert set(signature.parameters) == ({"any", "several", "pair", "whatever"} if schema is STRANGE else set())
             assert (await function.documentation()).startswith("Run owner/name.")
             server.steps = [answer(201, ended)]
+            if schema is not STRANGE:
+                with pytest.raises(ValueError, match="no schema"):
+                    await function(**given)
+                assert len(server.requests) == 1
+                continue
             assert await function(**given) == ["a", "b"]
             if schema is STRANGE:
                 with pytest.raises(ValueError, match="class='c'") as caught:
