@@ -204,7 +204,6 @@ _REFERENCES: dict[str, dict[type[types.Struct], str]] = {
     "model_name": {types.Model: "{0.name}"},
     "deployment_owner": {types.Deployment: "{0.owner}"},
     "deployment_name": {types.Deployment: "{0.name}"},
-    "deployment": {types.Deployment: "{0.owner}/{0.name}"},
     "model": {types.Model: "{0.owner}/{0.name}"},
     "destination": {types.Model: "{0.owner}/{0.name}"},
     "version": {types.ModelVersion: "{0.id}", types.Model: "{0.owner}/{0.name}"},

@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import RequestOptions, check_choice, drop_unset, is_passed, to_reference
+from replicate_async._http.options import RequestOptions, check_choice, drop_unset, is_passed
 from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
 from replicate_async._json import is_mapping
-from replicate_async.types import Model, ModelVersion, Prediction, WebhookEvent
+from replicate_async.types import Model, ModelVersion, Prediction, Struct, WebhookEvent
 
 # What to run: ``owner/name``, ``owner/name:version``, a version id, or the API's own description.
 ModelLike: TypeAlias = str | Model | ModelVersion
@@ -177,15 +177,13 @@ class ModelRef(msgspec.Struct, frozen=True):
 
 def model_path(owner: object, name: object = None, *, kind: str = "model", tail: str = "") -> str:
     """Return the path of a model or a deployment, named by two arguments, by one ``owner/name``, or by the object."""
-    if not is_passed(name):
-        owner, slash, name = _text(f"{kind}_owner", to_reference(kind, owner)).partition("/")
+    if not is_passed(name) and isinstance(owner, Struct):
+        name = owner
+    elif not is_passed(name):
+        if not isinstance(owner, str):
+            raise TypeError(f"{kind}_owner must be a str, not {type(owner).__name__}")
+        owner, slash, name = owner.partition("/")
         if not slash:
             raise TypeError(f"missing argument {kind}_name: pass {kind}_owner and {kind}_name, or one 'owner/name'")
     template = f"/{kind}s/{{{kind}_owner}}/{{{kind}_name}}"
     return format_path(template, **{f"{kind}_owner": owner, f"{kind}_name": name}) + tail
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    return value

@@ -18,7 +18,6 @@ from callers import transport_of
 from rawserver import RawServer, answer, prediction, reset
 from replicate_async import (
     APIConnectionError,
-    APIResponseValidationError,
     APITimeoutError,
     AsyncReplicate,
     CreateOutcomeUnknown,
