@@ -50,7 +50,7 @@ def json_decoder(kind: Any) -> Callable[[bytes], Any]:
 
 
 def find_id(body: bytes) -> str | None:
-    """Return the id of a JSON object that can't be decoded, or None: what was created must not be lost."""
+    """Return the id of an undecodable JSON object, or None: what was created must not be lost."""
     depth = 0
     for token in _TOKEN.finditer(body) if body.lstrip().startswith(b"{") else ():
         if token[0] in {b"{", b"["}:

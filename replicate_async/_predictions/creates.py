@@ -179,7 +179,7 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         ledger.claim(_id_of(response))
     except APIError as error:
-        # A response that can't be read otherwise may have a readable id.
+        # An unreadable response may still have a readable id.
         job_id = error.prediction_id
         if job_id is not None:
             ledger.claim(job_id)
