@@ -19,7 +19,19 @@ GENERATED = {"_sync", "_views"}
 
 # From bottom to top. A module imports others of its own layer, and those of the layers below.
 LAYERS = [
-    ("_version", "_decoding", "_files", "_fork", "_json", "_logging", "_schema", "_threads", "types", "errors"),
+    (
+        "_version",
+        "_decoding",
+        "_files",
+        "_fork",
+        "_json",
+        "_logging",
+        "_references",
+        "_schema",
+        "_threads",
+        "types",
+        "errors",
+    ),
     ("_http",),
     ("_webhooks",),
     ("_predictions",),

@@ -12,8 +12,9 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from msgspec import UNSET
 
-from replicate_async._http.options import QueryValue, RequestOptions, to_reference
+from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._json import encode_json, is_mapping
+from replicate_async._references import to_reference
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from replicate_async._decoding import find_id, json_decoder
+from replicate_async._decoding import json_decoder
 from replicate_async._files import save_chunks
 from replicate_async._http.problem import connection_error, portable_headers, snippet
 from replicate_async._http.request import Request
 from replicate_async.errors import APIResponseValidationError
-from replicate_async.types import Prediction, Training
 
 if TYPE_CHECKING:
     import aiohttp
@@ -106,7 +105,6 @@ class APIResponse(Generic[T]):
                 f"it begins {snippet(self._body)}",
                 method=self.method,
                 url=self.url,
-                prediction_id=find_id(self._body) if response_type in (Prediction, Training) else None,
                 status_code=self.status_code,
                 headers=portable_headers(self.headers),
                 body=self._body,

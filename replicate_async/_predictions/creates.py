@@ -16,6 +16,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
+from replicate_async._decoding import find_id
 from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
@@ -179,7 +180,6 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         ledger.claim(_id_of(response))
     except APIError as error:
-        # An unreadable response may still have a readable id.
         job_id = error.prediction_id
         if job_id is not None:
             ledger.claim(job_id)
@@ -225,8 +225,12 @@ def _id_of(response: APIResponse[Any]) -> str:
     try:
         return _ID_DECODER.decode(response.read()).id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # This error says what is wrong with the response.
-        return str(response.parse().id)
+        try:
+            return str(response.parse().id)
+        except APIError as error:
+            # This error says what is wrong with the response. Its id may be readable all the same.
+            error.prediction_id = find_id(response.read())
+            raise
 
 
 async def reconcile(transport: Transport, call: Call[Any], error: Exception) -> str | None:

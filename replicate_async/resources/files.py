@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from replicate_async._files import open_upload
-from replicate_async._http.options import RequestOptions, check_mapping, drop_unset, to_reference
+from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._predictions.uploads import UploadCache, upload_request
+from replicate_async._references import to_reference
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Account, File, PageData
