@@ -215,7 +215,7 @@ NO_OPTIONS: dict[str, Any] = {"extra_headers": None, "extra_query": None, "extra
             {"min_instances": 0},
         ),
         ("search", {"query": "x", "limit": None}, None),
-        ("post", {"url": "/x", "json": None, "content": None, "params": None, "headers": None}, None),
+        ("post", {"url": "/x", "content": None, "params": None, "headers": None}, None),
         ("post", {"url": "/x", "json": {"a": None}}, {"a": None}),
     ],
 )

@@ -154,7 +154,7 @@ class AsyncDeployments(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#deployments.update
         """
-        _check_instances(min_instances=min_instances, max_instances=max_instances)
+        _check_instances(**drop_unset(min_instances=min_instances, max_instances=max_instances))
         body = drop_unset(version=version, hardware=hardware, min_instances=min_instances, max_instances=max_instances)
         path = model_path(deployment_owner, deployment_name, kind="deployment")
         return await self._transport.call(Request("PATCH", path, Deployment, options, json=body, idempotent=True))
@@ -233,11 +233,9 @@ class AsyncDeploymentPredictions(AsyncResource):
         return await self._transport.call(request)
 
 
-def _check_instances(**counts: int | None) -> None:
+def _check_instances(**counts: int) -> None:
     """Check that numbers of instances are ints and not negative."""
     for name, count in counts.items():
-        if count is None:
-            continue
         if isinstance(count, bool) or not isinstance(count, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"{name} must be an int, not {type(count).__name__}")
         if count < 0:

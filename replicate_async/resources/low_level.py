@@ -108,9 +108,9 @@ class AsyncLowLevel(AsyncResource):
 def _describe(method: object, url: object, response_type: Any, call: CallOptions) -> Request[Any]:
     """Describe a call from the arguments of ``client.request``."""
     options = dict(call)
-    json, content = options.pop("json", None), options.pop("content", None)
+    json, content = options.pop("json", UNSET), options.pop("content", None)
     query, headers = options.pop("params", None), options.pop("headers", None)
-    if json is not None and content is not None:
+    if json is not UNSET and content is not None:
         raise TypeError("pass json or content, not both: each is the whole body")
     if not isinstance(url, str) or not url:
         raise ValueError(f"url={url!r} must be a path below the base URL, or a whole URL")
@@ -129,6 +129,6 @@ def _describe(method: object, url: object, response_type: Any, call: CallOptions
         cast("RequestOptions", options),
         query=cast("Any", query),
         headers=cast("Any", headers),
-        json=UNSET if json is None else json,
+        json=json,
         content=content.encode() if isinstance(content, str) else content,
     )

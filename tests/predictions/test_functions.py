@@ -510,7 +510,7 @@ async def test_strange_schemas():
                 assert "several" in str(caught.value)
 
 
-CHECKED = {
+VALIDATED = {
     "components": {
         "schemas": {
             "Input": {
@@ -552,7 +552,7 @@ URL = "https://a/b.png"
 )
 async def test_validating_what_the_api_refuses(inputs, named):
     """With ``validate``, None and the bare name of a file raise before anything is sent, where the API refuses them."""
-    version = {"id": VERSION, "openapi_schema": CHECKED}
+    version = {"id": VERSION, "openapi_schema": VALIDATED}
     model = {"owner": "owner", "name": "name", "latest_version": version}
     async with RawServer(answer(200, model)) as server, server.client() as client:
         function = client.use("owner/name", validate=True)
