@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings, drop_unset
+from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
@@ -138,15 +138,17 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         Returns:
             The client. Options that are not passed are those of this client.
         """
-        changes = drop_unset(
-            token=bearer_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=default_headers,
-            default_query=default_query,
-            retry=retry,
-        )
+        # None is a value here: it resets an option to its default.
+        options: dict[str, Any] = {
+            "token": bearer_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "retry": retry,
+        }
+        changes = {name: value for name, value in options.items() if value is not UNSET}
         transport = self._transport
         client = object.__new__(type(self))
         client._transport = Transport(
