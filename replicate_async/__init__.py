@@ -102,8 +102,8 @@ if not TYPE_CHECKING:
         "errors": (
             "APIConnectionError APIError APIResponseValidationError APIStatusError APITimeoutError "
             "AuthenticationError BadRequestError ConflictError CreateOutcomeUnknown InternalServerError "
-            "ModelError NotFoundError PermissionDeniedError PredictionCanceledError RateLimitError "
-            "ReplicateError UnprocessableEntityError WebhookVerificationError"
+            "ModelError NotFoundError PaymentRequiredError PermissionDeniedError PredictionCanceledError "
+            "RateLimitError ReplicateError UnprocessableEntityError WebhookVerificationError"
         ),
     }
     _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}

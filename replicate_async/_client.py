@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings, drop_unset
+from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
@@ -138,15 +138,17 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         Returns:
             The client. Options that are not passed are those of this client.
         """
-        changes = drop_unset(
-            token=bearer_token,
-            base_url=base_url,
-            timeout=timeout,
-            max_retries=max_retries,
-            default_headers=default_headers,
-            default_query=default_query,
-            retry=retry,
-        )
+        # None is a value here: it resets an option to its default.
+        options: dict[str, Any] = {
+            "token": bearer_token,
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "default_headers": default_headers,
+            "default_query": default_query,
+            "retry": retry,
+        }
+        changes = {name: value for name, value in options.items() if value is not UNSET}
         transport = self._transport
         client = object.__new__(type(self))
         client._transport = Transport(
@@ -216,14 +218,14 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     async def run(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
-        wait: bool | int = True,
+        wait: bool | int | None = True,
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        stream: bool | UnsetType = UNSET,
+        stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
@@ -270,9 +272,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         prediction_run = PredictionRun(
             self._transport,
             ModelRef.parse(ref),
-            {} if input is UNSET else input,
+            {} if input is None else input,
             options,
-            wait=wait,
+            wait=True if wait is None else wait,
             stream=stream,
             cancel_on_abort=cancel_on_abort,
             on_update=on_update,
@@ -282,7 +284,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     async def stream(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
         cancel_on_abort: bool = True,
         **options: Unpack[PredictionOptions],
@@ -319,7 +321,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
-        inputs: Mapping[str, Any] = {} if input is UNSET else input
+        inputs: Mapping[str, Any] = {} if input is None else input
         prediction_run = PredictionRun(
             self._transport, ModelRef.parse(ref), inputs, options, stream=True, cancel_on_abort=cancel_on_abort
         )
@@ -330,7 +332,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
     async def submit(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
@@ -367,7 +369,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        inputs: Mapping[str, Any] = {} if input is UNSET else input
+        inputs: Mapping[str, Any] = {} if input is None else input
         prediction_run = PredictionRun(self._transport, ModelRef.parse(ref), inputs, options, on_update=on_update)
         convert_output = partial(with_files, self._transport) if use_file_output else None
         return AsyncRun(await create_or_cancel(prediction_run), convert_output)

@@ -10,8 +10,7 @@ from contextlib import suppress
 from keyword import iskeyword
 from typing import Any
 
-from replicate_async._json import is_list, is_mapping
-from replicate_async._logging import logger
+from replicate_async._json import is_dict, is_list, is_mapping
 
 _JSON_TYPES = (str, int, float, bool, list, dict)
 _PYTHON_TYPES: dict[str, Any] = {
@@ -23,6 +22,8 @@ _PYTHON_TYPES: dict[str, Any] = {
     "object": dict,
 }
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+
 _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ("minimum", "at least", operator.ge),
     ("maximum", "at most", operator.le),
@@ -31,59 +32,58 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 )
 
 
-# References that are nested deeper lead in a circle.
-_MAX_REFERENCES = 50
+# References may lead in a circle.
+_MAX_REFERENCES = 20
 
 
-def usable(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's OpenAPI document; an empty one if it is malformed, because it describes nothing then."""
-    try:
-        signature(document)
-        documentation("", document)
-        problems(document, dict.fromkeys(inputs(document), 1))
-        below(document, output(document))
-    except Exception as error:  # noqa: BLE001 - anything may be wrong with it
-        logger.info("a model's schema is malformed, and ignored: %r", error)
-        return {}
-    return document
+def _at(value: Any, *path: str) -> Any:
+    """Return a part of plain data; None if there is none."""
+    for step in path:
+        value = value.get(step) if is_mapping(value) else None
+    return value
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if is_dict(value) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if is_list(value) else []
 
 
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    components: dict[str, Any] = document.get("components") or {}
-    schemas: dict[str, Any] = components.get("schemas") or {}
-    return resolve(document, schemas.get(name) or {})
+    return resolve(document, _at(document, "components", "schemas", name))
 
 
-def resolve(document: Mapping[str, Any], schema: object, references: int = 0) -> dict[str, Any]:
+def resolve(document: Mapping[str, Any], schema: object, depth: int = 0) -> dict[str, Any]:
     """Return a schema with its references resolved; its own members take precedence.
 
-    Since OpenAPI 3.1 a schema may be true or false, which counts as empty.
+    What is not a schema counts as empty. Since OpenAPI 3.1 it may also be true or false.
     """
-    if not is_mapping(schema) or references > _MAX_REFERENCES:
-        return {}
-    resolved = dict(schema)
-    all_of = resolved.pop("allOf", None)
-    parts = [*(all_of if is_list(all_of) else ()), *([{"$ref": resolved.pop("$ref")}] if "$ref" in resolved else [])]
-    for part in parts:
-        target: Any = part
-        if is_mapping(part) and "$ref" in part:
-            target = document
-            for step in str(part["$ref"]).removeprefix("#/").split("/"):
-                target = target.get(step) if is_mapping(target) else None
-        resolved = {**resolve(document, target, references + 1), **resolved}
+    resolved = dict(_dict(schema))
+    parts = [*_list(resolved.pop("allOf", None)), *([{"$ref": resolved.pop("$ref")}] if "$ref" in resolved else [])]
+    for part in parts if depth < _MAX_REFERENCES else ():
+        reference = _at(part, "$ref")
+        target = _at(document, *reference.removeprefix("#/").split("/")) if isinstance(reference, str) else part
+        resolved = {**resolve(document, target, depth + 1), **resolved}
     return resolved
 
 
 def inputs(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the schemas of the inputs by name, in the order of the model's author."""
-    properties: Mapping[str, Any] = _part(document, "Input").get("properties", {})
+    properties = _dict(_part(document, "Input").get("properties"))
     resolved = {name: resolve(document, schema) for name, schema in properties.items()}
-    return dict(sorted(resolved.items(), key=lambda item: item[1].get("x-order", 1_000)))
+
+    def order(item: tuple[str, dict[str, Any]]) -> float:
+        position = item[1].get("x-order")
+        return position if isinstance(position, (int, float)) else 1_000
+
+    return dict(sorted(resolved.items(), key=order))
 
 
 def required(document: Mapping[str, Any]) -> list[str]:
     """Return the names of the required inputs."""
-    return list(_part(document, "Input").get("required", []))
+    return [name for name in _list(_part(document, "Input").get("required")) if isinstance(name, str)]
 
 
 def is_text(document: Mapping[str, Any]) -> bool:
@@ -104,11 +104,10 @@ def is_file(schema: Mapping[str, Any]) -> bool | None:
 
 def below(document: Mapping[str, Any], schema: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
     """Return the schema of an object's part, or of a list's items."""
-    properties: Any = schema.get("properties")
-    part: Any = schema.get("items") if name is None else properties.get(name) if is_mapping(properties) else None
+    part: Any = schema.get("items") if name is None else _at(schema, "properties", name)
     if part is None and name is not None:
         part = schema.get("additionalProperties")
-    return resolve(document, part) if is_mapping(part) else {}
+    return resolve(document, part)
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -121,7 +120,13 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 def _nullable(schema: Mapping[str, Any]) -> bool:
     kind: Any = schema.get("type")
-    return bool(schema.get("nullable")) or (isinstance(kind, list) and "null" in kind)
+    alternatives = _list(schema.get("anyOf")) + _list(schema.get("oneOf"))
+    if schema.get("nullable") or kind == "null" or (is_list(kind) and "null" in kind):
+        return True
+    if alternatives:
+        return any(_nullable(_dict(alternative)) for alternative in alternatives)
+    # A schema without a type takes anything.
+    return kind is None and None in _list(schema.get("enum", [None]))
 
 
 def signature(document: Mapping[str, Any]) -> inspect.Signature:
@@ -147,13 +152,13 @@ def documentation(name: str, document: Mapping[str, Any]) -> str:
     lines = [f"Run {name}.", "", "Args:"]
     for input_name, schema in inputs(document).items():
         facts = [_kind(schema) or "any"]
-        if "enum" in schema:
+        if is_list(schema.get("enum")):
             facts.append("one of " + ", ".join(map(repr, schema["enum"])))
         for bound, word in (("minimum", "from"), ("maximum", "to")):
             if bound in schema:
                 facts.append(f"{word} {schema[bound]}")
         facts.append("required" if input_name in required_names else f"default {schema.get('default')!r}")
-        text = re.sub(r"\s+", " ", schema.get("description") or schema.get("title") or "").strip()
+        text = re.sub(r"\s+", " ", str(schema.get("description") or schema.get("title") or "")).strip()
         lines.append(f"    {input_name} ({', '.join(facts)}): {text}".rstrip())
     return "\n".join(lines)
 
@@ -161,9 +166,8 @@ def documentation(name: str, document: Mapping[str, Any]) -> str:
 def problems(document: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
     """Return everything that is wrong with the values of the inputs."""
     declared = inputs(document)
-    if not declared:
-        # The model does not describe its inputs.
-        return []
+    if not declared and not _at(document, "components", "schemas", "Input"):
+        return ["the API has no schema to check them with"]
     required_names = required(document)
     # Without a schema for additional inputs, an unknown name is probably misspelled.
     additional: Any = _part(document, "Input").get("additionalProperties")
@@ -181,16 +185,19 @@ def problems(document: Mapping[str, Any], values: Mapping[str, Any]) -> list[str
 
 def _problem(document: Mapping[str, Any], name: str, value: Any, schema: Mapping[str, Any]) -> str | None:
     if value is None:
-        return None if _nullable(schema) or "default" not in schema else f"{name} must not be None"
+        return None if _nullable(schema) else f"{name} must not be None: omit it"
     # It is not yet known what a file, or another model's output, becomes.
     if type(value) not in _JSON_TYPES:
         return None
     kind = _kind(schema)
-    if "enum" in schema and value not in schema["enum"]:
+    if is_list(schema.get("enum")) and value not in schema["enum"]:
         return f"{name}={value!r} is not one of {', '.join(map(repr, schema['enum']))}"
     if not _fits(value, kind):
         wanted = "a file or its URL" if is_file(schema) else f"of type {kind}"
         return f"{name} must be {wanted}, not {type(value).__name__}"
+    if is_file(schema) and not _URL.match(value):
+        shown = repr(value[:40]) + ("..." if len(value) > 40 else "")
+        return f"{name} must be a file or its URL, not {shown}: pass pathlib.Path(...) for a local file"
     if isinstance(value, str):
         return _text_problem(name, value, schema)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -214,14 +221,14 @@ def _number_problem(name: str, value: float, schema: Mapping[str, Any]) -> str |
 
 
 def _text_problem(name: str, value: str, schema: Mapping[str, Any]) -> str | None:
-    low, high, pattern = schema.get("minLength", 0), schema.get("maxLength"), schema.get("pattern")
-    if len(value) < low:
+    low, high, pattern = schema.get("minLength"), schema.get("maxLength"), schema.get("pattern")
+    if isinstance(low, int) and len(value) < low:
         return f"{name} must have at least {low} characters, not {len(value)}"
-    if high is not None and len(value) > high:
+    if isinstance(high, int) and len(value) > high:
         return f"{name} must have at most {high} characters, not {len(value)}"
     # The pattern may be written in another dialect.
     with suppress(re.error):
-        if pattern is not None and not re.search(pattern, value):
+        if isinstance(pattern, str) and not re.search(pattern, value):
             return f"{name}={value!r} doesn't match the pattern {pattern}"
     return None
 

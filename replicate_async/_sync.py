@@ -489,11 +489,11 @@ class Collections:
         """
         return Page(_bridge.run(self._async.list(**options)))
 
-    def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> Collection:
+    def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> Collection:
         """Fetch a collection with its models.
 
         Args:
-            collection_slug: Name of the collection in URLs, for example ``"super-resolution"``.
+            collection_slug: Collection, or its name in URLs, for example ``"super-resolution"``.
             **options: Options of the request.
 
         Returns:
@@ -549,9 +549,9 @@ class Deployments:
         self,
         *,
         name: str,
-        model: str,
-        version: str,
-        hardware: str,
+        model: str | Model,
+        version: str | ModelVersion,
+        hardware: str | Hardware,
         min_instances: int,
         max_instances: int,
         **options: Unpack[RequestOptions],
@@ -560,9 +560,9 @@ class Deployments:
 
         Args:
             name: Name of the deployment, unique among the account's deployments.
-            model: Model to run, as ``"owner/name"``.
-            version: Id of the model version, 64 hexadecimal digits.
-            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            model: Model to run, or its ``"owner/name"``.
+            version: Model version, or its id, 64 hexadecimal digits.
+            hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
             min_instances: Minimum number of running instances. With 0, an idle deployment has none.
             max_instances: Maximum number of running instances.
             **options: Options of the request.
@@ -590,13 +590,16 @@ class Deployments:
         )
 
     def get(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Deployment:
         """Fetch a deployment with its current release.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -612,22 +615,22 @@ class Deployments:
 
     def update(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
-        version: str | UnsetType = UNSET,
-        hardware: str | UnsetType = UNSET,
-        min_instances: int | UnsetType = UNSET,
-        max_instances: int | UnsetType = UNSET,
+        version: str | ModelVersion | None = None,
+        hardware: str | Hardware | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
         **options: Unpack[RequestOptions],
     ) -> Deployment:
         """Update a deployment, which creates a release. Omitted arguments keep their current values.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
-            version: Id of the model version, 64 hexadecimal digits.
-            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
+            version: Model version, or its id, 64 hexadecimal digits.
+            hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
             min_instances: Minimum number of running instances. With 0, an idle deployment has none.
             max_instances: Maximum number of running instances.
             **options: Options of the request.
@@ -656,13 +659,16 @@ class Deployments:
         )
 
     def delete(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> None:
         """Delete a deployment that has been offline and unused for at least 15 minutes.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             **options: Options of the request.
 
         Raises:
@@ -692,19 +698,19 @@ class DeploymentPredictions:
 
     def create(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a deployment.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             input: Inputs of the model by name. Files are accepted as in ``run``.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
@@ -771,9 +777,9 @@ class Files:
         self,
         content: FileInput,
         *,
-        filename: str | UnsetType = UNSET,
-        metadata: Mapping[str, Any] | UnsetType = UNSET,
-        type: str | UnsetType = UNSET,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        type: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> File:
         """Upload a file of at most 100 MB.
@@ -799,11 +805,11 @@ class Files:
         """
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
-    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
+    def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> File:
         """Fetch a file's metadata.
 
         Args:
-            file_id: Id of the file.
+            file_id: File, or its id.
             **options: Options of the request.
 
         Returns:
@@ -817,11 +823,11 @@ class Files:
         """
         return _bridge.run(self._async.get(file_id, **options))
 
-    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> None:
+    def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> None:
         """Delete a file.
 
         Args:
-            file_id: Id of the file.
+            file_id: File, or its id.
             **options: Options of the request.
 
         Raises:
@@ -833,12 +839,18 @@ class Files:
         _bridge.run(self._async.delete(file_id, **options))
 
     def download(
-        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+        self,
+        file_id: str | File,
+        *,
+        owner: str | Account,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
     ) -> StreamedResponse[bytes]:
         """Download the content of a file, authorized by a signature of its owner.
 
         Args:
-            file_id: Id of the file.
+            file_id: File, or its id.
             owner: User or organization that owns the file.
             expiry: Time when the signature expires, in Unix seconds.
             signature: Signature of owner, id and expiry.
@@ -909,13 +921,13 @@ class ModelVersions:
         return ModelVersionsStreaming(self._async.with_streaming_response)
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> Page[ModelVersion]:
         """List a model's versions, newest first.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -930,14 +942,18 @@ class ModelVersions:
         return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
 
     def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> ModelVersion:
         """Fetch a version of a model with the OpenAPI document of its inputs and outputs.
 
         Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
+            model_owner: Owner of the model, or the ``Model``.
+            model_name: Name of the model, or the ``Model``.
+            version_id: Version, or its id, 64 hexadecimal digits.
             **options: Options of the request.
 
         Returns:
@@ -951,13 +967,19 @@ class ModelVersions:
         """
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
-    def delete(self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]) -> None:
+    def delete(
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
+    ) -> None:
         """Delete a version of a private model with all its predictions. The API deletes them in the background.
 
         Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
+            model_owner: Owner of the model, or the ``Model``.
+            model_name: Name of the model, or the ``Model``.
+            version_id: Version, or its id, 64 hexadecimal digits.
             **options: Options of the request.
 
         Raises:
@@ -1008,8 +1030,8 @@ class Models:
     def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | UnsetType = UNSET,
-        sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Page[Model]:
         """List public models.
@@ -1032,15 +1054,15 @@ class Models:
     def create(
         self,
         *,
-        owner: str,
+        owner: str | Account,
         name: str,
         visibility: Literal["public", "private"],
-        hardware: str,
-        description: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
-        cover_image_url: str | UnsetType = UNSET,
+        hardware: str | Hardware,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> Model:
         """Create a model. It has no versions yet.
@@ -1049,7 +1071,7 @@ class Models:
             owner: User or organization that owns the model. It must be the token's account.
             name: Name of the model, unique among the owner's models.
             visibility: Who can see the model: ``"public"`` or ``"private"``.
-            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
             description: Description of the model.
             github_url: URL of the model's code on GitHub.
             paper_url: URL of the model's paper.
@@ -1082,7 +1104,7 @@ class Models:
         )
 
     def search(
-        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> Page[Model]:
         """Search public models. ``client.search`` also searches collections and documentation pages.
 
@@ -1102,12 +1124,14 @@ class Models:
         """
         return Page(_bridge.run(self._async.search(query, body=body, **options)))
 
-    def get(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> Model:
+    def get(
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
+    ) -> Model:
         """Fetch a model with its latest version.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -1123,22 +1147,22 @@ class Models:
 
     def update(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
-        description: str | UnsetType = UNSET,
-        readme: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        weights_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> Model:
         """Update a model's metadata. Omitted arguments keep their current values.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             description: Description of the model.
             readme: README of the model, in Markdown.
             github_url: URL of the model's code on GitHub.
@@ -1170,12 +1194,14 @@ class Models:
             )
         )
 
-    def delete(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> None:
+    def delete(
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
+    ) -> None:
         """Delete a private model of the token's account. It must not have versions.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Raises:
@@ -1204,13 +1230,13 @@ class ModelExamples:
         return ModelExamplesStreaming(self._async.with_streaming_response)
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> Page[Prediction]:
         """List a model's examples.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -1243,19 +1269,19 @@ class ModelPredictions:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with an official model.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             input: Inputs of the model by name. Files are accepted as in ``run``.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
@@ -1302,12 +1328,14 @@ class ModelReadme:
         """The calls of ``ModelReadme``, returning the response before its body is read."""
         return ModelReadmeStreaming(self._async.with_streaming_response)
 
-    def get(self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> str:
+    def get(
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
+    ) -> str:
         """Fetch a model's README.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -1341,16 +1369,17 @@ class Predictions:
     def create(
         self,
         *,
-        version: str,
+        version: str | ModelVersion | Model,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a model version, or with an official model.
 
         Args:
-            version: ``owner/name`` (official models only), ``owner/name:version`` or a version id.
+            version: ``owner/name`` (official models only), ``owner/name:version``, a version id, a ``ModelVersion``, or
+                an official ``Model``.
             input: Inputs of the model by name. Files are accepted as in ``run``.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
@@ -1378,11 +1407,11 @@ class Predictions:
         """
         return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
-    def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
+    def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
         """Fetch a prediction.
 
         Args:
-            prediction_id: Id of the prediction.
+            prediction_id: Prediction, or its id.
             **options: Options of the request.
 
         Returns:
@@ -1399,9 +1428,9 @@ class Predictions:
     def list(
         self,
         *,
-        created_after: datetime | str | UnsetType = UNSET,
-        created_before: datetime | str | UnsetType = UNSET,
-        source: Literal["web"] | UnsetType = UNSET,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        source: Literal["web"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Page[Prediction]:
         """List the account's predictions, newest first, 100 per page.
@@ -1426,11 +1455,11 @@ class Predictions:
             )
         )
 
-    def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
+    def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
         """Cancel a prediction. Has no effect if the prediction has ended.
 
         Args:
-            prediction_id: Id of the prediction.
+            prediction_id: Prediction, or its id.
             **options: Options of the request.
 
         Returns:
@@ -1515,23 +1544,23 @@ class Trainings:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str,
-        version_id: str,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
         *,
-        destination: str,
+        destination: str | Model,
         input: Mapping[str, Any],
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Training:
         """Start a training of a model version. When it succeeds, the destination gets a new version.
 
         Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
-            destination: Existing model of the account that gets the new version, as ``"owner/name"``.
+            model_owner: Owner of the model, or the ``Model``.
+            model_name: Name of the model, or the ``Model``.
+            version_id: Version, or its id, 64 hexadecimal digits.
+            destination: Existing model of the account that gets the new version, or its ``"owner/name"``.
             input: Inputs of the training by name. Files are accepted as in ``run``.
             webhook: URL that receives webhook events.
             webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
@@ -1561,11 +1590,11 @@ class Trainings:
             )
         )
 
-    def get(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
+    def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
         """Fetch a training.
 
         Args:
-            training_id: Id of the training.
+            training_id: Training, or its id.
             **options: Options of the request.
 
         Returns:
@@ -1595,11 +1624,11 @@ class Trainings:
         """
         return Page(_bridge.run(self._async.list(**options)))
 
-    def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
+    def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
         """Cancel a training. Has no effect if the training has ended.
 
         Args:
-            training_id: Id of the training.
+            training_id: Training, or its id.
             **options: Options of the request.
 
         Returns:
@@ -2044,7 +2073,7 @@ class CollectionsRaw:
         """Call ``Collections.list`` and return the response with its whole body."""
         return _bridge.run(self._async.list(**options)).map(Page)
 
-    def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
+    def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
         """Call ``Collections.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(collection_slug, **options))
 
@@ -2059,7 +2088,7 @@ class CollectionsStreaming:
         """Call ``Collections.list`` and return the response before its body is read."""
         return ResponseContext(self._async.list(**options).map(Page))
 
-    def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> ResponseContext[Collection]:
+    def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> ResponseContext[Collection]:
         """Call ``Collections.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(collection_slug, **options))
 
@@ -2083,9 +2112,9 @@ class DeploymentsRaw:
         self,
         *,
         name: str,
-        model: str,
-        version: str,
-        hardware: str,
+        model: str | Model,
+        version: str | ModelVersion,
+        hardware: str | Hardware,
         min_instances: int,
         max_instances: int,
         **options: Unpack[RequestOptions],
@@ -2104,20 +2133,23 @@ class DeploymentsRaw:
         )
 
     def get(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
-        version: str | UnsetType = UNSET,
-        hardware: str | UnsetType = UNSET,
-        min_instances: int | UnsetType = UNSET,
-        max_instances: int | UnsetType = UNSET,
+        version: str | ModelVersion | None = None,
+        hardware: str | Hardware | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.update`` and return the response with its whole body."""
@@ -2134,7 +2166,10 @@ class DeploymentsRaw:
         )
 
     def delete(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``Deployments.delete`` and return the response with its whole body."""
         return _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
@@ -2159,9 +2194,9 @@ class DeploymentsStreaming:
         self,
         *,
         name: str,
-        model: str,
-        version: str,
-        hardware: str,
+        model: str | Model,
+        version: str | ModelVersion,
+        hardware: str | Hardware,
         min_instances: int,
         max_instances: int,
         **options: Unpack[RequestOptions],
@@ -2180,20 +2215,23 @@ class DeploymentsStreaming:
         )
 
     def get(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
-        version: str | UnsetType = UNSET,
-        hardware: str | UnsetType = UNSET,
-        min_instances: int | UnsetType = UNSET,
-        max_instances: int | UnsetType = UNSET,
+        version: str | ModelVersion | None = None,
+        hardware: str | Hardware | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.update`` and return the response before its body is read."""
@@ -2210,7 +2248,10 @@ class DeploymentsStreaming:
         )
 
     def delete(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> ResponseContext[None]:
         """Call ``Deployments.delete`` and return the response before its body is read."""
         return ResponseContext(self._async.delete(deployment_owner, deployment_name, **options))
@@ -2224,12 +2265,12 @@ class DeploymentPredictionsRaw:
 
     def create(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``DeploymentPredictions.create`` and return the response with its whole body."""
@@ -2246,12 +2287,12 @@ class DeploymentPredictionsStreaming:
 
     def create(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``DeploymentPredictions.create`` and return the response before its body is read."""
@@ -2274,24 +2315,30 @@ class FilesRaw:
         self,
         content: FileInput,
         *,
-        filename: str | UnsetType = UNSET,
-        metadata: Mapping[str, Any] | UnsetType = UNSET,
-        type: str | UnsetType = UNSET,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        type: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """Call ``Files.create`` and return the response with its whole body."""
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
-    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
+    def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """Call ``Files.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(file_id, **options))
 
-    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[None]:
+    def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[None]:
         """Call ``Files.delete`` and return the response with its whole body."""
         return _bridge.run(self._async.delete(file_id, **options))
 
     def download(
-        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+        self,
+        file_id: str | File,
+        *,
+        owner: str | Account,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[bytes]:
         """Call ``Files.download`` and return the response with its whole body."""
         return _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
@@ -2311,24 +2358,30 @@ class FilesStreaming:
         self,
         content: FileInput,
         *,
-        filename: str | UnsetType = UNSET,
-        metadata: Mapping[str, Any] | UnsetType = UNSET,
-        type: str | UnsetType = UNSET,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        type: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[File]:
         """Call ``Files.create`` and return the response before its body is read."""
         return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
-    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
+    def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
         """Call ``Files.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(file_id, **options))
 
-    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
+    def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
         """Call ``Files.delete`` and return the response before its body is read."""
         return ResponseContext(self._async.delete(file_id, **options))
 
     def download(
-        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+        self,
+        file_id: str | File,
+        *,
+        owner: str | Account,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
     ) -> ResponseContext[bytes]:
         """Call ``Files.download`` and return the response before its body is read."""
         return ResponseContext(
@@ -2365,19 +2418,27 @@ class ModelVersionsRaw:
         self._async = wrapped
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[ModelVersion]]:
         """Call ``ModelVersions.list`` and return the response with its whole body."""
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
     def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[ModelVersion]:
         """Call ``ModelVersions.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``ModelVersions.delete`` and return the response with its whole body."""
         return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
@@ -2390,19 +2451,27 @@ class ModelVersionsStreaming:
         self._async = wrapped
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[ModelVersion]]:
         """Call ``ModelVersions.list`` and return the response before its body is read."""
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
     def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> ResponseContext[ModelVersion]:
         """Call ``ModelVersions.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> ResponseContext[None]:
         """Call ``ModelVersions.delete`` and return the response before its body is read."""
         return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
@@ -2437,8 +2506,8 @@ class ModelsRaw:
     def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | UnsetType = UNSET,
-        sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Model]]:
         """Call ``Models.list`` and return the response with its whole body."""
@@ -2447,15 +2516,15 @@ class ModelsRaw:
     def create(
         self,
         *,
-        owner: str,
+        owner: str | Account,
         name: str,
         visibility: Literal["public", "private"],
-        hardware: str,
-        description: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
-        cover_image_url: str | UnsetType = UNSET,
+        hardware: str | Hardware,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``Models.create`` and return the response with its whole body."""
@@ -2475,28 +2544,28 @@ class ModelsRaw:
         )
 
     def search(
-        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Model]]:
         """Call ``Models.search`` and return the response with its whole body."""
         return _bridge.run(self._async.search(query, body=body, **options)).map(Page)
 
     def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Model]:
         """Call ``Models.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
     def update(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
-        description: str | UnsetType = UNSET,
-        readme: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        weights_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``Models.update`` and return the response with its whole body."""
@@ -2515,7 +2584,7 @@ class ModelsRaw:
         )
 
     def delete(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
         """Call ``Models.delete`` and return the response with its whole body."""
         return _bridge.run(self._async.delete(model_owner, model_name, **options))
@@ -2550,8 +2619,8 @@ class ModelsStreaming:
     def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | UnsetType = UNSET,
-        sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Model]]:
         """Call ``Models.list`` and return the response before its body is read."""
@@ -2560,15 +2629,15 @@ class ModelsStreaming:
     def create(
         self,
         *,
-        owner: str,
+        owner: str | Account,
         name: str,
         visibility: Literal["public", "private"],
-        hardware: str,
-        description: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
-        cover_image_url: str | UnsetType = UNSET,
+        hardware: str | Hardware,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
         """Call ``Models.create`` and return the response before its body is read."""
@@ -2588,28 +2657,28 @@ class ModelsStreaming:
         )
 
     def search(
-        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Model]]:
         """Call ``Models.search`` and return the response before its body is read."""
         return ResponseContext(self._async.search(query, body=body, **options).map(Page))
 
     def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Model]:
         """Call ``Models.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
     def update(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
-        description: str | UnsetType = UNSET,
-        readme: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        weights_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
         """Call ``Models.update`` and return the response before its body is read."""
@@ -2628,7 +2697,7 @@ class ModelsStreaming:
         )
 
     def delete(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[None]:
         """Call ``Models.delete`` and return the response before its body is read."""
         return ResponseContext(self._async.delete(model_owner, model_name, **options))
@@ -2641,7 +2710,7 @@ class ModelExamplesRaw:
         self._async = wrapped
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Prediction]]:
         """Call ``ModelExamples.list`` and return the response with its whole body."""
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
@@ -2654,7 +2723,7 @@ class ModelExamplesStreaming:
         self._async = wrapped
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Prediction]]:
         """Call ``ModelExamples.list`` and return the response before its body is read."""
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
@@ -2668,12 +2737,12 @@ class ModelPredictionsRaw:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``ModelPredictions.create`` and return the response with its whole body."""
@@ -2690,12 +2759,12 @@ class ModelPredictionsStreaming:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``ModelPredictions.create`` and return the response before its body is read."""
@@ -2711,7 +2780,7 @@ class ModelReadmeRaw:
         self._async = wrapped
 
     def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[str]:
         """Call ``ModelReadme.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(model_owner, model_name, **options))
@@ -2724,7 +2793,7 @@ class ModelReadmeStreaming:
         self._async = wrapped
 
     def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[str]:
         """Call ``ModelReadme.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(model_owner, model_name, **options))
@@ -2739,25 +2808,25 @@ class PredictionsRaw:
     def create(
         self,
         *,
-        version: str,
+        version: str | ModelVersion | Model,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``Predictions.create`` and return the response with its whole body."""
         return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
-    def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
+    def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(prediction_id, **options))
 
     def list(
         self,
         *,
-        created_after: datetime | str | UnsetType = UNSET,
-        created_before: datetime | str | UnsetType = UNSET,
-        source: Literal["web"] | UnsetType = UNSET,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        source: Literal["web"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Prediction]]:
         """Call ``Predictions.list`` and return the response with its whole body."""
@@ -2765,7 +2834,7 @@ class PredictionsRaw:
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
         ).map(Page)
 
-    def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
+    def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.cancel`` and return the response with its whole body."""
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
@@ -2779,10 +2848,10 @@ class PredictionsStreaming:
     def create(
         self,
         *,
-        version: str,
+        version: str | ModelVersion | Model,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``Predictions.create`` and return the response before its body is read."""
@@ -2790,16 +2859,16 @@ class PredictionsStreaming:
             self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options)
         )
 
-    def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
+    def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(prediction_id, **options))
 
     def list(
         self,
         *,
-        created_after: datetime | str | UnsetType = UNSET,
-        created_before: datetime | str | UnsetType = UNSET,
-        source: Literal["web"] | UnsetType = UNSET,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        source: Literal["web"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Prediction]]:
         """Call ``Predictions.list`` and return the response before its body is read."""
@@ -2809,7 +2878,7 @@ class PredictionsStreaming:
             )
         )
 
-    def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
+    def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.cancel`` and return the response before its body is read."""
         return ResponseContext(self._async.cancel(prediction_id, **options))
 
@@ -2822,14 +2891,14 @@ class TrainingsRaw:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str,
-        version_id: str,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
         *,
-        destination: str,
+        destination: str | Model,
         input: Mapping[str, Any],
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Training]:
         """Call ``Trainings.create`` and return the response with its whole body."""
@@ -2846,7 +2915,7 @@ class TrainingsRaw:
             )
         )
 
-    def get(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
+    def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``Trainings.get`` and return the response with its whole body."""
         return _bridge.run(self._async.get(training_id, **options))
 
@@ -2854,7 +2923,7 @@ class TrainingsRaw:
         """Call ``Trainings.list`` and return the response with its whole body."""
         return _bridge.run(self._async.list(**options)).map(Page)
 
-    def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
+    def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``Trainings.cancel`` and return the response with its whole body."""
         return _bridge.run(self._async.cancel(training_id, **options))
 
@@ -2867,14 +2936,14 @@ class TrainingsStreaming:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str,
-        version_id: str,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
         *,
-        destination: str,
+        destination: str | Model,
         input: Mapping[str, Any],
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Training]:
         """Call ``Trainings.create`` and return the response before its body is read."""
@@ -2891,7 +2960,7 @@ class TrainingsStreaming:
             )
         )
 
-    def get(self, training_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
+    def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """Call ``Trainings.get`` and return the response before its body is read."""
         return ResponseContext(self._async.get(training_id, **options))
 
@@ -2899,7 +2968,7 @@ class TrainingsStreaming:
         """Call ``Trainings.list`` and return the response before its body is read."""
         return ResponseContext(self._async.list(**options).map(Page))
 
-    def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
+    def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """Call ``Trainings.cancel`` and return the response before its body is read."""
         return ResponseContext(self._async.cancel(training_id, **options))
 
@@ -2981,7 +3050,7 @@ class ReplicateRaw:
         self._async = wrapped
 
     def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
         """Call ``Replicate.search`` and return the response with its whole body."""
         return _bridge.run(self._async.search(query, limit=limit, **options))
@@ -3039,7 +3108,7 @@ class ReplicateStreaming:
         self._async = wrapped
 
     def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[SearchResults]:
         """Call ``Replicate.search`` and return the response before its body is read."""
         return ResponseContext(self._async.search(query, limit=limit, **options))
@@ -3097,7 +3166,7 @@ class Replicate:
     with ``close()``, or use it as a context manager.
     """
 
-    def search(self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
+    def search(self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]) -> SearchResults:
         """Search public models, collections and pages of the documentation. This API is in beta.
 
         Args:
@@ -3347,14 +3416,14 @@ class Replicate:
     def run(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
-        wait: bool | int = True,
+        wait: bool | int | None = True,
         time_limit: float | None = None,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
-        stream: bool | UnsetType = UNSET,
+        stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
@@ -3417,7 +3486,7 @@ class Replicate:
     def stream(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
         cancel_on_abort: bool = True,
         **options: Unpack[PredictionOptions],
@@ -3459,7 +3528,7 @@ class Replicate:
     def submit(
         self,
         ref: ModelLike,
-        input: Mapping[str, Any] | UnsetType = UNSET,
+        input: Mapping[str, Any] | None = None,
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
@@ -3716,7 +3785,7 @@ def default_client() -> Replicate:
     return Replicate()
 
 
-def search(query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]) -> SearchResults:
+def search(query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]) -> SearchResults:
     """Search public models, collections and pages of the documentation. This API is in beta.
 
     Args:
@@ -3835,14 +3904,14 @@ def delete(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any
 
 def run(
     ref: ModelLike,
-    input: Mapping[str, Any] | UnsetType = UNSET,
+    input: Mapping[str, Any] | None = None,
     *,
-    wait: bool | int = True,
+    wait: bool | int | None = True,
     time_limit: float | None = None,
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,
-    stream: bool | UnsetType = UNSET,
+    stream: bool | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Any:
     """Run a model and return its output.
@@ -3901,7 +3970,7 @@ def run(
 
 def stream(
     ref: ModelLike,
-    input: Mapping[str, Any] | UnsetType = UNSET,
+    input: Mapping[str, Any] | None = None,
     *,
     cancel_on_abort: bool = True,
     **options: Unpack[PredictionOptions],
@@ -3943,7 +4012,7 @@ def stream(
 
 def submit(
     ref: ModelLike,
-    input: Mapping[str, Any] | UnsetType = UNSET,
+    input: Mapping[str, Any] | None = None,
     *,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from replicate_async._http.response import AsyncResponseContext
 from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, Literal
 
-    from msgspec import UnsetType
     from typing_extensions import Unpack
 
     from replicate_async._client import AsyncReplicate
@@ -90,7 +87,9 @@ class AsyncCollectionsRaw:
         """Call ``AsyncCollections.list`` and return the response with its whole body."""
         return await as_raw(self._calls.list(**options))
 
-    async def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
+    async def get(
+        self, collection_slug: str | Collection, **options: Unpack[RequestOptions]
+    ) -> APIResponse[Collection]:
         """Call ``AsyncCollections.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(collection_slug, **options))
 
@@ -105,7 +104,9 @@ class AsyncCollectionsStreaming:
         """Call ``AsyncCollections.list`` and return the response before its body is read."""
         return as_streaming(self._calls.list(**options))
 
-    def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Collection]:
+    def get(
+        self, collection_slug: str | Collection, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[Collection]:
         """Call ``AsyncCollections.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(collection_slug, **options))
 
@@ -129,9 +130,9 @@ class AsyncDeploymentsRaw:
         self,
         *,
         name: str,
-        model: str,
-        version: str,
-        hardware: str,
+        model: str | Model,
+        version: str | ModelVersion,
+        hardware: str | Hardware,
         min_instances: int,
         max_instances: int,
         **options: Unpack[RequestOptions],
@@ -150,20 +151,23 @@ class AsyncDeploymentsRaw:
         )
 
     async def get(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``AsyncDeployments.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(deployment_owner, deployment_name, **options))
 
     async def update(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
-        version: str | UnsetType = UNSET,
-        hardware: str | UnsetType = UNSET,
-        min_instances: int | UnsetType = UNSET,
-        max_instances: int | UnsetType = UNSET,
+        version: str | ModelVersion | None = None,
+        hardware: str | Hardware | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``AsyncDeployments.update`` and return the response with its whole body."""
@@ -180,7 +184,10 @@ class AsyncDeploymentsRaw:
         )
 
     async def delete(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``AsyncDeployments.delete`` and return the response with its whole body."""
         return await as_raw(self._calls.delete(deployment_owner, deployment_name, **options))
@@ -205,9 +212,9 @@ class AsyncDeploymentsStreaming:
         self,
         *,
         name: str,
-        model: str,
-        version: str,
-        hardware: str,
+        model: str | Model,
+        version: str | ModelVersion,
+        hardware: str | Hardware,
         min_instances: int,
         max_instances: int,
         **options: Unpack[RequestOptions],
@@ -226,20 +233,23 @@ class AsyncDeploymentsStreaming:
         )
 
     def get(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Deployment]:
         """Call ``AsyncDeployments.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(deployment_owner, deployment_name, **options))
 
     def update(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
-        version: str | UnsetType = UNSET,
-        hardware: str | UnsetType = UNSET,
-        min_instances: int | UnsetType = UNSET,
-        max_instances: int | UnsetType = UNSET,
+        version: str | ModelVersion | None = None,
+        hardware: str | Hardware | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Deployment]:
         """Call ``AsyncDeployments.update`` and return the response before its body is read."""
@@ -256,7 +266,10 @@ class AsyncDeploymentsStreaming:
         )
 
     def delete(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[None]:
         """Call ``AsyncDeployments.delete`` and return the response before its body is read."""
         return as_streaming(self._calls.delete(deployment_owner, deployment_name, **options))
@@ -270,12 +283,12 @@ class AsyncDeploymentPredictionsRaw:
 
     async def create(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``AsyncDeploymentPredictions.create`` and return the response with its whole body."""
@@ -292,12 +305,12 @@ class AsyncDeploymentPredictionsStreaming:
 
     def create(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """Call ``AsyncDeploymentPredictions.create`` and return the response before its body is read."""
@@ -320,24 +333,30 @@ class AsyncFilesRaw:
         self,
         content: FileInput,
         *,
-        filename: str | UnsetType = UNSET,
-        metadata: Mapping[str, Any] | UnsetType = UNSET,
-        type: str | UnsetType = UNSET,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        type: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """Call ``AsyncFiles.create`` and return the response with its whole body."""
         return await as_raw(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
 
-    async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[File]:
+    async def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """Call ``AsyncFiles.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(file_id, **options))
 
-    async def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> APIResponse[None]:
+    async def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[None]:
         """Call ``AsyncFiles.delete`` and return the response with its whole body."""
         return await as_raw(self._calls.delete(file_id, **options))
 
     async def download(
-        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+        self,
+        file_id: str | File,
+        *,
+        owner: str | Account,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[bytes]:
         """Call ``AsyncFiles.download`` and return the response with its whole body."""
         return await as_raw(self._calls.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
@@ -357,24 +376,30 @@ class AsyncFilesStreaming:
         self,
         content: FileInput,
         *,
-        filename: str | UnsetType = UNSET,
-        metadata: Mapping[str, Any] | UnsetType = UNSET,
-        type: str | UnsetType = UNSET,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        type: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[File]:
         """Call ``AsyncFiles.create`` and return the response before its body is read."""
         return as_streaming(self._calls.create(content, filename=filename, metadata=metadata, type=type, **options))
 
-    def get(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[File]:
+    def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> AsyncResponseContext[File]:
         """Call ``AsyncFiles.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(file_id, **options))
 
-    def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[None]:
+    def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> AsyncResponseContext[None]:
         """Call ``AsyncFiles.delete`` and return the response before its body is read."""
         return as_streaming(self._calls.delete(file_id, **options))
 
     def download(
-        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+        self,
+        file_id: str | File,
+        *,
+        owner: str | Account,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[bytes]:
         """Call ``AsyncFiles.download`` and return the response before its body is read."""
         return as_streaming(self._calls.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
@@ -409,19 +434,27 @@ class AsyncModelVersionsRaw:
         self._calls = raw(calls)
 
     async def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[AsyncPage[ModelVersion]]:
         """Call ``AsyncModelVersions.list`` and return the response with its whole body."""
         return await as_raw(self._calls.list(model_owner, model_name, **options))
 
     async def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[ModelVersion]:
         """Call ``AsyncModelVersions.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(model_owner, model_name, version_id, **options))
 
     async def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``AsyncModelVersions.delete`` and return the response with its whole body."""
         return await as_raw(self._calls.delete(model_owner, model_name, version_id, **options))
@@ -434,19 +467,27 @@ class AsyncModelVersionsStreaming:
         self._calls = streaming(calls)
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[AsyncPage[ModelVersion]]:
         """Call ``AsyncModelVersions.list`` and return the response before its body is read."""
         return as_streaming(self._calls.list(model_owner, model_name, **options))
 
     def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[ModelVersion]:
         """Call ``AsyncModelVersions.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(model_owner, model_name, version_id, **options))
 
     def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[None]:
         """Call ``AsyncModelVersions.delete`` and return the response before its body is read."""
         return as_streaming(self._calls.delete(model_owner, model_name, version_id, **options))
@@ -481,8 +522,8 @@ class AsyncModelsRaw:
     async def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | UnsetType = UNSET,
-        sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[AsyncPage[Model]]:
         """Call ``AsyncModels.list`` and return the response with its whole body."""
@@ -491,15 +532,15 @@ class AsyncModelsRaw:
     async def create(
         self,
         *,
-        owner: str,
+        owner: str | Account,
         name: str,
         visibility: Literal["public", "private"],
-        hardware: str,
-        description: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
-        cover_image_url: str | UnsetType = UNSET,
+        hardware: str | Hardware,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``AsyncModels.create`` and return the response with its whole body."""
@@ -519,28 +560,28 @@ class AsyncModelsRaw:
         )
 
     async def search(
-        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[AsyncPage[Model]]:
         """Call ``AsyncModels.search`` and return the response with its whole body."""
         return await as_raw(self._calls.search(query, body=body, **options))
 
     async def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Model]:
         """Call ``AsyncModels.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(model_owner, model_name, **options))
 
     async def update(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
-        description: str | UnsetType = UNSET,
-        readme: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        weights_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``AsyncModels.update`` and return the response with its whole body."""
@@ -559,7 +600,7 @@ class AsyncModelsRaw:
         )
 
     async def delete(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
         """Call ``AsyncModels.delete`` and return the response with its whole body."""
         return await as_raw(self._calls.delete(model_owner, model_name, **options))
@@ -594,8 +635,8 @@ class AsyncModelsStreaming:
     def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | UnsetType = UNSET,
-        sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[AsyncPage[Model]]:
         """Call ``AsyncModels.list`` and return the response before its body is read."""
@@ -604,15 +645,15 @@ class AsyncModelsStreaming:
     def create(
         self,
         *,
-        owner: str,
+        owner: str | Account,
         name: str,
         visibility: Literal["public", "private"],
-        hardware: str,
-        description: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
-        cover_image_url: str | UnsetType = UNSET,
+        hardware: str | Hardware,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Model]:
         """Call ``AsyncModels.create`` and return the response before its body is read."""
@@ -632,28 +673,28 @@ class AsyncModelsStreaming:
         )
 
     def search(
-        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[AsyncPage[Model]]:
         """Call ``AsyncModels.search`` and return the response before its body is read."""
         return as_streaming(self._calls.search(query, body=body, **options))
 
     def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[Model]:
         """Call ``AsyncModels.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(model_owner, model_name, **options))
 
     def update(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
-        description: str | UnsetType = UNSET,
-        readme: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        weights_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Model]:
         """Call ``AsyncModels.update`` and return the response before its body is read."""
@@ -672,7 +713,7 @@ class AsyncModelsStreaming:
         )
 
     def delete(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[None]:
         """Call ``AsyncModels.delete`` and return the response before its body is read."""
         return as_streaming(self._calls.delete(model_owner, model_name, **options))
@@ -685,7 +726,7 @@ class AsyncModelExamplesRaw:
         self._calls = raw(calls)
 
     async def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[AsyncPage[Prediction]]:
         """Call ``AsyncModelExamples.list`` and return the response with its whole body."""
         return await as_raw(self._calls.list(model_owner, model_name, **options))
@@ -698,7 +739,7 @@ class AsyncModelExamplesStreaming:
         self._calls = streaming(calls)
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[AsyncPage[Prediction]]:
         """Call ``AsyncModelExamples.list`` and return the response before its body is read."""
         return as_streaming(self._calls.list(model_owner, model_name, **options))
@@ -712,12 +753,12 @@ class AsyncModelPredictionsRaw:
 
     async def create(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``AsyncModelPredictions.create`` and return the response with its whole body."""
@@ -734,12 +775,12 @@ class AsyncModelPredictionsStreaming:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """Call ``AsyncModelPredictions.create`` and return the response before its body is read."""
@@ -755,7 +796,7 @@ class AsyncModelReadmeRaw:
         self._calls = raw(calls)
 
     async def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[str]:
         """Call ``AsyncModelReadme.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(model_owner, model_name, **options))
@@ -768,7 +809,7 @@ class AsyncModelReadmeStreaming:
         self._calls = streaming(calls)
 
     def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[str]:
         """Call ``AsyncModelReadme.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(model_owner, model_name, **options))
@@ -783,25 +824,25 @@ class AsyncPredictionsRaw:
     async def create(
         self,
         *,
-        version: str,
+        version: str | ModelVersion | Model,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``AsyncPredictions.create`` and return the response with its whole body."""
         return await as_raw(self._calls.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
-    async def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
+    async def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``AsyncPredictions.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(prediction_id, **options))
 
     async def list(
         self,
         *,
-        created_after: datetime | str | UnsetType = UNSET,
-        created_before: datetime | str | UnsetType = UNSET,
-        source: Literal["web"] | UnsetType = UNSET,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        source: Literal["web"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[AsyncPage[Prediction]]:
         """Call ``AsyncPredictions.list`` and return the response with its whole body."""
@@ -809,7 +850,9 @@ class AsyncPredictionsRaw:
             self._calls.list(created_after=created_after, created_before=created_before, source=source, **options)
         )
 
-    async def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
+    async def cancel(
+        self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]
+    ) -> APIResponse[Prediction]:
         """Call ``AsyncPredictions.cancel`` and return the response with its whole body."""
         return await as_raw(self._calls.cancel(prediction_id, **options))
 
@@ -823,25 +866,27 @@ class AsyncPredictionsStreaming:
     def create(
         self,
         *,
-        version: str,
+        version: str | ModelVersion | Model,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """Call ``AsyncPredictions.create`` and return the response before its body is read."""
         return as_streaming(self._calls.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
-    def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Prediction]:
+    def get(
+        self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[Prediction]:
         """Call ``AsyncPredictions.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(prediction_id, **options))
 
     def list(
         self,
         *,
-        created_after: datetime | str | UnsetType = UNSET,
-        created_before: datetime | str | UnsetType = UNSET,
-        source: Literal["web"] | UnsetType = UNSET,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        source: Literal["web"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[AsyncPage[Prediction]]:
         """Call ``AsyncPredictions.list`` and return the response before its body is read."""
@@ -849,7 +894,9 @@ class AsyncPredictionsStreaming:
             self._calls.list(created_after=created_after, created_before=created_before, source=source, **options)
         )
 
-    def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Prediction]:
+    def cancel(
+        self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]
+    ) -> AsyncResponseContext[Prediction]:
         """Call ``AsyncPredictions.cancel`` and return the response before its body is read."""
         return as_streaming(self._calls.cancel(prediction_id, **options))
 
@@ -862,14 +909,14 @@ class AsyncTrainingsRaw:
 
     async def create(
         self,
-        model_owner: str,
-        model_name: str,
-        version_id: str,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
         *,
-        destination: str,
+        destination: str | Model,
         input: Mapping[str, Any],
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Training]:
         """Call ``AsyncTrainings.create`` and return the response with its whole body."""
@@ -886,7 +933,7 @@ class AsyncTrainingsRaw:
             )
         )
 
-    async def get(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
+    async def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``AsyncTrainings.get`` and return the response with its whole body."""
         return await as_raw(self._calls.get(training_id, **options))
 
@@ -894,7 +941,7 @@ class AsyncTrainingsRaw:
         """Call ``AsyncTrainings.list`` and return the response with its whole body."""
         return await as_raw(self._calls.list(**options))
 
-    async def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
+    async def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``AsyncTrainings.cancel`` and return the response with its whole body."""
         return await as_raw(self._calls.cancel(training_id, **options))
 
@@ -907,14 +954,14 @@ class AsyncTrainingsStreaming:
 
     def create(
         self,
-        model_owner: str,
-        model_name: str,
-        version_id: str,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
         *,
-        destination: str,
+        destination: str | Model,
         input: Mapping[str, Any],
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncResponseContext[Training]:
         """Call ``AsyncTrainings.create`` and return the response before its body is read."""
@@ -931,7 +978,7 @@ class AsyncTrainingsStreaming:
             )
         )
 
-    def get(self, training_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Training]:
+    def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Training]:
         """Call ``AsyncTrainings.get`` and return the response before its body is read."""
         return as_streaming(self._calls.get(training_id, **options))
 
@@ -939,7 +986,7 @@ class AsyncTrainingsStreaming:
         """Call ``AsyncTrainings.list`` and return the response before its body is read."""
         return as_streaming(self._calls.list(**options))
 
-    def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Training]:
+    def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> AsyncResponseContext[Training]:
         """Call ``AsyncTrainings.cancel`` and return the response before its body is read."""
         return as_streaming(self._calls.cancel(training_id, **options))
 
@@ -1021,7 +1068,7 @@ class AsyncReplicateRaw:
         self._calls = raw(calls)
 
     async def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
         """Call ``AsyncReplicate.search`` and return the response with its whole body."""
         return await as_raw(self._calls.search(query, limit=limit, **options))
@@ -1079,7 +1126,7 @@ class AsyncReplicateStreaming:
         self._calls = streaming(calls)
 
     def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncResponseContext[SearchResults]:
         """Call ``AsyncReplicate.search`` and return the response before its body is read."""
         return as_streaming(self._calls.search(query, limit=limit, **options))

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_async._decoding import json_decoder
 from replicate_async._http import clock
 from replicate_async.errors import WebhookVerificationError
-from replicate_async.types import Prediction, PredictionUrls, Training, WebhookSecret
+from replicate_async.types import Prediction, Training, WebhookSecret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_decode_prediction, _decode_training = json_decoder(Prediction), json_decoder(Training)
 
 
 def verify_webhook(
@@ -54,21 +58,18 @@ def verify_webhook(
     content = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "surrogatepass") + content
     expected = hmac.new(_key(secret), signed, hashlib.sha256).digest()
-    if not any(hmac.compare_digest(expected, signature) for signature in _signatures(signatures)):
-        raise WebhookVerificationError(
-            "webhook-signature: none matches; pass the raw bytes of the body, and the secret of the account"
-        )
+    _check_signatures(signatures, expected)
     try:
+        content.decode()
+        prediction: Prediction = _decode_prediction(content)
+        if not isinstance(prediction.status, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise msgspec.ValidationError("Expected `str` - at `$.status`")
         # Predictions and trainings have the same form, but different URLs.
-        urls = msgspec.json.decode(content, type=_Job).urls or PredictionUrls()
-        kind: type[Prediction | Training] = Training if "/trainings/" in (urls.get or urls.cancel or "") else Prediction
-        return msgspec.json.decode(content, type=kind)
+        url = getattr(prediction.urls, "get", None) or getattr(prediction.urls, "cancel", None)
+        job: Prediction | Training = _decode_training(content) if "/trainings/" in str(url) else prediction
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WebhookVerificationError(f"body: neither a prediction nor a training: {error}") from error
-
-
-class _Job(msgspec.Struct):
-    urls: PredictionUrls | None = None
+    return job
 
 
 def _header(headers: Mapping[str, Any], name: str) -> str:
@@ -106,16 +107,19 @@ def _key(secret: WebhookSecret | str) -> bytes:
     return key
 
 
-def _signatures(header: str) -> list[bytes]:
-    """Return the signatures of version 1, and ignore those of other versions, which may be added."""
-    decoded: list[bytes] = []
+def _check_signatures(header: str, expected: bytes) -> None:
+    """Raise an error unless a signature of version 1 matches. Others are ignored: versions may be added."""
+    problem = "none matches; pass the raw bytes of the body, and the secret of the account"
     for entry in header.split():
         version, comma, value = entry.partition(",")
         if not comma:
-            raise WebhookVerificationError(f"webhook-signature: {entry[:8]!r}... is not 'version,signature'")
-        if version == "v1":
+            problem = f"{entry[:8]!r}... is not 'version,signature'"
+        elif version == "v1":
             try:
-                decoded.append(base64.b64decode(value, validate=True))
+                signature = base64.b64decode(value, validate=True)
             except (binascii.Error, ValueError):
-                raise WebhookVerificationError("webhook-signature: a signature is not base64") from None
-    return decoded
+                problem = "a signature is not base64"
+            else:
+                if hmac.compare_digest(expected, signature):
+                    return
+    raise WebhookVerificationError(f"webhook-signature: {problem}")

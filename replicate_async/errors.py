@@ -8,6 +8,7 @@
     │   ├── APIStatusError                  the response has an error status
     │   │   ├── BadRequestError             400
     │   │   ├── AuthenticationError         401
+    │   │   ├── PaymentRequiredError        402
     │   │   ├── PermissionDeniedError       403
     │   │   ├── NotFoundError               404
     │   │   ├── ConflictError               409
@@ -19,7 +20,8 @@
     │   └── PredictionCanceledError         the prediction was canceled or aborted
     └── WebhookVerificationError            a webhook could not be verified
 
-Invalid arguments raise ``TypeError`` or ``ValueError`` before anything is sent. No error contains the token.
+All have a ``message``, and a ``status``: the HTTP status of the response, or None. Invalid arguments raise
+``TypeError`` or ``ValueError`` before anything is sent. No error contains the token.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from replicate_async.types import Prediction
 
@@ -44,6 +47,7 @@ __all__ = [
     "InternalServerError",
     "ModelError",
     "NotFoundError",
+    "PaymentRequiredError",
     "PermissionDeniedError",
     "PredictionCanceledError",
     "RateLimitError",
@@ -55,6 +59,16 @@ __all__ = [
 
 class ReplicateError(Exception):
     """The root of all errors of this package."""
+
+    @property
+    def message(self) -> str:
+        """What went wrong."""
+        return str(self)
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of the response; None if there is no response."""
+        return None
 
 
 class APIError(ReplicateError):
@@ -69,6 +83,11 @@ class APIError(ReplicateError):
         self.method: str = method
         self.url: str = url
         self.prediction_id: str | None = prediction_id
+
+    @property
+    def message(self) -> str:
+        """What went wrong, without the call."""
+        return str(self.args[0])
 
     def __str__(self) -> str:
         call = f" ({self.method} {self.url})" if self.method else ""
@@ -117,7 +136,8 @@ class APIStatusError(APIError):
     """The API responded with an error status.
 
     ``title`` and ``detail`` come from the response's problem document, if it has one; ``body`` is the raw body;
-    ``retry_after`` is the delay in seconds that the response asks for.
+    ``retry_after`` is the delay in seconds that the response asks for. ``invalid_fields`` are the fields that a 422
+    refuses, each a dict with ``type``, ``field`` and ``description``.
     """
 
     def __init__(
@@ -133,6 +153,7 @@ class APIStatusError(APIError):
         title: str | None = None,
         detail: str | None = None,
         retry_after: float | None = None,
+        invalid_fields: Sequence[dict[str, Any]] = (),
     ) -> None:
         super().__init__(message, method=method, url=url, prediction_id=prediction_id)
         self.status_code: int = status_code
@@ -141,6 +162,7 @@ class APIStatusError(APIError):
         self.title: str | None = title
         self.detail: str | None = detail
         self.retry_after: float | None = retry_after
+        self.invalid_fields: list[dict[str, Any]] = list(invalid_fields)
 
     @property
     def status(self) -> int:
@@ -154,6 +176,10 @@ class BadRequestError(APIStatusError):
 
 class AuthenticationError(APIStatusError):
     """401: the token is missing or not valid."""
+
+
+class PaymentRequiredError(APIStatusError):
+    """402: the account has no credit left."""
 
 
 class PermissionDeniedError(APIStatusError):
@@ -198,6 +224,11 @@ class APIResponseValidationError(APIError):
         self.status_code: int = status_code
         self.headers: Mapping[str, str] = headers or {}
         self.body: bytes = body
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.status_code
 
 
 class ModelError(ReplicateError):

@@ -1,7 +1,8 @@
 """The objects that the API returns, as plain structs.
 
 Unknown fields are ignored and unknown enum values are kept, because the API adds both without notice. Fields that
-the API may omit are ``None``. Times are timezone-aware.
+the API may omit are ``None``. Times are timezone-aware. A field whose value is not of the documented type keeps the
+value as the API sent it.
 
 Source: https://replicate.com/docs/reference/http
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
     Input = dict[str, Any]
     Flag = bool
+    Metrics: TypeAlias = "PredictionMetrics"
+    Output: TypeAlias = "TrainingOutput | str | list[Any]"
     AccountType = Literal["user", "organization"] | str
     Source = Literal["web", "api"] | str
     Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
@@ -66,12 +69,19 @@ else:
     # These may be null after the data is removed, and are then empty.
     Input = dict[str, Any] | None
     Flag = bool | None
+    # The decoder makes dicts, which become their types afterwards.
+    Metrics = Annotated[dict[str, Any], msgspec.Meta(extra_json_schema={"title": "PredictionMetrics"})]
+    Output = dict[str, Any] | str | list[Any]
 
 # Times are always timezone-aware.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
+# Marks the fields without which an object can't be used. The lenient decoder accepts surprises in all others.
+ESSENTIAL = msgspec.Meta(extra={"essential": True})
+Id = Annotated[str, ESSENTIAL]
 
-_TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
-_RUNNING = frozenset({"starting", "processing"})
+# Tuples, because a status of an unexpected type may have no hash.
+_TERMINAL = ("succeeded", "failed", "canceled", "aborted")
+_RUNNING = ("starting", "processing")
 
 
 class Struct(msgspec.Struct, kw_only=True):
@@ -127,18 +137,88 @@ class Struct(msgspec.Struct, kw_only=True):
         return inlined
 
 
-def has_ended(status: str, completed_at: datetime | None) -> bool:
+class OpenStruct(dict[str, Any]):
+    """The base of objects that may have any member. All members are keys, and attributes as well."""
+
+    _documented: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        cls._documented = frozenset(cls.__annotations__)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            if name in self._documented:
+                return None
+            raise AttributeError(f"{type(self).__name__} has no member {name!r}", name=name, obj=self) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._documented, *self]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the members as a dict of JSON-compatible values."""
+        return dict(self)
+
+    def to_json(self) -> str:
+        """Return the object as a JSON document."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        """Let pydantic, and so FastAPI, use the object as a field or a result."""
+        # Only pydantic calls this, so pydantic_core is installed.
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(cls, core_schema.dict_schema(core_schema.str_schema()))
+
+
+class _OpenField:
+    """A field that is decoded as a dict, and becomes an object when it is read: most are not, and decoding is fast."""
+
+    def __init__(self, owner: type[Struct], name: str, kind: type[OpenStruct]) -> None:
+        self._field: Any = getattr(owner, name)
+        self._kind = kind
+        setattr(owner, name, self)
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        value: Any = self._field.__get__(instance, owner)
+        if type(value) is dict:
+            value = self._kind(cast("dict[str, Any]", value))
+            self._field.__set__(instance, value)
+        return value
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self._field.__set__(instance, value)
+
+
+def has_ended(status: object, completed_at: object) -> bool:
     """Whether a status is final, or unknown to this version while there is a completion time."""
-    return status in _TERMINAL or (status not in _RUNNING and completed_at is not None)
+    return status in _TERMINAL or (status not in _RUNNING and bool(completed_at))
+
+
+def logs_of(job: Prediction | Training) -> str:
+    """Return the logs of a prediction or training; empty if it has none, or something that is not a text."""
+    return job.logs if isinstance(job.logs, str) else ""
 
 
 class _Job(Struct, kw_only=True):
     """The base of predictions and trainings, which have a status that becomes final."""
 
-    id: str
+    id: Id
     status: Status
     completed_at: Time | None = None
     input: Input = {}
+    metrics: Metrics | None = None
+    webhook: str | None = None
+    webhook_events_filter: list[str] | None = None
+    webhook_completed: str | None = None
 
     def __post_init__(self) -> None:
         if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
@@ -154,7 +234,7 @@ class Account(Struct, kw_only=True):
     """A user or an organization."""
 
     type: AccountType
-    username: str
+    username: Id
     name: str | None = None
     github_url: str | None = None
     avatar_url: str | None = None
@@ -169,15 +249,19 @@ class PredictionUrls(Struct, kw_only=True):
     web: str | None = None
 
 
-class PredictionMetrics(Struct, kw_only=True):
-    """The metrics of a prediction: times in seconds, and token counts of language models."""
+class PredictionMetrics(OpenStruct):
+    """The metrics of a prediction: times in seconds, token counts of language models, and what else the model reports.
 
-    predict_time: float | None = None
-    total_time: float | None = None
-    time_to_first_token: float | None = None
-    tokens_per_second: float | None = None
-    input_token_count: float | None = None
-    output_token_count: float | None = None
+    All of them are keys, and attributes as well: ``metrics["image_count"]`` and ``metrics.image_count``. A metric with
+    a name below that was not reported is None as an attribute.
+    """
+
+    predict_time: float | None
+    total_time: float | None
+    time_to_first_token: float | None
+    tokens_per_second: float | None
+    input_token_count: float | None
+    output_token_count: float | None
 
 
 # A progress bar of tqdm: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]"; counts may be scaled, as in "1.50G/2.00G".
@@ -198,14 +282,13 @@ class Progress(Struct, kw_only=True):
 class Prediction(_Job, kw_only=True):
     """One run of a model."""
 
-    model: str
+    model: str | None = None
     version: str | None = None
     created_at: Time
-    urls: PredictionUrls
+    urls: PredictionUrls = msgspec.field(default_factory=PredictionUrls)
     output: Any = None
     error: str | None = None
     logs: str | None = None
-    metrics: PredictionMetrics | None = None
     data_removed: Flag = False
     started_at: Time | None = None
     deadline: Time | None = None
@@ -222,7 +305,7 @@ class Prediction(_Job, kw_only=True):
     @property
     def progress(self) -> Progress | None:
         """The progress according to the last progress bar in the logs; None if there is none."""
-        bars = _PROGRESS_BAR.findall(self.logs or "")
+        bars = _PROGRESS_BAR.findall(logs_of(self))
         if not bars:
             return None
         percentage, current, current_unit, total, total_unit = bars[-1]
@@ -236,7 +319,7 @@ class Prediction(_Job, kw_only=True):
 class ModelVersion(Struct, kw_only=True):
     """A version of a model, with the OpenAPI document that describes its inputs and outputs."""
 
-    id: str
+    id: Id
     created_at: Time
     cog_version: str | None = None
     openapi_schema: dict[str, Any] | None = None
@@ -245,8 +328,8 @@ class ModelVersion(Struct, kw_only=True):
 class Model(Struct, kw_only=True):
     """A model, with its latest version."""
 
-    owner: str
-    name: str
+    owner: Id
+    name: Id
     url: str | None = None
     visibility: Visibility | None = None
     description: str | None = None
@@ -257,6 +340,7 @@ class Model(Struct, kw_only=True):
     cover_image_url: str | None = None
     run_count: int | None = None
     is_official: bool | None = None
+    created_at: Time | None = None
     default_example: Prediction | None = None
     latest_version: ModelVersion | None = None
 
@@ -265,7 +349,7 @@ class Collection(Struct, kw_only=True):
     """A curated list of models; ``models`` is filled by ``collections.get``, not by lists."""
 
     name: str
-    slug: str
+    slug: Id
     description: str | None = None
     full_description: str | None = None
     models: list[Model] | None = None
@@ -293,8 +377,8 @@ class DeploymentRelease(Struct, kw_only=True):
 class Deployment(Struct, kw_only=True):
     """A model version that runs on hardware of your choice."""
 
-    owner: str
-    name: str
+    owner: Id
+    name: Id
     current_release: DeploymentRelease | None = None
 
 
@@ -302,6 +386,7 @@ class FileChecksums(Struct, kw_only=True):
     """Digests of a file's content, in hexadecimal."""
 
     sha256: str | None = None
+    md5: str | None = None
 
 
 class FileUrls(Struct, kw_only=True):
@@ -313,7 +398,7 @@ class FileUrls(Struct, kw_only=True):
 class File(Struct, kw_only=True):
     """A file uploaded to Replicate; ``size`` is in bytes."""
 
-    id: str
+    id: Id
     content_type: str
     size: int
     created_at: Time
@@ -325,19 +410,15 @@ class File(Struct, kw_only=True):
     urls: FileUrls
 
 
-class TrainingOutput(Struct, kw_only=True):
-    """The output of a training: the reference of the new version and the URL of the weights."""
+class TrainingOutput(OpenStruct):
+    """The output of a training: the reference of the new version, the URL of the weights, and other members."""
 
-    version: str | None = None
-    weights: str | None = None
+    version: str | None
+    weights: str | None
 
 
-class TrainingUrls(Struct, kw_only=True):
-    """The URLs to fetch, cancel and view a training."""
-
-    get: str | None = None
-    cancel: str | None = None
-    web: str | None = None
+class TrainingUrls(PredictionUrls, kw_only=True):
+    """The URLs to fetch, cancel, stream and view a training."""
 
 
 class Training(_Job, kw_only=True):
@@ -345,27 +426,30 @@ class Training(_Job, kw_only=True):
 
     model: str | None = None
     version: str | None = None
-    output: TrainingOutput | None = None
+    output: Output | None = None
     error: str | None = None
     logs: str | None = None
-    metrics: PredictionMetrics | None = None
     source: Source | None = None
     created_at: Time | None = None
     started_at: Time | None = None
     urls: TrainingUrls | None = None
 
 
+_OpenField(_Job, "metrics", PredictionMetrics)
+_OpenField(Training, "output", TrainingOutput)
+
+
 class Hardware(Struct, kw_only=True):
     """A kind of hardware; ``models.create`` and ``deployments.create`` accept its ``sku``."""
 
     name: str
-    sku: str
+    sku: Id
 
 
 class WebhookSecret(Struct, kw_only=True):
     """The key that signs webhooks."""
 
-    key: str
+    key: Id
 
     def __repr__(self) -> str:
         return "WebhookSecret(key='whsec_...')"
@@ -390,7 +474,7 @@ class SearchCollection(Struct, kw_only=True):
     """A collection that matches a search; ``models`` are names."""
 
     name: str
-    slug: str
+    slug: Id
     description: str | None = None
     models: list[str] | None = None
 
@@ -399,21 +483,21 @@ class SearchPage(Struct, kw_only=True):
     """A page of the documentation that matches a search."""
 
     name: str
-    href: str
+    href: Id
 
 
 class SearchResults(Struct, kw_only=True):
     """The results of a search."""
 
     query: str
-    models: list[SearchModel]
-    collections: list[SearchCollection]
-    pages: list[SearchPage]
+    models: list[SearchModel] = []
+    collections: list[SearchCollection] = []
+    pages: list[SearchPage] = []
 
 
 class PageData(Struct, Generic[T], kw_only=True):
     """One page of a list as the API sends it; ``next`` and ``previous`` are URLs."""
 
-    results: list[T]
+    results: Annotated[list[T], ESSENTIAL]
     next: str | None = None
     previous: str | None = None

@@ -19,7 +19,20 @@ GENERATED = {"_sync", "_views"}
 
 # From bottom to top. A module imports others of its own layer, and those of the layers below.
 LAYERS = [
-    ("_version", "_background", "_files", "_fork", "_json", "_logging", "_schema", "_threads", "types", "errors"),
+    (
+        "_version",
+        "_background",
+        "_decoding",
+        "_files",
+        "_fork",
+        "_json",
+        "_logging",
+        "_references",
+        "_schema",
+        "_threads",
+        "types",
+        "errors",
+    ),
     ("_http",),
     ("_webhooks",),
     ("_predictions",),

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._http.ratelimit import RateLimit
+from replicate_async._references import to_reference
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ class RequestOptions(TypedDict, total=False):
     """Options of every call, besides its own arguments.
 
     ``extra_headers``, ``extra_query`` and ``extra_body`` are added to the request and take precedence. ``timeout`` is
-    in seconds for each attempt (None: no limit). ``max_retries`` is the maximum number of retries.
+    in seconds for each attempt (None: no limit). ``max_retries`` is the maximum number of retries. Any other option
+    that is None counts as omitted.
     """
 
-    extra_headers: Mapping[str, str]
-    extra_query: Mapping[str, QueryValue]
-    extra_body: Mapping[str, Any]
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, QueryValue] | None
+    extra_body: Mapping[str, Any] | None
     timeout: float | aiohttp.ClientTimeout | None
-    max_retries: int
+    max_retries: int | None
 
 
 class CallOptions(RequestOptions, total=False):
@@ -49,14 +51,15 @@ class CallOptions(RequestOptions, total=False):
     """
 
     json: Any
-    content: bytes | str
-    params: Mapping[str, QueryValue]
-    headers: Mapping[str, str]
+    content: bytes | str | None
+    params: Mapping[str, QueryValue] | None
+    headers: Mapping[str, str] | None
 
 
 def follow_up_options(options: RequestOptions) -> RequestOptions:
     """Return the options of a create that also apply to fetching and canceling its result."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in {"extra_body", "extra_query"}})
+    dropped = {"extra_body", "extra_query"}
+    return drop_unset_options(cast("RequestOptions", {k: v for k, v in options.items() if k not in dropped}))
 
 
 class Secret(str):
@@ -106,7 +109,8 @@ def check_options(options: RequestOptions) -> None:
         # A misspelled argument ends up among the options, whose names only type checkers know.
         if name not in RequestOptions.__optional_keys__:
             raise TypeError(f"unexpected argument {name!r}")
-        _CHECKS[name](name, value)
+        if value is not None:
+            _CHECKS[name](name, value)
 
 
 def _check_timeout(name: str, timeout: object) -> None:
@@ -187,12 +191,25 @@ def check_base_url(base_url: object) -> str:
     return base_url.rstrip("/")
 
 
+# --- arguments ---
+
+
+def is_passed(value: object) -> bool:
+    """Return whether an optional argument was passed. None is as good as omitting it."""
+    return value is not UNSET and value is not None
+
+
 def drop_unset(**arguments: Any) -> dict[str, Any]:
-    """Return the arguments that the caller passed, falsy ones included."""
-    return {name: value for name, value in arguments.items() if value is not UNSET}
+    """Return the arguments that the caller passed, falsy ones included, with the references of objects."""
+    return {name: to_reference(name, value) for name, value in arguments.items() if is_passed(value)}
 
 
-def check_choice(name: str, value: str | UnsetType, choices: Sequence[str]) -> None:
+def drop_unset_options(options: RequestOptions) -> RequestOptions:
+    """Return the options that the caller passed. None is a timeout, too: no limit."""
+    return cast("RequestOptions", {k: v for k, v in options.items() if v is not None or k == "timeout"})
+
+
+def check_choice(name: str, value: str | UnsetType | None, choices: Sequence[str]) -> None:
     """Raise ValueError if the API does not document a value."""
-    if value is not UNSET and value not in choices:
+    if is_passed(value) and value not in choices:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")

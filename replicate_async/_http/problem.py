@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_async import errors
 from replicate_async._http.request import redact_url
-from replicate_async._json import is_dict
+from replicate_async._json import is_dict, is_list
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
@@ -79,6 +79,7 @@ def portable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 _STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
     409: errors.ConflictError,
@@ -100,6 +101,7 @@ def status_error(
         title, detail = (_problem_text(members.get(name)) for name in ("title", "detail"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         members, title, detail = {}, None, None
+    invalid_fields = members.get("invalid_fields")
     reason = ": ".join(filter(None, (title, detail)))[:_MAX_REASON_LENGTH] or (
         snippet(body) if body.strip() else "no details"
     )
@@ -115,6 +117,7 @@ def status_error(
         body=body,
         title=title,
         detail=detail,
+        invalid_fields=[field for field in invalid_fields if is_dict(field)] if is_list(invalid_fields) else [],
         retry_after=_retry_after(headers, members.get("retry_after"), detail, now),
     )
 

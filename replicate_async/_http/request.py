@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._json import encode_json, is_mapping
+from replicate_async._references import to_reference
 from replicate_async.errors import APIError
 
 T = TypeVar("T")
@@ -88,11 +89,12 @@ _NOT_IN_SEGMENT = re.compile(r"[/?#\x00-\x1f\x7f]")
 
 
 def format_path(template: str, /, **arguments: object) -> str:
-    """Fill a path template; each argument becomes exactly one segment or raises a clear error."""
+    """Fill a path template; each argument, or an object's id or name, becomes one segment or raises an error."""
     return template.format_map({name: _segment(name, value) for name, value in arguments.items()})
 
 
-def _segment(name: str, value: object) -> str:
+def _segment(name: str, argument: object) -> str:
+    value = to_reference(name, argument)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if _PLAIN_SEGMENT.fullmatch(value):

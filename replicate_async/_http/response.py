@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from replicate_async._decoding import json_decoder
 from replicate_async._files import ReadChunk, reader_of, save_file
 from replicate_async._http.body import Body
 from replicate_async._http.problem import portable_headers, snippet
@@ -127,7 +128,7 @@ def _charset(headers: Mapping[str, str]) -> str:
 def decoder_for(response_type: Any) -> Callable[[bytes], Any]:
     """Return the function that decodes a body to a type: ``bytes``, ``str``, None, or anything else from JSON."""
     decoders: dict[Any, Callable[[bytes], Any]] = {bytes: bytes, str: bytes.decode, None: lambda _: None}
-    return decoders.get(response_type) or msgspec.json.Decoder(response_type).decode
+    return decoders.get(response_type) or json_decoder(response_type)
 
 
 class ReadBody:

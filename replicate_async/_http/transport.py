@@ -14,12 +14,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.body import Body
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.exchange import base_headers, read_bounded, send_request
-from replicate_async._http.options import Secret, Settings, check_options
+from replicate_async._http.options import Secret, Settings, check_options, drop_unset_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
 from replicate_async._http.ratelimit import ConcurrencyLimiter, TokenBucket
 from replicate_async._http.request import (
@@ -170,6 +172,8 @@ class Transport:
         options, settings = request.options, self.settings
         if options:
             check_options(options)
+            options = drop_unset_options(options)
+            request = msgspec.structs.replace(request, options=options)
         url = full_url(settings.base_url, request, settings.default_query)
         if not is_valid_url(url):
             # It may come from a response, so this is not a ValueError.

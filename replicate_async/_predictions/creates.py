@@ -13,6 +13,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
+from replicate_async._decoding import find_id
 from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
@@ -23,7 +24,7 @@ from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
 from replicate_async._predictions.matching import Job, Match, ServerClock, compare
-from replicate_async.errors import APIError, CreateOutcomeUnknown, RateLimitError
+from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError
 from replicate_async.types import Deployment, DeploymentRelease, PageData, Prediction, Training
 
 T = TypeVar("T")
@@ -134,8 +135,12 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         ledger.claim(_id_of(response))
     except APIError as error:
-        end = min(clock.current.monotonic(), call.sent_at + _MAX_CREATE_SECONDS)
-        job_id = await reconcile(transport, call, error, end=end) if call.may_exist else None
+        job_id = error.prediction_id
+        if job_id is not None:
+            ledger.claim(job_id)
+        elif call.may_exist:
+            end = min(clock.current.monotonic(), call.sent_at + _MAX_CREATE_SECONDS)
+            job_id = await reconcile(transport, call, error, end=end)
         if job_id is None:
             raise
         return await _adopt(transport, call, job_id, error)
@@ -176,8 +181,12 @@ def _id_of(response: APIResponse[Any]) -> str:
     try:
         return _ID_DECODER.decode(response.read()).id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # This error says what is wrong with the response.
-        return str(response.parse().id)
+        try:
+            return str(response.parse().id)
+        except APIError as error:
+            # This error says what is wrong with the response. Its id may be readable all the same.
+            error.prediction_id = find_id(response.read())
+            raise
 
 
 async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, end: float) -> str | None:
@@ -249,20 +258,28 @@ async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Except
     fetch = Request[T](
         "GET", path, request.response_type, follow_up_options(request.options), transform=request.transform
     )
+    reason = ""
     try:
-        return await transport.send(fetch)
-    except APIError as fetch_error:
-        raise CreateOutcomeUnknown(
-            f"this create was carried out, but its response was lost, and its result can't be fetched: {fetch_error}",
-            method=request.method,
-            url=request.log_path,
-            prediction_id=job_id,
-            candidates=[job_id],
-        ) from error
+        for delay in _LOOKUP_DELAYS:
+            await clock.current.sleep(delay)
+            try:
+                return await transport.send(fetch)
+            except APIError as fetch_error:
+                reason = str(fetch_error)
+                # What was just created may not be available yet.
+                if not isinstance(fetch_error, NotFoundError):
+                    break
     except asyncio.CancelledError:
         # The canceled caller looks for it again, to cancel it.
         transport.account.state(CreateLedger).unclaim(job_id)
         raise
+    raise CreateOutcomeUnknown(
+        f"this create was carried out, but its response was lost, and its result can't be fetched: {reason}",
+        method=request.method,
+        url=request.log_path,
+        prediction_id=job_id,
+        candidates=[job_id],
+    ) from error
 
 
 def _kind(request: Request[Any]) -> type[Job]:

@@ -12,13 +12,13 @@ from replicate_async._http.locks import KeyedLock
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
-from replicate_async._json import is_list
+from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.jobs import cancel_request, output_of
 from replicate_async._predictions.outputs import has_files, with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions, request_options
 from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
 from replicate_async.errors import APIError
-from replicate_async.types import Model, ModelVersion, Prediction
+from replicate_async.types import Model, ModelVersion, Prediction, logs_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,12 +49,13 @@ async def _fetch_schema(
         # The API gives no schema for a version id without the model's name.
         return {}, None
     model = await transport.call(Request[Model]("GET", ref.path(), Model, options))
-    version = model.latest_version
+    version = model.latest_version if isinstance(model.latest_version, ModelVersion) else None
+    example = model.default_example if isinstance(model.default_example, Prediction) else None
     if ref.version and (version is None or version.id != ref.version):
         tail = format_path("/versions/{version_id}", version_id=ref.version)
         version = await transport.call(Request[ModelVersion]("GET", ref.path(tail), ModelVersion, options))
-    document = version.openapi_schema if version else None
-    return schemas.usable(document or {}), model.default_example
+    document: Any = version.openapi_schema if version else None
+    return document if is_dict(document) else {}, example
 
 
 class FunctionOptions(PredictionOptions, total=False):
@@ -65,8 +66,8 @@ class FunctionOptions(PredictionOptions, total=False):
     omitted).
     """
 
-    validate: bool
-    cancel_on_abort: bool
+    validate: bool | None
+    cancel_on_abort: bool | None
 
 
 class AsyncModelReference:
@@ -77,8 +78,8 @@ class AsyncModelReference:
     def __init__(self, transport: Transport, ref: ModelLike, options: FunctionOptions) -> None:
         self._transport = transport
         self._ref = ModelRef.parse(ref)
-        self._validate = options.pop("validate", False)
-        self._cancel_on_abort = options.pop("cancel_on_abort", True)
+        self._validate = bool(options.pop("validate", None))
+        self._cancel_on_abort = options.pop("cancel_on_abort", None) is not False
         self._options = cast("PredictionOptions", options)
 
     async def _prepare(self, inputs: Mapping[str, Any], **options: Any) -> PredictionRun:
@@ -330,7 +331,7 @@ class AsyncRun:
         Raises:
             APIError: the call failed.
         """
-        return (await self._run.reload()).logs or ""
+        return logs_of(await self._run.reload())
 
     async def cancel(self) -> Prediction:
         """Cancel the prediction.

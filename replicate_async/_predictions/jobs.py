@@ -53,7 +53,9 @@ def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...
     return transport.options_key, headers, options.get("timeout", UNSET), options.get("max_retries")
 
 
-def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: bool = False) -> Request[Prediction]:
+def cancel_request(
+    prediction_id: str | Prediction, options: RequestOptions, *, skips_queue: bool = False
+) -> Request[Prediction]:
     """Describe the call that cancels a prediction."""
     path = format_path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
     return Request("POST", path, Prediction, options, idempotent=True, skips_queue=skips_queue)
@@ -82,7 +84,7 @@ def output_of(prediction: Prediction) -> Any:
         ReplicateError: the output was removed, because the prediction ended too long ago.
         APIResponseValidationError: the output is nested too deeply.
     """
-    if prediction.status in {"canceled", "aborted"}:
+    if prediction.status in ("canceled", "aborted"):
         raise PredictionCanceledError(prediction)
     if prediction.status != "succeeded" and (prediction.status == "failed" or prediction.error is not None):
         raise ModelError(prediction)

@@ -19,13 +19,14 @@ from msgspec import Raw
 from replicate_async._http import clock
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, next_page
+from replicate_async._http.response import decoder_for
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
 from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, list_path, poll_key
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError
-from replicate_async.types import PageData, Prediction, Time, has_ended
+from replicate_async.types import PageData, Prediction, Time, has_ended, logs_of
 
 # At most this many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
 _LIST_POLL_ABOVE = 3
@@ -107,7 +108,7 @@ class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
 
     id: str
     created_at: datetime | None
-    state: tuple[str, str | None]
+    state: tuple[str, str]
     since: float
     due: float
     failing_since: float | None = None
@@ -176,8 +177,10 @@ class Poller(Generic[JobT]):
         polled = self._jobs.get(job.id)
         # A job with an error is left to the callers that have not taken the error yet.
         if polled is None or polled.error is not None:
-            now, state = clock.current.monotonic(), (job.status, job.logs)
-            polled = self._jobs[job.id] = _PolledJob[JobT](job.id, job.created_at, state, now, now + poll_interval(0))
+            now, state = clock.current.monotonic(), (job.status, logs_of(job))
+            # A time of an unexpected form can't be compared with those of a list.
+            created_at = job.created_at if isinstance(job.created_at, datetime) else None
+            polled = self._jobs[job.id] = _PolledJob[JobT](job.id, created_at, state, now, now + poll_interval(0))
         polled.subscribers += 1
         polled.watchers += on_update is not None
         if self._task is None:
@@ -322,11 +325,11 @@ class Poller(Generic[JobT]):
             polled.failing_since = None
             return True
         try:
-            job = msgspec.json.decode(raw, type=self._kind)
-        except msgspec.MsgspecError:
+            job: JobT = decoder_for(self._kind)(bytes(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        lacks_result = job.status in {"succeeded", "failed"} and job.output is None and job.error is None
-        if lacks_result or (job.done and len(job.logs or "") < len(polled.state[1] or "")):
+        lacks_result = job.status in ("succeeded", "failed") and job.output is None and job.error is None
+        if lacks_result or (job.done and len(logs_of(job)) < len(polled.state[1])):
             return False
         self._publish(polled, job)
         return True
@@ -334,7 +337,7 @@ class Poller(Generic[JobT]):
     def _publish(self, polled: _PolledJob[JobT], job: JobT) -> None:
         """Publish a job to the callers that wait for it."""
         polled.failing_since = None
-        state = job.status, job.logs
+        state = job.status, logs_of(job)
         if not job.done and _is_older(state, polled.state):
             # Lists may lag behind.
             return
@@ -362,8 +365,8 @@ class Poller(Generic[JobT]):
             job.wake()
 
 
-def _is_older(state: tuple[str, str | None], newest: tuple[str, str | None]) -> bool:
-    return (state[0] == "starting" != newest[0]) or len(state[1] or "") < len(newest[1] or "")
+def _is_older(state: tuple[str, str], newest: tuple[str, str]) -> bool:
+    return (state[0] == "starting" != newest[0]) or len(state[1]) < len(newest[1])
 
 
 def _created_at(job: _PolledJob[Any]) -> datetime:

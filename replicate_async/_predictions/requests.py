@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import RequestOptions, check_choice, drop_unset
+from replicate_async._http.options import RequestOptions, check_choice, drop_unset, is_passed
 from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
 from replicate_async._json import is_mapping
-from replicate_async.types import Model, ModelVersion, Prediction, WebhookEvent
+from replicate_async.types import Model, ModelVersion, Prediction, Struct, WebhookEvent
 
 # What to run: ``owner/name``, ``owner/name:version``, a version id, or the API's own description.
 ModelLike: TypeAlias = str | Model | ModelVersion
@@ -30,10 +30,10 @@ class PredictionOptions(RequestOptions, total=False):
     256 kB are uploaded, and all files beyond 1 MB in the requests of the predictions in flight.
     """
 
-    webhook: str
-    webhook_events_filter: Sequence[WebhookEvent]
-    cancel_after: str | int
-    file_encoding_strategy: FileEncodingStrategy
+    webhook: str | None
+    webhook_events_filter: Sequence[WebhookEvent] | None
+    cancel_after: str | int | None
+    file_encoding_strategy: FileEncodingStrategy | None
 
 
 _CREATE_OPTIONS = PredictionOptions.__optional_keys__ - RequestOptions.__optional_keys__
@@ -49,19 +49,19 @@ def create_request(
     options: PredictionOptions,
     input: Mapping[str, Any],
     *,
-    version: str | UnsetType = UNSET,
-    stream: bool | UnsetType = UNSET,
-    prefer: str | UnsetType = UNSET,
+    version: str | ModelVersion | Model | UnsetType = UNSET,
+    stream: bool | UnsetType | None = UNSET,
+    prefer: str | UnsetType | None = UNSET,
 ) -> Request[Prediction]:
     """Describe the call that creates a prediction: with a version, a model or a deployment."""
-    webhook, events = options.get("webhook", UNSET), options.get("webhook_events_filter", UNSET)
+    webhook, events = options.get("webhook"), options.get("webhook_events_filter")
     check_events(events)
     headers: dict[str, str] = {}
     prefer_wait = 0.0
-    if prefer is not UNSET:
+    if is_passed(prefer):
         prefer_wait = _check_prefer(prefer)
-        headers["Prefer"] = prefer
-    if (cancel_after := options.get("cancel_after", UNSET)) is not UNSET:
+        headers["Prefer"] = str(prefer)
+    if (cancel_after := options.get("cancel_after")) is not None:
         headers["Cancel-After"] = _check_cancel_after(cancel_after)
     return Request(
         "POST",
@@ -95,9 +95,9 @@ def check_input(value: object) -> Mapping[str, Any]:
     raise TypeError(f"input must be a mapping of the model's input names to values, not {type(value).__name__}")
 
 
-def check_events(value: Sequence[WebhookEvent] | UnsetType) -> None:
+def check_events(value: Sequence[WebhookEvent] | UnsetType | None) -> None:
     """Raise TypeError or ValueError if the API does not document a webhook event."""
-    if value is UNSET:
+    if value is UNSET or value is None:
         return
     if isinstance(value, str):
         raise TypeError("webhook_events_filter must be a list of event names, not one str")
@@ -175,9 +175,13 @@ class ModelRef(msgspec.Struct, frozen=True):
         return ":".join(filter(None, (name, self.version)))
 
 
-def model_path(owner: str, name: str | UnsetType, *, kind: str = "model", tail: str = "") -> str:
-    """Return the path of a model or a deployment, named by two arguments or by one ``owner/name``."""
-    if name is UNSET:
+def model_path(owner: object, name: object = None, *, kind: str = "model", tail: str = "") -> str:
+    """Return the path of a model or a deployment, named by two arguments, by one ``owner/name``, or by the object."""
+    if not is_passed(name) and isinstance(owner, Struct):
+        name = owner
+    elif not is_passed(name):
+        if not isinstance(owner, str):
+            raise TypeError(f"{kind}_owner must be a str, not {type(owner).__name__}")
         owner, slash, name = owner.partition("/")
         if not slash:
             raise TypeError(f"missing argument {kind}_name: pass {kind}_owner and {kind}_name, or one 'owner/name'")

@@ -34,7 +34,7 @@ from replicate_async._predictions.requests import (
 )
 from replicate_async._predictions.streaming import StreamEvent, follow
 from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
-from replicate_async.types import Model, Prediction
+from replicate_async.types import Model, ModelVersion, Prediction
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16
@@ -59,7 +59,7 @@ class LatestVersions:
             version = self.cached(key)
             if version is None:
                 latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
-                if latest is not None:
+                if isinstance(latest, ModelVersion):
                     version = ModelRef(version=latest.id)
                     self._versions[key] = version, clock.current.monotonic() + _LATEST_VERSION_TTL
         return version
@@ -73,7 +73,7 @@ class PredictionRun(msgspec.Struct):
     input: Mapping[str, Any]
     options: PredictionOptions
     wait: bool | int = False
-    stream: bool | UnsetType = UNSET
+    stream: bool | None = None
     cancel_on_abort: bool = True
     on_update: Callable[[Prediction], None] | None = None
     # The create, and the task that makes it, until its result is waited for.
@@ -106,7 +106,7 @@ class PredictionRun(msgspec.Struct):
         if not self.model.version:
             self.model = versions.cached((self.transport.options_key, self.model)) or self.model
         try:
-            strategy = self.options.get("file_encoding_strategy", UNSET)
+            strategy = self.options.get("file_encoding_strategy") or UNSET
             request = await encode_files(self.transport, self.describe(prefer), strategy)
             self.input, self.inlined = request.json["input"], request.holds
             try:

@@ -19,7 +19,7 @@ from replicate_async._logging import logger
 from replicate_async._predictions.jobs import fetch_job, output_of
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
-from replicate_async.types import Prediction
+from replicate_async.types import Prediction, logs_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -93,12 +93,12 @@ class _Reader:
 
     def is_behind(self, prediction: Prediction) -> bool:
         """Return whether a prediction has, or may have, more than was read."""
-        return prediction.done or bool(self._rest(prediction)) or len(prediction.logs or "") > len(self.logs)
+        return prediction.done or bool(self._rest(prediction)) or len(logs_of(prediction)) > len(self.logs)
 
     def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
         """Return events for everything that a prediction has beyond what was read."""
         events: list[StreamEvent] = []
-        logs = prediction.logs or ""
+        logs = logs_of(prediction)
         if len(logs) > len(self.logs) and logs.startswith(self.logs):
             events.append(StreamEvent("logs", logs[len(self.logs) :]))
             self.logs = logs
@@ -143,8 +143,8 @@ async def _follow(
 ) -> AsyncGenerator[StreamEvent, None]:
     reader = _Reader()
     silent_connections = 0
-    url = prediction.urls.stream
-    while url and reader.resumable and silent_connections < _MAX_SILENT_CONNECTIONS:
+    url: object = getattr(prediction.urls, "stream", None)
+    while isinstance(url, str) and url and reader.resumable and silent_connections < _MAX_SILENT_CONNECTIONS:
         silent_connections += 1
         reader.on_connect()
         try:

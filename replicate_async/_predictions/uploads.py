@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
@@ -71,7 +71,7 @@ class UploadCache:
         """Return a file's URL; callers that need it at the same time share one upload."""
         async with self._lock.hold(*identity):
             soon = clock.current.now() + _EXPIRY_MARGIN
-            self._forget_if(lambda file: file.expires_at is not None and file.expires_at < soon)
+            self._forget_if(lambda file: isinstance(file.expires_at, datetime) and file.expires_at < soon)
             file = self._files.get(identity)
             if file is None:
                 file = self._files[identity] = await upload()

@@ -181,12 +181,11 @@ def _to_result(map_result: MapResult) -> Result | None:
     ambiguous = isinstance(error, CreateOutcomeUnknown) and error.candidates
     if not (error is None or isinstance(error, specific) or removed or ambiguous):
         return None
-    metrics = prediction.metrics.to_dict() if prediction and prediction.metrics else None
     return Result(
         map_result.run.row.index,
         prediction.id if prediction else None,
         prediction.status if prediction else None,
         map_result.output,
         str(error) if error else None,
-        None if metrics is None else {name: value for name, value in metrics.items() if value is not None},
+        prediction.metrics if prediction else None,
     )

@@ -29,10 +29,10 @@ class Result(msgspec.Struct):
 
     index: int
     id: str | None
-    status: str | None
+    status: Any
     output: Any
     error: str | None
-    metrics: dict[str, Any] | None
+    metrics: Any
 
 
 def open_rows(path: Path) -> Generator[InputRow, None, None]:

@@ -37,11 +37,11 @@ class AsyncCollections(AsyncResource):
         """
         return paginate(self._transport, "/collections", PageData[Collection], options)
 
-    async def get(self, collection_slug: str, **options: Unpack[RequestOptions]) -> Collection:
+    async def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> Collection:
         """Fetch a collection with its models.
 
         Args:
-            collection_slug: Name of the collection in URLs, for example ``"super-resolution"``.
+            collection_slug: Collection, or its name in URLs, for example ``"super-resolution"``.
             **options: Options of the request.
 
         Returns:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
@@ -20,7 +20,7 @@ from replicate_async._views import (
     AsyncDeploymentsStreaming,
 )
 from replicate_async.resources._resource import AsyncResource, View
-from replicate_async.types import Deployment, PageData, Prediction
+from replicate_async.types import Deployment, Hardware, Model, ModelVersion, PageData, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -57,9 +57,9 @@ class AsyncDeployments(AsyncResource):
         self,
         *,
         name: str,
-        model: str,
-        version: str,
-        hardware: str,
+        model: str | Model,
+        version: str | ModelVersion,
+        hardware: str | Hardware,
         min_instances: int,
         max_instances: int,
         **options: Unpack[RequestOptions],
@@ -68,9 +68,9 @@ class AsyncDeployments(AsyncResource):
 
         Args:
             name: Name of the deployment, unique among the account's deployments.
-            model: Model to run, as ``"owner/name"``.
-            version: Id of the model version, 64 hexadecimal digits.
-            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            model: Model to run, or its ``"owner/name"``.
+            version: Model version, or its id, 64 hexadecimal digits.
+            hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
             min_instances: Minimum number of running instances. With 0, an idle deployment has none.
             max_instances: Maximum number of running instances.
             **options: Options of the request.
@@ -97,13 +97,16 @@ class AsyncDeployments(AsyncResource):
         return await self._transport.call(Request("POST", "/deployments", Deployment, options, json=body))
 
     async def get(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Deployment:
         """Fetch a deployment with its current release.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -120,22 +123,22 @@ class AsyncDeployments(AsyncResource):
 
     async def update(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
-        version: str | UnsetType = UNSET,
-        hardware: str | UnsetType = UNSET,
-        min_instances: int | UnsetType = UNSET,
-        max_instances: int | UnsetType = UNSET,
+        version: str | ModelVersion | None = None,
+        hardware: str | Hardware | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
         **options: Unpack[RequestOptions],
     ) -> Deployment:
         """Update a deployment, which creates a release. Omitted arguments keep their current values.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
-            version: Id of the model version, 64 hexadecimal digits.
-            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
+            version: Model version, or its id, 64 hexadecimal digits.
+            hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
             min_instances: Minimum number of running instances. With 0, an idle deployment has none.
             max_instances: Maximum number of running instances.
             **options: Options of the request.
@@ -151,19 +154,22 @@ class AsyncDeployments(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#deployments.update
         """
-        _check_instances(min_instances=min_instances, max_instances=max_instances)
+        _check_instances(**drop_unset(min_instances=min_instances, max_instances=max_instances))
         body = drop_unset(version=version, hardware=hardware, min_instances=min_instances, max_instances=max_instances)
         path = model_path(deployment_owner, deployment_name, kind="deployment")
         return await self._transport.call(Request("PATCH", path, Deployment, options, json=body, idempotent=True))
 
     async def delete(
-        self, deployment_owner: str, deployment_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
+        **options: Unpack[RequestOptions],
     ) -> None:
         """Delete a deployment that has been offline and unused for at least 15 minutes.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             **options: Options of the request.
 
         Raises:
@@ -184,19 +190,19 @@ class AsyncDeploymentPredictions(AsyncResource):
 
     async def create(
         self,
-        deployment_owner: str,
-        deployment_name: str | UnsetType = UNSET,
+        deployment_owner: str | Deployment,
+        deployment_name: str | Deployment | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a deployment.
 
         Args:
-            deployment_owner: Owner of the deployment, or ``"owner/name"``.
-            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
+            deployment_owner: Owner of the deployment, ``"owner/name"``, or the ``Deployment``.
+            deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             input: Inputs of the model by name. Files are accepted as in ``run``.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
@@ -224,15 +230,13 @@ class AsyncDeploymentPredictions(AsyncResource):
         """
         path = model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy", UNSET))
+        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
         return await self._transport.call(request)
 
 
-def _check_instances(**counts: int | UnsetType) -> None:
+def _check_instances(**counts: int) -> None:
     """Check that numbers of instances are ints and not negative."""
     for name, count in counts.items():
-        if count is UNSET:
-            continue
         if isinstance(count, bool) or not isinstance(count, int):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"{name} must be an int, not {type(count).__name__}")
         if count < 0:

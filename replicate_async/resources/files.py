@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, UnsetType
-
 from replicate_async._files import open_upload
 from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._predictions.uploads import UploadCache, upload_request
+from replicate_async._references import to_reference
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
 from replicate_async.resources._resource import AsyncResource, View
-from replicate_async.types import File, PageData
+from replicate_async.types import Account, File, PageData
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,9 +48,9 @@ class AsyncFiles(AsyncResource):
         self,
         content: FileInput,
         *,
-        filename: str | UnsetType = UNSET,
-        metadata: Mapping[str, Any] | UnsetType = UNSET,
-        type: str | UnsetType = UNSET,
+        filename: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        type: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> File:
         """Upload a file of at most 100 MB.
@@ -75,18 +74,17 @@ class AsyncFiles(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#files.create
         """
-        if metadata is not UNSET:
+        if metadata is not None:
             check_mapping("metadata", metadata)
-        upload = await open_upload(content, filename=filename, type=type)
-        return await self._transport.call(
-            upload_request(upload, options, filename=filename, type=type, metadata=metadata)
-        )
+        upload = await open_upload(content, **drop_unset(filename=filename, type=type))
+        form = drop_unset(filename=filename, type=type, metadata=metadata)
+        return await self._transport.call(upload_request(upload, options, **form))
 
-    async def get(self, file_id: str, **options: Unpack[RequestOptions]) -> File:
+    async def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> File:
         """Fetch a file's metadata.
 
         Args:
-            file_id: Id of the file.
+            file_id: File, or its id.
             **options: Options of the request.
 
         Returns:
@@ -102,11 +100,11 @@ class AsyncFiles(AsyncResource):
             Request("GET", format_path("/files/{file_id}", file_id=file_id), File, options)
         )
 
-    async def delete(self, file_id: str, **options: Unpack[RequestOptions]) -> None:
+    async def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> None:
         """Delete a file.
 
         Args:
-            file_id: Id of the file.
+            file_id: File, or its id.
             **options: Options of the request.
 
         Raises:
@@ -116,16 +114,22 @@ class AsyncFiles(AsyncResource):
         Source: https://replicate.com/docs/reference/http#files.delete
         """
         path = format_path("/files/{file_id}", file_id=file_id)
-        self._transport.pool.state(UploadCache).forget(file_id)
+        self._transport.pool.state(UploadCache).forget(to_reference("file_id", file_id))
         return await self._transport.call(Request[None]("DELETE", path, None, options))
 
     async def download(
-        self, file_id: str, *, owner: str, expiry: int, signature: str, **options: Unpack[RequestOptions]
+        self,
+        file_id: str | File,
+        *,
+        owner: str | Account,
+        expiry: int,
+        signature: str,
+        **options: Unpack[RequestOptions],
     ) -> AsyncStreamedResponse[bytes]:
         """Download the content of a file, authorized by a signature of its owner.
 
         Args:
-            file_id: Id of the file.
+            file_id: File, or its id.
             owner: User or organization that owns the file.
             expiry: Time when the signature expires, in Unix seconds.
             signature: Signature of owner, id and expiry.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
-
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.requests import model_path
 from replicate_async._views import AsyncModelVersionsRaw, AsyncModelVersionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
-from replicate_async.types import ModelVersion, PageData
+from replicate_async.types import Model, ModelVersion, PageData
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -25,13 +23,13 @@ class AsyncModelVersions(AsyncResource):
     with_streaming_response: View[AsyncModelVersionsStreaming] = View(AsyncModelVersionsStreaming)
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncPaginator[ModelVersion]:
         """List a model's versions, newest first.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -47,14 +45,18 @@ class AsyncModelVersions(AsyncResource):
         return paginate(self._transport, path, PageData[ModelVersion], options)
 
     async def get(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> ModelVersion:
         """Fetch a version of a model with the OpenAPI document of its inputs and outputs.
 
         Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
+            model_owner: Owner of the model, or the ``Model``.
+            model_name: Name of the model, or the ``Model``.
+            version_id: Version, or its id, 64 hexadecimal digits.
             **options: Options of the request.
 
         Returns:
@@ -70,14 +72,18 @@ class AsyncModelVersions(AsyncResource):
         return await self._transport.call(Request("GET", path, ModelVersion, options))
 
     async def delete(
-        self, model_owner: str, model_name: str, version_id: str, **options: Unpack[RequestOptions]
+        self,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
+        **options: Unpack[RequestOptions],
     ) -> None:
         """Delete a version of a private model with all its predictions. The API deletes them in the background.
 
         Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
+            model_owner: Owner of the model, or the ``Model``.
+            model_name: Name of the model, or the ``Model``.
+            version_id: Version, or its id, 64 hexadecimal digits.
             **options: Options of the request.
 
         Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
@@ -25,7 +25,7 @@ from replicate_async._views import (
 )
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.resources.model_versions import AsyncModelVersions
-from replicate_async.types import Model, PageData, Prediction
+from replicate_async.types import Account, Hardware, Model, PageData, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -60,8 +60,8 @@ class AsyncModels(AsyncResource):
     def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | UnsetType = UNSET,
-        sort_direction: Literal["asc", "desc"] | UnsetType = UNSET,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncPaginator[Model]:
         """List public models.
@@ -87,15 +87,15 @@ class AsyncModels(AsyncResource):
     async def create(
         self,
         *,
-        owner: str,
+        owner: str | Account,
         name: str,
         visibility: Literal["public", "private"],
-        hardware: str,
-        description: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
-        cover_image_url: str | UnsetType = UNSET,
+        hardware: str | Hardware,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> Model:
         """Create a model. It has no versions yet.
@@ -104,7 +104,7 @@ class AsyncModels(AsyncResource):
             owner: User or organization that owns the model. It must be the token's account.
             name: Name of the model, unique among the owner's models.
             visibility: Who can see the model: ``"public"`` or ``"private"``.
-            hardware: SKU of the hardware to run on, from ``hardware.list()``.
+            hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
             description: Description of the model.
             github_url: URL of the model's code on GitHub.
             paper_url: URL of the model's paper.
@@ -136,7 +136,7 @@ class AsyncModels(AsyncResource):
         return await self._transport.call(Request("POST", "/models", Model, options, json=body))
 
     def search(
-        self, query: str | UnsetType = UNSET, *, body: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncPaginator[Model]:
         """Search public models. ``client.search`` also searches collections and documentation pages.
 
@@ -154,9 +154,9 @@ class AsyncModels(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#models.search
         """
-        if (query is UNSET) is (body is UNSET):
+        if (query is None) is (body is None):
             raise TypeError("pass either query or body, which mean the same")
-        query = body if query is UNSET else query
+        query = body if query is None else query
         if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
         headers, content = {"Content-Type": "text/plain"}, query.encode()
@@ -166,13 +166,13 @@ class AsyncModels(AsyncResource):
         return AsyncPaginator(self._transport, request)
 
     async def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> Model:
         """Fetch a model with its latest version.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -188,22 +188,22 @@ class AsyncModels(AsyncResource):
 
     async def update(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
-        description: str | UnsetType = UNSET,
-        readme: str | UnsetType = UNSET,
-        github_url: str | UnsetType = UNSET,
-        paper_url: str | UnsetType = UNSET,
-        weights_url: str | UnsetType = UNSET,
-        license_url: str | UnsetType = UNSET,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
         **options: Unpack[RequestOptions],
     ) -> Model:
         """Update a model's metadata. Omitted arguments keep their current values.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             description: Description of the model.
             readme: README of the model, in Markdown.
             github_url: URL of the model's code on GitHub.
@@ -233,13 +233,13 @@ class AsyncModels(AsyncResource):
         return await self._transport.call(Request("PATCH", path, Model, options, json=body, idempotent=True))
 
     async def delete(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> None:
         """Delete a private model of the token's account. It must not have versions.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Raises:
@@ -259,13 +259,13 @@ class AsyncModelExamples(AsyncResource):
     with_streaming_response: View[AsyncModelExamplesStreaming] = View(AsyncModelExamplesStreaming)
 
     def list(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncPaginator[Prediction]:
         """List a model's examples.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:
@@ -289,19 +289,19 @@ class AsyncModelPredictions(AsyncResource):
 
     async def create(
         self,
-        model_owner: str,
-        model_name: str | UnsetType = UNSET,
+        model_owner: str | Model,
+        model_name: str | Model | None = None,
         *,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with an official model.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             input: Inputs of the model by name. Files are accepted as in ``run``.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
@@ -329,7 +329,7 @@ class AsyncModelPredictions(AsyncResource):
         """
         path = model_path(model_owner, model_name, tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy", UNSET))
+        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
         return await self._transport.call(request)
 
 
@@ -340,13 +340,13 @@ class AsyncModelReadme(AsyncResource):
     with_streaming_response: View[AsyncModelReadmeStreaming] = View(AsyncModelReadmeStreaming)
 
     async def get(
-        self, model_owner: str, model_name: str | UnsetType = UNSET, **options: Unpack[RequestOptions]
+        self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> str:
         """Fetch a model's README.
 
         Args:
-            model_owner: Owner of the model, or ``"owner/name"``.
-            model_name: Name of the model. Omit it if ``model_owner`` is ``"owner/name"``.
+            model_owner: Owner of the model, ``"owner/name"``, or the ``Model``.
+            model_name: Name of the model. Omit it if ``model_owner`` is more than the owner.
             **options: Options of the request.
 
         Returns:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
@@ -20,7 +20,7 @@ from replicate_async._predictions.run import PredictionRun, stream
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
-from replicate_async.types import PageData, Prediction
+from replicate_async.types import Model, ModelVersion, PageData, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,16 +35,17 @@ class AsyncPredictions(AsyncResource):
     async def create(
         self,
         *,
-        version: str,
+        version: str | ModelVersion | Model,
         input: Mapping[str, Any],
-        stream: bool | UnsetType = UNSET,
-        prefer: str | UnsetType = UNSET,
+        stream: bool | None = None,
+        prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Prediction:
         """Start a prediction with a model version, or with an official model.
 
         Args:
-            version: ``owner/name`` (official models only), ``owner/name:version`` or a version id.
+            version: ``owner/name`` (official models only), ``owner/name:version``, a version id, a ``ModelVersion``, or
+                an official ``Model``.
             input: Inputs of the model by name. Files are accepted as in ``run``.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             prefer: ``"wait"`` or ``"wait=n"``: the API responds when the prediction is done, or after n seconds (1 to
@@ -71,14 +72,14 @@ class AsyncPredictions(AsyncResource):
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         request = create_request("/predictions", options, input, version=version, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy", UNSET))
+        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
         return await self._transport.call(request)
 
-    async def get(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
+    async def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
         """Fetch a prediction.
 
         Args:
-            prediction_id: Id of the prediction.
+            prediction_id: Prediction, or its id.
             **options: Options of the request.
 
         Returns:
@@ -96,9 +97,9 @@ class AsyncPredictions(AsyncResource):
     def list(
         self,
         *,
-        created_after: datetime | str | UnsetType = UNSET,
-        created_before: datetime | str | UnsetType = UNSET,
-        source: Literal["web"] | UnsetType = UNSET,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        source: Literal["web"] | None = None,
         **options: Unpack[RequestOptions],
     ) -> AsyncPaginator[Prediction]:
         """List the account's predictions, newest first, 100 per page.
@@ -121,11 +122,11 @@ class AsyncPredictions(AsyncResource):
         query = drop_unset(created_after=created_after, created_before=created_before, source=source)
         return paginate(self._transport, "/predictions", PageData[Prediction], options, query)
 
-    async def cancel(self, prediction_id: str, **options: Unpack[RequestOptions]) -> Prediction:
+    async def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
         """Cancel a prediction. Has no effect if the prediction has ended.
 
         Args:
-            prediction_id: Id of the prediction.
+            prediction_id: Prediction, or its id.
             **options: Options of the request.
 
         Returns:

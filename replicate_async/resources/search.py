@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
-
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.request import Request
 from replicate_async.resources._resource import AsyncResource
@@ -20,9 +18,7 @@ _MAX_LIMIT = 50
 class AsyncSearch(AsyncResource):
     """The search of a client."""
 
-    async def search(
-        self, query: str, *, limit: int | UnsetType = UNSET, **options: Unpack[RequestOptions]
-    ) -> SearchResults:
+    async def search(self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]) -> SearchResults:
         """Search public models, collections and pages of the documentation. This API is in beta.
 
         Args:
@@ -44,7 +40,7 @@ class AsyncSearch(AsyncResource):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
         if not query:
             raise ValueError("query must not be empty")
-        if limit is not UNSET:
+        if limit is not None:
             if isinstance(limit, bool) or not isinstance(limit, int):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"limit must be an int, not {type(limit).__name__}")
             if not 1 <= limit <= _MAX_LIMIT:

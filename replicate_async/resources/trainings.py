@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, UnsetType
-
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
@@ -15,7 +13,7 @@ from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import check_events, check_input, model_path
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
 from replicate_async.resources._resource import AsyncResource, View
-from replicate_async.types import PageData, Training, WebhookEvent
+from replicate_async.types import Model, ModelVersion, PageData, Training, WebhookEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,23 +27,23 @@ class AsyncTrainings(AsyncResource):
 
     async def create(
         self,
-        model_owner: str,
-        model_name: str,
-        version_id: str,
+        model_owner: str | Model,
+        model_name: str | Model,
+        version_id: str | ModelVersion,
         *,
-        destination: str,
+        destination: str | Model,
         input: Mapping[str, Any],
-        webhook: str | UnsetType = UNSET,
-        webhook_events_filter: Sequence[WebhookEvent] | UnsetType = UNSET,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
         **options: Unpack[RequestOptions],
     ) -> Training:
         """Start a training of a model version. When it succeeds, the destination gets a new version.
 
         Args:
-            model_owner: Owner of the model.
-            model_name: Name of the model.
-            version_id: Id of the version, 64 hexadecimal digits.
-            destination: Existing model of the account that gets the new version, as ``"owner/name"``.
+            model_owner: Owner of the model, or the ``Model``.
+            model_name: Name of the model, or the ``Model``.
+            version_id: Version, or its id, 64 hexadecimal digits.
+            destination: Existing model of the account that gets the new version, or its ``"owner/name"``.
             input: Inputs of the training by name. Files are accepted as in ``run``.
             webhook: URL that receives webhook events.
             webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
@@ -76,11 +74,11 @@ class AsyncTrainings(AsyncResource):
         request = Request[Training]("POST", path, Training, options, json=body, billable=True)
         return await self._transport.call(await encode_files(self._transport, request))
 
-    async def get(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
+    async def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
         """Fetch a training.
 
         Args:
-            training_id: Id of the training.
+            training_id: Training, or its id.
             **options: Options of the request.
 
         Returns:
@@ -111,11 +109,11 @@ class AsyncTrainings(AsyncResource):
         """
         return paginate(self._transport, "/trainings", PageData[Training], options)
 
-    async def cancel(self, training_id: str, **options: Unpack[RequestOptions]) -> Training:
+    async def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
         """Cancel a training. Has no effect if the training has ended.
 
         Args:
-            training_id: Id of the training.
+            training_id: Training, or its id.
             **options: Options of the request.
 
         Returns:

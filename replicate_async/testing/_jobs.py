@@ -18,10 +18,6 @@ R = TypeVar("R", Prediction, Training)
 Listener = Callable[["Job[Any]", WebhookEvent], None]
 
 
-class _Metrics(PredictionMetrics, omit_defaults=True, kw_only=True):
-    """Metrics. The API omits metrics without a value."""
-
-
 class Job(Generic[R]):
     """A running prediction or training.
 
@@ -95,7 +91,7 @@ class Job(Generic[R]):
         self._add_printed()
         record, now = self.record, self._clock.monotonic()
         record.error = error and _replace_surrogates(error)
-        record.metrics = metrics = _Metrics(total_time=now - self._created)
+        record.metrics = metrics = PredictionMetrics(total_time=now - self._created)
         if record.started_at is not None:
             metrics.predict_time = now - self._started
         record.completed_at = self._clock.now()

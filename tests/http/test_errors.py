@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import json
 import pickle
 from datetime import datetime, timezone
 from typing import Any
@@ -32,6 +33,7 @@ TREE = {
     "APIStatusError": "APIError",
     "BadRequestError": "APIStatusError",
     "AuthenticationError": "APIStatusError",
+    "PaymentRequiredError": "APIStatusError",
     "PermissionDeniedError": "APIStatusError",
     "NotFoundError": "APIStatusError",
     "ConflictError": "APIStatusError",
@@ -43,6 +45,9 @@ TREE = {
     "PredictionCanceledError": "ModelError",
     "WebhookVerificationError": "ReplicateError",
 }
+
+
+FIELD = {"type": "required", "field": "input.prompt", "description": "prompt is required"}
 
 
 def failed_prediction(status: str = "failed", error: str | None = "out of memory") -> Prediction:
@@ -60,7 +65,7 @@ def all_errors() -> list[errors.ReplicateError]:
     """Return one error of each class, with a value other than the default for every attribute."""
     call: dict[str, Any] = {"method": "POST", "url": URL, "prediction_id": "abc"}
     response = {**call, "status_code": 499, "headers": {"X-Request-Id": "r"}, "body": b"\xff{}"}
-    problem = {**response, "title": "Nope", "detail": "Because.", "retry_after": 2.5}
+    problem = {**response, "title": "Nope", "detail": "Because.", "retry_after": 2.5, "invalid_fields": [FIELD]}
     instances: list[errors.ReplicateError] = []
     for name in TREE:
         kind = getattr(errors, name)
@@ -128,6 +133,34 @@ def test_errors_pickle_with_every_protocol(protocol):
     for error in all_errors():
         copied = pickle.loads(pickle.dumps(error, protocol))
         assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
+
+
+def test_every_error_has_a_message_and_a_status():
+    """Programs that log errors need not know which class they have: ``message`` and ``status`` are always there."""
+    for error in all_errors():
+        has_response = isinstance(error, (errors.APIStatusError, errors.APIResponseValidationError))
+        assert error.status == (499 if has_response else None)
+        assert error.message == ("message" if not isinstance(error, errors.ModelError) else str(error))
+        assert error.message in str(error)
+
+
+@pytest.mark.parametrize("fields", [[FIELD], [FIELD, {"field": 5}], [], None, {}, "x", [5], [None, FIELD]], ids=str)
+def test_invalid_fields(fields):
+    """A 422 has the fields that are refused; what is none is left out."""
+    body = json.dumps({"title": "Input validation failed", "detail": "- x", "status": 422, "invalid_fields": fields})
+    error = status_error("POST", URL, 422, {}, body.encode())
+    expected = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+    for each in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert each.invalid_fields == expected
+        assert "Input validation failed" in each.message
+    assert status_error("POST", URL, 422, {}, b"<html>").invalid_fields == []
+
+
+def test_no_credit():
+    """An account without credit gets a class of its own."""
+    error = status_error("POST", URL, 402, {}, b'{"title": "Insufficient credit", "status": 402}')
+    assert type(error) is errors.PaymentRequiredError
+    assert (error.status, error.message) == (402, "402 Insufficient credit")
 
 
 def test_errors_of_responses_pickle():

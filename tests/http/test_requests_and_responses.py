@@ -312,7 +312,7 @@ def test_transform_makes_the_result():
         (b'{"type":"user","username":5}', Account, r"\$\.username"),
         (b"[]", Account, "Expected `object`, got `array`"),
         (b"null", Account, "got `null`"),
-        (b'{"results":[{"id":1}]}', PageData[Prediction], r"\$\.results\[0\]"),
+        (b'{"results":{"id":1}}', PageData[Prediction], r"\$\.results"),
         (b'{"type":"\xff"}', Account, "UTF-8|utf-8"),
         (b'{"type":"user","username":"x"} and more', Account, "trailing"),
     ],
@@ -376,7 +376,7 @@ def test_timestamps_have_six_to_nine_digits(moment, digits, zone):
 CLASSES = {
     400: errors.BadRequestError,
     401: errors.AuthenticationError,
-    402: errors.APIStatusError,
+    402: errors.PaymentRequiredError,
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
     408: errors.APIStatusError,

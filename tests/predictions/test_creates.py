@@ -18,7 +18,6 @@ from callers import transport_of
 from rawserver import RawServer, answer, prediction, reset
 from replicate_async import (
     APIConnectionError,
-    APIResponseValidationError,
     APITimeoutError,
     AsyncReplicate,
     CreateOutcomeUnknown,
@@ -450,14 +449,13 @@ def test_a_too_long_retry_after_changes_no_limit():
 @pytest.mark.parametrize(
     "body", ['{"id":"p1","status":5}', '{"id":"p1"}', '{"id":"p1","status":"starting","input":[]}']
 )
-def test_an_invalid_response_with_an_id(body):
-    """The result is claimed, so nothing is looked up or repeated, and the error says what is wrong."""
+def test_an_odd_response_with_an_id(body):
+    """The result is claimed, so nothing is looked up or repeated, and the response is decoded as far as possible."""
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
-            with pytest.raises(APIResponseValidationError, match="is not Prediction"):
-                await create_x(client)
+            assert (await create_x(client)).id == "p1"
             assert [call.operation for call in server.requests] == ["predictions.create"]
             ledger = transport_of(client).account.state(CreateLedger)
             assert ledger.find([("p1", Match.YES)], unconfirmed=1) == (None, []), "it is claimed"
@@ -467,7 +465,7 @@ def test_an_invalid_response_with_an_id(body):
 
 @pytest.mark.parametrize(
     "body",
-    ['{"x":' + "[" * 100_000 + "]" * 100_000 + "}", '{"id":"p1","x":"', "<html>", '{"id":5}'],
+    ['{"x":' + "[" * 100_000 + "]" * 100_000 + "}", '{"x":"', "<html>", '{"id":5}'],
     ids=["deep", "cut off", "html", "a number"],
 )
 def test_an_invalid_response_without_an_id(body):
@@ -477,6 +475,47 @@ def test_an_invalid_response_without_an_id(body):
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
             assert (await create_x(client)).id in server.predictions
+            assert creates(server) == 1
+
+    simulate(main)
+
+
+UNREADABLE = {
+    "cut off": '{"input":{"id":"no"},"id":"ID","output":"',
+    "deep": '{"output":' + "[" * 100_000 + "]" * 100_000 + ',"id":"ID"}',
+    "followed by more": '{"id":"ID","status":"starting"} and more',
+}
+
+
+@pytest.mark.parametrize("form", UNREADABLE)
+@pytest.mark.parametrize("found_after", [0, 2])
+def test_an_unreadable_response_with_a_readable_id(form, found_after):
+    """The prediction is fetched by its id, also if it is not available at once: nothing is paid twice or lost."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            paid = await create_x(client)
+            body = UNREADABLE[form].replace("ID", paid.id)
+            server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201)
+            if found_after:
+                server.faults.add(operation="predictions.get", times=found_after, kind="status", status=404)
+            assert (await client.predictions.create(version=VERSION, input={"x": "other"})).id == paid.id
+            assert [call.operation for call in server.requests].count("predictions.list") == 0
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("form", UNREADABLE)
+def test_an_unreadable_response_keeps_its_id(form):
+    """If the prediction can't be fetched either, the error has its id, and nothing is repeated."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            body = UNREADABLE[form].replace("ID", "p1")
+            server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201, after=True)
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await create_x(client)
+            assert (caught.value.prediction_id, caught.value.candidates) == ("p1", ["p1"])
             assert creates(server) == 1
 
     simulate(main)

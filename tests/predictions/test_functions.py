@@ -497,12 +497,84 @@ async def test_strange_schemas():
             assert set(signature.parameters) == ({"any", "several", "pair", "whatever"} if schema is STRANGE else set())
             assert (await function.documentation()).startswith("Run owner/name.")
             server.steps = [answer(201, ended)]
+            if schema is not STRANGE:
+                with pytest.raises(ValueError, match="no schema"):
+                    await function(**given)
+                assert len(server.requests) == 1
+                continue
             assert await function(**given) == ["a", "b"]
             if schema is STRANGE:
                 with pytest.raises(ValueError, match="class='c'") as caught:
                     await function(**{"class": "c", "lambda": "x", "several": 5})
                 assert "lambda" in str(caught.value)
                 assert "several" in str(caught.value)
+
+
+VALIDATED = {
+    "components": {
+        "schemas": {
+            "Input": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {
+                    "image": {"type": "string", "format": "uri"},
+                    "pictures": {"type": "array", "items": {"type": "string", "format": "uri"}},
+                    "seed": {"type": "integer"},
+                    "count": {"type": "integer", "default": 1},
+                    "mask": {"type": "string", "format": "uri", "nullable": True},
+                    "style": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                    "size": {"allOf": [{"type": "string", "enum": ["a", "b"]}]},
+                    "any": {},
+                },
+            }
+        }
+    }
+}
+URL = "https://a/b.png"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "named"),
+    [
+        ({"image": URL}, None),
+        ({"image": "data:image/png;base64,AAAA"}, None),
+        ({"image": "s3://bucket/b.png", "mask": None, "style": None, "any": None}, None),
+        ({"image": b"content", "pictures": [URL, b"content"]}, None),
+        ({"image": None}, "image must not be None"),
+        ({"image": URL, "seed": None}, "seed must not be None: omit it"),
+        ({"image": URL, "count": None}, "count must not be None: omit it"),
+        ({"image": URL, "size": None}, "size must not be None: omit it"),
+        ({"image": "cat.png"}, "image must be a file or its URL, not 'cat.png'"),
+        ({"image": "C:\\cat.png"}, "image must be a file or its URL"),
+        ({"image": URL, "mask": "/tmp/mask.png"}, "mask must be a file or its URL"),
+        ({"image": URL, "pictures": [URL, "b.png"]}, r"pictures\[1\] must be a file or its URL"),
+    ],
+)
+async def test_validating_what_the_api_refuses(inputs, named):
+    """With ``validate``, None and the bare name of a file raise before anything is sent, where the API refuses them."""
+    version = {"id": VERSION, "openapi_schema": VALIDATED}
+    model = {"owner": "owner", "name": "name", "latest_version": version}
+    async with RawServer(answer(200, model)) as server, server.client() as client:
+        function = client.use("owner/name", validate=True)
+        await function.openapi_schema()
+        server.steps = [answer(201, prediction(status="succeeded", output="x"))]
+        if named is None:
+            assert await function(**inputs) == "x"
+        else:
+            with pytest.raises(ValueError, match=named):
+                await function(**inputs)
+            assert len(server.requests) == 1
+
+
+async def test_validating_without_a_schema():
+    """With ``validate``, a model without a schema raises, because nothing can be checked."""
+    model = {"owner": "owner", "name": "name", "latest_version": None}
+    async with RawServer(answer(200, model)) as server, server.client() as client:
+        with pytest.raises(ValueError, match="no schema"):
+            await client.use("owner/name", validate=True)(x=1)
+        with pytest.raises(ValueError, match="no schema"):
+            await client.use(VERSION, validate=True)(x=1)
+        assert [request.method for request in server.requests] == ["GET"]
 
 
 async def test_additional_inputs():

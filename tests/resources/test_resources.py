@@ -399,9 +399,9 @@ def test_invalid_path_argument(
                 (1.0, f"TypeError: {name} must be an int, not float"),
                 ("1", f"TypeError: {name} must be an int, not str"),
                 (True, f"TypeError: {name} must be an int, not bool"),
-                (None, f"TypeError: {name} must be an int, not NoneType"),
             ]
         ),
+        ("deployments.create", {"min_instances": None}, "TypeError: min_instances must be an int, not NoneType"),
         *(
             (operation, changes, message)
             for operation in ("deployments.predictions.create", "trainings.create")
