@@ -11,9 +11,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
-from rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
+from callers import calling
+from rawserver import TOKEN, JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
 from replicate_async import (
     APIConnectionError,
     APIStatusError,
@@ -337,6 +339,43 @@ async def test_a_poll_that_fails_is_repeated():
     async with RawServer(*steps) as server, server.client(max_retries=3) as client:
         record_pauses()
         assert await client.run("owner/name", wait=False) == "done"
+
+
+HTML = {"Content-Type": "text/html"}
+PASSING = {
+    "a page": answer(200, b"<html>please wait</html>", HTML),
+    "a page with status 403": answer(403, b"<html>blocked</html>", HTML),
+    "nothing": answer(200, b""),
+    "nothing with status 403": answer(403, b""),
+    "null": answer(200, None),
+    "a list": answer(200, []),
+    "no id": answer(200, {"status": "succeeded"}),
+    "cut off": answer(200, b'{"id": "abcdefghijklmnop", "status": "succ'),
+    "deeply nested": answer(200, b"[" * 100_000),
+    "no text": answer(200, b"\xff\xfe\x00"),
+    "unknown": answer(404, {"detail": "Prediction not found", "status": 404}),
+}
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+@pytest.mark.parametrize("passing", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("way", ["run", "held run", "wait", "wait for an id"])
+async def test_responses_that_are_not_predictions(kind, passing, way):
+    """Polls survive what a proxy, or an API that has not heard of the prediction yet, responds once or twice."""
+    ended = prediction(status="succeeded", output="done", **ENDED)
+    steps: list[bytes] = [passing, passing, answer(200, ended)]
+    if "run" in way:
+        steps.insert(0, answer(201, prediction()))
+    requests = len(steps)
+    async with RawServer(*steps) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+        record_pauses()
+        if "run" in way:
+            assert await call("run", "owner/name", wait="held" in way) == "done"
+        else:
+            job = msgspec.convert(prediction(), Prediction, strict=False)
+            waited = await call("predictions.wait", job.id if "id" in way else job)
+            assert (waited.status, waited.output) == ("succeeded", "done")
+        assert len(server.requests) == requests
 
 
 @pytest.mark.parametrize(
