@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -17,6 +18,7 @@ from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
 from replicate_async._http.transport import Transport
+from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.creates import CreateLedger, CreateSlots, reconcile
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request, fetch_job, output_of, run_shielded
@@ -130,16 +132,18 @@ class PredictionRun(msgspec.Struct):
         held = self.call is not None and self.call.prefer_wait > 0
         # Thousands may wait: they need not keep what was sent.
         self.input, self.call = {}, None
-        self.prediction = await wait_until_done(
-            self.transport,
-            prediction,
-            Prediction,
-            request_options(self.options),
-            # A response that was held to the end may still say "processing".
-            poll_now=held,
-            on_update=self.on_update,
-        )
-        return self.prediction
+        # A held response often says "processing" and has the whole output, with the files in it. Only lists may grow.
+        output = prediction.output if held and prediction.error is None else None
+        if output is None or is_list(output) or prediction.status != "processing" or self.on_update is not None:
+            options = request_options(self.options)
+            self.prediction = await wait_until_done(
+                self.transport, prediction, Prediction, options, poll_now=held, on_update=self.on_update
+            )
+            if output is not None:
+                # Other callers may wait for the same prediction.
+                self.prediction = copy.copy(self.prediction)
+                self.prediction.output = _keep_files(output, self.prediction.output)
+        return self.prediction or prediction
 
     async def reload(self) -> Prediction:
         """Fetch the prediction, which has been created."""
@@ -164,6 +168,16 @@ class PredictionRun(msgspec.Struct):
         if job_id is not None:
             self.prediction_id = job_id
             await self.transport.call(cancel_request(job_id, {}, skips_queue=True))
+
+
+def _keep_files(held: Any, final: Any) -> Any:
+    """Return a final output with the files that a held response has brought in the place of their URLs."""
+    if is_list(held) and is_list(final):
+        return [*map(_keep_files, held, final), *final[len(held) :]]
+    if is_dict(held) and is_dict(final):
+        return {name: _keep_files(held.get(name), value) for name, value in final.items()}
+    texts = isinstance(held, str) and isinstance(final, str)
+    return held if texts and held.startswith("data:") and final.startswith(("https://", "http://")) else final
 
 
 def _max_held(session: LoopSession) -> int:
