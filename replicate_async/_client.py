@@ -20,7 +20,7 @@ from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun,
 from replicate_async._predictions.map import MapProgress, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
-from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
+from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async.resources._resource import View
@@ -321,8 +321,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         prediction_run = PredictionRun(
             self._transport, ModelRef.parse(ref), inputs, options, stream=True, cancel_on_abort=cancel_on_abort
         )
-        async with aclosing(stream(prediction_run)) as events:
-            async for event in events:
+        async with RunEvents(prediction_run) as events:
+            while (event := await events.next()) is not None:
                 yield event
 
     async def submit(

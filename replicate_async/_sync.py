@@ -184,17 +184,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        pieces: list[str] = []
-        for text in self.iter_text():
-            line_ends = text.split("\n")
-            rest = line_ends.pop()
-            for line_end in line_ends:
-                pieces.append(line_end)
-                yield "".join(pieces).removesuffix("\r")
-                pieces.clear()
-            pieces.append(rest)
-        if last_line := "".join(pieces):
-            yield last_line
+        return _bridge.iterate(self._async.iter_lines())
 
     def read(self) -> bytes:
         """Return the body.
