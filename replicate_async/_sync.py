@@ -391,7 +391,7 @@ class Page(Generic[T]):
 
         Raises:
             RuntimeError: this is the last page.
-            APIError: the call failed.
+            APIError: the call failed, or the list leads in circles.
         """
         return Page(_bridge.run(self._async.get_next_page()))
 
@@ -406,9 +406,13 @@ class Page(Generic[T]):
 
     def __iter__(self) -> Generator[T, None, None]:
         """Yield the items of this page and of the pages that follow."""
-        for page in self.iter_pages():
+        page = self
+        while True:
             for item in page.results:
                 yield item
+            if not page.has_next_page():
+                return
+            page = page.get_next_page()
 
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)

@@ -348,8 +348,8 @@ class Poller(Generic[JobT]):
             polled.patience.on_success()
             return True
         try:
-            job: JobT = decoder_for(self._kind)(raw)
-        except (msgspec.MsgspecError, RecursionError):
+            job: JobT = decoder_for(self._kind)(bytes(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         lacks_result = job.status in {"succeeded", "failed"} and job.output is None and job.error is None
         if lacks_result or (job.done and len(job.logs or "") < len(polled.state[1] or "")):

@@ -185,8 +185,9 @@ def _keep_files(held: Any, final: Any) -> Any:
         return [*map(_keep_files, held, final), *final[len(held) :]]
     if is_dict(held) and is_dict(final):
         return {name: _keep_files(held.get(name), value) for name, value in final.items()}
-    texts = isinstance(held, str) and isinstance(final, str)
-    return held if texts and held.startswith("data:") and final.startswith(("https://", "http://")) else final
+    if isinstance(held, str) and isinstance(final, str) and held.startswith("data:"):
+        return held if final.startswith(("https://", "http://")) else final
+    return final
 
 
 def _max_held(session: LoopSession) -> int:
