@@ -1061,7 +1061,7 @@ LEFT_PROGRAM = """
 WAYS = ["half read", "broken out of", "dropped", "raised in", "timed out", "being read", "in a group"]
 LEFT = {
     "stream": 'client.stream("owner/endless")',
-    "predictions.stream": 'client.predictions.stream(await client.models.predictions.create("owner/endless", input={}))',
+    "predictions.stream": 'client.predictions.stream((await client.submit("owner/endless")).prediction)',
     "function": 'aiter(client.use("owner/endless", streaming=True)())',
     "map": 'client.map("owner/slow", itertools.chain([{"n": 0}], itertools.repeat({"n": 1})), concurrency=5)',
 }
