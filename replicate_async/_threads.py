@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -65,12 +65,33 @@ def _report(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], function
         loop.call_soon_threadsafe(_settle, future, item, error)
 
 
-async def iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
-    """Iterate in a thread of its own: a daemon, so that an iterator that blocks does not keep a program from ending."""
-    loop = asyncio.get_running_loop()
-    requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
+class ThreadIterator(Generic[T]):
+    """Iterates in a thread of its own: a daemon, so that an iterator that blocks does not keep a program from ending.
 
-    def read() -> None:
+    Not a generator, so that closing it never fails because it is being read.
+    """
+
+    def __init__(self, inputs: Iterable[T]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
+        _start_thread("replicate_async inputs", lambda: self._read(inputs))
+
+    def __aiter__(self) -> ThreadIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._requests.put(future)
+        if (item := await future) is _END:
+            raise StopAsyncIteration
+        return item
+
+    def close(self) -> None:
+        """End the thread, when the iterator has returned."""
+        self._requests.put(None)
+
+    def _read(self, inputs: Iterable[T]) -> None:
         iterator: Iterator[T] | None = None
 
         def next_item() -> T:
@@ -78,19 +99,8 @@ async def iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
             iterator = iter(inputs) if iterator is None else iterator
             return next(iterator, _END)
 
-        while (future := requests.get()) is not None:
-            _report(loop, future, next_item)
-
-    _start_thread("replicate_async inputs", read)
-    try:
-        while True:
-            future: asyncio.Future[T] = loop.create_future()
-            requests.put(future)
-            if (item := await future) is _END:
-                return
-            yield item
-    finally:
-        requests.put(None)
+        while (future := self._requests.get()) is not None:
+            _report(self._loop, future, next_item)
 
 
 def _settle(future: asyncio.Future[T], item: T, error: BaseException | None) -> None:

@@ -212,12 +212,15 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        decoder = codecs.getincrementaldecoder(_charset(self.headers))("replace")
-        async for chunk in self.iter_bytes(chunk_size):
-            if text := decoder.decode(chunk):
+        read, decoder = self._body.reader, self._text_decoder()
+        try:
+            while chunk := await read(chunk_size):
+                if text := decoder.decode(chunk):
+                    yield text
+            if text := decoder.decode(b"", final=True):
                 yield text
-        if text := decoder.decode(b"", final=True):
-            yield text
+        finally:
+            await self.close()
 
     async def iter_lines(self) -> AsyncGenerator[str, None]:
         """Yield the body's lines, without their line ends, as they arrive.
@@ -227,16 +230,24 @@ class AsyncStreamedResponse(Generic[T]):
         """
         # The pieces of an incomplete line, joined once: a long line may come in many.
         pieces: list[str] = []
-        async for text in self.iter_text():
-            line_ends = text.split("\n")
-            rest = line_ends.pop()
-            for line_end in line_ends:
-                pieces.append(line_end)
-                yield "".join(pieces).removesuffix("\r")
-                pieces.clear()
-            pieces.append(rest)
-        if last_line := "".join(pieces):
-            yield last_line
+        read, decoder, chunk = self._body.reader, self._text_decoder(), b"-"
+        try:
+            while chunk:
+                chunk = await read(65536)
+                line_ends = decoder.decode(chunk, final=not chunk).split("\n")
+                rest = line_ends.pop()
+                for line_end in line_ends:
+                    pieces.append(line_end)
+                    yield "".join(pieces).removesuffix("\r")
+                    pieces.clear()
+                pieces.append(rest)
+            if last_line := "".join(pieces):
+                yield last_line
+        finally:
+            await self.close()
+
+    def _text_decoder(self) -> codecs.IncrementalDecoder:
+        return codecs.getincrementaldecoder(_charset(self.headers))("replace")
 
     async def read(self) -> bytes:
         """Return the body.

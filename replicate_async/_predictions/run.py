@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -18,6 +18,7 @@ from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
 from replicate_async._http.transport import Transport
+from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async._predictions.inputs import encode_files
@@ -32,9 +33,12 @@ from replicate_async._predictions.requests import (
     prefer_header,
     request_options,
 )
-from replicate_async._predictions.streaming import StreamEvent, follow
+from replicate_async._predictions.streaming import EventReader, StreamEvent
 from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, ModelVersion, Prediction
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16
@@ -153,17 +157,19 @@ class PredictionRun(msgspec.Struct):
         held = self.call is not None and self.call.prefer_wait > 0
         # Thousands may wait: they need not keep what was sent.
         self.input, self.call, self.creating = {}, None, None
-        self.prediction = await wait_until_done(
-            self.transport,
-            prediction,
-            Prediction,
-            request_options(self.options),
-            # A response that was held to the end may still say "processing".
-            poll_now=held,
-            on_update=self.on_update,
-        )
+        # A held response often says "processing" and has the whole output, with the files in it. Only lists may grow.
+        output = prediction.output if held and prediction.error is None else None
+        if output is None or is_list(output) or prediction.status != "processing" or self.on_update is not None:
+            options = request_options(self.options)
+            self.prediction = await wait_until_done(
+                self.transport, prediction, Prediction, options, poll_now=held, on_update=self.on_update
+            )
+            if output is not None:
+                # Other callers may wait for the same prediction.
+                self.prediction = copy.copy(self.prediction)
+                self.prediction.output = _keep_files(output, self.prediction.output)
         self.inlined = None
-        return self.prediction
+        return self.prediction or prediction
 
     async def reload(self) -> Prediction:
         """Fetch the prediction, which has been created."""
@@ -180,6 +186,17 @@ class PredictionRun(msgspec.Struct):
             self.canceling = self.abandoned.cancel()
         if self.canceling is not None:
             await wait_shielded(self.canceling)
+
+
+def _keep_files(held: Any, final: Any) -> Any:
+    """Return a final output with the files that a held response has brought in the place of their URLs."""
+    if is_list(held) and is_list(final):
+        return [*map(_keep_files, held, final), *final[len(held) :]]
+    if is_dict(held) and is_dict(final):
+        return {name: _keep_files(held.get(name), value) for name, value in final.items()}
+    if isinstance(held, str) and isinstance(final, str) and held.startswith("data:"):
+        return held if final.startswith(("https://", "http://")) else final
+    return final
 
 
 def _max_held(session: LoopSession) -> int:
@@ -220,24 +237,41 @@ async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_fi
     raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=prediction_id)
 
 
-async def stream(prediction_run: PredictionRun) -> AsyncGenerator[StreamEvent, None]:
-    """Yield a prediction's events; leaving the iteration early cancels the prediction."""
-    done = False
-    # An exception in the reader's loop may close the client before it closes this generator.
-    on_close = prediction_run.transport.pool.current().on_close
-    on_close.add(prediction_run.abandon)
-    try:
-        prediction = prediction_run.prediction or await prediction_run.create()
-        options = request_options(prediction_run.options)
-        async with aclosing(follow(prediction_run.transport, prediction, options)) as events:
-            async for event in events:
-                done = event.event == "done"
-                yield event
-    except ReplicateError as error:
-        raise trim_traceback(error) from error.__cause__
-    except (GeneratorExit, anyio.get_cancelled_exc_class()):
-        if not done:
-            await prediction_run.abandon()
-        raise
-    finally:
-        on_close.discard(prediction_run.abandon)
+class RunEvents:
+    """The events of a prediction for one reader; leaving them early cancels the prediction.
+
+    Not a generator, because public generators iterate it: a loop that shuts down closes all its generators at once,
+    which fails for one that another one drives.
+    """
+
+    def __init__(self, prediction_run: PredictionRun) -> None:
+        self._run = prediction_run
+        self._reader: EventReader | None = None
+        self._done = False
+
+    async def __aenter__(self) -> Self:
+        # An exception in the reader's loop may close the client before it closes the generator.
+        self._on_close = self._run.transport.pool.current().on_close
+        self._on_close.add(self._run.abandon)
+        return self
+
+    async def next(self) -> StreamEvent | None:
+        """Return the next event; None after the last one. The prediction is created if necessary."""
+        try:
+            if self._reader is None:
+                prediction = self._run.prediction or await self._run.create()
+                self._reader = EventReader(self._run.transport, prediction, request_options(self._run.options))
+            event = await self._reader.next()
+        except ReplicateError as error:
+            raise trim_traceback(error) from error.__cause__
+        self._done = event is None or event.event == "done"
+        return event
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if self._reader is not None:
+                await self._reader.close()
+        finally:
+            if not self._done and not isinstance(error, ReplicateError):
+                await self._run.abandon()
+            self._on_close.discard(self._run.abandon)
