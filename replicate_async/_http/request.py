@@ -123,11 +123,11 @@ def origin(url: str) -> tuple[str, str, int]:
 def is_valid_url(url: str) -> bool:
     """Return whether a URL can be requested."""
     try:
-        origin(url)
+        _, host, _ = origin(url)
         url.encode("utf-8")
     except ValueError:
         return False
-    return True
+    return not re.search(r"[\s\x00-\x20\x7f]", host)
 
 
 def redact_url(url: str) -> str:

@@ -37,7 +37,7 @@ from replicate_async._http.response import APIResponse, AsyncStreamedResponse, R
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
-from replicate_async.errors import APIError, APIStatusError, ReplicateError
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -177,7 +177,7 @@ class Transport:
         url = full_url(settings.base_url, request, settings.default_query)
         if not is_valid_url(url):
             # It may come from a response, so this is not a ValueError.
-            raise APIError("the URL is malformed", method=request.method, url=redact_url(url))
+            raise APIConnectionError("the URL is malformed", method=request.method, url=redact_url(url), sent=False)
         body, content_type = encode_body(request)
         is_api = not request.anonymous and self.is_api_url(url)
         headers = self._api_headers(content_type) if is_api else base_headers(content_type)

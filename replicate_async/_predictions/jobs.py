@@ -25,7 +25,7 @@ from replicate_async.types import Prediction, Training
 JobT = TypeVar("JobT", Prediction, Training)
 
 # Deeper outputs exceed Python's limit of recursion, here or in the caller's own code.
-_MAX_OUTPUT_LEVELS = 200
+MAX_OUTPUT_LEVELS = 200
 
 
 def list_path(kind: type[Prediction | Training]) -> str:
@@ -93,8 +93,8 @@ def output_of(prediction: Prediction) -> Any:
             f"the output of prediction {prediction.id} was removed (data_removed): "
             "the API keeps outputs for an hour after the prediction"
         )
-    if is_nested_deeper(prediction.output, _MAX_OUTPUT_LEVELS):
+    if is_nested_deeper(prediction.output, MAX_OUTPUT_LEVELS):
         raise APIResponseValidationError(
-            f"the output is nested more than {_MAX_OUTPUT_LEVELS} levels deep", prediction_id=prediction.id
+            f"the output is nested more than {MAX_OUTPUT_LEVELS} levels deep", prediction_id=prediction.id
         )
     return prediction.output

@@ -18,11 +18,11 @@ from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
 from replicate_async._http.transport import Transport
-from replicate_async._json import is_dict, is_list
+from replicate_async._json import is_dict, is_list, is_nested_deeper
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async._predictions.inputs import encode_files
-from replicate_async._predictions.jobs import consume_exception, fetch_job, output_of, wait_shielded
+from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, consume_exception, fetch_job, output_of, wait_shielded
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import (
@@ -141,6 +141,10 @@ class PredictionRun(msgspec.Struct):
             # It exists, but the caller can't be told what it is.
             await self.abandon()
             raise
+        except ReplicateError:
+            # The task keeps the error, whose traceback refers to this run: a cycle would keep its files.
+            self.call = self.creating = self.inlined = None
+            raise
 
     async def _call(self, request: Request[Prediction]) -> Prediction:
         self.call = self.transport.prepare(request)
@@ -164,7 +168,7 @@ class PredictionRun(msgspec.Struct):
             self.prediction = await wait_until_done(
                 self.transport, prediction, Prediction, options, poll_now=held, on_update=self.on_update
             )
-            if output is not None:
+            if output is not None and not is_nested_deeper(output, MAX_OUTPUT_LEVELS):
                 # Other callers may wait for the same prediction.
                 self.prediction = copy.copy(self.prediction)
                 self.prediction.output = _keep_files(output, self.prediction.output)
