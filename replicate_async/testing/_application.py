@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -36,6 +36,7 @@ class Application:
         store: Store,
         *,
         token: str,
+        latency: float,
         journal: list[Call],
         faults: Faults,
         operations: Sequence[Operation],
@@ -43,6 +44,7 @@ class Application:
         site: Site,
     ) -> None:
         self._store = store
+        self._latency = latency
         self._journal = journal
         self._faults = faults
         self._writer = ResponseWriter(store.clock)
@@ -83,18 +85,19 @@ class Application:
 
     async def _respond(self, request: web.Request, call: Call, operation: Operation) -> Response:
         """Return the response of an operation, or what a fault makes of it."""
+        needs_token = operation.name not in self._without_token
         try:
-            if operation.name not in self._without_token:
+            await self._delay()
+            if needs_token:
                 self._authorize(call)
             call.body = await request.read()
-            if operation.name not in self._without_token:
-                self._store.limiter.count(operation.name)
+            headers = self._store.limiter.count(operation.name) if needs_token else {}
             fault = self._faults.choose(call)
             with self._store.clock.serving():
                 if fault is None:
-                    return await operation.handler(self._store, call)
+                    return await self._operate(call, operation, headers)
                 with self._cancel_on_stop():
-                    return await inject(fault, lambda: self._operate(call, operation), self._store.clock)
+                    return await inject(fault, lambda: self._operate(call, operation, headers), self._store.clock)
         except Problem as problem:
             return problem.response()
         except web.HTTPRequestEntityTooLarge:
@@ -107,11 +110,21 @@ class Application:
             _log.exception("%s failed", operation.name)
             return Problem(500, "The local server failed; its log says why.").response()
 
-    async def _operate(self, call: Call, operation: Operation) -> Response:
+    async def _delay(self) -> None:
+        """Wait as long as requests are under way, by the server's clock."""
+        if self._latency:
+            with self._store.clock.serving(), self._cancel_on_stop():
+                await self._store.clock.sleep(self._latency)
+
+    async def _operate(self, call: Call, operation: Operation, headers: Mapping[str, str]) -> Response:
+        """Return the response of an operation, with headers. A fault may replace both."""
         try:
-            return await operation.handler(self._store, call)
+            response = await operation.handler(self._store, call)
         except Problem as problem:
-            return problem.response()
+            response = problem.response()
+        if headers:
+            response.headers = {**headers, **(response.headers or {})}
+        return response
 
     @contextmanager
     def _cancel_on_stop(self) -> Generator[None]:
@@ -137,6 +150,7 @@ class Application:
             return await self._query_responders[request.path](request)
         call = self._record(request, "")
         try:
+            await self._delay()
             self._authorize(call)
             call.body = await request.read()
         except Problem as problem:
@@ -154,6 +168,7 @@ class Application:
     async def _refuse_delivery(self, request: web.Request) -> web.StreamResponse:
         """Respond to a request for a URL that is neither an event stream nor an output file."""
         call = self._record(request, "")
+        await self._delay()
         return self._writer.build(call, _not_found(call).response())
 
     def _record(self, request: web.Request, operation: str) -> Call:

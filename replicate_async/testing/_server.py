@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from ._calls import Call
 from ._fault_injection import Faults
 from ._files import OutputFile
 from ._functions import ModelFunction, to_output
-from ._limits import Limits, RateLimiter
+from ._limits import Limits, Preset, RateLimiter
 from ._process import DEFAULT_TARGET, ServerProcess
 from ._real_clock import Clock
 from ._routes import DELIVERY, OPERATIONS
@@ -55,7 +56,10 @@ class LocalServer:
         files: What output files of models become: ``"url"`` for URLs of the delivery origin that expire after an
             hour, ``"data"`` for data URIs.
         resume_streams: Whether event streams respect ``Last-Event-ID``; if not, they start from the beginning.
-        limits: The rate limits, as ``Limits`` or a dict of its fields. If omitted, there are none.
+        limits: The rate limits: ``"default"`` for those of the API, ``"low_credit"`` for those of an account with less
+            than 5 dollars, ``"no_credit"`` for an account that gets a 402, or ``Limits``, or a dict of its fields. If
+            omitted, there are none.
+        latency: The seconds that every request takes in addition. The real API takes 0.1 to 0.3 seconds.
         faults: The initial faults: a TOML file, or a dict with the same content. See ``Faults.load``.
         clock: The clock for all waiting, expiry and timestamps. If omitted, real time.
 
@@ -78,11 +82,15 @@ class LocalServer:
         hold: float = 60.0,
         files: Literal["url", "data"] = "url",
         resume_streams: bool = True,
-        limits: Limits | Mapping[str, Any] | None = None,
+        limits: Limits | Mapping[str, Any] | Preset | None = None,
+        latency: float = 0.0,
         faults: Mapping[str, Any] | Path | str | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if not 0 <= latency < math.inf:
+            raise ValueError(f"latency: expected 0 seconds or more, got {latency}")
         self.token = token
+        self._latency = latency
         self.requests: list[Call] = []
         self.faults: Faults = Faults()
         if faults is not None:
@@ -130,11 +138,11 @@ class LocalServer:
 
     @property
     def limits(self) -> Limits | None:
-        """The rate limits. Assigning limits, or a dict of their fields, resets the count."""
+        """The rate limits. Assigning limits, a dict of their fields, or the name of a preset, resets the count."""
         return self._store.limiter.limits
 
     @limits.setter
-    def limits(self, limits: Limits | Mapping[str, Any] | None) -> None:
+    def limits(self, limits: Limits | Mapping[str, Any] | Preset | None) -> None:
         self._store.limiter = RateLimiter(Limits.of(limits), self._store.clock)
 
     @property
@@ -270,6 +278,7 @@ class LocalServer:
         self._application = application = Application(
             self._store,
             token=self.token,
+            latency=self._latency,
             journal=self.requests,
             faults=self.faults,
             operations=OPERATIONS,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import replicate_async
 from replicate_async.testing import Limits, LocalServer, VirtualClock, models
 
 from .conftest import Caller, serve
@@ -35,7 +36,7 @@ async def test_the_documented_limits(clock: VirtualClock) -> None:
         models.register(server)
         server.model("replicate/hello-world", inline=True)(models.hello_world)
         assert await statuses(call, 60, "POST", HELLO, BODY) == {202: 50, 429: 10}
-        assert await statuses(call, 260) == {200: 250, 429: 10}
+        assert await statuses(call, 3010) == {200: 3000, 429: 10}
         await clock.advance(1)
         assert await statuses(call, 20, "POST", HELLO, BODY) == {202: 10, 429: 10}
         assert await statuses(call, 60) == {200: 50, 429: 10}
@@ -115,6 +116,93 @@ async def test_new_limits(call: Caller) -> None:
     assert await statuses(call, 3) == {200: 3}
 
 
+async def test_what_is_left(clock: VirtualClock) -> None:
+    """Each response says how many requests of its kind are left, and when there will be as many as at first."""
+    async with serve(limits="default", clock=clock) as (server, call):
+        server.model("acme/hello", official=True)(models.hello_world)
+
+        async def left(method: str, path: str, body: Any = None) -> tuple[str, str]:
+            headers = (await call(method, path, body)).headers
+            return headers["ratelimit-remaining"], headers["ratelimit-reset"]
+
+        assert await left("GET", "/account") == ("2999", "1")
+        assert await left("GET", "/predictions/nothing") == ("59999", "1")
+        for _ in range(99):
+            await call("GET", "/account")
+        assert await left("GET", "/hardware") == ("2899", "3")
+        assert await left("POST", "/models/acme/hello/predictions", BODY) == ("49", "1")
+        assert await left("POST", "/models/acme/hello/predictions", {"input": {}}) == ("48", "1")
+        assert "ratelimit-remaining" not in (await call("GET", "/account", headers={"Authorization": "x"})).headers
+
+
+async def test_what_is_left_without_limits(call: Caller) -> None:
+    """Without limits, the headers are always those of the first request."""
+    for _ in range(3):
+        headers = (await call("GET", "/account")).headers
+        assert (headers["ratelimit-remaining"], headers["ratelimit-reset"]) == ("2999", "1")
+
+
+async def test_an_account_low_on_credit(clock: VirtualClock) -> None:
+    """An account with less than 5 dollars may create 6 predictions per minute, one at a time, and poll as usual."""
+    async with serve(limits="low_credit", clock=clock) as (server, call):
+        server.model("acme/hello", official=True)(models.hello_world)
+        path = "/models/acme/hello/predictions"
+        created = await call("POST", path, BODY)
+        assert created.headers["ratelimit-remaining"] == "0"
+        await clock.advance(5)
+        refused = await call("POST", path, BODY)
+        assert (refused.status, refused.data["retry_after"], refused.headers["ratelimit-reset"]) == (429, 5, "5")
+        assert refused.headers["ratelimit-remaining"] == "0"
+        assert refused.data["detail"] == (
+            "Request was throttled. Your rate limit for creating predictions is reduced to 6 requests per minute with "
+            "a burst of 1 requests while you have less than $5.0 in credit. Your rate limit resets in ~5s."
+        )
+        assert await statuses(call, 100, path=f"/predictions/{created.data['id']}") == {200: 100}
+        await clock.advance(5)
+        assert await statuses(call, 2, "POST", path, BODY) == {created.status: 1, 429: 1}
+
+
+async def test_an_account_without_credit(call: Caller) -> None:
+    """Creates get a 402 and cost nothing; everything else works."""
+    models.register(call.server)
+    call.server.limits = "no_credit"
+    refused = await call("POST", HELLO, BODY)
+    assert (refused.status, refused.data["title"]) == (402, "Insufficient credit")
+    assert refused.data["detail"].startswith("You have insufficient credit to run this model.")
+    assert (await call("GET", "/account")).status == 200
+    assert not call.server.predictions
+
+
+async def test_latency(clock: VirtualClock) -> None:
+    """Every request takes the latency in addition: also refused ones, streams and files; requests overlap."""
+    async with serve(latency=0.2, clock=clock) as (server, call):
+        server.model("acme/hello", official=True)(models.stream_text)
+        paths = ["/account", "/nothing", f"{server.delivery_url}/nothing", f"{server.delivery_url}/nothing/x"]
+        requests = [asyncio.create_task(call("GET", path)) for path in paths * 5]
+        requests.append(asyncio.create_task(call("GET", "/account", headers={"Authorization": "x"})))
+        await clock.advance(0.19)
+        assert not any(request.done() for request in requests)
+        await clock.advance(0.02)
+        answers = await asyncio.gather(*requests)
+        assert collections.Counter(answer.status for answer in answers) == {200: 5, 404: 15, 401: 1}
+
+
+def test_latency_in_virtual_time() -> None:
+    """With a virtual clock, the latency takes no real time, and clients see it pass."""
+    clock = VirtualClock()
+    with LocalServer(latency=30.0, clock=clock) as server:
+        with replicate_async.Replicate(bearer_token=server.token, base_url=server.base_url) as client:
+            assert client.account.get().username == "local"
+        assert 30 <= clock.monotonic() < 31
+
+
+@pytest.mark.parametrize("latency", [-1, float("inf"), float("nan")])
+def test_an_invalid_latency(latency: float) -> None:
+    """A latency is a number of seconds."""
+    with pytest.raises(ValueError, match="latency"):
+        LocalServer(latency=latency)
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -122,9 +210,10 @@ async def test_new_limits(call: Caller) -> None:
         ({"create_burst": 0}, ">= 1 - at `$.create_burst`"),
         ({"others": "many"}, "others"),
         ({"creats": 1}, "unknown field `creats`"),
+        ("low-credit", "expected one of default, low_credit, no_credit"),
     ],
 )
-def test_what_makes_no_sense(limits: dict[str, Any], reason: str) -> None:
+def test_what_makes_no_sense(limits: Any, reason: str) -> None:
     """Invalid limits raise an error with the reason."""
     with pytest.raises(ValueError, match=reason.replace("$", r"\$")):
         LocalServer(limits=limits)
