@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ._calls import Call, Problem, Response
+from ._calls import Call, Problem, Response, not_found
 from ._fault_injection import Faults, inject
 from ._operations import Operation
 from ._response_writer import ResponseWriter, is_simple
@@ -101,7 +101,7 @@ class Application:
         except Problem as problem:
             return problem.response()
         except web.HTTPRequestEntityTooLarge:
-            return Problem(413, "The body is too large: a file may have up to 100 MiB.").response()
+            return Problem(413, "The request body is too large.").response()
         except ConnectionError:
             call.disconnected = True
             # The client doesn't receive this.
@@ -160,8 +160,8 @@ class Application:
             allowed |= (await resource.resolve(request))[1]
         allowed.discard("*")
         if not allowed:
-            return self._writer.build(call, _not_found(call).response())
-        method_not_allowed = Problem(405, f"{call.path} does not take {call.method}.")
+            return self._writer.build(call, not_found().response())
+        method_not_allowed = Problem(405, f'Method "{call.method}" not allowed.')
         method_not_allowed.headers = {"Allow": ", ".join(sorted(allowed))}
         return self._writer.build(call, method_not_allowed.response())
 
@@ -169,7 +169,7 @@ class Application:
         """Respond to a request for a URL that is neither an event stream nor an output file."""
         call = self._record(request, "")
         await self._delay()
-        return self._writer.build(call, _not_found(call).response())
+        return self._writer.build(call, not_found().response())
 
     def _record(self, request: web.Request, operation: str) -> Call:
         call = Call(
@@ -188,7 +188,3 @@ class Application:
     def _authorize(self, call: Call) -> None:
         if call.token not in self._authorizations:
             raise Problem(401, "You did not pass a valid authentication token", title="Unauthenticated")
-
-
-def _not_found(call: Call) -> Problem:
-    return Problem(404, f"There is nothing at {call.method} {call.path}.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from replicate_async.types import Prediction, WebhookEvent
+from replicate_async.types import Prediction, Training, WebhookEvent
 
 from ._jobs import Job
 from ._real_clock import Clock
@@ -20,10 +20,10 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class EventLog:
-    """The events of one prediction, in their wire format."""
+    """The events of one prediction or training, in their wire format."""
 
-    def __init__(self, job: Job[Prediction], clock: Clock) -> None:
-        self.prediction = job.record
+    def __init__(self, job: Job[Any], clock: Clock) -> None:
+        self.prediction: Prediction | Training = job.record
         self._clock = clock
         self._frames: list[bytes] = []
         self._ids: list[str | None] = []
@@ -73,7 +73,8 @@ class EventLog:
             self._add_logs()
         elif event == "output":
             self._add_logs()
-            output: list[Any] = self.prediction.output
+            value: Any = self.prediction.output
+            output: list[Any] = value if isinstance(value, list) else [value]
             for item in output[self._items_sent :]:
                 self._add("output", item if isinstance(item, str) else msgspec.json.encode(item).decode())
             self._items_sent = len(output)

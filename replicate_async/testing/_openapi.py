@@ -58,7 +58,7 @@ _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
     "signature": ("query", True, _TEXT, "The signature of owner, file and expiry."),
     "sort_by": ("query", False, {"enum": ["latest_version_created_at", "model_created_at"]}, "Defaults to the first."),
     "sort_direction": ("query", False, {"enum": ["desc", "asc"]}, "Defaults to the first."),
-    "source": ("query", False, {"enum": ["web", "api"]}, "Only predictions from the web site, or from the API."),
+    "source": ("query", False, {"enum": ["web"]}, "Only predictions from the web site."),
     "Cancel-After": (
         "header",
         False,
@@ -90,7 +90,7 @@ class _Signature(NamedTuple):
     token: bool = True
 
 
-_RUN = _Signature(Prediction, _predictions.PredictionInput, (201, 202), ("Prefer", "Cancel-After"))
+_RUN = _Signature(Prediction, _predictions.PredictionInput, (201,), ("Prefer", "Cancel-After"))
 
 _SIGNATURES: dict[OperationName, _Signature] = {
     "account.get": _Signature(Account),
@@ -136,9 +136,9 @@ _SIGNATURES: dict[OperationName, _Signature] = {
 class ProblemDocument(msgspec.Struct):
     """An error, in the format of RFC 9457."""
 
-    title: str
     detail: str
     status: int
+    title: str | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET
     invalid_fields: list[dict[str, str]] | UnsetType = UNSET
 

@@ -51,8 +51,13 @@ class LocalServer:
         delivery_port: The port of the delivery origin, for event streams and output files; 0 uses a free one.
         token: The only token that the server accepts.
         username: The name of the authenticated account.
-        page_size: The number of entries on a page of a list.
+        page_size: The number of entries on a page of a list. If omitted, that of the API: 25 models, and 100 of all
+            other things.
+        api_url: The origin of the API in responses, in ``next`` of lists and in ``urls``, as a gateway passes them on.
+            If omitted, the server's own.
         hold: The maximum seconds that a request with ``Prefer: wait`` is held.
+        tidy: Whether the server is kinder than the API, for tests that need it: every model runs by its name, official
+            models show their version, and responses to held requests are those of predictions that have ended.
         files: What output files of models become: ``"url"`` for URLs of the delivery origin that expire after an
             hour, ``"data"`` for data URIs.
         resume_streams: Whether event streams respect ``Last-Event-ID``; if not, they start from the beginning.
@@ -78,8 +83,10 @@ class LocalServer:
         delivery_port: int = 0,
         token: str = "local-token",  # noqa: S107  (of no use elsewhere)
         username: str = "local",
-        page_size: int = 100,
+        page_size: int | None = None,
+        api_url: str | None = None,
         hold: float = 60.0,
+        tidy: bool = False,
         files: Literal["url", "data"] = "url",
         resume_streams: bool = True,
         limits: Limits | Mapping[str, Any] | Preset | None = None,
@@ -102,6 +109,8 @@ class LocalServer:
         self._store = Store(
             username=username,
             page_size=page_size,
+            api_url=api_url and api_url.rstrip("/"),
+            tidy=tidy,
             hold=hold,
             files=files,
             resume_streams=resume_streams,
@@ -187,9 +196,13 @@ class LocalServer:
         description: str | None = None,
         visibility: Literal["public", "private"] | None = None,
         train: Callable[..., Any] | None = None,
+        setup: Callable[[], Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
         inline: bool = False,
         startup: float = 0.0,
         output_delay: float = 0.0,
+        list_lag: float = 0.0,
+        read_lag: float = 0.0,
         readme: str = "",
         examples: Sequence[tuple[Mapping[str, Any], Any]] = (),
     ) -> Callable[[F], F]:
@@ -198,20 +211,28 @@ class LocalServer:
         The function's signature defines the model's input and output: ``Literal`` defines choices, ``Annotated`` with
         ``msgspec.Meta`` bounds and descriptions, ``pathlib.Path`` files. Functions may be plain or async; generators
         of either kind stream their output. What a function prints becomes the logs; an error that it raises fails the
-        prediction.
+        prediction. ``record_metrics`` adds metrics.
 
         Args:
             name: The model as ``owner/name``. If the model exists, it gets a new version.
             version: The version's id, 64 hexadecimal digits. If omitted, the id depends on the name only.
-            official: Whether the model is official: it runs by name only, and its version is hidden.
+            official: Whether the model is official: it runs by its name, and has no versions that clients can see.
+                Other models run by version only.
             description: The model's description. If omitted, the first line of the function's docstring.
             visibility: The model's visibility. If omitted, that of an existing model, else public.
             train: The function that a training of this version runs, with the training's input as arguments. It may
                 return the weights as a file. If omitted, trainings succeed at once, whatever their input.
+            setup: A function without parameters that is called before a prediction starts. An error that it raises
+                fails the prediction before its start: without ``started_at`` and logs.
+            schema: The OpenAPI document of the version, such as that of a model at Replicate. Inputs are checked with
+                it. If omitted, the function's signature defines it.
             inline: Call a plain function on the server's event loop instead of in a thread. This is faster, but the
                 function blocks the whole server.
             startup: The seconds that a prediction has the status ``starting``.
             output_delay: The seconds before the output, or before each item of a streamed output.
+            list_lag: The seconds after the end of a prediction in which lists still say ``processing``.
+            read_lag: The seconds after its creation in which the API doesn't know a prediction yet: it is not in
+                lists, and getting it gives 404.
             readme: The model's README, in Markdown.
             examples: Pairs of input and output; the first is the default example.
 
@@ -221,7 +242,7 @@ class LocalServer:
         """
 
         def register(function: F) -> F:
-            hosted_function = ModelFunction(function, inline=inline)
+            hosted_function = ModelFunction(function, inline=inline, schema=schema)
             text = description
             if text is None and (match := _FIRST_LINE.match(function.__doc__ or "")):
                 text = match[1] or None
@@ -232,6 +253,8 @@ class LocalServer:
             model.readme = readme or model.readme
             hosted_version = self._store.add_version(model, hosted_function, version)
             hosted_version.startup, hosted_version.output_delay = startup, output_delay
+            hosted_version.list_lag, hosted_version.read_lag = list_lag, read_lag
+            hosted_version.setup = ModelFunction(setup) if setup else None
             hosted_version.train = ModelFunction(train) if train else None
             for inputs, output in examples:
                 self._store.add_example(model, hosted_version, dict(inputs), to_output(output, OutputFile.data_uri))

@@ -22,7 +22,7 @@ STORY = "replicate-local/stream-text"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    server = LocalServer()
+    server = LocalServer(tidy=True)
     models.register(server)
 
     @server.model("me/files", official=True)

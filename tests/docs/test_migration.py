@@ -33,7 +33,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 @contextmanager
 def serving() -> Iterator[LocalServer]:
     """Start a server with the objects that the page's calls use."""
-    with LocalServer(username="owner", files="data") as server:
+    with LocalServer(tidy=True, username="owner", files="data") as server:
 
         @server.model("owner/name", version=VERSION)
         def name(text: str = "nobody") -> Iterator[str]:

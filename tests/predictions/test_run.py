@@ -72,7 +72,7 @@ class Models:
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalServer]:
-    async with LocalServer(page_size=3) as server:
+    async with LocalServer(tidy=True, page_size=3) as server:
         yield server
 
 
@@ -279,7 +279,7 @@ async def test_polling_without_a_hold(server, client, hosted):
 
 async def test_polling_after_a_hold():
     """After the hold, the prediction is polled at once without a delay, then less and less often."""
-    async with LocalServer(hold=0.05) as server:
+    async with LocalServer(tidy=True, hold=0.05) as server:
         hosted = Models(server)
         async with client_of(server) as client:
             pauses = record_pauses()
@@ -480,7 +480,7 @@ def test_an_identical_run_that_continues_is_left_alone(first, second):
     """If one of two runs with the same input is cancelled, the other gets its output, whichever way each waits."""
 
     async def main(sim: Simulation) -> None:
-        async with LocalServer(clock=sim) as server, client_of(server) as client:
+        async with LocalServer(tidy=True, clock=sim) as server, client_of(server) as client:
             hosted = Models(server)
             cancelled_run = asyncio.ensure_future(client.run("owner/slow", input={"text": "same"}, wait=first))
             await until(lambda: len(server.predictions) == 1)
@@ -499,7 +499,7 @@ def test_an_identical_run_of_another_client_is_left_alone():
     """If it is unknown which of two predictions belongs to which client, neither is canceled."""
 
     async def main(sim: Simulation) -> None:
-        async with LocalServer(clock=sim) as server, client_of(server) as client, client_of(server) as other:
+        async with LocalServer(tidy=True, clock=sim) as server, client_of(server) as client, client_of(server) as other:
             hosted = Models(server)
             other_run = asyncio.ensure_future(other.run("owner/slow", input={"text": "same"}))
             await until(lambda: len(server.predictions) == 1)

@@ -32,24 +32,24 @@ async def test_no_limits(call: Caller) -> None:
 
 async def test_the_documented_limits(clock: VirtualClock) -> None:
     """Creates and other requests have separate limits: a burst, and then a rate per minute."""
-    async with serve(limits=Limits(), clock=clock) as (server, call):
+    async with serve(tidy=True, limits=Limits(), clock=clock) as (server, call):
         models.register(server)
         server.model("replicate/hello-world", inline=True)(models.hello_world)
-        assert await statuses(call, 60, "POST", HELLO, BODY) == {202: 50, 429: 10}
+        assert await statuses(call, 60, "POST", HELLO, BODY) == {201: 50, 429: 10}
         assert await statuses(call, 3010) == {200: 3000, 429: 10}
         await clock.advance(1)
-        assert await statuses(call, 20, "POST", HELLO, BODY) == {202: 10, 429: 10}
+        assert await statuses(call, 20, "POST", HELLO, BODY) == {201: 10, 429: 10}
         assert await statuses(call, 60) == {200: 50, 429: 10}
         # A pause doesn't save up more than a burst.
         await clock.advance(60)
-        assert await statuses(call, 60, "POST", HELLO, BODY) == {202: 50, 429: 10}
+        assert await statuses(call, 60, "POST", HELLO, BODY) == {201: 50, 429: 10}
         assert len(server.predictions) == 110
 
 
 async def test_all_creates_are_one_budget(clock: VirtualClock) -> None:
     """All three operations that create a prediction count as creates; creating a training doesn't."""
     version = "9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
-    async with serve(limits={"create_burst": 2}, clock=clock, username="me") as (server, call):
+    async with serve(tidy=True, limits={"create_burst": 2}, clock=clock, username="me") as (server, call):
         models.register(server)
         server.model("me/mine")(models.hello_world)
         deployment = {"name": "d", "model": "replicate/hello-world", "version": version, "hardware": "cpu"}
@@ -63,30 +63,31 @@ async def test_all_creates_are_one_budget(clock: VirtualClock) -> None:
                 (f"/models/replicate/hello-world/versions/{version}/trainings", {"destination": "me/mine"}),
             ]
         ]
-        assert seen == [202, 202, 429, 201]
+        assert seen == [201, 201, 429, 201]
 
 
 async def test_hints(clock: VirtualClock) -> None:
     """A 429 gives the delay in three places, rounded up to seconds; a client that waits so long succeeds."""
-    async with serve(limits={"creates": 6, "create_burst": 1, "others": 1, "other_burst": 1}, clock=clock) as (
+    async with serve(
+        tidy=True, limits={"creates": 6, "create_burst": 1, "others": 1, "other_burst": 1}, clock=clock
+    ) as (
         server,
         call,
     ):
         models.register(server)
-        assert (await call("POST", HELLO, BODY)).status == 202
+        assert (await call("POST", HELLO, BODY)).status == 201
         await clock.advance(1.5)
         refused = await call("POST", HELLO, BODY)
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert refused.headers["Retry-After"] == "9"
         assert refused.data == {
-            "title": "Too many requests",
             "detail": "Request was throttled. Your rate limit for creating predictions is 6 requests per minute with a "
             "burst of 1 requests. Your rate limit resets in ~9s.",
             "status": 429,
             "retry_after": 9,
         }
         await clock.advance(9)
-        assert (await call("POST", HELLO, BODY)).status == 202
+        assert (await call("POST", HELLO, BODY)).status == 201
         assert [(await call("GET", "/account")).status for _ in range(2)] == [200, 429]
         for _ in range(3):
             await clock.advance(60)
@@ -95,7 +96,7 @@ async def test_hints(clock: VirtualClock) -> None:
 
 async def test_what_counts_for_nothing(clock: VirtualClock) -> None:
     """Refused requests don't count, nor do requests without the token, nor those to the delivery origin."""
-    async with serve(limits={"others": 60, "other_burst": 1}, clock=clock) as (server, call):
+    async with serve(tidy=True, limits={"others": 60, "other_burst": 1}, clock=clock) as (server, call):
         models.register(server)
         prediction = await call.run("replicate-local/stream-text", prompt="a", delay=0)
         for _ in range(3):
@@ -118,7 +119,7 @@ async def test_new_limits(call: Caller) -> None:
 
 async def test_what_is_left(clock: VirtualClock) -> None:
     """Each response says how many requests of its kind are left, and when there will be as many as at first."""
-    async with serve(limits="default", clock=clock) as (server, call):
+    async with serve(tidy=True, limits="default", clock=clock) as (server, call):
         server.model("acme/hello", official=True)(models.hello_world)
 
         async def left(method: str, path: str, body: Any = None) -> tuple[str, str]:
@@ -144,7 +145,7 @@ async def test_what_is_left_without_limits(call: Caller) -> None:
 
 async def test_an_account_low_on_credit(clock: VirtualClock) -> None:
     """An account with less than 5 dollars may create 6 predictions per minute, one at a time, and poll as usual."""
-    async with serve(limits="low_credit", clock=clock) as (server, call):
+    async with serve(tidy=True, limits="low_credit", clock=clock) as (server, call):
         server.model("acme/hello", official=True)(models.hello_world)
         path = "/models/acme/hello/predictions"
         created = await call("POST", path, BODY)
@@ -175,7 +176,7 @@ async def test_an_account_without_credit(call: Caller) -> None:
 
 async def test_latency(clock: VirtualClock) -> None:
     """Every request takes the latency in addition: also refused ones, streams and files; requests overlap."""
-    async with serve(latency=0.2, clock=clock) as (server, call):
+    async with serve(tidy=True, latency=0.2, clock=clock) as (server, call):
         server.model("acme/hello", official=True)(models.stream_text)
         paths = ["/account", "/nothing", f"{server.delivery_url}/nothing", f"{server.delivery_url}/nothing/x"]
         requests = [asyncio.create_task(call("GET", path)) for path in paths * 5]
@@ -190,7 +191,7 @@ async def test_latency(clock: VirtualClock) -> None:
 def test_latency_in_virtual_time() -> None:
     """With a virtual clock, the latency takes no real time, and clients see it pass."""
     clock = VirtualClock()
-    with LocalServer(latency=30.0, clock=clock) as server:
+    with LocalServer(tidy=True, latency=30.0, clock=clock) as server:
         with replicate_async.Replicate(bearer_token=server.token, base_url=server.base_url) as client:
             assert client.account.get().username == "local"
         assert 30 <= clock.monotonic() < 31
@@ -200,7 +201,7 @@ def test_latency_in_virtual_time() -> None:
 def test_an_invalid_latency(latency: float) -> None:
     """A latency is a number of seconds."""
     with pytest.raises(ValueError, match="latency"):
-        LocalServer(latency=latency)
+        LocalServer(tidy=True, latency=latency)
 
 
 @pytest.mark.parametrize(
@@ -216,4 +217,4 @@ def test_an_invalid_latency(latency: float) -> None:
 def test_what_makes_no_sense(limits: Any, reason: str) -> None:
     """Invalid limits raise an error with the reason."""
     with pytest.raises(ValueError, match=reason.replace("$", r"\$")):
-        LocalServer(limits=limits)
+        LocalServer(tidy=True, limits=limits)
