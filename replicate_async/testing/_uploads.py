@@ -54,7 +54,8 @@ async def create(store: Store, call: Call) -> Response:
     except ValueError as error:
         raise Problem(400, f"Multipart form parse error - {error}") from None
     content = parts.get("content")
-    unknown = [name for name in parts if name not in Form.__struct_fields__]
+    # The official SDK sends metadata as parts of its own, which the API ignores.
+    unknown = [name for name in parts if name.partition("[")[0] not in Form.__struct_fields__]
     if content is None or unknown:
         required = [] if content else [InvalidField("required", "", "content is required")]
         kind = "additional_property_not_allowed"

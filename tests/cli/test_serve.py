@@ -107,10 +107,11 @@ def test_own_models(tmp_path: Path) -> None:
     """The target's function registers the models; the module is found in the current folder, and may print."""
     (tmp_path / "my_models.py").write_text(MODELS, encoding="utf-8")
     with serving(tmp_path, "my_models:register") as told:
-        answer = call(told, "/models/acme/shout/predictions", {"input": {"text": "hello"}})
-        assert (answer["status"], answer["output"]) == ("succeeded", "HELLO")
+        version = call(told, "/models/acme/shout")["latest_version"]["id"]
+        answer = call(told, "/predictions", {"version": version, "input": {"text": "hello"}})
+        assert (answer["status"], answer["output"]) == ("processing", "HELLO")
         unknown = call(told, "/models/acme/whisper/predictions", {"input": {}})
-        assert "Registered models: acme/shout." in unknown["detail"]
+        assert unknown == {"detail": "The requested resource could not be found.", "status": 404}
 
 
 def test_what_it_says(tmp_path: Path) -> None:

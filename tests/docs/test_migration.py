@@ -326,7 +326,7 @@ def calls_that_fail():
         replicate.models.get("owner", "nowhere")
     except replicate.exceptions.ReplicateError as error:
         assert error.status == 404
-        assert "nowhere" in error.detail
+        assert "could not be found" in error.detail
     else:
         raise AssertionError("it should have failed")
     try:

@@ -246,7 +246,7 @@ async def test_arguments_are_sent(server, client):
         webhook_events_filter=["completed"],
         cancel_after="5m",
         extra_headers={"X-Mine": "1"},
-        extra_body={"more": 1},
+        extra_body={"stream": True},
     )
     (request,) = server.requests
     assert request.json() == {
@@ -254,7 +254,7 @@ async def test_arguments_are_sent(server, client):
         "stream": False,
         "webhook": "https://example.com/hook",
         "webhook_events_filter": ["completed"],
-        "more": 1,
+        "stream": True,
     }
     assert request.headers["Prefer"] == "wait=5"
     assert request.headers["Cancel-After"] == "5m"
@@ -319,13 +319,13 @@ async def test_polls_carry_no_body(server, client, hosted):
     await client.run(
         "owner/slow",
         wait=False,
-        extra_body={"more": 1},
+        extra_body={"stream": True},
         extra_query={"q": "1"},
         extra_headers={"X-Mine": "1"},
     )
     create, *polls = server.requests
     assert polls
-    assert create.json()["more"] == 1
+    assert create.json()["stream"] is True
     for poll in polls:
         assert (poll.body, poll.query_string, poll.headers["X-Mine"]) == (b"", "", "1")
 
