@@ -53,7 +53,8 @@ class Call:
         try:
             return msgspec.json.decode(self.body or b"{}", type=shape)
         except msgspec.ValidationError as error:
-            schema, components = schema_of(shape)
+            body_type: Any = shape
+            schema, components = schema_of(body_type)
             problems = invalid_fields(msgspec.json.decode(self.body or b"{}"), schema, components)
             raise invalid_body(problems or [InvalidField("invalid", "", str(error))]) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -20,7 +20,7 @@ sink: ContextVar[Sink | None] = ContextVar("replicate_async.testing.sink", defau
 _metrics: ContextVar[dict[str, Any] | None] = ContextVar("replicate_async.testing.metrics", default=None)
 
 
-def enter(write: Sink, metrics: dict[str, Any]) -> None:
+def enter_capture(write: Sink, metrics: dict[str, Any]) -> None:
     """Let what the current context prints and reports go to a prediction."""
     sink.set(write)
     _metrics.set(metrics)
@@ -74,14 +74,14 @@ _lock = threading.Lock()
 _servers = 0
 
 
-def attach() -> None:
+def attach_capture() -> None:
     """Count a server that starts."""
     global _servers
     with _lock:
         _servers += 1
 
 
-def detach() -> None:
+def detach_capture() -> None:
     """Count a server that stops. The last one restores the streams, unless something else has replaced them."""
     global _servers
     with _lock:

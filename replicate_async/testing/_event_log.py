@@ -74,8 +74,9 @@ class EventLog:
         elif event == "output":
             self._add_logs()
             value: Any = self.prediction.output
-            output: list[Any] = value if isinstance(value, list) else [value] if value is not None else []
-            for item in output[self._items_sent :]:
+            # An output that is no list is one item.
+            output: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+            for item in output[self._items_sent :] if value is not None else ():
                 self._add("output", item if isinstance(item, str) else msgspec.json.encode(item).decode())
             self._items_sent = len(output)
         elif event == "completed":

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from . import _capture
+from ._capture import Sink, enter_capture
 from ._files import OutputFile
 from ._schema import Signature, is_pydantic
 from ._threads import WorkerThreads
@@ -41,13 +41,13 @@ class ModelFunction:
         self.signature = Signature(function, streams=self.streams, document=schema)
 
     async def call(
-        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: _capture.Sink, metrics: dict[str, Any]
+        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: Sink, metrics: dict[str, Any]
     ) -> Any:
         """Call a function that returns once, and return its result.
 
         A generator that a wrapper returns becomes a list of its items, because the wrapper hid that it streams.
         """
-        _capture.enter(write, metrics)
+        enter_capture(write, metrics)
         if self._async or self._inline:
             result = _collect(self.function(**arguments))
         else:
@@ -58,10 +58,10 @@ class ModelFunction:
         return [item async for item in result] if inspect.isasyncgen(result) else result
 
     async def iterate(
-        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: _capture.Sink, metrics: dict[str, Any]
+        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: Sink, metrics: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Call a generator function, and yield its items. Closing this iterator closes the generator."""
-        _capture.enter(write, metrics)
+        enter_capture(write, metrics)
         generator = self.function(**arguments)
         if self._async_generator:
             try:

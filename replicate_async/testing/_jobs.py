@@ -142,8 +142,8 @@ class Job(Generic[R]):
         self.metrics["total_time"] = now - self._created
         if record.started_at is not None:
             self.metrics["predict_time"] = now - self._started
-        known = {name: value for name, value in self.metrics.items() if name in PredictionMetrics.__annotations__}
-        record.metrics = PredictionMetrics(**known)
+        documented = PredictionMetrics.__annotations__
+        record.metrics = PredictionMetrics(**{name: self.metrics[name] for name in self.metrics if name in documented})
         record.completed_at = self._clock.now()
         record.status = status
         if self._deadline is not None:

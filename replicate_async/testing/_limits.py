@@ -18,7 +18,7 @@ _CREATES: frozenset[OperationName] = frozenset(
     {"predictions.create", "models.predictions.create", "deployments.predictions.create"}
 )
 # Requests that an account without credit can't make.
-_BILLABLE: frozenset[OperationName] = _CREATES | {"trainings.create"}
+_BILLABLE: frozenset[OperationName] = frozenset({*_CREATES, "trainings.create"})
 # A client that waited exactly long enough must not be refused because of a rounding error.
 _EPSILON = 1e-9
 # Below this credit, the API reduces the limit for creates.

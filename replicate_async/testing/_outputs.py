@@ -39,7 +39,8 @@ class Outputs:
     def inline(self, output: Any, origin: str) -> Any:
         """Return an output with data URIs instead of the URLs of its files."""
         if isinstance(output, list):
-            return [self.inline(item, origin) for item in cast("list[Any]", output)]
+            items = cast("list[Any]", output)  # type: ignore[redundant-cast]  # for pyright
+            return [self.inline(item, origin) for item in items]
         if isinstance(output, dict):
             return {key: self.inline(item, origin) for key, item in cast("dict[str, Any]", output).items()}
         if isinstance(output, str) and output.startswith(f"{origin}/"):

@@ -16,9 +16,10 @@ from aiohttp import web
 
 from replicate_async.types import Model, Prediction
 
-from . import _capture, _openapi
+from . import _openapi
 from ._application import Application
 from ._calls import Call
+from ._capture import attach_capture, detach_capture
 from ._fault_injection import Faults
 from ._files import OutputFile
 from ._functions import ModelFunction, to_output
@@ -295,7 +296,7 @@ class LocalServer:
                 for port in self._ports
             ]
             undo.pop_all()
-        _capture.attach()
+        attach_capture()
         self._listeners = listeners
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
         self._application = application = Application(
@@ -344,6 +345,6 @@ class LocalServer:
             await runner.cleanup()
         # The transports need a turn of the loop to close.
         await asyncio.sleep(0)
-        _capture.detach()
+        detach_capture()
         self._store.listen("", "")
         self._store.clock.detach()

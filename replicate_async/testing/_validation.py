@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -25,7 +25,7 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool], str], ...] = (
     ("exclusiveMinimum", "number_gt", lambda value, bound: value > bound, "Must be greater than {}"),
     ("exclusiveMaximum", "number_lt", lambda value, bound: value < bound, "Must be less than {}"),
 )
-_LENGTHS: tuple[tuple[str, type, str, Callable[[int, int], bool], str], ...] = (
+_LENGTHS: tuple[tuple[str, type[Any], str, Callable[[int, int], bool], str], ...] = (
     ("minLength", str, "string_gte", int.__ge__, "String length must be greater than or equal to {}"),
     ("maxLength", str, "string_lte", int.__le__, "String length must be less than or equal to {}"),
     ("minItems", list, "array_min_items", int.__ge__, "Array must have at least {} items"),
@@ -65,7 +65,7 @@ def invalid_fields(
     return list(_check(value, schema, _Context(components), field))
 
 
-@cache
+@lru_cache
 def schema_of(shape: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the schema of a type, and the components that it refers to."""
     (schema,), components = msgspec.json.schema_components((shape,), ref_template="#/components/schemas/{name}")
@@ -93,7 +93,8 @@ def _check(value: Any, schema: Mapping[str, Any], context: _Context, field: str)
         return
     yield from _check_bounds(value, schema, field)
     if isinstance(value, list):
-        for number, item in enumerate(cast("list[Any]", value)):
+        items = cast("list[Any]", value)  # type: ignore[redundant-cast]  # for pyright
+        for number, item in enumerate(items):
             yield from _check(item, schema.get("items") or {}, context, f"{field}.{number}")
     if isinstance(value, dict):
         yield from _check_members(cast("dict[str, Any]", value), schema, context, field)
@@ -107,12 +108,17 @@ def _check_bounds(value: Any, schema: Mapping[str, Any], field: str) -> Iterator
     for keyword, kind, is_within, words in _BOUNDS if _JSON_TYPES["number"](value) else ():
         # In older schemas, exclusive bounds are flags.
         if keyword in schema and not isinstance(schema[keyword], bool) and not is_within(value, schema[keyword]):
-            yield InvalidField(kind, field, words.format(f"{schema[keyword]:g}"))
+            yield InvalidField(kind, field, words.format(_without_zeros(schema[keyword])))
     for keyword, type_, kind, is_within, words in _LENGTHS:
-        if keyword in schema and isinstance(value, type_) and not is_within(len(value), schema[keyword]):
+        if keyword in schema and type(value) is type_ and not is_within(len(value), schema[keyword]):
             yield InvalidField(kind, field, words.format(schema[keyword]))
     if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
         yield InvalidField("pattern", field, f"Does not match pattern '{schema['pattern']}'")
+
+
+def _without_zeros(number: float) -> str:
+    """Return a number; an integer without the fraction that msgspec's schemas may have."""
+    return str(int(number) if number == int(number) else number)
 
 
 def _check_members(

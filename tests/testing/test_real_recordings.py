@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from rawserver import RawServer
 
+from rawserver import RawServer
 from replicate_async import AsyncReplicate
 from replicate_async.testing import Recording
 

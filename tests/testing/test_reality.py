@@ -14,7 +14,7 @@ import replicate_async
 from replicate_async import AsyncReplicate
 from replicate_async.testing import LocalServer, OutputFile, VirtualClock, models, record_metrics, sign_webhook
 
-from .conftest import Caller, form, serve
+from .conftest import Caller, eventually, form, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -91,8 +91,7 @@ async def test_a_hold_that_ends_early(slow_call: Caller, clock: VirtualClock) ->
     request = asyncio.create_task(
         slow_call("POST", "/models/acme/story/predictions", body, headers={"Prefer": "wait=7"})
     )
-    while not slow_call.server.requests:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: slow_call.server.predictions)
     await clock.advance(7)
     held = (await request).data
     assert (held["status"], held["output"]) == ("processing", ["a", " b"])
@@ -385,7 +384,7 @@ async def test_generators_without_an_annotation_stream_text(call: Caller) -> Non
     """A generator is a model that streams text, unless its annotation says otherwise."""
 
     @call.server.model("acme/poet", version="cd" * 32)
-    def poet(about):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def poet(about):  # type: ignore[no-untyped-def]
         yield from ("Ode ", "to ", about)
 
     output = call.server.models["acme/poet"].latest_version.openapi_schema["components"]["schemas"]["Output"]  # type: ignore[index, union-attr]

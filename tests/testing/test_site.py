@@ -79,7 +79,7 @@ async def test_what_the_document_tells(call: Caller) -> None:
     create = paths["/predictions"]["post"]
     assert create["requestBody"]["required"] is True
     assert {parameter["name"] for parameter in create["parameters"]} == {"Prefer", "Cancel-After"}
-    assert set(create["responses"]) == {"201", "400", "401", "404", "413", "422", "429"}
+    assert set(create["responses"]) == {"201", "400", "401", "402", "403", "413", "422", "429"}
     assert create["responses"]["201"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/Prediction"
     }
