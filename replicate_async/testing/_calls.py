@@ -51,14 +51,15 @@ class Call:
     def decode(self, shape: type[T]) -> T:
         """Return the body as a struct, or raise the API's problem if it doesn't match."""
         try:
-            return msgspec.json.decode(self.body or b"{}", type=shape)
-        except msgspec.ValidationError as error:
-            body_type: Any = shape
-            schema, components = schema_of(body_type)
-            problems = invalid_fields(msgspec.json.decode(self.body or b"{}"), schema, components)
-            raise invalid_body(problems or [InvalidField("invalid", "", str(error))]) from None
+            value = msgspec.json.decode(self.body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(400, f"JSON parse error - {error}") from None
+        try:
+            return msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            body_type: Any = shape
+            problems = invalid_fields(value, *schema_of(body_type))
+            raise invalid_body(problems or [InvalidField("invalid", "", str(error))]) from None
 
 
 @dataclass(slots=True)

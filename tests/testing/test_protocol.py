@@ -65,7 +65,7 @@ async def test_wrong_methods(call: Caller) -> None:
     assert answer.data["status"] == 405
 
 
-@pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff", b'{"input": {}'])
+@pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff", b'{"input": {}', b"0 1"])
 async def test_malformed_bodies(call: Caller, body: bytes) -> None:
     """A body that isn't JSON is a 400."""
     answer = await call("POST", "/predictions", data=body)
