@@ -85,7 +85,9 @@ class Api:
 
     def process(self, **options: Any) -> ServerProcess:
         """Return the server, to run in a process of its own."""
-        return LocalServer.process("recorded_models:register", **{"token": TOKEN, "username": "alice", **options})
+        return LocalServer.process(
+            "recorded_models:register", **{"token": TOKEN, "username": "alice", "tidy": True, **options}
+        )
 
     def record(self, action: Callable[[Recording], Any], **options: Any) -> Any:
         """Record the requests of a function, and return its result."""
