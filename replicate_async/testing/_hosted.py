@@ -37,6 +37,8 @@ class HostedModel:
     record: Model
     created_at: datetime
     hardware: str = "cpu"
+    # Whether clients see the latest version of an official model, as of some at Replicate.
+    shows_version: bool = False
     readme: str = ""
     versions: Table[Version] = field(default_factory=Table[Version])
     examples: Table[Prediction] = field(default_factory=Table[Prediction])

@@ -217,8 +217,8 @@ class LocalServer:
         Args:
             name: The model as ``owner/name``. If the model exists, it gets a new version.
             version: The version's id, 64 hexadecimal digits. If omitted, the id depends on the name only.
-            official: Whether the model is official: it runs by its name, and has no versions that clients can see.
-                Other models run by version only.
+            official: Whether the model is official: it runs by its name, and has no versions that clients can see,
+                except for ``latest_version`` if ``version`` is set. Other models run by version only.
             description: The model's description. If omitted, the first line of the function's docstring.
             visibility: The model's visibility. If omitted, that of an existing model, else public.
             train: The function that a training of this version runs, with the training's input as arguments. It may
@@ -252,6 +252,7 @@ class LocalServer:
             model.record.visibility = visibility or model.record.visibility or "public"
             model.record.is_official = official or model.record.is_official
             model.readme = readme or model.readme
+            model.shows_version = model.shows_version or version is not None
             hosted_version = self._store.add_version(model, hosted_function, version)
             hosted_version.startup, hosted_version.output_delay = startup, output_delay
             hosted_version.list_lag, hosted_version.read_lag = list_lag, read_lag

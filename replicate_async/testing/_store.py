@@ -164,8 +164,8 @@ class Store:
         return version
 
     def update_latest_version(self, model: HostedModel) -> None:
-        """Set the latest version that clients see: official models have none."""
-        hidden = model.record.is_official and not self.tidy
+        """Set the latest version that clients see: most official models have none."""
+        hidden = model.record.is_official and not self.tidy and not model.shows_version
         model.record.latest_version = model.latest.record if model.latest and not hidden else None
 
     def remove_version(self, model: HostedModel, version_id: str) -> None:

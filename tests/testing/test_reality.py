@@ -125,6 +125,10 @@ async def test_official_models_show_no_version(call: Caller) -> None:
         answer = await call("GET", f"/models/acme/official{path}")
         assert (answer.status, answer.data) == (404, NOT_FOUND)
     assert (await call("GET", "/models/acme/community")).data["latest_version"]["id"] == VERSION
+    # Some official models show their latest version, with its schema.
+    call.server.model("acme/shown", official=True, version="cd" * 32)(models.hello_world)
+    assert (await call("GET", "/models/acme/shown")).data["latest_version"]["id"] == "cd" * 32
+    assert (await call("GET", "/models/acme/shown/versions")).status == 404
 
 
 UNKNOWN = [
