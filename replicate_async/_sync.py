@@ -564,8 +564,8 @@ class Deployments:
             model: Model to run, as ``"owner/name"``.
             version: Id of the model version, 64 hexadecimal digits.
             hardware: SKU of the hardware to run on, from ``hardware.list()``.
-            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
-            max_instances: Maximum number of running instances.
+            min_instances: Minimum number of running instances, at most 5. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances, at most 20.
             **options: Options of the request.
 
         Returns:
@@ -629,8 +629,8 @@ class Deployments:
             deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is ``"owner/name"``.
             version: Id of the model version, 64 hexadecimal digits.
             hardware: SKU of the hardware to run on, from ``hardware.list()``.
-            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
-            max_instances: Maximum number of running instances.
+            min_instances: Minimum number of running instances, at most 5. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances, at most 20.
             **options: Options of the request.
 
         Returns:
