@@ -557,8 +557,8 @@ class Deployments:
             model: Model to run, or its ``"owner/name"``.
             version: Model version, or its id, 64 hexadecimal digits.
             hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
-            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
-            max_instances: Maximum number of running instances.
+            min_instances: Minimum number of running instances, at most 5. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances, at most 20.
             **options: Options of the request.
 
         Returns:
@@ -625,8 +625,8 @@ class Deployments:
             deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             version: Model version, or its id, 64 hexadecimal digits.
             hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
-            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
-            max_instances: Maximum number of running instances.
+            min_instances: Minimum number of running instances, at most 5. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances, at most 20.
             **options: Options of the request.
 
         Returns:

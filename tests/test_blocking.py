@@ -43,7 +43,7 @@ def go_on() -> threading.Event:
 
 @pytest.fixture
 def server(go_on: threading.Event) -> Iterator[LocalServer]:
-    with LocalServer(page_size=3) as server:
+    with LocalServer(tidy=True, page_size=3) as server:
 
         @server.model("owner/echo", version=VERSION)
         async def echo(text: str = "nobody") -> str:

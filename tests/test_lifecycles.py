@@ -44,7 +44,7 @@ HELLO = "replicate/hello-world"
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
         models.register(server)
 
         @server.model("owner/broken")

@@ -438,7 +438,7 @@ async def test_the_document(http: httpx.AsyncClient) -> None:
 
 @pytest.fixture
 def local() -> Iterator[LocalServer]:
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
 
         @server.model("acme/greet", official=True)
         def greet(text: str) -> str:

@@ -51,7 +51,8 @@ async def open_client(*, local: bool) -> AsyncGenerator[AsyncReplicate, None]:
         return
     # A proxy in the environment cannot reach the server in this process.
     os.environ["no_proxy"] = "*"
-    server = create_server()
+    # The demonstration models are official, and the command needs their schemas.
+    server = create_server(tidy=True)
     async with server, AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
         yield client
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import click
@@ -31,7 +31,28 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Faults to inject: a TOML file with tables [[faults]].",
 )
-def serve_command(*, target: str | None, host: str, port: int, faults: Path | None) -> None:
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, 60),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="What every request takes in addition; 0.2 is like Replicate.",
+)
+@click.option(
+    "--limits",
+    type=click.Choice(["default", "low_credit", "no_credit"]),
+    help="The rate limits of an account. If omitted, there are none.",
+)
+def serve_command(
+    *,
+    target: str | None,
+    host: str,
+    port: int,
+    faults: Path | None,
+    latency: float,
+    limits: Literal["default", "low_credit", "no_credit"] | None,
+) -> None:
     """Serve Replicate's API on this machine until Ctrl-C.
 
     The server needs neither an account nor a network. It prints the two environment variables that programs need to
@@ -52,7 +73,7 @@ def serve_command(*, target: str | None, host: str, port: int, faults: Path | No
     """  # noqa: D301 - click reads the \b, which keeps the line breaks of a paragraph
     # The target may be a module in the current folder.
     sys.path.insert(0, "")
-    server = create_server(target, host=host, port=port, faults=faults)
+    server = create_server(target, host=host, port=port, faults=faults, latency=latency, limits=limits)
     if not server.models:
         raise click.UsageError(f"{target} registered no models: it takes the server, and calls server.model(...)")
     try:

@@ -71,8 +71,8 @@ class AsyncDeployments(AsyncResource):
             model: Model to run, or its ``"owner/name"``.
             version: Model version, or its id, 64 hexadecimal digits.
             hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
-            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
-            max_instances: Maximum number of running instances.
+            min_instances: Minimum number of running instances, at most 5. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances, at most 20.
             **options: Options of the request.
 
         Returns:
@@ -139,8 +139,8 @@ class AsyncDeployments(AsyncResource):
             deployment_name: Name of the deployment. Omit it if ``deployment_owner`` is more than the owner.
             version: Model version, or its id, 64 hexadecimal digits.
             hardware: Hardware to run on, from ``hardware.list()``, or its SKU.
-            min_instances: Minimum number of running instances. With 0, an idle deployment has none.
-            max_instances: Maximum number of running instances.
+            min_instances: Minimum number of running instances, at most 5. With 0, an idle deployment has none.
+            max_instances: Maximum number of running instances, at most 20.
             **options: Options of the request.
 
         Returns:

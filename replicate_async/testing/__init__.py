@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._calls import Call
+    from ._capture import record_metrics
     from ._clock import VirtualClock
     from ._fault_injection import Faults
     from ._faults import Fault
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ._real_clock import Clock
     from ._recorder import Recording, RecordingError
     from ._server import LocalServer
+    from ._webhooks import sign_webhook
 
 __all__ = [
     "Call",
@@ -34,10 +36,13 @@ __all__ = [
     "RecordingError",
     "ServerProcess",
     "VirtualClock",
+    "record_metrics",
+    "sign_webhook",
 ]
 
 _NAMES = {
     "_calls": ("Call",),
+    "_capture": ("record_metrics",),
     "_clock": ("VirtualClock",),
     "_fault_injection": ("Faults",),
     "_faults": ("Fault",),
@@ -48,6 +53,7 @@ _NAMES = {
     "_real_clock": ("Clock",),
     "_recorder": ("Recording", "RecordingError"),
     "_server": ("LocalServer",),
+    "_webhooks": ("sign_webhook",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -6,37 +6,38 @@ import re
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from replicate_async.types import Deployment, DeploymentConfiguration, DeploymentRelease, WebhookSecret
 
-from ._calls import Call, Problem, Response, empty_response, json_response
+from ._calls import Call, Problem, Response, empty_response, invalid, json_response
 from ._pagination import paginate
 from ._store import Sku, Store
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 
-Count = Annotated[int, Meta(ge=0)]
+MinInstances = Annotated[int, Meta(ge=0, le=5)]
+MaxInstances = Annotated[int, Meta(ge=0, le=20)]
 
 
-class CreateDeployment(msgspec.Struct):
+class CreateDeployment(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``deployments.create``."""
 
     hardware: Sku
-    max_instances: Count
-    min_instances: Count
+    max_instances: MaxInstances
+    min_instances: MinInstances
     model: str
     name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{_NAME.pattern}$"})]
     version: str
 
 
-class UpdateDeployment(msgspec.Struct):
+class UpdateDeployment(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``deployments.update``."""
 
-    hardware: Sku | None = None
-    max_instances: Count | None = None
-    min_instances: Count | None = None
-    version: str | None = None
+    hardware: Sku | UnsetType = UNSET
+    max_instances: MaxInstances | UnsetType = UNSET
+    min_instances: MinInstances | UnsetType = UNSET
+    version: str | UnsetType = UNSET
 
 
 async def get_account(store: Store, _call: Call) -> Response:
@@ -63,11 +64,11 @@ async def create_deployment(store: Store, call: Call) -> Response:
     """Create a deployment."""
     body = call.decode(CreateDeployment)
     if not _NAME.fullmatch(body.name):
-        raise Problem(422, f"name: expected lower-case letters, digits and hyphens, got {body.name!r}")
+        raise invalid("name", f"Does not match pattern '^{_NAME.pattern}$'", "pattern")
     owner = store.account.username
     name = f"{owner}/{body.name}"
     if name in store.deployments:
-        raise Problem(409, f"A deployment with the name {name} exists already.")
+        raise Problem(409, "A deployment with that name already exists")
     configuration = DeploymentConfiguration(
         hardware=body.hardware, min_instances=body.min_instances, max_instances=body.max_instances
     )
@@ -88,13 +89,13 @@ async def update_deployment(store: Store, call: Call) -> Response:
     changes = {
         name: value
         for name, value in msgspec.structs.asdict(body).items()
-        if value is not None and name in configuration.__struct_fields__
+        if value is not UNSET and name in configuration.__struct_fields__
     }
     deployment.current_release = _release(
         store,
         (release.number or 0) + 1,
         release.model or "",
-        body.version or release.version or "",
+        release.version or "" if body.version is UNSET else body.version,
         msgspec.structs.replace(configuration, **changes),
     )
     return json_response(deployment)
@@ -110,13 +111,15 @@ async def delete_deployment(store: Store, call: Call) -> Response:
 def _release(
     store: Store, number: int, model: str, version: str, configuration: DeploymentConfiguration
 ) -> DeploymentRelease:
-    if model not in store.models:
-        raise Problem(422, f"model: there is no model {model} on this server. {store.registered()}")
-    if version not in store.models[model].versions:
-        raise Problem(422, f"version: the model {model} has no version {version}")
+    if model not in store.models or version not in store.models[model].versions:
+        raise Problem(
+            422,
+            "The specified version does not exist (or perhaps you don't have permission to use it?)",
+            title="Invalid version or not permitted",
+        )
     store.check_hardware(configuration.hardware or "")
     if (configuration.min_instances or 0) > (configuration.max_instances or 0):
-        raise Problem(422, "min_instances and max_instances: expected min_instances <= max_instances")
+        raise invalid("min_instances", "min_instances must be less than or equal to max_instances")
     return DeploymentRelease(
         number=number,
         model=model,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from aiohttp import web
 
-from ._calls import Call, Problem, Response
+from ._calls import Call, Problem, Response, not_found
 from ._fault_injection import Faults, inject
 from ._operations import Operation
 from ._response_writer import ResponseWriter, is_simple
@@ -36,6 +36,7 @@ class Application:
         store: Store,
         *,
         token: str,
+        latency: float,
         journal: list[Call],
         faults: Faults,
         operations: Sequence[Operation],
@@ -43,6 +44,7 @@ class Application:
         site: Site,
     ) -> None:
         self._store = store
+        self._latency = latency
         self._journal = journal
         self._faults = faults
         self._writer = ResponseWriter(store.clock)
@@ -83,22 +85,23 @@ class Application:
 
     async def _respond(self, request: web.Request, call: Call, operation: Operation) -> Response:
         """Return the response of an operation, or what a fault makes of it."""
+        needs_token = operation.name not in self._without_token
         try:
-            if operation.name not in self._without_token:
+            await self._delay()
+            if needs_token:
                 self._authorize(call)
             call.body = await request.read()
-            if operation.name not in self._without_token:
-                self._store.limiter.count(operation.name)
+            headers = self._store.limiter.count(operation.name) if needs_token else {}
             fault = self._faults.choose(call)
             with self._store.clock.serving():
                 if fault is None:
-                    return await operation.handler(self._store, call)
+                    return await self._operate(call, operation, headers)
                 with self._cancel_on_stop():
-                    return await inject(fault, lambda: self._operate(call, operation), self._store.clock)
+                    return await inject(fault, lambda: self._operate(call, operation, headers), self._store.clock)
         except Problem as problem:
             return problem.response()
         except web.HTTPRequestEntityTooLarge:
-            return Problem(413, "The body is too large: a file may have up to 100 MiB.").response()
+            return Problem(413, "The request body is too large.").response()
         except ConnectionError:
             call.disconnected = True
             # The client doesn't receive this.
@@ -107,11 +110,21 @@ class Application:
             _log.exception("%s failed", operation.name)
             return Problem(500, "The local server failed; its log says why.").response()
 
-    async def _operate(self, call: Call, operation: Operation) -> Response:
+    async def _delay(self) -> None:
+        """Wait as long as requests are under way, by the server's clock."""
+        if self._latency:
+            with self._store.clock.serving(), self._cancel_on_stop():
+                await self._store.clock.sleep(self._latency)
+
+    async def _operate(self, call: Call, operation: Operation, headers: Mapping[str, str]) -> Response:
+        """Return the response of an operation, with headers. A fault may replace both."""
         try:
-            return await operation.handler(self._store, call)
+            response = await operation.handler(self._store, call)
         except Problem as problem:
-            return problem.response()
+            response = problem.response()
+        if headers:
+            response.headers = {**headers, **(response.headers or {})}
+        return response
 
     @contextmanager
     def _cancel_on_stop(self) -> Generator[None]:
@@ -137,6 +150,7 @@ class Application:
             return await self._query_responders[request.path](request)
         call = self._record(request, "")
         try:
+            await self._delay()
             self._authorize(call)
             call.body = await request.read()
         except Problem as problem:
@@ -146,15 +160,16 @@ class Application:
             allowed |= (await resource.resolve(request))[1]
         allowed.discard("*")
         if not allowed:
-            return self._writer.build(call, _not_found(call).response())
-        method_not_allowed = Problem(405, f"{call.path} does not take {call.method}.")
+            return self._writer.build(call, not_found().response())
+        method_not_allowed = Problem(405, f'Method "{call.method}" not allowed.')
         method_not_allowed.headers = {"Allow": ", ".join(sorted(allowed))}
         return self._writer.build(call, method_not_allowed.response())
 
     async def _refuse_delivery(self, request: web.Request) -> web.StreamResponse:
         """Respond to a request for a URL that is neither an event stream nor an output file."""
         call = self._record(request, "")
-        return self._writer.build(call, _not_found(call).response())
+        await self._delay()
+        return self._writer.build(call, not_found().response())
 
     def _record(self, request: web.Request, operation: str) -> Call:
         require_private_name(request)
@@ -174,7 +189,3 @@ class Application:
     def _authorize(self, call: Call) -> None:
         if call.token not in self._authorizations:
             raise Problem(401, "You did not pass a valid authentication token", title="Unauthenticated")
-
-
-def _not_found(call: Call) -> Problem:
-    return Problem(404, f"There is nothing at {call.method} {call.path}.")

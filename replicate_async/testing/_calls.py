@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from ._faults import Fault
+from ._validation import InvalidField, invalid_fields, schema_of
 
 T = TypeVar("T")
 
@@ -51,11 +51,15 @@ class Call:
     def decode(self, shape: type[T]) -> T:
         """Return the body as a struct, or raise the API's problem if it doesn't match."""
         try:
-            return msgspec.json.decode(self.body or b"{}", type=shape)
-        except msgspec.ValidationError as error:
-            raise Problem(422, str(error), title="Validation failed") from None
+            value = msgspec.json.decode(self.body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Problem(400, f"The body is not JSON: {error}") from None
+            raise Problem(400, f"JSON parse error - {error}") from None
+        try:
+            return msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            body_type: Any = shape
+            problems = invalid_fields(value, *schema_of(body_type))
+            raise invalid_body(problems or [InvalidField("invalid", "", str(error))]) from None
 
 
 @dataclass(slots=True)
@@ -100,8 +104,9 @@ class Problem(Exception):  # noqa: N818  (the API's term)
         super().__init__(detail)
         self.status = status
         self.headers: Mapping[str, str] | None = None
+        # Most errors of the API have no title.
         self.document: dict[str, object] = {
-            "title": title or HTTPStatus(status).phrase.capitalize(),
+            **({"title": title} if title else {}),
             "detail": detail,
             "status": status,
             **members,
@@ -110,3 +115,29 @@ class Problem(Exception):  # noqa: N818  (the API's term)
     def response(self) -> Response:
         """Return the problem as a response."""
         return Response(_encode(self.document), self.status, "application/problem+json", self.headers)
+
+
+def not_found() -> Problem:
+    """Return the API's 404, which doesn't say what is missing."""
+    return Problem(404, "The requested resource could not be found.")
+
+
+def forbidden() -> Problem:
+    """Return the API's 403."""
+    return Problem(403, "You do not have permission to perform this action.")
+
+
+def invalid_body(problems: Iterable[InvalidField]) -> Problem:
+    """Return the API's 422 for invalid members of a body, or for invalid parameters."""
+    problems = list(problems)
+    return Problem(
+        422,
+        "".join(f"- {problem}\n" for problem in problems),
+        title="Input validation failed",
+        invalid_fields=[problem._asdict() for problem in problems],
+    )
+
+
+def invalid(field: str, description: str, kind: str = "invalid") -> Problem:
+    """Return the API's 422 for one invalid member or parameter."""
+    return invalid_body([InvalidField(kind, field, description)])

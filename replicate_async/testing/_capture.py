@@ -11,10 +11,37 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
+import msgspec
+
 # Called in the thread that prints.
 Sink = Callable[[str], object]
 
 sink: ContextVar[Sink | None] = ContextVar("replicate_async.testing.sink", default=None)
+_metrics: ContextVar[dict[str, Any] | None] = ContextVar("replicate_async.testing.metrics", default=None)
+
+
+def enter_capture(write: Sink, metrics: dict[str, Any]) -> None:
+    """Let what the current context prints and reports go to a prediction."""
+    sink.set(write)
+    _metrics.set(metrics)
+    install()
+
+
+def record_metrics(**metrics: Any) -> None:
+    """Add to the metrics of the prediction; call it in a model function.
+
+    Replicate's models report what they are billed by, such as ``image_count`` or ``token_output_count``.
+
+    Args:
+        metrics: Numbers, texts or booleans by name.
+
+    Raises:
+        RuntimeError: No model of a LocalServer is running here.
+    """
+    target = _metrics.get()
+    if target is None:
+        raise RuntimeError("record_metrics is for functions that a LocalServer runs as models")
+    target.update(msgspec.to_builtins(metrics))
 
 
 class _CapturingStream:
@@ -47,14 +74,14 @@ _lock = threading.Lock()
 _servers = 0
 
 
-def attach() -> None:
+def attach_capture() -> None:
     """Count a server that starts."""
     global _servers
     with _lock:
         _servers += 1
 
 
-def detach() -> None:
+def detach_capture() -> None:
     """Count a server that stops. The last one restores the streams, unless something else has replaced them."""
     global _servers
     with _lock:

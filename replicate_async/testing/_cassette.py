@@ -6,6 +6,7 @@ import base64
 import email
 import email.policy
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +15,13 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-# Headers that the meaning of a request depends on, and those of responses that clients use.
+# Headers that the meaning of a request depends on.
 _REQUEST_HEADERS = ("Prefer", "Cancel-After")
-_RESPONSE_HEADERS = ("Cache-Control", "Content-Disposition", "Content-Type", "Date", "Location", "Retry-After")
+# Headers of responses that concern one connection or browser. All others are recorded.
+_CONNECTION_HEADERS = {
+    *("alt-svc", "connection", "content-encoding", "content-length", "keep-alive", "nel", "proxy-authenticate"),
+    *("report-to", "set-cookie", "trailer", "transfer-encoding", "upgrade"),
+}
 
 
 class Part(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -99,20 +104,27 @@ def read_request(method: str, url: str, headers: Mapping[str, str], body: bytes)
 
 def read_response(status: int, headers: Mapping[str, str], body: bytes) -> RecordedResponse:
     """Return a response as it is recorded, but with its secrets."""
-    kept = {name: headers[name] for name in _RESPONSE_HEADERS if name in headers}
+    kept = {name: value for name, value in headers.items() if name.lower() not in _CONNECTION_HEADERS}
     content = _text_body(body, headers.get("Content-Type", "")) or Body(base64=base64.b64encode(body).decode())
     return RecordedResponse(status, kept, content if body else None)
 
 
 def _text_body(body: bytes, content_type: str) -> Body | None:
     try:
-        if "json" in content_type:
-            return Body(json=msgspec.json.decode(body))
-        if content_type.startswith("text/"):
+        if "json" in content_type and (value := _decode_exactly(body)) is not UNSET:
+            return Body(json=value)
+        if "json" in content_type or content_type.startswith("text/"):
             return Body(lines=body.decode().split("\n"))
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     return None
+
+
+def _decode_exactly(body: bytes) -> Any:
+    """Return a JSON document; UNSET if it has integers that msgspec can't decode exactly."""
+    value = msgspec.json.decode(body)
+    encoded = msgspec.json.encode(value)
+    return value if encoded == body or json.loads(encoded) == json.loads(body) else UNSET
 
 
 def _request_body(body: bytes, content_type: str) -> Body:

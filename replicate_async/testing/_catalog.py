@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from replicate_async.types import SearchCollection, SearchModel, SearchModelMetadata, SearchPage, SearchResults
+from replicate_async.types import (
+    Collection,
+    SearchCollection,
+    SearchModel,
+    SearchModelMetadata,
+    SearchPage,
+    SearchResults,
+)
 
-from ._calls import Call, Problem, Response, empty_response, json_response, parse_int
+from ._calls import (
+    Call,
+    Problem,
+    Response,
+    empty_response,
+    forbidden,
+    invalid,
+    json_response,
+    not_found,
+    parse_int,
+)
+from ._hosted import HostedModel
+from ._jobs import to_wire
 from ._pagination import paginate
-from ._store import NAME, HostedModel, Sku, Store
+from ._store import NAME, Sku, Store
 
 _DOCUMENTATION_PAGES = [
     SearchPage(name="HTTP API reference", href="/docs/reference/http"),
@@ -21,29 +40,29 @@ _DOCUMENTATION_PAGES = [
 ]
 
 
-class CreateModel(msgspec.Struct):
+class CreateModel(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``models.create``."""
 
     owner: str
     name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$"})]
     visibility: Literal["public", "private"]
     hardware: Sku
-    description: str | None = None
-    github_url: str | None = None
-    paper_url: str | None = None
-    license_url: str | None = None
-    cover_image_url: str | None = None
+    description: str | UnsetType = UNSET
+    github_url: str | UnsetType = UNSET
+    paper_url: str | UnsetType = UNSET
+    license_url: str | UnsetType = UNSET
+    cover_image_url: str | UnsetType = UNSET
 
 
-class UpdateModel(msgspec.Struct):
+class UpdateModel(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``models.update``; omitted fields stay unchanged."""
 
-    description: str | UnsetType | None = UNSET
-    readme: str | UnsetType | None = UNSET
-    github_url: str | UnsetType | None = UNSET
-    paper_url: str | UnsetType | None = UNSET
-    weights_url: str | UnsetType | None = UNSET
-    license_url: str | UnsetType | None = UNSET
+    description: str | UnsetType = UNSET
+    readme: str | UnsetType = UNSET
+    github_url: str | UnsetType = UNSET
+    paper_url: str | UnsetType = UNSET
+    weights_url: str | UnsetType = UNSET
+    license_url: str | UnsetType = UNSET
 
 
 async def list_(store: Store, call: Call) -> Response:
@@ -61,7 +80,9 @@ async def list_(store: Store, call: Call) -> Response:
         if model.record.visibility == "public":
             entries.append(((created_at.timestamp(), number), model))
     entries.sort(key=lambda entry: entry[0], reverse=descending)
-    return paginate(store, call, [(key, model.record) for key, model in entries], descending=descending)
+    return paginate(
+        store, call, [(key, model.to_wire()) for key, model in entries], descending=descending, page_size=25
+    )
 
 
 async def create(store: Store, call: Call) -> Response:
@@ -69,19 +90,19 @@ async def create(store: Store, call: Call) -> Response:
     body = call.decode(CreateModel)
     store.check_hardware(body.hardware)
     if body.owner != store.account.username:
-        raise Problem(403, f"owner: the token belongs to {store.account.username}, not to {body.owner}")
+        raise forbidden()
     name = f"{body.owner}/{body.name}"
     if name in store.models:
-        raise Problem(409, f"A model with the name {name} exists already.")
-    fields = msgspec.structs.asdict(body)
+        raise Problem(409, "A model with that name and owner already exists")
+    fields = {field: value for field, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     hardware = fields.pop("hardware")
     del fields["owner"], fields["name"]
     try:
         model = store.add_model(name, **fields)
-    except ValueError as error:
-        raise Problem(422, f"name: {error}") from None
+    except ValueError:
+        raise invalid("name", f"Does not match pattern '^{NAME.pattern}$'", "pattern") from None
     model.hardware = hardware
-    return json_response(model.record, 201)
+    return json_response(model.to_wire(), 201)
 
 
 async def search_models(store: Store, call: Call) -> Response:
@@ -94,7 +115,7 @@ async def search_models(store: Store, call: Call) -> Response:
 
 async def get(store: Store, call: Call) -> Response:
     """Get a model."""
-    return json_response(_find(store, call).record)
+    return json_response(_find(store, call).to_wire())
 
 
 async def update(store: Store, call: Call) -> Response:
@@ -105,24 +126,26 @@ async def update(store: Store, call: Call) -> Response:
         if value is UNSET:
             continue
         if name == "readme":
-            model.readme = value or ""
+            model.readme = value
         else:
             setattr(model.record, name, value)
-    return json_response(model.record)
+    return json_response(model.to_wire())
 
 
 async def delete(store: Store, call: Call) -> Response:
     """Delete a model, which must be private, without versions, and of the authenticated account."""
     model = _private(_owned(store, _find(store, call)))
     if model.versions:
-        raise Problem(409, f"{model.name} has versions: delete them first.")
+        raise Problem(409, "Only models without versions can be deleted")
     store.models.remove(model.name)
     return empty_response(204)
 
 
 async def list_examples(store: Store, call: Call) -> Response:
     """List a model's example predictions."""
-    return paginate(store, call, _find(store, call).examples.newest_first())
+    return paginate(
+        store, call, [(key, to_wire(example)) for key, example in _find(store, call).examples.newest_first()]
+    )
 
 
 async def get_readme(store: Store, call: Call) -> Response:
@@ -146,35 +169,35 @@ async def delete_version(store: Store, call: Call) -> Response:
     """Delete a version and its predictions; its model must be private and of the authenticated account."""
     model = _private(_owned(store, _find(store, call)))
     version_id = model.version(call).record.id
-    for name, deployment in store.deployments.items():
+    for deployment in store.deployments.values():
         if deployment.current_release is not None and deployment.current_release.version == version_id:
-            raise Problem(409, f"The deployment {name} uses this version.")
+            raise Problem(409, "A deployment uses this version")
     store.remove_version(model, version_id)
     return empty_response(202)
 
 
 async def list_collections(store: Store, call: Call) -> Response:
     """List collections, without their models."""
-    return paginate(store, call, store.collections.newest_first())
+    return paginate(store, call, store.collections.newest_first(), encode=_to_wire)
 
 
 async def get_collection(store: Store, call: Call) -> Response:
     """Get a collection with its models: on this server, all public models."""
     slug = call.path_arguments["collection_slug"]
     if slug not in store.collections:
-        raise Problem(404, f"There is no collection {slug} on this server, only {', '.join(store.collections)}.")
-    records = [model.record for model in store.models.values() if model.record.visibility == "public"]
-    return json_response(msgspec.structs.replace(store.collections[slug], models=records))
+        raise not_found()
+    public_models = [model.to_wire() for model in store.models.values() if model.record.visibility == "public"]
+    return json_response({**_to_wire(store.collections[slug]), "models": public_models})
 
 
 async def search(store: Store, call: Call) -> Response:
     """Search models, collections and documentation pages."""
     query = call.query.get("query")
     if query is None:
-        raise Problem(422, "query: required")
+        raise invalid("", "query is required", "required")
     limit = parse_int(call.query.get("limit", "20"))
     if limit is None or not 1 <= limit <= 50:
-        raise Problem(422, f"limit: expected 1 to 50, got {call.query['limit']!r}")
+        raise invalid("limit", "limit must be between 1 and 50")
     models = [model for _, model in store.models.newest_first() if _matches(query, model)][:limit]
     return json_response(
         SearchResults(
@@ -204,32 +227,38 @@ def _find(store: Store, call: Call) -> HostedModel:
 
 def _with_public_versions(model: HostedModel) -> HostedModel:
     if model.record.is_official:
-        raise Problem(404, f"{model.name} is an official model: its versions are hidden.")
+        raise not_found()
     return model
 
 
 def _owned(store: Store, model: HostedModel) -> HostedModel:
     if model.record.owner != store.account.username:
-        raise Problem(403, f"{model.name} does not belong to {store.account.username}.")
+        raise forbidden()
     return model
 
 
 def _private(model: HostedModel) -> HostedModel:
     if model.record.visibility != "private":
-        raise Problem(403, f"{model.name} is public: only private models and their versions can be deleted.")
+        raise forbidden()
     return model
 
 
 def _choice(call: Call, name: str, choices: tuple[str, ...]) -> str:
     value = call.query.get(name, choices[0])
     if value not in choices:
-        raise Problem(422, f"{name}: expected {' or '.join(choices)}, got {value!r}")
+        words = ", ".join(f'"{choice}"' for choice in choices)
+        raise invalid(name, f"{name} must be one of the following: {words}", "enum")
     return value
 
 
 def _search_page(store: Store, call: Call, query: str) -> Response:
-    matches = [(key, model.record) for key, model in store.models.newest_first() if _matches(query, model)]
-    return paginate(store, call, matches, query=query)
+    matches = [(key, model) for key, model in store.models.newest_first() if _matches(query, model)]
+    return paginate(store, call, matches, page_size=25, encode=HostedModel.to_wire, query=query)
+
+
+def _to_wire(collection: Collection) -> dict[str, Any]:
+    """Return a collection as the API sends it. Lists omit the models."""
+    return {name: value for name, value in msgspec.to_builtins(collection).items() if value is not None}
 
 
 def _matches(query: str, model: HostedModel) -> bool:

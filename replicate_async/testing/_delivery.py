@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._calls import Call, Problem, Response
+from ._calls import Call, Problem, Response, not_found
 from ._store import Store
 
 
@@ -13,8 +13,8 @@ async def stream(store: Store, call: Call) -> Response:
         raise Problem(406, f"Accept: expected text/event-stream, got {accepted!r}")
     log = store.streams.get(call.path_arguments["stream_key"])
     if log is None:
-        raise Problem(404, "There is no such stream on this server.")
-    if store.fresh(log.prediction).data_removed:
+        raise not_found()
+    if store.is_removed(log.prediction):
         log.forget()
     last_id = call.headers.get("Last-Event-ID") if store.resume_streams else None
     return Response(content_type="text/event-stream", headers={"Cache-Control": "no-store"}, chunks=log.follow(last_id))
@@ -24,5 +24,5 @@ async def download(store: Store, call: Call) -> Response:
     """Send an output file. The URL is the only credential."""
     file = store.outputs.find(call.path_arguments["output_key"])
     if file is None:
-        raise Problem(404, "There is no such file on this server; output files expire after an hour.")
+        raise not_found()
     return Response(file.data, 200, file.type)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from replicate_async.types import Prediction, WebhookEvent
+from replicate_async.types import Prediction, Training, WebhookEvent
 
 from ._jobs import Job
 from ._real_clock import Clock
@@ -20,10 +20,10 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class EventLog:
-    """The events of one prediction, in their wire format."""
+    """The events of one prediction or training, in their wire format."""
 
-    def __init__(self, job: Job[Prediction], clock: Clock) -> None:
-        self.prediction = job.record
+    def __init__(self, job: Job[Any], clock: Clock) -> None:
+        self.prediction: Prediction | Training = job.record
         self._clock = clock
         self._frames: list[bytes] = []
         self._ids: list[str | None] = []
@@ -73,8 +73,10 @@ class EventLog:
             self._add_logs()
         elif event == "output":
             self._add_logs()
-            output: list[Any] = self.prediction.output
-            for item in output[self._items_sent :]:
+            value: Any = self.prediction.output
+            # An output that is no list is one item.
+            output: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+            for item in output[self._items_sent :] if value is not None else ():
                 self._add("output", item if isinstance(item, str) else msgspec.json.encode(item).decode())
             self._items_sent = len(output)
         elif event == "completed":

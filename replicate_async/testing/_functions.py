@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from . import _capture
+from ._capture import Sink, enter_capture
 from ._files import OutputFile
 from ._schema import Signature, is_pydantic
 from ._threads import WorkerThreads
@@ -27,7 +27,9 @@ _END = object()
 class ModelFunction:
     """A registered function. Raises ``TypeError`` if it can't be a model; the message says why."""
 
-    def __init__(self, function: Callable[..., Any], *, inline: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, inline: bool = False, schema: Mapping[str, Any] | None = None
+    ) -> None:
         if not callable(function):
             raise TypeError(f"a model is a function, not {function!r}")
         self.function = function
@@ -36,15 +38,16 @@ class ModelFunction:
         self._generator = _is(inspect.isgeneratorfunction, function)
         self._inline = inline
         self.streams = self._generator or self._async_generator
-        self.signature = Signature(function, streams=self.streams)
+        self.signature = Signature(function, streams=self.streams, document=schema)
 
-    async def call(self, arguments: Mapping[str, Any], threads: WorkerThreads, write: _capture.Sink) -> Any:
+    async def call(
+        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: Sink, metrics: dict[str, Any]
+    ) -> Any:
         """Call a function that returns once, and return its result.
 
         A generator that a wrapper returns becomes a list of its items, because the wrapper hid that it streams.
         """
-        _capture.sink.set(write)
-        _capture.install()
+        enter_capture(write, metrics)
         if self._async or self._inline:
             result = _collect(self.function(**arguments))
         else:
@@ -55,11 +58,10 @@ class ModelFunction:
         return [item async for item in result] if inspect.isasyncgen(result) else result
 
     async def iterate(
-        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: _capture.Sink
+        self, arguments: Mapping[str, Any], threads: WorkerThreads, write: Sink, metrics: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Call a generator function, and yield its items. Closing this iterator closes the generator."""
-        _capture.sink.set(write)
-        _capture.install()
+        enter_capture(write, metrics)
         generator = self.function(**arguments)
         if self._async_generator:
             try:

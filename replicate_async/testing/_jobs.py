@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar
 
+import msgspec
+
 from replicate_async.types import Prediction, PredictionMetrics, Training, WebhookEvent
 
 from ._real_clock import Clock, Timer
@@ -16,6 +18,25 @@ from ._real_clock import Clock, Timer
 FinalStatus = Literal["succeeded", "failed", "canceled", "aborted"]
 R = TypeVar("R", Prediction, Training)
 Listener = Callable[["Job[Any]", WebhookEvent], None]
+
+
+# The API omits all other members that have no value.
+_NULLABLE = frozenset({"output", "error", "logs"})
+
+
+def to_wire(record: Prediction | Training, **members: Any) -> dict[str, Any]:
+    """Return a prediction or training as the API sends it; ``members`` are added."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    fields.update(members)
+    fields = {name: value for name, value in fields.items() if value is not None or name in _NULLABLE}
+    for name in ("urls", "metrics"):
+        if name in fields:
+            fields[name] = {key: value for key, value in fields[name].items() if value is not None}
+    # These times come from the machine that ran the model, and have nine digits of fraction.
+    for name in ("started_at", "completed_at"):
+        if "." in fields.get(name, ""):
+            fields[name] = f"{fields[name].removesuffix('Z')}000Z"
+    return fields
 
 
 class Job(Generic[R]):
@@ -28,10 +49,17 @@ class Job(Generic[R]):
     def __init__(self, record: R, clock: Clock) -> None:
         self.record: R = record
         self.listeners: list[Listener] = []
+        # Reported by the model, besides the times.
+        self.metrics: dict[str, Any] = {}
+        # Further members of the API's answers, such as the URL of the webhook.
+        self.members: dict[str, Any] = {}
+        # How long lists show the former status, and how long the API doesn't know the job.
+        self.list_lag = self.read_lag = 0.0
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._created = self._started = clock.monotonic()
+        self._ended: float | None = None
         self._deadline: Timer | None = None
         self._waiters: list[asyncio.Future[None]] = []
         # What was printed, but isn't in the logs yet.
@@ -43,6 +71,25 @@ class Job(Generic[R]):
     def done(self) -> bool:
         """Whether the job has ended."""
         return self.record.completed_at is not None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the API knows the job already."""
+        return self._clock.monotonic() - self._created >= self.read_lag
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the job as the API sends it."""
+        metrics = {"metrics": self.metrics} if self.done else {}
+        return to_wire(self.record, **metrics, **self.members)
+
+    def to_list_entry(self) -> dict[str, Any]:
+        """Return the job as lists show it, which may lag behind."""
+        fields = self.to_wire()
+        if self._ended is not None and self._clock.monotonic() - self._ended < self.list_lag:
+            for name in ("completed_at", "metrics"):
+                fields.pop(name, None)
+            fields |= {"status": "processing", "output": None, "error": None}
+        return fields
 
     def start(self) -> None:
         """Change the status from starting to processing."""
@@ -91,9 +138,11 @@ class Job(Generic[R]):
         self._add_printed()
         record, now = self.record, self._clock.monotonic()
         record.error = error and _replace_surrogates(error)
-        record.metrics = metrics = PredictionMetrics(total_time=now - self._created)
+        self._ended = now
+        self.metrics["total_time"] = now - self._created
         if record.started_at is not None:
-            metrics.predict_time = now - self._started
+            self.metrics["predict_time"] = now - self._started
+        record.metrics = PredictionMetrics(self.metrics)
         record.completed_at = self._clock.now()
         record.status = status
         if self._deadline is not None:

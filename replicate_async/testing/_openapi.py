@@ -58,7 +58,7 @@ _PARAMETERS: dict[str, tuple[str, bool, _Json, str]] = {
     "signature": ("query", True, _TEXT, "The signature of owner, file and expiry."),
     "sort_by": ("query", False, {"enum": ["latest_version_created_at", "model_created_at"]}, "Defaults to the first."),
     "sort_direction": ("query", False, {"enum": ["desc", "asc"]}, "Defaults to the first."),
-    "source": ("query", False, {"enum": ["web", "api"]}, "Only predictions from the web site, or from the API."),
+    "source": ("query", False, {"enum": ["web"]}, "Only predictions from the web site."),
     "Cancel-After": (
         "header",
         False,
@@ -90,7 +90,7 @@ class _Signature(NamedTuple):
     token: bool = True
 
 
-_RUN = _Signature(Prediction, _predictions.PredictionInput, (201, 202), ("Prefer", "Cancel-After"))
+_RUN = _Signature(Prediction, _predictions.PredictionInput, (201,), ("Prefer", "Cancel-After"), (402, 403))
 
 _SIGNATURES: dict[OperationName, _Signature] = {
     "account.get": _Signature(Account),
@@ -120,12 +120,12 @@ _SIGNATURES: dict[OperationName, _Signature] = {
     "models.versions.list": _Signature(PageData[ModelVersion]),
     "models.versions.get": _Signature(ModelVersion),
     "models.versions.delete": _Signature(None, statuses=(202,), errors=(403, 409)),
-    "predictions.create": _RUN._replace(body=_predictions.CreatePrediction, errors=(404,)),
+    "predictions.create": _RUN._replace(body=_predictions.CreatePrediction),
     "predictions.list": _Signature(PageData[Prediction], parameters=("created_after", "created_before", "source")),
     "predictions.get": _Signature(Prediction),
     "predictions.cancel": _Signature(Prediction),
     "search": _Signature(SearchResults, parameters=("query", "limit")),
-    "trainings.create": _Signature(Training, _trainings.CreateTraining, (201,), errors=(403,)),
+    "trainings.create": _Signature(Training, _trainings.CreateTraining, (201,), errors=(402, 403)),
     "trainings.list": _Signature(PageData[Training]),
     "trainings.get": _Signature(Training),
     "trainings.cancel": _Signature(Training),
@@ -136,9 +136,9 @@ _SIGNATURES: dict[OperationName, _Signature] = {
 class ProblemDocument(msgspec.Struct):
     """An error, in the format of RFC 9457."""
 
-    title: str
     detail: str
     status: int
+    title: str | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET
     invalid_fields: list[dict[str, str]] | UnsetType = UNSET
 

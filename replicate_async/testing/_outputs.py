@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from ._files import OutputFile
@@ -34,6 +35,18 @@ class Outputs:
     def at(self, url: str) -> OutputFile | None:
         """Return the file at a published URL, or None if it doesn't exist or has expired."""
         return self.find(urlsplit(url).path.split("/")[1])
+
+    def inline(self, output: Any, origin: str) -> Any:
+        """Return an output with data URIs instead of the URLs of its files."""
+        if isinstance(output, list):
+            items = cast("list[Any]", output)  # type: ignore[redundant-cast]  # for pyright
+            return [self.inline(item, origin) for item in items]
+        if isinstance(output, dict):
+            return {key: self.inline(item, origin) for key, item in cast("dict[str, Any]", output).items()}
+        if isinstance(output, str) and output.startswith(f"{origin}/"):
+            file = self.at(output)
+            return output if file is None else file.data_uri()
+        return output
 
     def _expire(self) -> None:
         now = self._clock.now()

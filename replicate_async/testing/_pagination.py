@@ -39,22 +39,29 @@ def _parse_cursor(text: str) -> _Cursor:
         raise Problem(400, f"The cursor {text!r} is invalid") from None
 
 
+def _identity(entry: object) -> object:
+    return entry
+
+
 def paginate(
     store: Store,
     call: Call,
     entries: Iterable[tuple[Sequence[Key], T]],
     *,
     descending: bool = True,
+    page_size: int = 100,
+    encode: Callable[[T], object] = _identity,
     **filters: str,
 ) -> Response:
     """Return the page that the call's cursor selects.
 
     ``entries`` are sorted, and come with their sort keys. A cursor contains a key instead of an index, so entries that
     are added or removed between two pages neither repeat nor hide others. ``filters`` are added to the query of the
-    URLs of other pages.
+    URLs of other pages. ``page_size`` is that of the API, and ``encode`` returns an entry as the API sends it.
     """
     keyed = [(list(key), entry) for key, entry in entries]
-    first, last = 0, store.page_size
+    size = store.page_size or page_size
+    first, last = 0, size
     if text := call.query.get("cursor"):
         cursor = _parse_cursor(text)
         try:
@@ -62,12 +69,12 @@ def paginate(
         except TypeError:
             raise Problem(400, f"The cursor {text!r} belongs to another list") from None
         exists = any(key == cursor.key for key, _ in keyed)
-        first = max(0, before - store.page_size) if cursor.backwards else before + exists
-        last = before if cursor.backwards else first + store.page_size
+        first = max(0, before - size) if cursor.backwards else before + exists
+        last = before if cursor.backwards else first + size
     window = keyed[first:last]
     return json_response(
         PageData(
-            results=[entry for _, entry in window],
+            results=[encode(entry) for _, entry in window],
             next=_url(store, call, _Cursor(window[-1][0]), filters) if window and last < len(keyed) else None,
             previous=_url(store, call, _Cursor(window[0][0], backwards=True), filters)
             if window and first > 0
@@ -86,7 +93,7 @@ def entries_near_cursor(
     cursor = _parse_cursor(call.query["cursor"]) if call.query.get("cursor") else _Cursor([math.inf])
     number = cursor.key[0] if cursor.key else math.inf
     # One entry more shows that there is another page.
-    size = store.page_size + 1
+    size = (store.page_size or 100) + 1
     newer = (entry for entry in table.newer(number) if keep(entry[1]))
     older = (entry for entry in table.older(number) if keep(entry[1]))
     # The first of the newer entries is the one with the cursor's key, if it still exists.
@@ -96,4 +103,4 @@ def entries_near_cursor(
 
 def _url(store: Store, call: Call, cursor: _Cursor, filters: dict[str, str]) -> str:
     query = {**call.query, **filters, "cursor": str(cursor)}
-    return f"{store.url}{call.path}?{urlencode(query)}"
+    return f"{store.api_url}{call.path}?{urlencode(query)}"

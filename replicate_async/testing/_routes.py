@@ -53,7 +53,7 @@ OPERATIONS = [
 
 # The operations of the delivery origin. They require no token, because their URLs can't be guessed.
 DELIVERY = [
-    Operation("predictions.stream", "GET", "/v1/streams/{stream_key}", _delivery.stream),
+    Operation("predictions.stream", "GET", "/v1/files/{stream_key}", _delivery.stream),
     Operation("outputs.download", "GET", "/{output_key}/{file_name}", _delivery.download),
     Operation("outputs.download", "HEAD", "/{output_key}/{file_name}", _delivery.download),
 ]

@@ -24,6 +24,10 @@ Work = Callable[[Job[R]], Any]
 _INTERNAL_FOLDERS = (Path(__file__).parent, Path(asyncio.__file__).parent)
 
 
+class NotStartedError(Exception):
+    """A prediction fails before its start. The logs stay empty."""
+
+
 class Runner:
     """Runs jobs as tasks, and ends them all when the server stops."""
 
@@ -51,6 +55,8 @@ class Runner:
         with self.clock.working():
             try:
                 await work(job)
+            except NotStartedError as error:
+                job.end("failed", _message(error))
             except BaseException as error:
                 # Every error of a model fails its job. pytest.fail() doesn't raise an Exception. A CancelledError is
                 # the model's own, unless the job was canceled; then the job has ended, and ignores this.
@@ -64,7 +70,7 @@ class Runner:
 
     async def call(self, job: Job[Any], function: ModelFunction, arguments: dict[str, Any]) -> Any:
         """Call a function that returns once; what it prints becomes the job's logs."""
-        result = await function.call(arguments, self._threads, job.log)
+        result = await function.call(arguments, self._threads, job.log, job.metrics)
         if job.done:
             # The function has ignored its cancellation.
             raise asyncio.CancelledError
@@ -76,12 +82,15 @@ class Runner:
         function: ModelFunction,
         arguments: dict[str, Any],
         *,
-        startup: float = 0,
+        setup: ModelFunction | None = None,
         output_delay: float = 0,
     ) -> None:
         """Run a prediction: call the function, and add its output as it comes."""
-        if startup:
-            await self.clock.sleep(startup)
+        if setup is not None:
+            try:
+                await setup.call({}, self._threads, _discard, {})
+            except Exception as error:
+                raise NotStartedError(_message(error)) from error
         job.start()
         if not function.streams:
             result = await self.call(job, function, arguments)
@@ -89,7 +98,7 @@ class Runner:
                 await self.clock.sleep(output_delay)
             job.output(to_output(result, self._publish))
             return
-        async with aclosing(function.iterate(arguments, self._threads, job.log)) as iterator:
+        async with aclosing(function.iterate(arguments, self._threads, job.log, job.metrics)) as iterator:
             async for item in iterator:
                 if output_delay:
                     await self.clock.sleep(output_delay)
@@ -109,6 +118,10 @@ class Runner:
         self._threads.stop()
         # For the next start of the server, because a thread of the old pool may still be busy.
         self._threads = WorkerThreads()
+
+
+def _discard(_text: str) -> None:
+    """What a setup prints isn't in the logs of predictions."""
 
 
 def _skip_internal(trace: types.TracebackType | None) -> types.TracebackType | None:

@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import msgspec
 
-from ._calls import Problem
+from ._calls import invalid_body
 from ._files import OutputFile
+from ._validation import InvalidField, invalid_fields
 
 _FILE_SCHEMA = {"type": "string", "format": "uri"}
 _REF = "#/components/schemas/{name}"
@@ -39,7 +40,9 @@ class Signature:
     Raises ``TypeError`` if the function can't be a model; the message says why.
     """
 
-    def __init__(self, function: Callable[..., Any], *, streams: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, streams: bool, document: Mapping[str, Any] | None = None
+    ) -> None:
         self.streams = streams
         hints = _hints(function)
         self._types: dict[str, Any] = {}
@@ -57,7 +60,8 @@ class Signature:
             self._types[parameter.name] = hints.get(parameter.name, Any)
             if parameter.default is not parameter.empty:
                 self._defaults[parameter.name] = parameter.default
-        self.document = self._document(function, hints.get("return", Any))
+        self._given = document
+        self.document = dict(document or self._document(function, hints.get("return")))
         fields = [
             (name, type_, msgspec.field(default=None)) if name in self._defaults else (name, type_)
             for name, type_ in self._types.items()
@@ -79,34 +83,38 @@ class Signature:
             path = open_file(value)
             return OutputFile.coerce(path) if issubclass(type_, OutputFile) else path
 
+        if self._given is not None and (problems := self._mismatches(inputs)):
+            raise invalid_body(problems)
         try:
             struct = msgspec.convert(inputs, self._struct, dec_hook=decode)
         except Exception:  # noqa: BLE001  (classes may raise anything)
-            raise self._problem(inputs, decode) from None
+            raise invalid_body(self._mismatches(inputs) or self._errors(inputs, decode)) from None
         arguments = {name: getattr(struct, name) for name in self._types if name in inputs}
         return {**inputs, **arguments} if self._accepts_any else arguments
 
-    def _problem(self, inputs: Mapping[str, Any], decode: Callable[[Any, Any], Any]) -> Problem:
-        invalid: list[dict[str, str]] = []
+    def _mismatches(self, inputs: Mapping[str, Any]) -> list[InvalidField]:
+        """Return what contradicts the schema."""
+        components = self.document.get("components", {}).get("schemas", {})
+        return invalid_fields(inputs, components.get("Input", {}), components, "input")
+
+    def _errors(self, inputs: Mapping[str, Any], decode: Callable[[Any, Any], Any]) -> list[InvalidField]:
+        """Return the inputs that match the schema, but can't become arguments, such as a file that doesn't exist."""
+        errors: list[InvalidField] = []
         for name, type_ in self._types.items():
             if name not in inputs:
-                if name not in self._defaults:
-                    invalid.append({"type": "required", "field": "input", "description": f"{name} is required"})
                 continue
             try:
                 msgspec.convert(inputs[name], type_, dec_hook=decode)
             except msgspec.ValidationError as error:
                 text, _, path = str(error).partition(" - at `$")
-                field = f"input.{name}{path.rstrip('`')}"
-                invalid.append({"type": "invalid", "field": field, "description": text})
+                errors.append(InvalidField("invalid", f"input.{name}{path.rstrip('`')}", text))
             except Exception as error:  # noqa: BLE001
-                text = f"{type(error).__name__}: {error}"
-                invalid.append({"type": "invalid", "field": f"input.{name}", "description": text})
-        detail = "".join(f"- {field['field']}: {field['description']}\n" for field in invalid)
-        return Problem(422, detail, title="Input validation failed", invalid_fields=invalid)
+                errors.append(InvalidField("invalid", f"input.{name}", f"{type(error).__name__}: {error}"))
+        return errors
 
     def _document(self, function: Callable[..., Any], return_type: Any) -> dict[str, Any]:
-        types_ = [*self._types.values(), _item_type(return_type) if self.streams else return_type]
+        output_type = _item_type(return_type) if self.streams else Any if return_type is None else return_type
+        types_ = [*self._types.values(), output_type]
         components: dict[str, Any] = {}
 
         def describe(type_: Any) -> dict[str, Any]:
@@ -220,7 +228,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _item_type(return_type: Any) -> Any:
-    """Return the type of the items that a generator yields, by its return annotation."""
+    """Return the type of the items that a generator yields: by its return annotation, else text."""
+    if return_type is None:
+        return str
     if typing.get_origin(return_type) in _ITERATORS:
         return (typing.get_args(return_type) or (Any,))[0]
     return Any

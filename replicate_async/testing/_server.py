@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,14 @@ from aiohttp import web
 
 from replicate_async.types import Model, Prediction
 
-from . import _capture, _openapi
+from . import _openapi
 from ._application import Application
 from ._calls import Call
+from ._capture import attach_capture, detach_capture
 from ._fault_injection import Faults
 from ._files import OutputFile
 from ._functions import ModelFunction, to_output
-from ._limits import Limits, RateLimiter
+from ._limits import Limits, Preset, RateLimiter
 from ._process import DEFAULT_TARGET, ServerProcess
 from ._real_clock import Clock
 from ._routes import DELIVERY, OPERATIONS
@@ -50,12 +52,20 @@ class LocalServer:
         delivery_port: The port of the delivery origin, for event streams and output files; 0 uses a free one.
         token: The only token that the server accepts.
         username: The name of the authenticated account.
-        page_size: The number of entries on a page of a list.
+        page_size: The number of entries on a page of a list. If omitted, that of the API: 25 models, and 100 of all
+            other things.
+        api_url: The origin of the API in responses, in ``next`` of lists and in ``urls``, as a gateway passes them on.
+            If omitted, the server's own.
         hold: The maximum seconds that a request with ``Prefer: wait`` is held.
+        tidy: Whether the server is kinder than the API, for tests that need it: every model runs by its name, official
+            models show their version, and responses to held requests are those of predictions that have ended.
         files: What output files of models become: ``"url"`` for URLs of the delivery origin that expire after an
             hour, ``"data"`` for data URIs.
         resume_streams: Whether event streams respect ``Last-Event-ID``; if not, they start from the beginning.
-        limits: The rate limits, as ``Limits`` or a dict of its fields. If omitted, there are none.
+        limits: The rate limits: ``"default"`` for those of the API, ``"low_credit"`` for those of an account with less
+            than 5 dollars, ``"no_credit"`` for an account that gets a 402, or ``Limits``, or a dict of its fields. If
+            omitted, there are none.
+        latency: The seconds that every request takes in addition. The real API takes 0.1 to 0.3 seconds.
         faults: The initial faults: a TOML file, or a dict with the same content. See ``Faults.load``.
         clock: The clock for all waiting, expiry and timestamps. If omitted, real time.
 
@@ -74,15 +84,21 @@ class LocalServer:
         delivery_port: int = 0,
         token: str = "local-token",  # noqa: S107  (of no use elsewhere)
         username: str = "local",
-        page_size: int = 100,
+        page_size: int | None = None,
+        api_url: str | None = None,
         hold: float = 60.0,
+        tidy: bool = False,
         files: Literal["url", "data"] = "url",
         resume_streams: bool = True,
-        limits: Limits | Mapping[str, Any] | None = None,
+        limits: Limits | Mapping[str, Any] | Preset | None = None,
+        latency: float = 0.0,
         faults: Mapping[str, Any] | Path | str | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if not 0 <= latency < math.inf:
+            raise ValueError(f"latency: expected 0 seconds or more, got {latency}")
         self.token = token
+        self._latency = latency
         self.requests: list[Call] = []
         self.faults: Faults = Faults()
         if faults is not None:
@@ -94,6 +110,8 @@ class LocalServer:
         self._store = Store(
             username=username,
             page_size=page_size,
+            api_url=api_url and api_url.rstrip("/"),
+            tidy=tidy,
             hold=hold,
             files=files,
             resume_streams=resume_streams,
@@ -130,11 +148,11 @@ class LocalServer:
 
     @property
     def limits(self) -> Limits | None:
-        """The rate limits. Assigning limits, or a dict of their fields, resets the count."""
+        """The rate limits. Assigning limits, a dict of their fields, or the name of a preset, resets the count."""
         return self._store.limiter.limits
 
     @limits.setter
-    def limits(self, limits: Limits | Mapping[str, Any] | None) -> None:
+    def limits(self, limits: Limits | Mapping[str, Any] | Preset | None) -> None:
         self._store.limiter = RateLimiter(Limits.of(limits), self._store.clock)
 
     @property
@@ -179,9 +197,13 @@ class LocalServer:
         description: str | None = None,
         visibility: Literal["public", "private"] | None = None,
         train: Callable[..., Any] | None = None,
+        setup: Callable[[], Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
         inline: bool = False,
         startup: float = 0.0,
         output_delay: float = 0.0,
+        list_lag: float = 0.0,
+        read_lag: float = 0.0,
         readme: str = "",
         examples: Sequence[tuple[Mapping[str, Any], Any]] = (),
     ) -> Callable[[F], F]:
@@ -190,20 +212,28 @@ class LocalServer:
         The function's signature defines the model's input and output: ``Literal`` defines choices, ``Annotated`` with
         ``msgspec.Meta`` bounds and descriptions, ``pathlib.Path`` files. Functions may be plain or async; generators
         of either kind stream their output. What a function prints becomes the logs; an error that it raises fails the
-        prediction.
+        prediction. ``record_metrics`` adds metrics.
 
         Args:
             name: The model as ``owner/name``. If the model exists, it gets a new version.
             version: The version's id, 64 hexadecimal digits. If omitted, the id depends on the name only.
-            official: Whether the model is official: it runs by name only, and its version is hidden.
+            official: Whether the model is official: it runs by its name, and has no versions that clients can see,
+                except for ``latest_version`` if ``version`` is set. Other models run by version only.
             description: The model's description. If omitted, the first line of the function's docstring.
             visibility: The model's visibility. If omitted, that of an existing model, else public.
             train: The function that a training of this version runs, with the training's input as arguments. It may
                 return the weights as a file. If omitted, trainings succeed at once, whatever their input.
+            setup: A function without parameters that is called before a prediction starts. An error that it raises
+                fails the prediction before its start: without ``started_at`` and logs.
+            schema: The OpenAPI document of the version, such as that of a model at Replicate. Inputs are checked with
+                it. If omitted, the function's signature defines it.
             inline: Call a plain function on the server's event loop instead of in a thread. This is faster, but the
                 function blocks the whole server.
             startup: The seconds that a prediction has the status ``starting``.
             output_delay: The seconds before the output, or before each item of a streamed output.
+            list_lag: The seconds after the end of a prediction in which lists still say ``processing``.
+            read_lag: The seconds after its creation in which the API doesn't know a prediction yet: it is not in
+                lists, and getting it gives 404.
             readme: The model's README, in Markdown.
             examples: Pairs of input and output; the first is the default example.
 
@@ -213,7 +243,7 @@ class LocalServer:
         """
 
         def register(function: F) -> F:
-            hosted_function = ModelFunction(function, inline=inline)
+            hosted_function = ModelFunction(function, inline=inline, schema=schema)
             text = description
             if text is None and (match := _FIRST_LINE.match(function.__doc__ or "")):
                 text = match[1] or None
@@ -222,8 +252,11 @@ class LocalServer:
             model.record.visibility = visibility or model.record.visibility or "public"
             model.record.is_official = official or model.record.is_official
             model.readme = readme or model.readme
+            model.shows_version = model.shows_version or version is not None
             hosted_version = self._store.add_version(model, hosted_function, version)
             hosted_version.startup, hosted_version.output_delay = startup, output_delay
+            hosted_version.list_lag, hosted_version.read_lag = list_lag, read_lag
+            hosted_version.setup = ModelFunction(setup) if setup else None
             hosted_version.train = ModelFunction(train) if train else None
             for inputs, output in examples:
                 self._store.add_example(model, hosted_version, dict(inputs), to_output(output, OutputFile.data_uri))
@@ -264,12 +297,13 @@ class LocalServer:
                 for port in self._ports
             ]
             undo.pop_all()
-        _capture.attach()
+        attach_capture()
         self._listeners = listeners
         self._store.listen(*(f"http://{host}:{listener.getsockname()[1]}" for listener in listeners))
         self._application = application = Application(
             self._store,
             token=self.token,
+            latency=self._latency,
             journal=self.requests,
             faults=self.faults,
             operations=OPERATIONS,
@@ -312,6 +346,6 @@ class LocalServer:
             await runner.cleanup()
         # The transports need a turn of the loop to close.
         await asyncio.sleep(0)
-        _capture.detach()
+        detach_capture()
         self._store.listen("", "")
         self._store.clock.detach()

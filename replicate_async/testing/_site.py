@@ -39,6 +39,8 @@ class _Model(msgspec.Struct):
     """A model that can run, as the page's form needs it."""
 
     name: str
+    # None for an official model.
+    version: str | None
     description: str | None
     schemas: dict[str, Any]
 
@@ -51,7 +53,7 @@ class _News(msgspec.Struct):
     total: int
     running: bool
     order: list[str]
-    predictions: list[Prediction]
+    predictions: list[dict[str, Any]]
     models: msgspec.Raw | None
 
 
@@ -118,7 +120,9 @@ class Site:
             total=len(store.predictions),
             running=any(prediction.completed_at is None for prediction in newest),
             order=[prediction.id for prediction in newest],
-            predictions=[prediction for prediction in newest if self._predictions[prediction.id][1] > since],
+            predictions=[
+                store.to_wire(prediction) for prediction in newest if self._predictions[prediction.id][1] > since
+            ],
             models=msgspec.Raw(self._models[0]) if self._models[1] > since else None,
         )
         return web.Response(body=msgspec.json.encode(news), content_type="application/json", headers=_HEADERS)
@@ -134,7 +138,10 @@ class Site:
         return msgspec.json.encode(
             [
                 _Model(
-                    model.name, model.record.description, version.function.signature.document["components"]["schemas"]
+                    model.name,
+                    None if model.record.is_official else version.record.id,
+                    model.record.description,
+                    version.function.signature.document["components"]["schemas"],
                 )
                 for model in list(self._store.models.values())
                 if (version := model.latest) is not None

@@ -9,8 +9,8 @@ import os
 import re
 import secrets
 import tempfile
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,15 +32,16 @@ from replicate_async.types import (
     Training,
 )
 
-from ._calls import Call, Problem
+from ._calls import Call, invalid, not_found
 from ._event_log import EventLog
 from ._files import OutputFile, read_data_uri
 from ._functions import ModelFunction
+from ._hosted import HostedModel, Version
 from ._jobs import Job
 from ._limits import Limits, RateLimiter
 from ._outputs import RETENTION, Outputs
 from ._real_clock import Clock
-from ._runner import Runner
+from ._runner import NotStartedError, Runner
 from ._table import Table
 from ._webhooks import Webhooks
 
@@ -58,51 +59,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[0-9a-f]{64}")
 
 
-class Urls(PredictionUrls, omit_defaults=True, kw_only=True):
-    """URLs of a prediction. The API omits ``stream`` if the model doesn't stream."""
-
-
-@dataclass
-class Version:
-    """A version of a model, with the function that it runs."""
-
-    record: ModelVersion
-    function: ModelFunction
-    train: ModelFunction | None = None
-    startup: float = 0
-    output_delay: float = 0
-
-
-@dataclass
-class HostedModel:
-    """A model, with its versions in order of creation, its examples and its README."""
-
-    record: Model
-    created_at: datetime
-    hardware: str = "cpu"
-    readme: str = ""
-    versions: Table[Version] = field(default_factory=Table[Version])
-    examples: Table[Prediction] = field(default_factory=Table[Prediction])
-
-    @property
-    def name(self) -> str:
-        """The model as owner/name."""
-        return f"{self.record.owner}/{self.record.name}"
-
-    @property
-    def latest(self) -> Version | None:
-        """The version that was added last."""
-        return next(reversed(self.versions.values()), None)
-
-    def version(self, call: Call) -> Version:
-        """Return the version that the path of a call names, or raise the API's 404."""
-        version_id = call.path_arguments["version_id"]
-        if version_id not in self.versions:
-            version_ids = ", ".join(self.versions) or "none"
-            raise Problem(404, f"The model {self.name} has no version {version_id}. Its versions: {version_ids}.")
-        return self.versions[version_id]
-
-
 @dataclass
 class StoredFile:
     """An uploaded file."""
@@ -118,7 +74,9 @@ class Store:
         self,
         *,
         username: str,
-        page_size: int,
+        page_size: int | None,
+        api_url: str | None,
+        tidy: bool,
         hold: float,
         files: Literal["url", "data"],
         resume_streams: bool,
@@ -128,6 +86,8 @@ class Store:
     ) -> None:
         # Empty until the server listens.
         self.url = self.delivery_url = ""
+        self._api_url = api_url
+        self.tidy = tidy
         self.output_files: Literal["url", "data"] = files
         self.page_size = page_size
         self.hold = hold
@@ -169,6 +129,11 @@ class Store:
             for example in model.examples.values():
                 example.urls = self._urls(example.id)
 
+    @property
+    def api_url(self) -> str:
+        """The origin of the API in responses."""
+        return self._api_url or self.url
+
     # Models
 
     def add_model(self, name: str, **fields: Any) -> HostedModel:
@@ -195,14 +160,19 @@ class Store:
         )
         version = model.versions.add(version_id, Version(record, function))
         self.versions[version_id] = (model, version)
-        model.record.latest_version = model.latest.record if model.latest else record
+        self.update_latest_version(model)
         return version
+
+    def update_latest_version(self, model: HostedModel) -> None:
+        """Set the latest version that clients see: most official models have none."""
+        hidden = model.record.is_official and not self.tidy and not model.shows_version
+        model.record.latest_version = model.latest.record if model.latest and not hidden else None
 
     def remove_version(self, model: HostedModel, version_id: str) -> None:
         """Remove a version and its predictions."""
         model.versions.remove(version_id)
         del self.versions[version_id]
-        model.record.latest_version = model.latest.record if model.latest else None
+        self.update_latest_version(model)
         for prediction in list(self.predictions.values()):
             if prediction.version == version_id:
                 self.jobs[prediction.id].cancel()
@@ -213,32 +183,28 @@ class Store:
         try:
             return self.models[f"{owner}/{name}"]
         except KeyError:
-            raise Problem(404, f"There is no model {owner}/{name} on this server. {self.registered()}") from None
+            raise not_found() from None
 
     def runnable(self, owner: str, name: str) -> tuple[HostedModel, Version]:
-        """Return a model with its latest version, or raise the API's 404."""
+        """Return a model that runs by name, with its latest version, or raise the API's 404."""
         model = self.model(owner, name)
-        if model.latest is None:
-            raise Problem(404, f"The model {owner}/{name} has no version to run.")
+        if model.latest is None or not (model.record.is_official or self.tidy):
+            raise not_found()
         return model, model.latest
-
-    def registered(self) -> str:
-        """Return a sentence that lists the models."""
-        return f"Registered models: {', '.join(self.models) or 'none'}."
 
     def check_hardware(self, sku: str) -> None:
         """Raise the API's 422 if the hardware doesn't exist."""
         skus = [hardware.sku for hardware in self.hardware]
         if sku not in skus:
-            raise Problem(422, f"hardware: expected one of {', '.join(skus)}, got {sku!r}")
+            words = ", ".join(f'"{each}"' for each in skus)
+            raise invalid("hardware", f"hardware must be one of the following: {words}", "enum")
 
     def deployment(self, call: Call) -> tuple[Deployment, DeploymentRelease, DeploymentConfiguration]:
         """Return the deployment that the path of a call names, with its release, or raise the API's 404."""
         owner, name = call.path_arguments["deployment_owner"], call.path_arguments["deployment_name"]
         deployment = self.deployments.get(f"{owner}/{name}")
         if deployment is None:
-            names = ", ".join(self.deployments) or "none"
-            raise Problem(404, f"There is no deployment {owner}/{name} on this server. Deployments: {names}.")
+            raise not_found()
         release = deployment.current_release or DeploymentRelease()
         return deployment, release, release.configuration or DeploymentConfiguration()
 
@@ -266,9 +232,15 @@ class Store:
             urls=self._urls(prediction_id),
         )
 
-    def _urls(self, prediction_id: str) -> Urls:
-        api = f"{self.url}/v1/predictions/{prediction_id}"
-        return Urls(get=api, cancel=f"{api}/cancel", web=f"https://replicate.com/p/{prediction_id}")
+    def _urls(self, prediction_id: str) -> PredictionUrls:
+        api = f"{self.api_url}/v1/predictions/{prediction_id}"
+        return PredictionUrls(get=api, cancel=f"{api}/cancel", web=f"https://replicate.com/p/{prediction_id}")
+
+    def add_stream(self, job: Job[Any]) -> str:
+        """Keep the events of a job, and return the URL of its event stream."""
+        key = secrets.token_urlsafe(32)
+        self.streams[key] = EventLog(job, self.clock)
+        return f"{self.delivery_url}/v1/files/{key}"
 
     def predict(
         self,
@@ -278,24 +250,23 @@ class Store:
         arguments: dict[str, Any],
         *,
         cancel_after: float | None = None,
+        interruption: str | None = None,
     ) -> Job[Prediction]:
-        """Add a prediction to the list, and run it."""
+        """Add a prediction to the list, and run it, or let it fail before its start with an interruption."""
         job = Job(prediction, self.clock)
+        job.list_lag, job.read_lag = version.list_lag, version.read_lag
         self.predictions.add(prediction.id, prediction)
         self.jobs[prediction.id] = job
         model.record.run_count = (model.record.run_count or 0) + 1
-        if version.function.streams:
-            key = secrets.token_urlsafe(32)
-            self.streams[key] = EventLog(job, self.clock)
-            prediction.urls.stream = f"{self.delivery_url}/v1/streams/{key}"
+        prediction.urls.stream = self.add_stream(job)
 
         async def work(job: Job[Prediction]) -> None:
+            if version.startup:
+                await self.clock.sleep(version.startup)
+            if interruption is not None:
+                raise NotStartedError(interruption)
             await self.runner.predict(
-                job,
-                version.function,
-                arguments,
-                startup=version.startup,
-                output_delay=version.output_delay,
+                job, version.function, arguments, setup=version.setup, output_delay=version.output_delay
             )
 
         if cancel_after is not None:
@@ -303,6 +274,28 @@ class Store:
             job.cancel_after(cancel_after)
         self.runner.begin(job, work)
         return job
+
+    def to_wire(self, record: Prediction | Training) -> dict[str, Any]:
+        """Return a prediction or training as the API sends it."""
+        if isinstance(record, Prediction):
+            self.fresh(record)
+        return self.jobs[record.id].to_wire()
+
+    def to_held_wire(self, job: Job[Prediction]) -> dict[str, Any]:
+        """Return a prediction as the API responds to a held request.
+
+        The API responds as soon as the output is there, before the prediction has ended for it. When the hold ends
+        first, the status is ``starting``, unless there is a part of the output.
+        """
+        fields = job.to_wire()
+        if not job.done and (fields["output"] is None or self.tidy):
+            fields.pop("started_at", None)
+            fields["status"] = "starting"
+        if job.record.status == "succeeded" and not self.tidy:
+            for name in ("started_at", "completed_at", "metrics"):
+                fields.pop(name, None)
+            fields |= {"status": "processing", "output": self.outputs.inline(fields["output"], self.delivery_url)}
+        return fields
 
     def add_example(self, model: HostedModel, version: Version, inputs: dict[str, Any], output: Any) -> None:
         """Add an example to a model: a prediction that was never run."""
@@ -321,6 +314,10 @@ class Store:
             prediction.input, prediction.output, prediction.logs = {}, None, None
             prediction.data_removed = True
         return prediction
+
+    def is_removed(self, record: Prediction | Training) -> bool:
+        """Return whether the data of a prediction was removed."""
+        return isinstance(record, Prediction) and self.fresh(record).data_removed
 
     # Files
 
@@ -346,7 +343,7 @@ class Store:
             if output is None:
                 raise ValueError(f"There is no file {url}, or it has expired")
             content, name = output.data, output.file_name
-        elif url.startswith(f"{self.url}/v1/files/"):
+        elif url.startswith((f"{self.url}/v1/files/", f"{self.api_url}/v1/files/")):
             stored = self.live_files().get(url.rpartition("/")[2])
             if stored is None:
                 raise ValueError(f"There is no file {url}")

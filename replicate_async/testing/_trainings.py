@@ -6,24 +6,26 @@ import hashlib
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from replicate_async.types import Training, TrainingOutput, TrainingUrls, WebhookEvent
 
-from ._calls import Call, Problem, Response, json_response
+from ._calls import Call, Problem, Response, forbidden, json_response, not_found
 from ._functions import to_output
+from ._hosted import HostedModel, Version
 from ._jobs import Job
 from ._pagination import paginate
-from ._store import HostedModel, Store, Version
+from ._store import Store
 from ._webhooks import WebhookUrl, check_webhook
 
 
-class CreateTraining(msgspec.Struct):
+class CreateTraining(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``trainings.create``."""
 
     destination: str
     input: dict[str, Any]
-    webhook: WebhookUrl | None = None
-    webhook_events_filter: list[WebhookEvent] | None = None
+    webhook: WebhookUrl | UnsetType = UNSET
+    webhook_events_filter: list[WebhookEvent] | UnsetType = UNSET
 
 
 async def create(store: Store, call: Call) -> Response:
@@ -33,17 +35,20 @@ async def create(store: Store, call: Call) -> Response:
     version = model.version(call)
     destination = store.models.get(body.destination)
     if destination is None:
-        raise Problem(404, f"destination: there is no model {body.destination} on this server. {store.registered()}")
+        raise Problem(404, "The specified training destination does not exist")
     if destination.record.owner != store.account.username:
-        raise Problem(403, f"destination: {destination.name} does not belong to {store.account.username}")
-    check_webhook(body.webhook)
+        raise forbidden()
+    webhook = None if body.webhook is UNSET else body.webhook
+    check_webhook(webhook)
     arguments = version.train.signature.arguments(body.input, store.open_file) if version.train else {}
     training = _new_training(store, model, version, body.input)
     job = Job(training, store.clock)
-    if body.webhook is not None:
-        store.webhooks.subscribe(job, body.webhook, body.webhook_events_filter)
+    if webhook is not None:
+        events = None if body.webhook_events_filter is UNSET else body.webhook_events_filter
+        store.webhooks.subscribe(job, webhook, events)
     store.trainings.add(training.id, training)
     store.jobs[training.id] = job
+    job.members["urls"] = {**msgspec.to_builtins(training.urls), "stream": store.add_stream(job)}
 
     async def work(job: Job[Training]) -> None:
         if version.startup:
@@ -56,29 +61,31 @@ async def create(store: Store, call: Call) -> Response:
         job.output(TrainingOutput(version=f"{destination.name}:{trained.record.id}", weights=url))
 
     store.runner.begin(job, work)
-    return json_response(training, 201)
+    return json_response(job.to_wire(), 201)
 
 
 async def list_(store: Store, call: Call) -> Response:
     """List trainings, newest first."""
-    return paginate(store, call, store.trainings.newest_first())
+    return paginate(
+        store, call, store.trainings.newest_first(), encode=lambda each: store.jobs[each.id].to_list_entry()
+    )
 
 
 async def get(store: Store, call: Call) -> Response:
     """Get a training."""
-    return json_response(_find(store, call))
+    return json_response(store.to_wire(_find(store, call)))
 
 
 async def cancel(store: Store, call: Call) -> Response:
     """Cancel a training; does nothing if it has ended."""
     training = _find(store, call)
     store.jobs[training.id].cancel()
-    return json_response(training)
+    return json_response(store.to_wire(training))
 
 
 def _new_training(store: Store, model: HostedModel, version: Version, inputs: dict[str, Any]) -> Training:
     training_id = store.new_id()
-    api = f"{store.url}/v1/trainings/{training_id}"
+    api = f"{store.api_url}/v1/trainings/{training_id}"
     return Training(
         id=training_id,
         model=model.name,
@@ -95,5 +102,5 @@ def _new_training(store: Store, model: HostedModel, version: Version, inputs: di
 def _find(store: Store, call: Call) -> Training:
     training_id = call.path_arguments["training_id"]
     if training_id not in store.trainings:
-        raise Problem(404, f"There is no training {training_id} on this server.")
+        raise not_found()
     return store.trainings[training_id]

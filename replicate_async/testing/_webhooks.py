@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -17,9 +17,9 @@ import aiohttp
 import msgspec
 from msgspec import Meta
 
-from replicate_async.types import WebhookEvent
+from replicate_async.types import WebhookEvent, WebhookSecret
 
-from ._calls import Call, Problem
+from ._calls import Call, invalid
 from ._fault_injection import Faults
 from ._faults import Fault
 from ._jobs import Job
@@ -47,7 +47,43 @@ def check_webhook(url: str | None) -> None:
             return
     except ValueError:
         pass
-    raise Problem(422, f"webhook: expected an HTTPS URL, got {url!r}")
+    raise invalid("webhook", "webhook must be an HTTPS URL")
+
+
+def sign_webhook(
+    body: bytes | str,
+    secret: str | WebhookSecret,
+    *,
+    message_id: str | None = None,
+    timestamp: datetime | None = None,
+) -> dict[str, str]:
+    """Return the headers with which the API delivers a webhook, for tests of code that verifies webhooks.
+
+    Args:
+        body: The body of the webhook.
+        secret: The secret that signs it, such as ``whsec_...``.
+        message_id: The id of the delivery. If omitted, a random one.
+        timestamp: The time of the delivery. If omitted, now.
+
+    Raises:
+        ValueError: The secret is malformed.
+
+    Source: https://replicate.com/docs/topics/webhooks/verify-webhook
+    """
+    key = secret.key if isinstance(secret, WebhookSecret) else secret
+    content = body.encode() if isinstance(body, str) else body
+    message_id = message_id or f"msg_{secrets.token_hex(12)}"
+    seconds = int((timestamp or datetime.now(timezone.utc)).timestamp())
+    try:
+        key_bytes = base64.b64decode(key.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise ValueError("secret: expected whsec_ and base64") from None
+    signature = hmac.digest(key_bytes, f"{message_id}.{seconds}.".encode() + content, "sha256")
+    return {
+        "Webhook-Id": message_id,
+        "Webhook-Timestamp": str(seconds),
+        "Webhook-Signature": f"v1,{base64.b64encode(signature).decode()}",
+    }
 
 
 @dataclass(eq=False)
@@ -73,6 +109,7 @@ class Webhooks:
 
     def subscribe(self, job: Job[Any], url: str, events: list[WebhookEvent] | None) -> None:
         """Deliver the events of a job to a URL. If no events are listed, all are delivered."""
+        job.members |= {"webhook": url, "webhook_events_filter": events}
         job.listeners.append(_Subscriber(self, job, url, events).on_event)
 
     def start(self, subscriber: _Subscriber) -> None:
@@ -115,16 +152,8 @@ class Webhooks:
             self._session = None
 
     def _call(self, message: _Message, url: str) -> Call:
-        timestamp = str(int(self.clock.now().timestamp()))
-        signed = f"{message.id}.{timestamp}.".encode() + message.body
-        key = base64.b64decode(self.secret.removeprefix("whsec_"))
-        signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-        headers = {
-            "Content-Type": "application/json",
-            "Webhook-Id": message.id,
-            "Webhook-Timestamp": timestamp,
-            "Webhook-Signature": f"v1,{signature}",
-        }
+        headers = sign_webhook(message.body, self.secret, message_id=message.id, timestamp=self.clock.now())
+        headers["Content-Type"] = "application/json"
         return Call(f"webhook.{message.event}", "POST", url, "", {}, headers, body=message.body, fault=message.fault)
 
 
@@ -191,7 +220,7 @@ class _Subscriber:
         self._enqueue(self._progress)
 
     def _enqueue(self, event: WebhookEvent) -> None:
-        self._queue.append(_Message(event, msgspec.json.encode(self._job.record)))
+        self._queue.append(_Message(event, msgspec.json.encode(self._job.to_wire())))
         self._start()
 
     def _start(self) -> None:

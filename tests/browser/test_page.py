@@ -353,7 +353,7 @@ def test_what_is_not_json(page: Page, server: LocalServer) -> None:
 
 def test_a_fault_at_the_form(open_page: Open, server: LocalServer) -> None:
     """Any other refusal is shown as well, in the API's words."""
-    server.faults.add(kind="status", operation="models.predictions.create", status=422, times=1)
+    server.faults.add(kind="status", operation="predictions.create", status=422, times=1)
     page = open_page()
     field(page, "Model").select_option("replicate/hello-world")
     field(page, "text").fill("a")

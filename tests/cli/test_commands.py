@@ -22,7 +22,7 @@ STORY = "replicate-local/stream-text"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    server = LocalServer()
+    server = LocalServer(tidy=True)
     models.register(server)
 
     @server.model("me/files", official=True)
@@ -275,7 +275,7 @@ def test_an_environment_that_cannot_be_used(variable):
 
 def test_an_error_of_the_api(server):
     """What the API refuses ends with status 1 and the API's reason, in one line."""
-    assert "no model me/nothing" in refusal(command("run", "me/nothing", "text=Alice", server=server), 1)
+    assert "could not be found" in refusal(command("run", "me/nothing", "text=Alice", server=server), 1)
     assert "input.text" in refusal(command("run", HELLO, "text:=42", server=server), 1)
 
 

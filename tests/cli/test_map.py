@@ -339,7 +339,7 @@ def test_no_such_model(server):
     status, output, errors = command("map", "me/nothing", "in.jsonl", "-o", "out.jsonl", server=server)
     assert (status, output, len(server.requests)) == (1, "", 1)
     assert errors.startswith("replicate-async: 404")
-    assert "no model me/nothing" in errors
+    assert "could not be found" in errors
     assert results() == []
     assert command(*MAP, server=server) == (0, "", ""), "and can be corrected"
 

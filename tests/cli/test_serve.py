@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
@@ -106,10 +107,11 @@ def test_own_models(tmp_path: Path) -> None:
     """The target's function registers the models; the module is found in the current folder, and may print."""
     (tmp_path / "my_models.py").write_text(MODELS, encoding="utf-8")
     with serving(tmp_path, "my_models:register") as told:
-        answer = call(told, "/models/acme/shout/predictions", {"input": {"text": "hello"}})
-        assert (answer["status"], answer["output"]) == ("succeeded", "HELLO")
+        version = call(told, "/models/acme/shout")["latest_version"]["id"]
+        answer = call(told, "/predictions", {"version": version, "input": {"text": "hello"}})
+        assert (answer["status"], answer["output"]) == ("processing", "HELLO")
         unknown = call(told, "/models/acme/whisper/predictions", {"input": {}})
-        assert "Registered models: acme/shout." in unknown["detail"]
+        assert unknown == {"detail": "The requested resource could not be found.", "status": 404}
 
 
 def test_what_it_says(tmp_path: Path) -> None:
@@ -119,6 +121,16 @@ def test_what_it_says(tmp_path: Path) -> None:
         origin = told["REPLICATE_BASE_URL"].removesuffix("/v1")
         assert f"Listening on {origin}, " in told["said"]
         assert "replicate/hello-world, replicate-local/stream-text, replicate-local/gradient" in told["said"]
+
+
+def test_an_account(tmp_path: Path) -> None:
+    """The server takes the latency and the limits of an account as options."""
+    with serving(tmp_path, "--latency", "0.3", "--limits", "no_credit") as told:
+        began = time.monotonic()
+        answer = call(told, "/models/replicate/hello-world/predictions", {"input": {"text": "a"}})
+        assert answer["status"] == 402
+        assert time.monotonic() - began >= 0.3
+    assert "--limits" in refusal(tmp_path, "--limits", "none")
 
 
 def test_faults(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 @contextmanager
 def serving() -> Iterator[LocalServer]:
     """Start a server with the objects that the page's calls use."""
-    with LocalServer(username="owner", files="data") as server:
+    with LocalServer(tidy=True, username="owner", files="data") as server:
 
         @server.model("owner/name", version=VERSION)
         def name(text: str = "nobody") -> Iterator[str]:
@@ -326,7 +326,7 @@ def calls_that_fail():
         replicate.models.get("owner", "nowhere")
     except replicate.exceptions.ReplicateError as error:
         assert error.status == 404
-        assert "nowhere" in error.detail
+        assert "could not be found" in error.detail
     else:
         raise AssertionError("it should have failed")
     try:

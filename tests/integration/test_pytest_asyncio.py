@@ -26,7 +26,7 @@ TESTS = """
     def shout(text: str) -> str:
         return text.upper()
 
-    pytestmark = pytest.mark.replicate_model("me/shout", shout)
+    pytestmark = pytest.mark.replicate_model("me/shout", shout, official=True)
     in_its_loop = pytest.mark.asyncio(loop_scope="SCOPE")
 
     @pytest_asyncio.fixture(loop_scope="SCOPE")

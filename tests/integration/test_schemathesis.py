@@ -56,6 +56,7 @@ def test_everything(tmp_path: Path) -> None:
     server = LocalServer(hold=0.05)
     models.register(server)
     server.model("local/model", version=VERSION)(lambda text="": text)
+    server.model("local/official", official=True)(lambda text="": text)
     with server:
         (tmp_path / "schemathesis.toml").write_text(configuration(server), encoding="utf-8")
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--no-color"]
@@ -82,7 +83,7 @@ def configuration(server: LocalServer) -> str:
     file = post("/files", files={"content": b"a"})
     values = {
         "path.model_owner": ["local"],
-        "path.model_name": ["model"],
+        "path.model_name": ["model", "official"],
         "path.version_id": [VERSION],
         "path.deployment_owner": ["local"],
         "path.deployment_name": ["hello"],

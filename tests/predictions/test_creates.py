@@ -235,7 +235,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 def serving(sim: Simulation, **options: Any) -> LocalServer:
     """Return a server with a model, and a destination for trainings."""
-    server = LocalServer(clock=options.pop("clock", sim), **options)
+    server = LocalServer(tidy=True, clock=options.pop("clock", sim), **options)
 
     @server.model("owner/name", version=VERSION, official=False)
     async def model(text: str = "", seconds: float = 0.0) -> str:

@@ -124,7 +124,7 @@ def register(server: LocalServer) -> None:  # noqa: C901 - each is simple
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalServer]:
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
         register(server)
         yield server
 
@@ -426,7 +426,7 @@ async def test_signature_and_documentation(acall, server):
 
 def test_help_and_inspect():
     """``inspect.signature`` and ``help`` of a blocking function show the model's inputs."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
         register(server)
         with Replicate(bearer_token=server.token, base_url=server.base_url) as client:
             function = client.use("owner/caption")

@@ -53,7 +53,7 @@ LARGE = bytes(range(256)) * 2000
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalServer]:
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
 
         @server.model("owner/echo")
         async def echo(value: Any, more: Any = None) -> Any:

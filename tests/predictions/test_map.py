@@ -70,7 +70,7 @@ class Models:
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
     """A server in a thread, so that blocking tests can call it as well."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
         yield server
 
 

@@ -115,7 +115,7 @@ class Models:
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalServer]:
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
         yield server
 
 

@@ -271,7 +271,7 @@ async def test_collections(server: LocalServer, client: AsyncReplicate, blocking
     assert sent(server) == f"collections.get /v1/collections/{first.slug}"
     assert collection.models is not None
     assert MODEL in {f"{model.owner}/{model.name}" for model in collection.models}
-    with pytest.raises(NotFoundError, match="größe 2"):
+    with pytest.raises(NotFoundError, match="gr%C3%B6%C3%9Fe%202"):
         await client.collections.get(collection_slug="größe 2")
     assert sent(server) == "collections.get /v1/collections/gr%C3%B6%C3%9Fe%202"
 

@@ -74,7 +74,7 @@ class Caller:
     async def start(self, model: str, headers: dict[str, str] | None = None, **inputs: Any) -> Any:
         """Start a model."""
         response = await self("POST", f"/models/{model}/predictions", {"input": inputs}, headers=headers or {})
-        assert response.status == 202, response.body
+        assert response.status == 201, response.body
         return response.data
 
     async def get(self, prediction: Any) -> Any:
@@ -99,8 +99,8 @@ async def serve(**options: Any) -> AsyncIterator[tuple[LocalServer, Caller]]:
 
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
-    """Return a caller of a server with small pages."""
-    async with serve(page_size=3) as (_, caller):
+    """Return a caller of a tidy server with small pages."""
+    async with serve(page_size=3, tidy=True) as (_, caller):
         yield caller
 
 
@@ -112,6 +112,6 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 async def slow_call(clock: VirtualClock) -> AsyncIterator[Caller]:
-    """Return a caller of a server that uses the clock that stands still."""
-    async with serve(clock=clock, hold=30) as (_, caller):
+    """Return a caller of a tidy server that uses the clock that stands still."""
+    async with serve(clock=clock, hold=30, tidy=True) as (_, caller):
         yield caller

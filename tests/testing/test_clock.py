@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 async def auto_call() -> AsyncIterator[Caller]:
     """Return a caller of a server whose clock advances by itself."""
     # Threads may be slow to start.
-    async with serve(clock=VirtualClock(patience=5)) as (_, caller):
+    async with serve(tidy=True, clock=VirtualClock(patience=5)) as (_, caller):
         yield caller
 
 
@@ -50,7 +50,7 @@ async def test_ten_minutes(auto_call: Caller) -> None:
 
 def test_ten_minutes_in_blocking_code() -> None:
     """The same with the official SDK and a server in a thread: the SDK waits a minute, then polls."""
-    with LocalServer(clock=VirtualClock()) as server:
+    with LocalServer(tidy=True, clock=VirtualClock()) as server:
         server.model("me/slow", official=True, output_delay=600)(models.hello_world)
         with replicate.Replicate(bearer_token=server.token, base_url=server.base_url) as client:
             client.poll_interval = 0.01
@@ -97,7 +97,7 @@ async def test_streaming(auto_call: Caller) -> None:
 async def test_deadlines() -> None:
     """A deadline passes although the model doesn't sleep on the clock, which waits for its patience only."""
     stopped = asyncio.Event()
-    async with serve(clock=VirtualClock(patience=0.01)) as (server, call):
+    async with serve(tidy=True, clock=VirtualClock(patience=0.01)) as (server, call):
 
         @server.model("me/endless")
         async def endless() -> None:
@@ -196,7 +196,7 @@ async def test_standing_still(slow_call: Caller, clock: VirtualClock) -> None:
 def test_advancing_from_a_thread() -> None:
     """In blocking code advance blocks until everything that is due has happened."""
     clock = VirtualClock(auto=False)
-    with LocalServer(clock=clock) as server:
+    with LocalServer(tidy=True, clock=clock) as server:
         server.model("me/slow", startup=30, output_delay=600)(models.hello_world)
         with replicate.Replicate(bearer_token=server.token, base_url=server.base_url) as client:
             prediction = client.models.predictions.create(model_owner="me", model_name="slow", input={"text": "a"})
@@ -214,7 +214,7 @@ def test_a_client_that_sleeps_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> N
         slept.append(seconds)
         clock.advance(seconds)
 
-    with LocalServer(limits={"creates": 6, "create_burst": 1}, clock=clock) as server:
+    with LocalServer(tidy=True, limits={"creates": 6, "create_burst": 1}, clock=clock) as server:
         models.register(server)
         monkeypatch.setattr(time, "sleep", sleep)
         with replicate.Replicate(bearer_token=server.token, base_url=server.base_url, max_retries=1) as client:
@@ -226,7 +226,7 @@ def test_a_client_that_sleeps_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_from_another_loop() -> None:
     """A clock of a server in a thread can be advanced, and slept on, in another loop."""
     clock = VirtualClock(auto=False)
-    with LocalServer(clock=clock) as server:
+    with LocalServer(tidy=True, clock=clock) as server:
         sleeper = asyncio.create_task(clock.sleep(5))
         await asyncio.sleep(0)
         await clock.advance(4)
@@ -247,7 +247,7 @@ async def test_one_time_for_all() -> None:
     async def walk(*steps: float) -> list[float]:
         return [clock.monotonic() for step in steps if await clock.sleep(step) is None]
 
-    with LocalServer(clock=clock) as server:
+    with LocalServer(tidy=True, clock=clock) as server:
 
         @server.model("me/walk")
         async def model() -> list[float]:
@@ -273,7 +273,7 @@ def test_before_the_start() -> None:
 def test_stopping_while_somebody_waits() -> None:
     """A thread that is blocked in advance() is released when the server stops."""
     clock = VirtualClock(auto=False, patience=100)
-    with LocalServer(clock=clock) as server:
+    with LocalServer(tidy=True, clock=clock) as server:
 
         @server.model("me/endless")
         async def endless() -> None:
@@ -292,14 +292,14 @@ def test_stopping_while_somebody_waits() -> None:
 async def test_whose_clock() -> None:
     """Servers in one loop can share a clock; servers in different loops can't."""
     clock = VirtualClock(auto=False)
-    async with serve(clock=clock) as (_, call), serve(clock=clock) as (_, other_call):
+    async with serve(tidy=True, clock=clock) as (_, call), serve(tidy=True, clock=clock) as (_, other_call):
         for caller in (call, other_call):
             caller.server.model("me/slow", output_delay=5)(models.hello_world)
         predictions = [(caller, await caller.start("me/slow", text="a")) for caller in (call, other_call)]
         await clock.advance(5)
         for caller, prediction in predictions:
             assert (await caller.get(prediction))["status"] == "succeeded"
-        with pytest.raises(RuntimeError, match="another loop"), LocalServer(clock=clock):
+        with pytest.raises(RuntimeError, match="another loop"), LocalServer(tidy=True, clock=clock):
             pass
 
 

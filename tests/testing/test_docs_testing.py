@@ -42,7 +42,15 @@ def test_every_example_has_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("section", "passed"),
-    [("A first test", 1), ("Fixtures", 3), ("Fault injection", 2), ("Virtual time", 3), ("FastAPI", 3)],
+    [
+        ("A first test", 1),
+        ("Fixtures", 3),
+        ("Like the real API", 2),
+        ("Webhooks", 1),
+        ("Fault injection", 2),
+        ("Virtual time", 3),
+        ("FastAPI", 3),
+    ],
 )
 def test_examples(pytester: pytest.Pytester, section: str, passed: int) -> None:
     """The tests of a section pass in a folder with its files only."""
@@ -55,7 +63,8 @@ def test_examples(pytester: pytest.Pytester, section: str, passed: int) -> None:
 def test_no_section_is_forgotten() -> None:
     """All sections with tests are run, in this module or in tests/integration."""
     with_tests = {section for section in SECTIONS if any(name.startswith("test_") for name in files_of(section))}
-    run = {"A first test", "Fixtures", "Fault injection", "Virtual time", "FastAPI", "Recording the real API"}
+    run = {"A first test", "Fixtures", "Like the real API", "Webhooks", "Fault injection", "Virtual time", "FastAPI"}
+    run.add("Recording the real API")
     assert with_tests == run | ELSEWHERE
 
 

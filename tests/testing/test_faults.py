@@ -30,7 +30,7 @@ BODY = {"input": {"text": "a"}}
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
     """Return a caller of a server with the demonstration models."""
-    async with serve() as (server, caller):
+    async with serve(tidy=True) as (server, caller):
         models.register(server)
         yield caller
 
@@ -79,7 +79,7 @@ async def test_stopping_while_a_request_stalls() -> None:
     """A server stops at once while faults delay requests, whether or not their clients are still connected."""
     before = asyncio.all_tasks()
     async with aiohttp.ClientSession() as session:
-        async with LocalServer() as server:
+        async with LocalServer(tidy=True) as server:
             server.faults.add(operation="account.get", kind="stall")
             server.faults.add(operation="hardware.list", kind="delay", seconds=100)
             call = Caller(server, session)
@@ -105,7 +105,7 @@ async def test_delay(slow_call: Caller, clock: VirtualClock, after: bool) -> Non
     await clock.advance(29)
     assert (len(slow_call.server.predictions), request.done()) == (after, False)
     await clock.advance(1)
-    assert (await request).status == 202
+    assert (await request).status == 201
     assert len(slow_call.server.predictions) == 1
 
 
@@ -128,7 +128,7 @@ async def test_truncate(call: Caller) -> None:
     assert len(call.server.predictions) == 1
     received = await exchange(call.server, f"/v1{HELLO}", "POST", b'{"input": {"text": "a"}}')
     head, _, body = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 202")
+    assert head.startswith(b"HTTP/1.1 201")
     assert len(body) == 10
     assert int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]) > 10
 
@@ -210,7 +210,7 @@ async def test_wrong_json(call: Caller, body: Any, sent: bytes, after: bool) -> 
     async with call.session.post(
         call.server.base_url + HELLO, json=BODY, headers={"Authorization": f"Bearer {call.server.token}"}
     ) as response:
-        assert (response.status, response.content_type) == (202 if after else 200, "application/json")
+        assert (response.status, response.content_type) == (201 if after else 200, "application/json")
         assert await response.read() == sent
     assert len(call.server.predictions) == after
 
@@ -235,7 +235,7 @@ async def test_status(call: Caller) -> None:
     )
     answer = await call("GET", "/account")
     assert (answer.status, answer.headers["Content-Type"]) == (503, "application/problem+json")
-    assert answer.data == {"title": "Service unavailable", "detail": "d", "status": 503, "x": 1}
+    assert answer.data == {"detail": "d", "status": 503, "x": 1}
     assert answer.headers["Retry-After"] == "7"
 
 
@@ -317,7 +317,7 @@ async def test_predicates(call: Caller) -> None:
     """A predicate gets the whole call, including its body."""
     call.server.faults.add(kind="html", when=lambda call: call.method == "POST" and call.json()["input"]["text"] == "b")
     answers = [await call("POST", HELLO, {"input": {"text": text}}) for text in "abc"]
-    assert [answer.status for answer in answers] == [202, 502, 202]
+    assert [answer.status for answer in answers] == [201, 502, 201]
 
 
 async def test_a_broken_predicate(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
@@ -379,7 +379,7 @@ async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         Fault(operation="predictions.*", kind="rate_limit", retry_after=3, hints=("header",)),
     ]
     if sys.version_info >= (3, 11):
-        async with serve(faults=path) as (server, call):
+        async with serve(tidy=True, faults=path) as (server, call):
             assert list(server.faults) == expected
             answer = await call("GET", "/account")
             assert (answer.status, answer.data["title"]) == (418, "Teapot")
@@ -397,7 +397,7 @@ async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             for name in (tmp_path / "broken.toml", str(tmp_path / "broken.toml")):
                 with pytest.raises(ValueError, match=rf"broken\.toml: {reason}"):
                     server.faults.load(name)
-    server = LocalServer(faults={"faults": [{"kind": "reset"}]})
+    server = LocalServer(tidy=True, faults={"faults": [{"kind": "reset"}]})
     assert list(server.faults) == [Fault(kind="reset")]
     monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setitem(sys.modules, "tomli", None)
@@ -437,7 +437,7 @@ async def test_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_what_makes_no_sense(fields: dict[str, Any], reason: str) -> None:
     """Adding an invalid fault raises an error with the reason; then no fault of a file is added."""
-    server = LocalServer()
+    server = LocalServer(tidy=True)
     with pytest.raises(ValueError, match=reason.replace("$", r"\$").replace("|", r"\|")):
         server.faults.add(**fields)  # type: ignore[misc]
     with pytest.raises(ValueError, match=r"faults\[1\]"):
@@ -449,7 +449,7 @@ def test_what_makes_no_sense(fields: dict[str, Any], reason: str) -> None:
 
 def test_a_fault_by_itself() -> None:
     """A Fault can be added, also with changes; adding it checks the types of its fields."""
-    server = LocalServer()
+    server = LocalServer(tidy=True)
     fault = Fault(kind="reset", operation="predictions.create", after=True)
     assert server.faults.add(fault) is fault
     assert server.faults.add(fault, times=1) == msgspec.structs.replace(fault, times=1)
@@ -469,7 +469,7 @@ def test_the_keywords_are_the_fields() -> None:
 def test_the_official_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The official SDK retries and survives temporary faults, and raises errors for permanent ones."""
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
         models.register(server)
         client = replicate.Replicate(bearer_token=server.token, base_url=server.base_url, max_retries=2)
         with client:

@@ -26,7 +26,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     with LocalServer(username="alice", page_size=2, **getattr(request, "param", {})) as server:
         models.register(server)
 
-        @server.model("alice/mine", visibility="private")
+        @server.model("alice/mine", visibility="private", version="ef" * 32)
         def private_model(text: str = "nobody") -> str:
             return f"my {text}"
 
@@ -82,11 +82,13 @@ def test_run(server: LocalServer, client: Any) -> None:
     To this SDK, a URL is only a file if it is a data URI or starts with https.
     """
 
-    @server.model("alice/broken")
+    @server.model("alice/broken", official=True)
     def broken() -> str:
         raise RuntimeError("out of paint")
 
-    assert client.run("replicate/hello-world", input={"text": "Bob"}) == "hello Bob"
+    # Community models don't run by name.
+    with pytest.raises(replicate.NotFoundError):
+        client.run("replicate/hello-world", input={"text": "Bob"})
     assert client.run(f"replicate/hello-world:{VERSION}", input={"text": "Bob"}) == "hello Bob"
     image = client.run("replicate-local/gradient", input={"width": 3, "height": 2})
     assert image.read().startswith(b"\x89PNG")
@@ -102,9 +104,14 @@ def test_use(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Quick(replicate.Replicate):
         poll_interval = 0.01
 
-    text: Any = use(Quick, "replicate-local/stream-text")
+    # Official models show no version, without which this SDK can't use them.
+    with pytest.raises(ValueError, match="has no version"):
+        use(Quick, "replicate-local/stream-text")()
+    server.model("alice/stream-text", version="cd" * 32)(models.stream_text)
+    name = f"alice/stream-text:{'cd' * 32}"
+    text: Any = use(Quick, name)
     assert text(prompt="one two three", delay=0) == "one two three"
-    stream: Any = use(Quick, "replicate-local/stream-text", streaming=True)
+    stream: Any = use(Quick, name, streaming=True)
     assert list(stream(prompt="one two three", delay=0.02)) == ["one", " two", " three"]
     hello: Any = use(Quick, f"replicate/hello-world:{VERSION}")
     assert hello(text="Bob") == "hello Bob"
@@ -119,7 +126,7 @@ def test_models(server: LocalServer, client: Any) -> None:
     assert client.models.readme.get(model_owner="alice", model_name="hot-dog") == "# Hot dog"
     assert client.models.get(model_owner="alice", model_name="hot-dog").description == "e"
     client.models.delete(model_owner="alice", model_name="hot-dog")
-    with pytest.raises(replicate.NotFoundError, match="replicate/hello-world"):
+    with pytest.raises(replicate.NotFoundError, match="could not be found"):
         client.models.get(model_owner="alice", model_name="hot-dog")
     oldest_first = [model.name for model in client.models.list(sort_by="model_created_at", sort_direction="asc")]
     assert oldest_first == ["hello-world", "stream-text", "gradient"]
@@ -139,15 +146,20 @@ def test_versions(server: LocalServer, client: Any) -> None:
     name = {"model_owner": "alice", "model_name": "mine"}
     (version,) = client.models.versions.list(**name)
     assert client.models.versions.get(**name, version_id=version.id).openapi_schema == version.openapi_schema
-    client.models.predictions.create(**name, input={}, prefer="wait")
+    client.predictions.create(version=version.id, input={}, prefer="wait")
     assert len(server.predictions) == 1
     assert client.models.versions.delete(**name, version_id=version.id) is None
     assert client.models.versions.list(**name).results == []
     assert not server.predictions
     with pytest.raises(replicate.NotFoundError):
         client.models.predictions.create(**name, input={})
+    official = {"model_owner": "replicate-local", "model_name": "gradient"}
+    assert client.models.predictions.create(**official, input={}).version == "hidden"
+    with pytest.raises(replicate.NotFoundError):
+        client.models.versions.list(**official)
     assert set(operations(server)) == {
         *("models.versions.list", "models.versions.get", "models.predictions.create", "models.versions.delete"),
+        "predictions.create",
     }
 
 
@@ -194,7 +206,7 @@ def test_files(server: LocalServer, client: Any) -> None:
 def test_files_as_inputs(server: LocalServer, client: Any, tmp_path: Path) -> None:
     """A file that the SDK uploads, or sends as a data URI, reaches a model as a path."""
 
-    @server.model("alice/size")
+    @server.model("alice/size", official=True)
     def size(file: Path) -> int:
         return len(file.read_bytes())
 

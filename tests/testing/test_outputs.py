@@ -99,7 +99,7 @@ async def test_expiry(slow_call: Caller, clock: VirtualClock) -> None:
 
 async def test_data_uris() -> None:
     """With files="data", output files are data URIs."""
-    async with serve(files="data") as (server, call):
+    async with serve(tidy=True, files="data") as (server, call):
 
         @server.model("me/file")
         def file() -> Iterator[bytes]:

@@ -35,16 +35,16 @@ async def test_from_starting_to_succeeded(call: Caller) -> None:
         return text.upper()
 
     started = await call.start("me/patient", text="a")
-    assert (started["status"], started["started_at"], started["output"]) == ("starting", None, None)
+    assert (started["status"], "started_at" in started, started["output"]) == ("starting", False, None)
     running = await call.until(started, "processing")
     assert running["started_at"] is not None
-    assert running["completed_at"] is None
+    assert "completed_at" not in running
     go.set()
     ended = await call.until(started, "succeeded")
     assert (ended["output"], ended["error"]) == ("A", None)
     assert ended["metrics"]["total_time"] >= ended["metrics"]["predict_time"] >= 0
     created, started_at, completed = (
-        datetime.fromisoformat(ended[key].replace("Z", "+00:00"))
+        datetime.fromisoformat(f"{ended[key].removesuffix('Z')[:26]}+00:00")
         for key in ("created_at", "started_at", "completed_at")
     )
     assert created <= started_at <= completed
@@ -63,9 +63,11 @@ async def test_what_a_prediction_says(call: Caller) -> None:
     assert (prediction["source"], prediction["data_removed"]) == ("api", False)
     url = f"{call.server.base_url}/predictions/{prediction['id']}"
     web = f"https://replicate.com/p/{prediction['id']}"
+    stream = prediction["urls"].pop("stream")
+    assert stream.startswith(f"{call.server.delivery_url}/v1/files/")
     assert prediction["urls"] == {"get": url, "cancel": f"{url}/cancel", "web": web}
     assert (await call.run("me/official", text="a"))["version"] == "hidden"
-    assert (await call.run("me/stream", delay=0))["urls"]["stream"]
+    assert (await call.run("me/stream", delay=0))["urls"]["stream"] != stream
 
 
 async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
@@ -91,9 +93,9 @@ async def test_waiting(slow_call: Caller, clock: VirtualClock) -> None:
     answers = [await request for request in requests]
     assert [(answer.status, answer.data["status"]) for answer in answers] == [
         (201, "succeeded"),
-        (202, "starting"),
+        (201, "starting"),
         (201, "succeeded"),
-        (202, "starting"),
+        (201, "starting"),
     ]
     assert (await slow_call.get(answers[1].data))["output"] == "done"
 
@@ -106,7 +108,7 @@ async def test_bad_waits(call: Caller, prefer: str) -> None:
     models.register(call.server)
     body = {"input": {"text": "a"}}
     answer = await call("POST", "/models/replicate/hello-world/predictions", body, headers={"Prefer": prefer})
-    assert (answer.status, "1 to 60 seconds" in answer.data["detail"]) == (422, True)
+    assert (answer.status, "between 1 and 60 seconds" in answer.data["detail"]) == (422, True)
     assert not call.server.predictions
 
 
@@ -143,7 +145,7 @@ async def test_deadline_before_the_start(slow_call: Caller, clock: VirtualClock)
     prediction = await slow_call.start("me/cold", {"Cancel-After": "30"}, text="a")
     await clock.advance(31)
     ended = await slow_call.get(prediction)
-    assert (ended["status"], ended["started_at"]) == ("aborted", None)
+    assert (ended["status"], "started_at" in ended) == ("aborted", False)
     assert "predict_time" not in ended["metrics"]
 
 
@@ -623,11 +625,10 @@ async def test_which_version(call: Caller) -> None:
     assert (await create(f"me/two:{first}")).data["version"] == first
     assert (await create("me/official")).data["output"] == "hello a"
     assert (await call.run("me/two", delay=0))["version"] == second
-    refused = [await create(version) for version in ("me/two", f"me/official:{first}", "ef" * 32, "nonsense", "")]
-    assert [answer.status for answer in refused] == [422] * 5
+    references = ("me/two", f"me/official:{first}", "ef" * 32, "nonsense", "", "me/nobody")
+    refused = [await create(version) for version in references]
+    assert [answer.status for answer in refused] == [422] * 6
     assert {answer.data["title"] for answer in refused} == {"Invalid version or not permitted"}
-    assert f"me/two:{second}" in refused[0].data["detail"]
-    assert (await create("me/nobody")).status == 404
 
 
 async def test_data_removal(slow_call: Caller, clock: VirtualClock) -> None:

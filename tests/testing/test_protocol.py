@@ -16,6 +16,8 @@ from .conftest import Caller, eventually, form, serve
 
 pytestmark = pytest.mark.anyio
 
+NOT_FOUND = {"detail": "The requested resource could not be found.", "status": 404}
+
 
 def test_the_table() -> None:
     """There are 37 operations, each with a name, method and path of its own."""
@@ -53,8 +55,7 @@ async def test_other_scheme(call: Caller) -> None:
 async def test_unknown_paths(call: Caller, path: str) -> None:
     """A path that the API doesn't have is a 404."""
     answer = await call("GET", path)
-    assert (answer.status, answer.data["title"]) == (404, "Not found")
-    assert f"/v1{path}" in answer.data["detail"]
+    assert (answer.status, answer.data) == (404, NOT_FOUND)
 
 
 async def test_wrong_methods(call: Caller) -> None:
@@ -64,26 +65,29 @@ async def test_wrong_methods(call: Caller) -> None:
     assert answer.data["status"] == 405
 
 
-@pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff", b'{"input": {}'])
+@pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff", b'{"input": {}', b"0 1"])
 async def test_malformed_bodies(call: Caller, body: bytes) -> None:
     """A body that isn't JSON is a 400."""
     answer = await call("POST", "/predictions", data=body)
-    assert (answer.status, "not JSON" in answer.data["detail"]) == (400, True)
+    assert (answer.status, "JSON parse error" in answer.data["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "missing required field `input`"),
-        (b"{}", "missing required field `input`"),
-        (b'{"input": {}}', "missing required field `version`"),
-        (b'{"input": [], "version": "x"}', "Expected `object`, got `array` - at `$.input`"),
-        (b"[]", "Expected `object`"),
-        (b'{"input": {}, "version": 3}', "$.version"),
-        (b'{"input": {}, "version": "x", "webhook": 3}', "$.webhook"),
-        (b'{"input": {}, "version": "%s", "webhook": "ftp://x"}' % (b"ab" * 32), "webhook: expected an HTTPS URL"),
-        (b'{"input": {}, "version": "%s", "webhook": "http://["}' % (b"ab" * 32), "webhook: expected an HTTPS URL"),
-        (b'{"input": {}, "version": "x", "webhook_events_filter": ["end"]}', "Invalid enum value 'end'"),
+        (b"", "- input is required\n- version is required\n"),
+        (b"{}", "- input is required\n- version is required\n"),
+        (b'{"input": {}}', "- version is required\n"),
+        (b'{"input": [], "version": "x"}', "- input: Invalid type. Expected: object, given: array\n"),
+        (b"[]", "- Invalid type. Expected: object, given: array\n"),
+        (b'{"input": {}, "version": 3}', "- version: Invalid type. Expected: string, given: integer\n"),
+        (b'{"input": {}, "version": "x", "webhook": 3}', "- webhook: Invalid type. Expected: string, given: integer\n"),
+        (b'{"input": {}, "version": "%s", "webhook": "ftp://x"}' % (b"ab" * 32), "webhook must be an HTTPS URL"),
+        (b'{"input": {}, "version": "%s", "webhook": "http://["}' % (b"ab" * 32), "webhook must be an HTTPS URL"),
+        (
+            b'{"input": {}, "version": "x", "webhook_events_filter": ["end"]}',
+            'one of the following: "completed", "logs"',
+        ),
     ],
 )
 async def test_wrong_bodies(call: Caller, body: bytes, reason: str) -> None:
@@ -109,11 +113,10 @@ async def test_wrong_bodies(call: Caller, body: bytes, reason: str) -> None:
     ],
 )
 async def test_unknown_models(call: Caller, path: str) -> None:
-    """A model that doesn't exist is a 404 that lists the registered models."""
+    """A model that doesn't exist is a 404."""
     models.register(call.server)
     answer = await call("POST" if path.endswith("predictions") else "GET", path, {"input": {}})
-    assert answer.status == 404
-    assert "replicate/hello-world, replicate-local/stream-text, replicate-local/gradient" in answer.data["detail"]
+    assert (answer.status, answer.data) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +140,10 @@ async def test_unknown_models(call: Caller, path: str) -> None:
 async def test_unknown_things(call: Caller, method: str, path: str) -> None:
     """Anything that doesn't exist is a 404 with a problem."""
     models.register(call.server)
-    body = {"input": {}, "destination": "a/b"} if method == "POST" else {} if method == "PATCH" else None
+    destination = {"destination": "a/b"} if path.endswith("trainings") else {}
+    body = {"input": {}, **destination} if method == "POST" else {} if method == "PATCH" else None
     answer = await call(method, path, body)
-    assert (answer.status, answer.data["title"], answer.data["status"]) == (404, "Not found", 404)
+    assert (answer.status, answer.data) == (404, NOT_FOUND)
 
 
 async def test_date(call: Caller) -> None:
@@ -156,7 +160,7 @@ async def test_journal(call: Caller) -> None:
     await call("GET", "/models/a%20b/c%2Fd")
     await call("GET", "/nowhere", headers={"Authorization": "Bearer x"})
     create, get, nowhere = call.server.requests
-    assert (create.operation, create.method, create.status) == ("models.predictions.create", "POST", 202)
+    assert (create.operation, create.method, create.status) == ("models.predictions.create", "POST", 201)
     assert create.path == "/v1/models/replicate/hello-world/predictions"
     assert (dict(create.query), create.query_string) == ({"a": "1", "b": " "}, "a=1&b=%20")
     assert create.path_arguments == {"model_owner": "replicate", "model_name": "hello-world"}

@@ -30,7 +30,7 @@ async def statuses(call: Caller) -> dict[str, str]:
 async def test_ten_thousand_pending() -> None:
     """Ten thousand predictions of half a minute each are pending at once, are all listed, and all end."""
     clock = VirtualClock(auto=False)
-    async with serve(clock=clock) as (server, call):
+    async with serve(tidy=True, clock=clock) as (server, call):
 
         @server.model("me/slow")
         async def slow(number: int) -> int:

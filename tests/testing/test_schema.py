@@ -205,7 +205,15 @@ def anything():  # type: ignore[no-untyped-def]
             {"type": "array", "items": {"type": "string", "format": "uri"}, "x-cog-array-type": "iterator"},
         ),
         (numbers, {"type": "array", "items": {"type": "integer"}, "x-cog-array-type": "iterator"}),
-        (something, {"type": "array", "items": {}, "x-cog-array-type": "iterator"}),
+        (
+            something,
+            {
+                "type": "array",
+                "items": {"type": "string"},
+                "x-cog-array-type": "iterator",
+                "x-cog-array-display": "concatenate",
+            },
+        ),
         (text, {"type": "string"}),
         (picture, {"type": "string", "format": "uri"}),
         (pictures, {"type": "array", "items": {"type": "string", "format": "uri"}}),
@@ -458,13 +466,13 @@ def test_all_problems_at_once() -> None:
         "input",
         "input.size",
         "input.n",
-        "input.files[1]",
+        "input.files.1",
     ]
     assert str(document["detail"]).splitlines() == [
         "- input: prompt is required",
-        "- input.size: Invalid enum value 'xl'",
-        "- input.n: Expected `int` <= 4",
-        "- input.files[1]: Expected a URL or data URI",
+        '- input.size: input.size must be one of the following: "s", "l"',
+        "- input.n: Must be less than or equal to 4",
+        "- input.files.1: Invalid type. Expected: string, given: integer",
     ]
 
 

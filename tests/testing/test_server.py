@@ -43,7 +43,7 @@ def run(url: str, model: str, **inputs: Any) -> Any:
 @pytest.mark.anyio
 async def test_in_the_loop() -> None:
     """A server in the running loop has a port of its own, and is gone afterwards."""
-    async with serve() as (server, call), serve() as (other_server, _):
+    async with serve(tidy=True) as (server, call), serve(tidy=True) as (other_server, _):
         assert server.base_url == f"{server.url}/v1"
         assert server.url != other_server.url
         assert (await call("GET", "/account")).data["username"] == "local"
@@ -53,7 +53,7 @@ async def test_in_the_loop() -> None:
 
 def test_in_a_thread() -> None:
     """A server in a thread serves blocking code, and models can be registered before and while it runs."""
-    server = LocalServer(username="alice", token="secret")
+    server = LocalServer(tidy=True, username="alice", token="secret")
     server.model("alice/before")(models.hello_world)
     with server:
         server.model("alice/after")(models.hello_world)
@@ -75,7 +75,7 @@ def test_in_a_thread() -> None:
 @pytest.mark.anyio
 async def test_in_a_thread_of_a_program_with_a_loop() -> None:
     """A server in a thread has a loop of its own, so it can be used where a loop runs."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
         assert (await asyncio.to_thread(request, server.url, "GET", "/account"))["type"] == "user"
 
 
@@ -88,9 +88,9 @@ async def test_ipv6() -> None:
     # This machine has no IPv6.
     except OSError:
         with pytest.raises(OSError):
-            await LocalServer(host="::1").__aenter__()
+            await LocalServer(tidy=True, host="::1").__aenter__()
         return
-    async with serve(host="::1") as (server, call):
+    async with serve(tidy=True, host="::1") as (server, call):
         models.register(server)
         assert server.url.startswith("http://[::1]:")
         assert server.delivery_url.startswith("http://[::1]:")
@@ -100,13 +100,13 @@ async def test_ipv6() -> None:
 
 def test_quick() -> None:
     """Starting and stopping take milliseconds."""
-    with LocalServer():
+    with LocalServer(tidy=True):
         # The first start imports modules.
         pass
     seconds: list[float] = []
     for _ in range(5):
         begin = time.perf_counter()
-        with LocalServer() as server:
+        with LocalServer(tidy=True) as server:
             models.register(server)
         seconds.append(time.perf_counter() - begin)
     assert min(seconds) < 0.05
@@ -114,16 +114,16 @@ def test_quick() -> None:
 
 def test_a_busy_port() -> None:
     """Starting a server on a port in use raises an error."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
         port = urlsplit(server.url).port
-        with pytest.raises(OSError, match="in use"), LocalServer(port=port or 0):
+        with pytest.raises(OSError, match="in use"), LocalServer(tidy=True, port=port or 0):
             pass
 
 
 @pytest.mark.anyio
 async def test_started_twice() -> None:
     """A running server can't be started again."""
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
         with pytest.raises(RuntimeError, match="already running"):
             await server.__aenter__()
 
@@ -131,7 +131,7 @@ async def test_started_twice() -> None:
 @pytest.mark.parametrize("model", ["me/async", "me/thread", "me/generator"])
 def test_stopping_while_requests_are_held(model: str) -> None:
     """A server stops at once, also while models run and requests are held, and leaves nothing behind."""
-    server = LocalServer()
+    server = LocalServer(tidy=True)
     gone = threading.Event()
 
     @server.model("me/async")
@@ -168,7 +168,7 @@ def test_stopping_while_requests_are_held(model: str) -> None:
 
 def test_interrupts_of_models() -> None:
     """A KeyboardInterrupt outside of the main thread fails its prediction only, because it isn't Ctrl-C."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
 
         @server.model("me/plain")
         def plain() -> None:
@@ -189,7 +189,7 @@ def test_interrupted_in_a_model() -> None:
     seen: list[str] = []
 
     async def main() -> None:
-        async with serve() as (server, call):
+        async with serve(tidy=True) as (server, call):
 
             @server.model("me/plain")
             def plain() -> None:
@@ -211,7 +211,7 @@ def test_interrupted_in_a_model() -> None:
 async def test_stopping_leaves_no_tasks() -> None:
     """After the server has stopped, the loop has the tasks that it had before."""
     before = asyncio.all_tasks()
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
 
         @server.model("me/endless")
         async def endless() -> None:
@@ -231,7 +231,7 @@ def _start(url: str) -> None:
 async def test_printing_is_restored() -> None:
     """After the server has stopped, the standard streams are what they were."""
     before = sys.stdout, sys.stderr
-    async with serve() as (server, call):
+    async with serve(tidy=True) as (server, call):
         models.register(server)
         await call.run("replicate/hello-world", text="a")
         assert sys.stdout is not before[0]
@@ -243,7 +243,7 @@ async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture
     """A model's prints are still in its logs after another server in this process has stopped."""
     before = sys.stdout
     go = asyncio.Event()
-    async with serve() as (server, call):
+    async with serve(tidy=True) as (server, call):
 
         @server.model("me/patient")
         async def patient() -> None:
@@ -253,7 +253,7 @@ async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture
 
         prediction = await call.start("me/patient")
         await call.until(prediction, "processing")
-        async with serve() as (other_server, _):
+        async with serve(tidy=True) as (other_server, _):
             models.register(other_server)
         go.set()
         assert (await call.until(prediction, "succeeded"))["logs"] == "before\nafter\n"
@@ -263,7 +263,7 @@ async def test_printing_while_another_server_stops(capsys: pytest.CaptureFixture
 
 def test_in_a_process() -> None:
     """A server in a process has the demonstration models, and ends with the with statement."""
-    with LocalServer.process(username="alice") as server:
+    with LocalServer.process(tidy=True, username="alice") as server:
         assert server.base_url == f"{server.url}/v1"
         assert request(server.url, "GET", "/account")["username"] == "alice"
         assert run(server.url, "replicate/hello-world", text="Alice")["output"] == "hello Alice"
@@ -282,7 +282,7 @@ def test_options_of_a_process() -> None:
         "faults": {"faults": [{"operation": "hardware.list", "kind": "status", "status": 503}]},
         "files": "data",
     }
-    with LocalServer.process(**options) as server:
+    with LocalServer.process(tidy=True, **options) as server:
         assert request(server.url, "GET", "/hardware")["status"] == 503
         assert run(server.url, "replicate-local/gradient", width=2)["output"].startswith("data:image/png;base64,")
         assert run(server.url, "replicate-local/gradient", width=2)["retry_after"] == 60
@@ -292,10 +292,10 @@ def test_a_path_for_a_process(tmp_path: Path) -> None:
     """An option can be a path; options that can't be passed to another process are refused."""
     path = tmp_path / "faults.toml"
     path.write_text('[[faults]]\noperation = "hardware.list"\nkind = "status"\nstatus = 503\n', encoding="utf-8")
-    with LocalServer.process(faults=path) as server:
+    with LocalServer.process(tidy=True, faults=path) as server:
         assert request(server.url, "GET", "/hardware")["status"] == 503
     with pytest.raises(TypeError, match=r"VirtualClock.* can't be passed to another process"):
-        LocalServer.process(clock=VirtualClock())
+        LocalServer.process(tidy=True, clock=VirtualClock())
 
 
 def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ def test_own_models_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """
     (tmp_path / "my_models.py").write_text(textwrap.dedent(source), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    with LocalServer.process("my_models:register", token="t") as server:
+    with LocalServer.process("my_models:register", tidy=True, token="t") as server:
         body = {"input": {"text": "a"}}
         headers = {"Authorization": f"Bearer {server.token}", "Prefer": "wait"}
         answer = request(server.url, "POST", "/models/me/shout/predictions", body, **headers)
@@ -337,7 +337,7 @@ def test_a_process_that_prints(
     """
     (tmp_path / "noisy_models.py").write_text(textwrap.dedent(source), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    with LocalServer.process("noisy_models:register") as server:
+    with LocalServer.process("noisy_models:register", tidy=True) as server:
         assert run(server.url, "me/writes")["output"] == "written"
         assert run(server.url, "me/runs")["output"] == "run"
     captured = capfd.readouterr()
@@ -346,7 +346,7 @@ def test_a_process_that_prints(
 
 def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
     """A process that can't start raises an error with its exit status; its error output has the reason."""
-    with pytest.raises(RuntimeError, match="status 1"), LocalServer.process("no_such_module:register"):
+    with pytest.raises(RuntimeError, match="status 1"), LocalServer.process("no_such_module:register", tidy=True):
         pass
     assert "no_such_module" in capfd.readouterr().err
 
@@ -377,7 +377,7 @@ def test_a_process_ends_with_its_parent() -> None:
 
 def test_the_module_as_a_program() -> None:
     """Python -m replicate_async.testing prints its URL, serves models, and exits quietly on Ctrl-C."""
-    command = [sys.executable, "-m", "replicate_async.testing"]
+    command = [sys.executable, "-m", "replicate_async.testing", "--options", '{"tidy": true}']
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
     ) as process:
@@ -391,7 +391,7 @@ def test_the_module_as_a_program() -> None:
 
 def test_bad_names() -> None:
     """A malformed model name or version is refused when it is registered."""
-    server = LocalServer()
+    server = LocalServer(tidy=True)
     for name in ("hello", "a/b/c", "/b", "a/", "a b/c", "a/b:c"):
         with pytest.raises(ValueError, match="owner/name"):
             server.model(name)(models.hello_world)

@@ -67,7 +67,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def call() -> AsyncIterator[Caller]:
     """Return a caller of a server whose clock stands still."""
-    async with serve(clock=VirtualClock(auto=False, patience=0.05)) as (_, caller):
+    async with serve(tidy=True, clock=VirtualClock(auto=False, patience=0.05)) as (_, caller):
         yield caller
 
 
@@ -76,7 +76,7 @@ async def start(call: Caller, receiver: Receiver, model: str, events: list[str] 
     if events is not None:
         body["webhook_events_filter"] = events
     answer = await call("POST", f"/models/{model}/predictions", body)
-    assert answer.status == 202
+    assert answer.status == 201
     return answer.data
 
 
@@ -211,7 +211,7 @@ async def test_retries(call: Caller, receiver: Receiver) -> None:
 
 async def test_giving_up(receiver: Receiver) -> None:
     """After seven attempts the server gives up."""
-    async with serve(clock=VirtualClock(patience=5)) as (server, call):
+    async with serve(tidy=True, clock=VirtualClock(patience=5)) as (server, call):
         models.register(server)
         receiver.statuses = [503] * 100
         await start(call, receiver, "replicate/hello-world", text="a")
@@ -223,7 +223,7 @@ async def test_giving_up(receiver: Receiver) -> None:
 
 async def test_connection_errors(receiver: Receiver) -> None:
     """A receiver that disconnects or doesn't exist is a failed attempt as well."""
-    async with serve(clock=VirtualClock(patience=5)) as (server, call):
+    async with serve(tidy=True, clock=VirtualClock(patience=5)) as (server, call):
         models.register(server)
         receiver.closing = 1
         await start(call, receiver, "replicate/hello-world", ["completed"], text="a")
@@ -312,7 +312,7 @@ async def test_a_broken_predicate(call: Caller, receiver: Receiver, caplog: pyte
 
 async def test_a_host_that_cannot_be(receiver: Receiver) -> None:
     """A URL with an impossible host is a failed attempt as well, and is retried like others."""
-    async with serve(clock=VirtualClock(patience=5)) as (server, call):
+    async with serve(tidy=True, clock=VirtualClock(patience=5)) as (server, call):
         models.register(server)
         await start(call, Receiver(f"http://{'a' * 70}.example"), "replicate/hello-world", text="a")
         await eventually(lambda: delivered(server).count("completed") == 7)
@@ -330,7 +330,7 @@ async def test_stopping_while_a_receiver_is_silent() -> None:
     silent = await asyncio.start_server(silence, "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
-        async with serve() as (server, call):
+        async with serve(tidy=True) as (server, call):
             models.register(server)
             await start(call, Receiver(f"http://127.0.0.1:{port}"), "replicate/hello-world", text="a")
             await eventually(lambda: server.webhooks)
