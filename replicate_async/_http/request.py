@@ -38,7 +38,7 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
         content: The raw body, or a function that creates one for each attempt.
         idempotent: Whether repeating the call has no further effect (RFC 9110, section 9.2.2); None: by its method.
         billable: Whether the call creates a prediction or a training.
-        skips_queue: Whether the call waits neither for a connection nor for a rate limit.
+        skips_queue: Whether the call waits neither for the connections of other calls nor for a rate limit.
         prefer_wait: For how many seconds the API may hold the response back.
         min_timeout: The shortest timeout in seconds that gives an upload a chance.
         transform: Makes the result from the decoded body.

@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from replicate_async._fork import after_fork_in_child, make_immortal
-from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimiter, TokenBucket
+from replicate_async._http.concurrency import ConcurrencyLimiter
+from replicate_async._http.ratelimit import RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
 from replicate_async.errors import ReplicateError
@@ -40,6 +41,8 @@ class LoopSession(StateOwner):
         self.pid: int = os.getpid()
         self.max_connections: int = max_connections
         self.limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
+        # For calls that must not wait for others, such as cancels.
+        self.urgent_limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
         # Called and awaited before the client closes, for example to cancel the predictions of runs in progress.
         self.on_close: set[Callable[[], Awaitable[None]]] = set()
         self._rate_limiters: dict[TokenBucket, RateLimiter] = {}

@@ -19,8 +19,8 @@ import msgspec
 from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
+from replicate_async._http.concurrency import AdaptiveConcurrencyLimiter
 from replicate_async._http.options import RequestOptions, follow_up_options
-from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
@@ -199,7 +199,8 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
         ledger.in_flight[id(call)] = key
         response = await transport.send_once(call)
         if limiter:
-            limiter.on_response(clock.current.monotonic() - call.sent_at)
+            knows_limit = call.bucket is not None and call.bucket.remaining is not None
+            limiter.on_response(clock.current.monotonic() - call.sent_at, slow_start=not knows_limit)
     except RateLimitError:
         if limiter:
             limiter.on_throttled()

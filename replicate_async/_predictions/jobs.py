@@ -48,7 +48,7 @@ def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...
     return transport.options_key, headers, options.get("timeout", UNSET), options.get("max_retries")
 
 
-def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: bool = False) -> Request[Prediction]:
+def cancel_request(prediction_id: str, options: RequestOptions, *, skips_queue: bool = True) -> Request[Prediction]:
     """Describe the call that cancels a prediction."""
     path = format_path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
     return Request("POST", path, Prediction, options, idempotent=True, skips_queue=skips_queue)
