@@ -48,6 +48,10 @@ class ApiLimit:
         self._tokens -= 1
         return True, None
 
+    def reduce(self, rate: float, burst: float) -> None:
+        """Reduce the limit, as the API does when the credit becomes low."""
+        self.rate, self.burst = rate, burst
+
     def drain(self, now: float) -> None:
         """Take all tokens, as another program of the account does."""
         self._fill(now)
@@ -127,6 +131,8 @@ class SimulatedApi:
     storms: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     storm_hint: float | None = 1.0
     hogs: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    # Headers of all responses.
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     creations: list[Creation] = field(default_factory=list[Creation])
     requests: int = 0
     refused: int = 0
@@ -136,6 +142,11 @@ class SimulatedApi:
     def __post_init__(self) -> None:
         self.predictions: list[_Prediction] = []
         self._encoded: dict[int, bytes] = {}
+        self._refusals: list[tuple[str, str, float]] = []
+
+    def refuse_next(self, method: str, path: str, *, retry_after: float) -> None:
+        """Refuse the next such request."""
+        self._refusals.append((method, path, retry_after))
 
     def client(self, account_of: str = "one", **options: Any) -> AsyncReplicate:
         """Return a client. Those of different names share no state, like those of different processes."""
@@ -180,7 +191,12 @@ class SimulatedApi:
         is_poll = method == "GET" and path[0] == "predictions" and len(path) == 2
         limit = self.creates if is_create else self.polls if is_poll else self.others
         accepted, hint = self._admit(limit, now, is_create=is_create)
-        headers = limit.headers() if limit else {}
+        headers = {**self.headers, **(limit.headers() if limit else {})}
+        for refusal in self._refusals:
+            if refusal[:2] == (method, "/" + "/".join(path)):
+                accepted, hint = False, refusal[2]
+                self._refusals.remove(refusal)
+                break
         if not accepted:
             if hint is not None:
                 headers["Retry-After"] = f"{hint:g}"
