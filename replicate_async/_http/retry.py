@@ -24,8 +24,9 @@ _MAX_REFUSED_SECONDS, _MAX_REFUSED_CREATE_SECONDS = 60.0, 600.0
 # Longer Retry-After values, in seconds, raise instead of waiting.
 MAX_RETRY_AFTER = 300.0
 _INITIAL_DELAY, _MAX_DELAY = 0.5, 8.0
-# Programs that were refused at the same time must not come back at the same time.
-_MAX_JITTER = 1.0
+# Programs that were refused at the same time must not come back at the same time: the jitter in seconds for each attempt,
+# and at most.
+_JITTER_PER_ATTEMPT, _MAX_JITTER = 0.05, 1.0
 
 # RFC 9110, section 9.2.2; QUERY is idempotent as well.
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
@@ -116,7 +117,6 @@ def retry_delay(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     retry_after = error.retry_after if isinstance(error, errors.APIStatusError) else None
     if retry_after is not None:
-        # The jitter grows, because a server may ask for no delay at all.
-        return retry_after + random.uniform(0, min(_MAX_JITTER, 0.125 * 2.0 ** min(state.attempt_number, 9)))
+        return retry_after + random.uniform(0, min(_MAX_JITTER, _JITTER_PER_ATTEMPT * state.attempt_number))
     # The exponent is bounded, because a float is.
     return min(_MAX_DELAY, _INITIAL_DELAY * 2.0 ** min(state.attempt_number - 1, 9)) * random.uniform(0.5, 1.0)

@@ -336,10 +336,10 @@ async def test_delays_grow_and_differ():
     ],
 )
 async def test_retry_after_is_respected(step, minimum):
-    """The delay is the server's Retry-After, plus a jitter of up to a quarter of a second that grows to a second."""
+    """The delay is the server's Retry-After, plus a jitter that grows from a twentieth of a second to a second."""
     _, delays = await attempts(get, step, max_retries=4)
     assert len(delays) >= 4
-    assert minimum <= delays[0] <= minimum + 0.25
+    assert minimum <= delays[0] <= minimum + 0.05
     assert all(minimum <= delay <= minimum + 1 for delay in delays)
 
 
