@@ -24,7 +24,7 @@ _MAX_REFUSED_SECONDS, _MAX_REFUSED_CREATE_SECONDS = 60.0, 600.0
 # Longer Retry-After values, in seconds, raise instead of waiting.
 MAX_RETRY_AFTER = 300.0
 _INITIAL_DELAY, _MAX_DELAY = 0.5, 8.0
-# Programs that were refused at the same time must not come back at the same time: the jitter in seconds for each attempt,
+# Programs that were refused at the same time must not come back at the same time: jitter in seconds for each attempt,
 # and at most.
 _JITTER_PER_ATTEMPT, _MAX_JITTER = 0.05, 1.0
 
