@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from contextlib import aclosing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
@@ -17,10 +16,10 @@ from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
-from replicate_async._predictions.map import MapProgress, MapRunner
+from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
-from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
+from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async.resources._resource import View
@@ -321,8 +320,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         prediction_run = PredictionRun(
             self._transport, ModelRef.parse(ref), inputs, options, stream=True, cancel_on_abort=cancel_on_abort
         )
-        async with aclosing(stream(prediction_run)) as events:
-            async for event in events:
+        async with RunEvents(prediction_run) as events:
+            while (event := await events.next()) is not None:
                 yield event
 
     async def submit(
@@ -437,9 +436,14 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             stop_on_failure=not return_exceptions,
             on_update=on_update,
         )
-        async with aclosing(runner.outputs(ordered=ordered)) as outputs:
-            async for output in outputs:
-                yield output
+        failed: list[MapResult] = []
+        async with runner:
+            while (result := await runner.next(ordered=ordered)) is not None:
+                if result.error is None or return_exceptions:
+                    yield result.output if result.error is None else result.error
+                else:
+                    failed.append(result)
+        runner.raise_failure(failed)
 
     @overload
     def use(

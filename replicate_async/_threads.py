@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 _END: Any = object()
 
 
-async def iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
-    """Iterate in a thread of its own: a daemon, so that an iterator that blocks does not keep a program from ending."""
-    loop = asyncio.get_running_loop()
-    requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
+class ThreadIterator(Generic[T]):
+    """Iterates in a thread of its own: a daemon, so that an iterator that blocks does not keep a program from ending.
 
-    def read() -> None:
+    Not a generator, so that closing it never fails because it is being read.
+    """
+
+    def __init__(self, inputs: Iterable[T]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
+        run = contextvars.copy_context().run
+        Thread(target=run, args=(self._read, inputs), name="replicate_async inputs", daemon=True).start()
+
+    def __aiter__(self) -> ThreadIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._requests.put(future)
+        if (item := await future) is _END:
+            raise StopAsyncIteration
+        return item
+
+    def close(self) -> None:
+        """End the thread, when the iterator has returned."""
+        self._requests.put(None)
+
+    def _read(self, inputs: Iterable[T]) -> None:
         iterator: Iterator[T] | None = None
-        while (future := requests.get()) is not None:
+        while (future := self._requests.get()) is not None:
             error: BaseException | None = None
             item: Any = _END
             try:
@@ -36,18 +58,7 @@ async def iterate_in_thread(inputs: Iterable[T]) -> AsyncGenerator[T, None]:
                 error = raised
             # The loop may have been closed.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, future, item, error)
-
-    Thread(target=contextvars.copy_context().run, args=(read,), name="replicate_async inputs", daemon=True).start()
-    try:
-        while True:
-            future: asyncio.Future[T] = loop.create_future()
-            requests.put(future)
-            if (item := await future) is _END:
-                return
-            yield item
-    finally:
-        requests.put(None)
+                self._loop.call_soon_threadsafe(_settle, future, item, error)
 
 
 def _settle(future: asyncio.Future[T], item: T, error: BaseException | None) -> None:

@@ -83,12 +83,15 @@ def busy() -> Generator[None]:
 @contextmanager
 def time_limit(seconds: float | None) -> Generator[None]:
     """Leave the block silently after a number of seconds; None: never."""
+    if seconds is None:
+        # A scope for each of thousands of waiting callers would take memory for nothing.
+        yield
+        return
     import anyio
 
     with anyio.CancelScope() as scope:
-        timer = None if seconds is None else current.call_later(seconds, scope.cancel)
+        timer = current.call_later(seconds, scope.cancel)
         try:
             yield
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()

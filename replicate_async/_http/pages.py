@@ -10,15 +10,21 @@ import msgspec
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
+from replicate_async.errors import APIResponseValidationError
 from replicate_async.types import PageData
 
 T = TypeVar("T")
+
+# A page's number, and the URL of an earlier page by which circles are noticed.
+Position = tuple[int, str | None]
 
 
 class AsyncPage(Generic[T]):
     """One page of a list; iterating it continues through the pages that follow."""
 
-    def __init__(self, transport: Transport, request: Request[PageData[T]], data: PageData[T]) -> None:
+    def __init__(
+        self, transport: Transport, request: Request[PageData[T]], data: PageData[T], position: Position = (1, None)
+    ) -> None:
         self._transport = transport
         self._request = request
         self.results: list[T] = data.results
@@ -27,6 +33,7 @@ class AsyncPage(Generic[T]):
         """The URL of the next page, or None."""
         self.previous: str | None = data.previous
         """The URL of the previous page, or None."""
+        self._position = position
 
     def has_next_page(self) -> bool:
         """Return whether another page follows."""
@@ -37,15 +44,27 @@ class AsyncPage(Generic[T]):
 
         Raises:
             RuntimeError: this is the last page.
-            APIError: the call failed.
+            APIError: the call failed, or the list leads in circles.
         """
         if self.next is None:
             raise RuntimeError("this is the last page: check has_next_page() first")
+        number, landmark = self._position
+        try:
+            is_api = self._transport.is_api_url(self.next)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._cursor_error(f"has no valid URL: {error}") from error
+        if self.next == landmark:
+            raise self._cursor_error("is one that was read before: the list leads in circles")
         # The URL already carries the query. Headers that are meant for the API stay with the API.
-        dropped = {"extra_query"} if self._transport.is_api_url(self.next) else {"extra_query", "extra_headers"}
+        dropped = {"extra_query"} if is_api else {"extra_query", "extra_headers"}
         options = cast("RequestOptions", {k: v for k, v in self._request.options.items() if k not in dropped})
         request = msgspec.structs.replace(self._request, path=self.next, query=None, options=options)
-        return await AsyncPaginator(self._transport, request)
+        # Brent's algorithm: every circle comes back to a page whose number is a power of two.
+        position = number + 1, self.next if number & (number - 1) == 0 else landmark
+        return await AsyncPaginator(self._transport, request, position)
+
+    def _cursor_error(self, reason: str) -> APIResponseValidationError:
+        return APIResponseValidationError(f"the next page of the list {reason}", method="GET", url=self._request.path)
 
     async def iter_pages(self) -> AsyncGenerator[AsyncPage[T], None]:
         """Yield this page and the pages that follow; each is fetched on demand."""
@@ -58,9 +77,13 @@ class AsyncPage(Generic[T]):
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         """Yield the items of this page and of the pages that follow."""
-        async for page in self.iter_pages():
+        page = self
+        while True:
             for item in page.results:
                 yield item
+            if not page.has_next_page():
+                return
+            page = await page.get_next_page()
 
     def __repr__(self) -> str:
         more = ", more follow" if self.has_next_page() else ""
@@ -70,12 +93,13 @@ class AsyncPage(Generic[T]):
 class AsyncPaginator(Generic[T]):
     """A list that has not been fetched yet: await it for its first page, or iterate it for the items of all pages."""
 
-    def __init__(self, transport: Transport, request: Request[PageData[T]]) -> None:
+    def __init__(self, transport: Transport, request: Request[PageData[T]], position: Position = (1, None)) -> None:
         self._transport = transport
         self._request = request
+        self._position = position
 
     def _to_page(self, data: PageData[T]) -> AsyncPage[T]:
-        return AsyncPage(self._transport.decoding, self._request, data)
+        return AsyncPage(self._transport.decoding, self._request, data, self._position)
 
     def __await__(self) -> Generator[Any, None, AsyncPage[T]]:
         """Fetch the first page."""
@@ -83,8 +107,13 @@ class AsyncPaginator(Generic[T]):
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         """Yield the items of all pages; each page is fetched on demand."""
-        async for item in await self:
-            yield item
+        page = await self
+        while True:
+            for item in page.results:
+                yield item
+            if not page.has_next_page():
+                return
+            page = await page.get_next_page()
 
 
 def paginate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import io
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -174,17 +175,10 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        import aiohttp
-
-        if self._body is not None:
-            for start in range(0, len(self._body), chunk_size):
-                yield self._body[start : start + chunk_size]
-            return
+        read = self._reader()
         try:
-            while chunk := await self._response.content.read(chunk_size):
+            while chunk := await read(chunk_size):
                 yield chunk
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise connection_error(error, self.method, self.url) from error
         finally:
             await self.close()
 
@@ -197,12 +191,15 @@ class AsyncStreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
-        decoder = codecs.getincrementaldecoder(_charset(self.headers))("replace")
-        async for chunk in self.iter_bytes(chunk_size):
-            if text := decoder.decode(chunk):
+        read, decoder = self._reader(), self._text_decoder()
+        try:
+            while chunk := await read(chunk_size):
+                if text := decoder.decode(chunk):
+                    yield text
+            if text := decoder.decode(b"", final=True):
                 yield text
-        if text := decoder.decode(b"", final=True):
-            yield text
+        finally:
+            await self.close()
 
     async def iter_lines(self) -> AsyncGenerator[str, None]:
         """Yield the body's lines, without their line ends, as they arrive.
@@ -212,16 +209,43 @@ class AsyncStreamedResponse(Generic[T]):
         """
         # The pieces of an incomplete line, joined once: a long line may come in many.
         pieces: list[str] = []
-        async for text in self.iter_text():
-            line_ends = text.split("\n")
-            rest = line_ends.pop()
-            for line_end in line_ends:
-                pieces.append(line_end)
-                yield "".join(pieces).removesuffix("\r")
-                pieces.clear()
-            pieces.append(rest)
-        if last_line := "".join(pieces):
-            yield last_line
+        read, decoder, chunk = self._reader(), self._text_decoder(), b"-"
+        try:
+            while chunk:
+                chunk = await read(65536)
+                line_ends = decoder.decode(chunk, final=not chunk).split("\n")
+                rest = line_ends.pop()
+                for line_end in line_ends:
+                    pieces.append(line_end)
+                    yield "".join(pieces).removesuffix("\r")
+                    pieces.clear()
+                pieces.append(rest)
+            if last_line := "".join(pieces):
+                yield last_line
+        finally:
+            await self.close()
+
+    def _reader(self) -> Callable[[int], Awaitable[bytes]]:
+        """Return a function that reads the next chunk of the body, which has a maximum size; empty: the end."""
+        import aiohttp
+
+        # Not a generator: one that drives another can't be closed by the loop, which closes all at once.
+        content: Any = self._response.content if self._body is None else None
+        body = io.BytesIO(self._body or b"")
+
+        async def read(chunk_size: int) -> bytes:
+            if content is None:
+                return body.read(chunk_size)
+            try:
+                chunk: bytes = await content.read(chunk_size)
+            except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                raise connection_error(error, self.method, self.url) from error
+            return chunk
+
+        return read
+
+    def _text_decoder(self) -> codecs.IncrementalDecoder:
+        return codecs.getincrementaldecoder(_charset(self.headers))("replace")
 
     async def read(self) -> bytes:
         """Return the body.

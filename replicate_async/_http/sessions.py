@@ -57,9 +57,17 @@ class LoopSession(StateOwner):
     def close_with_loop(self) -> None:
         """Close the session when its loop shuts down, because loops finalize the async generators in progress."""
         _open_sessions.add(self)
-        self._lifetime = _until_shutdown(self.session)
+        self._lifetime = self._until_shutdown()
         with suppress(StopIteration):
             self._lifetime.__anext__().send(None)
+
+    async def _until_shutdown(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            # Iterators that were left half read are closed at the same time, and cancel what they have begun.
+            await asyncio.gather(*[on_close() for on_close in self.on_close])
+            await self.session.close()
 
     async def close(self) -> None:
         """Close the session, unless it is the user's own."""
@@ -74,13 +82,6 @@ class LoopSession(StateOwner):
             # The loop was closed without shutting its generators down. Closing has nothing left to wait for.
             with suppress(StopIteration):
                 self.session.close().send(None)
-
-
-async def _until_shutdown(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await session.close()
 
 
 class SessionPool(StateOwner):

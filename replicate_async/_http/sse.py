@@ -9,6 +9,11 @@ import codecs
 import re
 from typing import NamedTuple
 
+from replicate_async.errors import APIResponseValidationError
+
+# In bytes: the longest line, or event of several lines, that is kept in memory.
+MAX_LENGTH = 16 * 2**20
+
 # This takes half the time of the named tuple's own constructor.
 _new = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -36,9 +41,15 @@ class SSEDecoder:
         self._event = ""
         self._data: list[str] = []
         self._id: str | None = None
+        # How much text has come since the last event or empty line.
+        self._length = 0
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """Take a chunk and return the events that it completes."""
+        """Take a chunk and return the events that it completes.
+
+        Raises:
+            APIResponseValidationError: a line, or an event, is too long.
+        """
         events: list[ServerSentEvent] = []
         # One loop for all lines is faster than a method call for each line.
         event, data, event_id = self._event, self._data, self._id
@@ -58,6 +69,11 @@ class SSEDecoder:
                 events.append(_new(ServerSentEvent, (event or "message", text, event_id)))
                 event, data, event_id = "", [], None
         self._event, self._data, self._id = event, data, event_id
+        self._length = 0 if events or not (data or event or self._line) else self._length + len(chunk)
+        if self._length > MAX_LENGTH:
+            raise APIResponseValidationError(
+                f"the event stream has a line or an event of more than {MAX_LENGTH:,} bytes, which is the limit"
+            )
         return events
 
     def _lines(self, chunk: bytes) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import aclosing
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from replicate_async import _schema as schemas
@@ -16,7 +15,7 @@ from replicate_async._json import is_list
 from replicate_async._predictions.jobs import cancel_request, output_of
 from replicate_async._predictions.outputs import has_files, with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions, request_options
-from replicate_async._predictions.run import PredictionRun, create_or_cancel, run, stream
+from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async.errors import APIError
 from replicate_async.types import Model, ModelVersion, Prediction
 
@@ -250,8 +249,8 @@ class AsyncOutputStream:
             if self._run is None:
                 prediction_run = await model._prepare(self._inputs, stream=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 self._run = await create_or_cancel(prediction_run)
-        async with aclosing(stream(self._run)) as events:
-            async for event in events:
+        async with RunEvents(self._run) as events:
+            while (event := await events.next()) is not None:
                 if event.event == "output":
                     yield await model._convert_piece(str(event))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import run_shielded
 from replicate_async._predictions.run import PredictionRun, run
-from replicate_async._threads import iterate_in_thread
+from replicate_async._threads import ThreadIterator
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -50,7 +52,7 @@ class MapRunner:
     """Runs a model on each of the inputs.
 
     When an input can't be read, ``on_update`` raises, or (with ``stop_on_failure``) a run fails, no more are started,
-    and those in progress are completed.
+    and those in progress are completed. Leaving its context early cancels the runs in progress.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class MapRunner:
         self._use_file_output = use_file_output
         self._stop_on_failure = stop_on_failure
         self._on_update = on_update
-        self._started = self._succeeded = self._failed = 0
+        self._started = self._taken = self._succeeded = self._failed = 0
         self._running: set[asyncio.Task[None]] = set()
         self._results: dict[int, MapResult] = {}
         self._changed = asyncio.Event()
@@ -82,48 +84,47 @@ class MapRunner:
         # Needed in addition to the feeder: eager tasks run, and may fail, before there is a feeder to cancel.
         self._stopped = False
 
-    async def results(self, *, ordered: bool) -> AsyncGenerator[MapResult, None]:
-        """Start, and yield the results; leaving the iteration early cancels the runs in progress."""
-        on_close = self._pool.current().on_close
-        feeder = self._feeder = asyncio.ensure_future(self._feed())
-        feeder.add_done_callback(lambda _: self._changed.set())
-        # An exception in the reader's loop may close the client before it closes this generator.
-        on_close.add(self._abandon)
-        yielded = 0
-        try:
-            while not feeder.done() or yielded < self._started:
-                index = yielded if ordered else next(iter(self._results), yielded)
-                if index in self._results:
-                    yielded += 1
-                    self._result_slots.release()
-                    yield self._results.pop(index)
-                elif feeder.done() and not self._running:
-                    raise ReplicateError("this client was closed before all results of its map were read")
-                else:
-                    self._changed.clear()
-                    await self._changed.wait()
-        finally:
-            on_close.discard(self._abandon)
-            await self._abandon()
+    async def __aenter__(self) -> Self:
+        """Start."""
+        self._feeder = asyncio.ensure_future(self._feed())
+        self._feeder.add_done_callback(lambda _: self._changed.set())
+        # An exception in the reader's loop may close the client before it closes the generator.
+        self._on_close = self._pool.current().on_close
+        self._on_close.add(self._abandon)
+        return self
 
-    async def outputs(self, *, ordered: bool) -> AsyncGenerator[Any, None]:
-        """Yield the outputs; see ``AsyncReplicate.map``."""
-        failed: list[MapResult] = []
-        async with aclosing(self.results(ordered=ordered)) as results:
-            async for result in results:
-                if result.error is None:
-                    yield result.output
-                elif self._stop_on_failure:
-                    failed.append(result)
-                else:
-                    yield result.error
-        error = self.failure
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Cancel the runs in progress."""
+        self._on_close.discard(self._abandon)
+        await self._abandon()
+
+    async def next(self, *, ordered: bool) -> MapResult | None:
+        """Return the next result; None after the last one."""
+        while not self._is_fed() or self._taken < self._started:
+            index = self._taken if ordered else next(iter(self._results), self._taken)
+            if index in self._results:
+                self._taken += 1
+                self._result_slots.release()
+                return self._results.pop(index)
+            if self._is_fed() and not self._running:
+                raise ReplicateError("this client was closed before all results of its map were read")
+            self._changed.clear()
+            await self._changed.wait()
+        return None
+
+    def _is_fed(self) -> bool:
+        """Return whether no more inputs are taken."""
+        return self._feeder is None or self._feeder.done()
+
+    def raise_failure(self, failed: Sequence[MapResult]) -> None:
+        """Raise the error that has ended the map, if there is one, with notes about the inputs that failed."""
+        error, others = self.failure, failed
         if error is None and failed:
-            first = failed.pop(0)
+            first, *others = failed
             error = first.error
             _add_note(error, f"it was input {first.index} of a map; the other inputs' outputs have been yielded")
         if error is not None:
-            for result in failed:
+            for result in others:
                 _add_note(error, f"input {result.index} failed as well: {result.error!r}")
             raise error
 
@@ -147,18 +148,22 @@ class MapRunner:
         self._feeder = None
 
     async def _feed(self) -> None:
+        inputs: AsyncIterator[Any] | None = None
         try:
-            async with aclosing(_iterate(self._inputs)) as inputs:
-                while not self._stopped:
-                    # The slots come first, so that no more inputs are taken than are run.
-                    await self._run_slots.acquire()
-                    await self._result_slots.acquire()
-                    try:
-                        self._start(await anext(inputs))
-                    except StopAsyncIteration:
-                        return
+            inputs = _iterator_of(self._inputs)
+            while not self._stopped:
+                # The slots come first, so that no more inputs are taken than are run.
+                await self._run_slots.acquire()
+                await self._result_slots.acquire()
+                try:
+                    self._start(await anext(inputs))
+                except StopAsyncIteration:
+                    return
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - raised when the results were read
             self.failure = self.failure or error
+        finally:
+            if isinstance(inputs, ThreadIterator):
+                inputs.close()
 
     def _start(self, item: Any) -> None:
         result = MapResult(self._started, self._make_run(self._started, item))
@@ -202,18 +207,16 @@ class MapRunner:
             self.stop()
 
 
-async def _iterate(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+def _iterator_of(inputs: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     if isinstance(inputs, AsyncIterable):
-        async for item in inputs:
-            yield item
-    elif isinstance(inputs, Sequence):
-        for item in inputs:
-            yield item
-    else:
-        # It may read a file or a database. The event loop, which all blocking clients share, can't wait for that.
-        async with aclosing(iterate_in_thread(inputs)) as items:
-            async for item in items:
-                yield item
+        return aiter(inputs)
+    # It may read a file or a database. The event loop, which all blocking clients share, can't wait for that.
+    return _items(inputs) if isinstance(inputs, Sequence) else ThreadIterator(inputs)
+
+
+async def _items(inputs: Sequence[T]) -> AsyncGenerator[T, None]:
+    for item in inputs:
+        yield item
 
 
 def _check_arguments(inputs: object, concurrency: object) -> None:

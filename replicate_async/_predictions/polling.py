@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from datetime import datetime, timedelta
 from math import inf
+from operator import itemgetter
 from typing import Any, Generic
 from weakref import WeakValueDictionary
 
@@ -19,13 +20,15 @@ from msgspec import Raw
 from replicate_async._http import clock
 from replicate_async._http.options import QueryValue, RequestOptions, follow_up_options
 from replicate_async._http.request import Request
+from replicate_async._http.response import decoder_for
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
 from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, list_path, poll_key
+from replicate_async._predictions.patience import Patience, max_retries_of
 from replicate_async._predictions.requests import check_time_limit
-from replicate_async.errors import APIError, APITimeoutError
-from replicate_async.types import PageData, Prediction, Time, has_ended
+from replicate_async.errors import APIError, APITimeoutError, ReplicateError
+from replicate_async.types import PageData, Prediction, Time, Training, has_ended
 
 # At most this many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
 _LIST_POLL_ABOVE = 3
@@ -34,8 +37,8 @@ _MAX_CONCURRENT_POLLS = 8
 _POLLS_PER_SECOND = 30
 # Jobs whose next poll is due within this fraction of their interval are polled together with the others.
 _COALESCE = 0.25
-# How long polls may fail before the waiting callers get the error, in seconds.
-_MAX_FAILING_SECONDS = 120.0
+# How long jobs are polled one by one after the list could not be read, in seconds.
+_LIST_PAUSE = 30.0
 _MIN_INTERVAL, _MAX_INTERVAL = 0.25, 10.0
 
 
@@ -64,10 +67,17 @@ async def wait_until_done(
     job_id = job if isinstance(job, str) else job.id
     with clock.time_limit(time_limit):
         if isinstance(job, str) or (poll_now and not job.done):
-            job = await fetch_job(transport, job_id, kind, options)
-        if on_update is not None:
-            on_update(job)
-        return job if job.done else await _poller(transport, kind, options).wait(job, on_update)
+            try:
+                job = await fetch_job(transport, job_id, kind, options)
+            except APIError as error:
+                if not Patience(not isinstance(job, str)).on_failure(error, max_retries_of(transport, options)):
+                    raise
+        fetched = None if isinstance(job, str) else job
+        if fetched is not None and on_update is not None:
+            on_update(fetched)
+        if fetched is not None and fetched.done:
+            return fetched
+        return await _poller(transport, kind, options).wait(job_id, fetched, on_update)
     raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=job_id)
 
 
@@ -106,11 +116,11 @@ class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
     """A job that callers wait for, each of which takes the updates in its own task."""
 
     id: str
-    created_at: datetime | None
-    state: tuple[str, str | None]
     since: float
     due: float
-    failing_since: float | None = None
+    patience: Patience
+    created_at: datetime | None = None
+    state: tuple[str, str | None] = ("", None)
     subscribers: int = 0
     # The subscribers that want all updates, and not only the end.
     watchers: int = 0
@@ -168,16 +178,19 @@ class Poller(Generic[JobT]):
         self._jobs: dict[str, _PolledJob[JobT]] = {}
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
-        self._can_list = True
-        self._paused_until = self._sleeps_until = -inf
+        self._max_retries = max_retries_of(transport, options)
+        self._paused_until = self._sleeps_until = self._list_from = -inf
 
-    async def wait(self, job: JobT, on_update: Callable[[JobT], None] | None = None) -> JobT:
-        """Wait until a job has ended; its first poll comes after a delay."""
-        polled = self._jobs.get(job.id)
+    async def wait(self, job_id: str, job: JobT | None = None, on_update: Callable[[JobT], None] | None = None) -> JobT:
+        """Wait until a job has ended; its first poll comes after a delay. The job is None if it was never fetched."""
+        polled = self._jobs.get(job_id)
         # A job with an error is left to the callers that have not taken the error yet.
         if polled is None or polled.error is not None:
-            now, state = clock.current.monotonic(), (job.status, job.logs)
-            polled = self._jobs[job.id] = _PolledJob[JobT](job.id, job.created_at, state, now, now + poll_interval(0))
+            now = clock.current.monotonic()
+            polled = _PolledJob[JobT](job_id, now, now + poll_interval(0), Patience(exists=job is not None))
+            if job is not None:
+                polled.state, polled.created_at = (job.status, job.logs), _created_at(job)
+            self._jobs[job_id] = polled
         polled.subscribers += 1
         polled.watchers += on_update is not None
         if self._task is None:
@@ -239,19 +252,18 @@ class Poller(Generic[JobT]):
 
     async def _poll(self, due: list[_PolledJob[JobT]]) -> int:
         """Poll the jobs that are due; return the number of requests."""
-        requests = 0
         now = clock.current.monotonic()
         for job in due:
             job.reschedule(now)
-        if self._can_list and len(due) > _LIST_POLL_ABOVE:
+        requests = 0
+        if now >= self._list_from and len(due) > _LIST_POLL_ABOVE:
             try:
                 due, requests = await self._poll_list(due)
-            except APIError as error:
-                if self._is_worth_retrying(error):
-                    self._on_poll_error(due, error)
-                    return 1
-                # The list is not available, or not readable: poll each job instead.
-                self._can_list = False
+            except Exception as error:
+                # Whatever the list has, there are better ways. A client that was closed has none.
+                if isinstance(error, ReplicateError) and not isinstance(error, APIError):
+                    raise
+                due, requests = self._on_list_error(due, error), 1
         queue = deque(due)
 
         async def poll_each() -> None:
@@ -272,7 +284,8 @@ class Poller(Generic[JobT]):
         try:
             job = await fetch_job(self._transport, polled.id, self._kind, self._options)
         except APIError as error:
-            self._on_poll_error([polled], error)
+            if not polled.patience.on_failure(error, self._max_retries):
+                self._publish_error([polled], error)
         except Exception as error:  # noqa: BLE001 - for example, the client was closed
             self._publish_error([polled], error)
         else:
@@ -285,11 +298,10 @@ class Poller(Generic[JobT]):
             The jobs to poll one by one, and the number of pages that were read.
         """
         unlisted: list[_PolledJob[JobT]] = [job for job in due if job.created_at is None]
-        pending: deque[_PolledJob[JobT]] = deque(
-            sorted((job for job in due if job.created_at), key=_created_at, reverse=True)
-        )
+        dated = [(job.created_at, job) for job in due if job.created_at is not None]
+        pending = deque(sorted(dated, key=itemgetter(0), reverse=True))
         listed_ids: set[str] = set()
-        path, pages = list_path(self._kind), 0
+        path, pages, oldest_before = list_path(self._kind), 0, None
         query: Mapping[str, QueryValue] | None = None
         while len(pending) > _LIST_POLL_ABOVE:
             request = Request[PageData[Raw]]("GET", path, PageData[Raw], self._options, query=query)
@@ -297,33 +309,47 @@ class Poller(Generic[JobT]):
             pages += 1
             listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
             matches = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]
+            has_new_matches = any(entry.id not in listed_ids for _, entry, _ in matches)
             listed_ids.update(entry.id for _, entry, _ in matches)
             unlisted += [job for job, entry, raw in matches if not self._apply_listed(job, entry, raw)]
             oldest = min((entry.created_at for entry, _ in listed if entry.created_at), default=None)
-            while pending and (pending[0].id in listed_ids or (oldest and _created_at(pending[0]) > oldest)):
-                job = pending.popleft()
+            while pending and (pending[0][1].id in listed_ids or (oldest and pending[0][0] > oldest)):
+                _, job = pending.popleft()
                 if job.id not in listed_ids:
                     unlisted.append(job)
             if page.next is None or not pending:
                 break
-            if matches or self._kind is not Prediction:
+            # A list may lead in circles. Only a page that brings something new is followed.
+            goes_back = oldest is not None and (oldest_before is None or oldest < oldest_before)
+            oldest_before = oldest or oldest_before
+            if has_new_matches or (goes_back and self._kind is not Prediction):
                 path, query = page.next, None
-            elif query is None:
+            elif query is None and self._kind is Prediction:
                 # The page has other programs' predictions only. Skip to the newest one that is pending.
-                path, query = list_path(self._kind), {"created_before": _created_at(pending[0]) + timedelta(seconds=1)}
+                path, query = list_path(self._kind), {"created_before": pending[0][0] + timedelta(seconds=1)}
             else:
                 break
-        unlisted.extend(pending)
+        unlisted.extend(job for _, job in pending)
         return unlisted, pages
+
+    def _on_list_error(self, due: list[_PolledJob[JobT]], error: Exception) -> list[_PolledJob[JobT]]:
+        """Return the jobs to poll one by one instead."""
+        logger.info("polling %d jobs by the list failed: %s", len(due), error)
+        if isinstance(error, APIError) and is_transient(error):
+            # An outage, or a rate limit. Jobs for which it has lasted too long are polled by themselves.
+            due = [job for job in due if not job.patience.on_failure(error, self._max_retries)]
+        if due:
+            self._list_from = clock.current.monotonic() + _LIST_PAUSE
+        return due
 
     def _apply_listed(self, polled: _PolledJob[JobT], entry: _ListedJob, raw: Raw) -> bool:
         """Publish a list's entry; return False if it says too little, so that the job must be polled by itself."""
         if not entry.done and entry.status == polled.state[0] and not polled.watchers:
-            polled.failing_since = None
+            polled.patience.on_success()
             return True
         try:
-            job = msgspec.json.decode(raw, type=self._kind)
-        except msgspec.MsgspecError:
+            job: JobT = decoder_for(self._kind)(bytes(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         lacks_result = job.status in {"succeeded", "failed"} and job.output is None and job.error is None
         if lacks_result or (job.done and len(job.logs or "") < len(polled.state[1] or "")):
@@ -333,7 +359,8 @@ class Poller(Generic[JobT]):
 
     def _publish(self, polled: _PolledJob[JobT], job: JobT) -> None:
         """Publish a job to the callers that wait for it."""
-        polled.failing_since = None
+        polled.patience.on_success()
+        polled.created_at = polled.created_at or _created_at(job)
         state = job.status, job.logs
         if not job.done and _is_older(state, polled.state):
             # Lists may lag behind.
@@ -342,20 +369,6 @@ class Poller(Generic[JobT]):
         if job.done or (changed and polled.watchers):
             polled.publish(job)
 
-    def _is_worth_retrying(self, error: APIError) -> bool:
-        return self._options.get("max_retries", self._transport.settings.max_retries) != 0 and is_transient(error)
-
-    def _on_poll_error(self, failing: Sequence[_PolledJob[JobT]], error: APIError) -> None:
-        """Raise an error to the waiting callers, unless it may pass: they wait for what has been paid for."""
-        if self._is_worth_retrying(error):
-            logger.info("polling %d jobs failed and will be retried: %s", len(failing), error)
-            now = clock.current.monotonic()
-            for job in failing:
-                job.failing_since = now if job.failing_since is None else job.failing_since
-            limit = now - _MAX_FAILING_SECONDS
-            failing = [job for job in failing if job.failing_since is not None and job.failing_since <= limit]
-        self._publish_error(failing, error)
-
     def _publish_error(self, jobs: Sequence[_PolledJob[JobT]], error: Exception) -> None:
         for job in jobs:
             job.error = error
@@ -363,17 +376,18 @@ class Poller(Generic[JobT]):
 
 
 def _is_older(state: tuple[str, str | None], newest: tuple[str, str | None]) -> bool:
-    return (state[0] == "starting" != newest[0]) or len(state[1] or "") < len(newest[1] or "")
+    return (state[0] == "starting" != (newest[0] or "starting")) or len(state[1] or "") < len(newest[1] or "")
 
 
-def _created_at(job: _PolledJob[Any]) -> datetime:
-    assert job.created_at is not None  # noqa: S101
-    return job.created_at
+def _created_at(job: Prediction | Training) -> datetime | None:
+    """Return when a job was created, if the API has said so in a way that can be compared."""
+    created_at: object = job.created_at
+    return created_at if isinstance(created_at, datetime) and created_at.tzinfo is not None else None
 
 
 def _decode_listed(raw: Raw) -> _ListedJob | None:
     """Return a list's entry; None if it is not readable, so that its job is polled by itself."""
     try:
         return _LISTED_JOB_DECODER.decode(raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

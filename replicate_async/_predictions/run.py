@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
-from typing import Any
+import asyncio
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -17,6 +18,7 @@ from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
 from replicate_async._http.transport import Transport
+from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.creates import CreateLedger, CreateSlots, reconcile
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request, fetch_job, output_of, run_shielded
@@ -30,9 +32,12 @@ from replicate_async._predictions.requests import (
     prefer_header,
     request_options,
 )
-from replicate_async._predictions.streaming import StreamEvent, follow
+from replicate_async._predictions.streaming import EventReader, StreamEvent
 from replicate_async.errors import APIConnectionError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, Prediction
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16
@@ -78,6 +83,7 @@ class PredictionRun(msgspec.Struct):
     call: Call[Prediction] | None = None
     prediction: Prediction | None = None
     prediction_id: str | None = None
+    canceling: asyncio.Task[None] | None = None
 
     def describe(self, prefer: str | UnsetType = UNSET) -> Request[Prediction]:
         """Describe the create; invalid arguments raise here."""
@@ -130,16 +136,18 @@ class PredictionRun(msgspec.Struct):
         held = self.call is not None and self.call.prefer_wait > 0
         # Thousands may wait: they need not keep what was sent.
         self.input, self.call = {}, None
-        self.prediction = await wait_until_done(
-            self.transport,
-            prediction,
-            Prediction,
-            request_options(self.options),
-            # A response that was held to the end may still say "processing".
-            poll_now=held,
-            on_update=self.on_update,
-        )
-        return self.prediction
+        # A held response often says "processing" and has the whole output, with the files in it. Only lists may grow.
+        output = prediction.output if held and prediction.error is None else None
+        if output is None or is_list(output) or prediction.status != "processing" or self.on_update is not None:
+            options = request_options(self.options)
+            self.prediction = await wait_until_done(
+                self.transport, prediction, Prediction, options, poll_now=held, on_update=self.on_update
+            )
+            if output is not None:
+                # Other callers may wait for the same prediction.
+                self.prediction = copy.copy(self.prediction)
+                self.prediction.output = _keep_files(output, self.prediction.output)
+        return self.prediction or prediction
 
     async def reload(self) -> Prediction:
         """Fetch the prediction, which has been created."""
@@ -150,9 +158,10 @@ class PredictionRun(msgspec.Struct):
 
     async def abandon(self) -> None:
         """Cancel the prediction on the server, because the caller stops waiting; further cancellation is deferred."""
-        if self.cancel_on_abort and (self.prediction is not None or self.call is not None):
-            self.cancel_on_abort = False
-            await run_shielded(self._cancel())
+        if self.canceling is None and self.cancel_on_abort and (self.prediction is not None or self.call is not None):
+            self.canceling = asyncio.ensure_future(self._cancel())
+        if self.canceling is not None:
+            await run_shielded(_join(self.canceling))
 
     async def _cancel(self) -> None:
         job_id = None
@@ -164,6 +173,21 @@ class PredictionRun(msgspec.Struct):
         if job_id is not None:
             self.prediction_id = job_id
             await self.transport.call(cancel_request(job_id, {}, skips_queue=True))
+
+
+async def _join(task: asyncio.Task[None]) -> None:
+    await task
+
+
+def _keep_files(held: Any, final: Any) -> Any:
+    """Return a final output with the files that a held response has brought in the place of their URLs."""
+    if is_list(held) and is_list(final):
+        return [*map(_keep_files, held, final), *final[len(held) :]]
+    if is_dict(held) and is_dict(final):
+        return {name: _keep_files(held.get(name), value) for name, value in final.items()}
+    if isinstance(held, str) and isinstance(final, str) and held.startswith("data:"):
+        return held if final.startswith(("https://", "http://")) else final
+    return final
 
 
 def _max_held(session: LoopSession, slots: CreateSlots) -> int:
@@ -206,24 +230,41 @@ async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_fi
     )
 
 
-async def stream(prediction_run: PredictionRun) -> AsyncGenerator[StreamEvent, None]:
-    """Yield a prediction's events; leaving the iteration early cancels the prediction."""
-    done = False
-    # An exception in the reader's loop may close the client before it closes this generator.
-    on_close = prediction_run.transport.pool.current().on_close
-    on_close.add(prediction_run.abandon)
-    try:
-        prediction = prediction_run.prediction or await prediction_run.create()
-        options = request_options(prediction_run.options)
-        async with aclosing(follow(prediction_run.transport, prediction, options)) as events:
-            async for event in events:
-                done = event.event == "done"
-                yield event
-    except ReplicateError as error:
-        raise trim_traceback(error) from error.__cause__
-    except (GeneratorExit, anyio.get_cancelled_exc_class()):
-        if not done:
-            await prediction_run.abandon()
-        raise
-    finally:
-        on_close.discard(prediction_run.abandon)
+class RunEvents:
+    """The events of a prediction for one reader; leaving them early cancels the prediction.
+
+    Not a generator, because public generators iterate it: a loop that shuts down closes all its generators at once,
+    which fails for one that another one drives.
+    """
+
+    def __init__(self, prediction_run: PredictionRun) -> None:
+        self._run = prediction_run
+        self._reader: EventReader | None = None
+        self._done = False
+
+    async def __aenter__(self) -> Self:
+        # An exception in the reader's loop may close the client before it closes the generator.
+        self._on_close = self._run.transport.pool.current().on_close
+        self._on_close.add(self._run.abandon)
+        return self
+
+    async def next(self) -> StreamEvent | None:
+        """Return the next event; None after the last one. The prediction is created if necessary."""
+        try:
+            if self._reader is None:
+                prediction = self._run.prediction or await self._run.create()
+                self._reader = EventReader(self._run.transport, prediction, request_options(self._run.options))
+            event = await self._reader.next()
+        except ReplicateError as error:
+            raise trim_traceback(error) from error.__cause__
+        self._done = event is None or event.event == "done"
+        return event
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if self._reader is not None:
+                await self._reader.close()
+        finally:
+            if not self._done and not isinstance(error, ReplicateError):
+                await self._run.abandon()
+            self._on_close.discard(self._run.abandon)

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import msgspec
 
 from replicate_async._http import clock
 from replicate_async._http.options import RequestOptions
-from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
+from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._http.sse import ServerSentEvent, SSEDecoder
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_list
 from replicate_async._logging import logger
-from replicate_async._predictions.jobs import fetch_job, output_of
-from replicate_async._predictions.polling import poll_interval, wait_until_done
-from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
+from replicate_async._predictions.jobs import consume_exception, fetch_job, output_of
+from replicate_async._predictions.patience import Patience, max_retries_of
+from replicate_async._predictions.polling import poll_interval
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError
 from replicate_async.types import Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+T = TypeVar("T")
+
+_CHUNK_SIZE = 65536
 # In seconds without a byte. The API itself ends an idle stream after 30.
 _READ_TIMEOUT = 45.0
-# After this many connections in a row without anything new, polling takes over.
+# In seconds without an event: the prediction is polled, because a stream may be silent, late or cut off.
+_QUIET_SECONDS = 2.5
+# After this many connections in a row that failed without anything new, only polling is left.
 _MAX_SILENT_CONNECTIONS = 2
+# In seconds: between polls without a connection, and between connections without anything new.
 _MAX_POLL_INTERVAL = 1.0
 
 
@@ -92,13 +102,13 @@ class _Reader:
         return self.last_id is not None or not (self.pieces or self.logs)
 
     def is_behind(self, prediction: Prediction) -> bool:
-        """Return whether a prediction has, or may have, more than was read."""
-        return prediction.done or bool(self._rest(prediction)) or len(prediction.logs or "") > len(self.logs)
+        """Return whether a prediction has ended, or has more output than was read. A stream may lack the logs."""
+        return prediction.done or bool(self._rest(prediction))
 
     def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
         """Return events for everything that a prediction has beyond what was read."""
         events: list[StreamEvent] = []
-        logs = prediction.logs or ""
+        logs = prediction.logs if isinstance(prediction.logs, str) else ""
         if len(logs) > len(self.logs) and logs.startswith(self.logs):
             events.append(StreamEvent("logs", logs[len(self.logs) :]))
             self.logs = logs
@@ -124,105 +134,223 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-async def follow(
-    transport: Transport, prediction: Prediction, options: RequestOptions
-) -> AsyncGenerator[StreamEvent, None]:
-    """Yield a prediction's events from its beginning, over as many connections as necessary."""
-    try:
-        async with aclosing(_follow(transport, prediction, options)) as events:
-            async for event in events:
-                yield event
-    except ReplicateError as error:
-        if isinstance(error, APIError):
-            error.prediction_id = prediction.id
-        raise trim_traceback(error) from error.__cause__
-
-
-async def _follow(
-    transport: Transport, prediction: Prediction, options: RequestOptions
-) -> AsyncGenerator[StreamEvent, None]:
-    reader = _Reader()
-    silent_connections = 0
-    url = prediction.urls.stream
-    while url and reader.resumable and silent_connections < _MAX_SILENT_CONNECTIONS:
-        silent_connections += 1
-        reader.on_connect()
-        try:
-            async with aclosing(_connect(transport, url, reader.last_id)) as events:
-                async for raw in events:
-                    if raw.event == "done":
-                        await _raise_for_reason(transport, prediction, options, raw, reader)
-                        yield StreamEvent("done", raw.data, raw.id)
-                        return
-                    event = reader.read(raw)
-                    # Compared with None, because events of logs are empty texts.
-                    if event is not None:
-                        silent_connections = 0
-                        yield event
-        except (APIConnectionError, APIStatusError) as error:
-            logger.info("the stream of prediction %s broke: %s", prediction.id, error)
-        else:
-            if silent_connections:
-                # The server has ended an idle stream. The model may still be starting.
-                silent_connections = 0
-                await clock.current.sleep(_MAX_POLL_INTERVAL)
-                prediction = await fetch_job(transport, prediction.id, Prediction, options)
-                if reader.is_behind(prediction):
-                    break
-    async with aclosing(_poll(transport, prediction, options, reader)) as rest:
-        async for event in rest:
-            yield event
-
-
-async def _connect(transport: Transport, url: str, last_id: str | None) -> AsyncGenerator[ServerSentEvent, None]:
-    """Yield the events of one connection, until it ends or breaks.
+class _Connection:
+    """A prediction's stream: one response at a time, opened when it is first read.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    import aiohttp
 
-    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-    if last_id is not None:
-        headers["Last-Event-ID"] = last_id
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_TIMEOUT)
-    response = await transport.open(Request[bytes]("GET", url, bytes, {"timeout": timeout}, headers=headers))
-    decoder = SSEDecoder()
-    async with aclosing(response.iter_bytes()) as chunks:
-        async for chunk in chunks:
-            for event in decoder.feed(chunk):
-                yield event
+    def __init__(self, transport: Transport, url: str) -> None:
+        self._transport = transport
+        self._url = url
+        self._response: AsyncStreamedResponse[bytes] | None = None
+        self._read: Callable[[int], Awaitable[bytes]] | None = None
+        self._decoder = SSEDecoder()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a response."""
+        return self._response is not None
+
+    async def read(self, last_id: str | None) -> list[ServerSentEvent] | None:
+        """Return the events of the next chunk; None at the end of the response.
+
+        Raises:
+            APIError: the connection failed, or the response is not a stream that can be read.
+        """
+        if self._response is None or self._read is None:
+            self._decoder = SSEDecoder()
+            self._response = await self._open(last_id)
+            self._read = self._response._reader()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        chunk = await self._read(_CHUNK_SIZE)
+        return self._decoder.feed(chunk) if chunk else None
+
+    async def _open(self, last_id: str | None) -> AsyncStreamedResponse[bytes]:
+        import aiohttp
+
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_TIMEOUT)
+        options = RequestOptions(timeout=timeout, max_retries=0)
+        try:
+            return await self._transport.open(Request[bytes]("GET", self._url, bytes, options, headers=headers))
+        except ValueError as error:
+            raise APIConnectionError(f"the stream has an invalid URL: {error}") from error
+
+    async def close(self) -> None:
+        """Close the response, if there is one. The next read opens another."""
+        response, self._response = self._response, None
+        if response is not None:
+            await response.close()
 
 
-async def _raise_for_reason(
-    transport: Transport, prediction: Prediction, options: RequestOptions, done: ServerSentEvent, reader: _Reader
-) -> None:
-    """Raise the error that the end of a stream stands for, if it has a reason."""
-    try:
-        reason = msgspec.json.decode(done.data or "{}", type=dict[str, Any]).get("reason")
-    except msgspec.MsgspecError:
-        reason = None
-    if reason is not None:
-        _raise_for_status(await wait_until_done(transport, prediction, Prediction, options, poll_now=True), reader)
+class EventReader:
+    """Reads a prediction's events from its beginning: from its stream, as long as that brings them, or by polling.
 
+    The prediction is the truth: it is polled when the stream is quiet, when it ends and when it can't be reached.
+    """
 
-def _raise_for_status(prediction: Prediction, reader: _Reader) -> None:
-    if prediction.output is None and prediction.status != "succeeded":
-        # The output so far.
-        prediction.output = reader.pieces or None
-    output_of(prediction)
+    def __init__(self, transport: Transport, prediction: Prediction, options: RequestOptions) -> None:
+        self._transport = transport
+        self._prediction = prediction
+        self._options = options
+        self._reader = _Reader()
+        self._patience = Patience()
+        self._ready: deque[StreamEvent] = deque()
+        self._ended = False
+        # The stream's last event.
+        self._done: StreamEvent | None = StreamEvent("done", "{}")
+        # At most one read and one poll are in progress.
+        self._reading: asyncio.Task[list[ServerSentEvent] | None] | None = None
+        self._polling: asyncio.Task[Prediction] | None = None
+        self._silent_connections = 0
+        url: object = getattr(prediction.urls, "stream", None)
+        self._connection = _Connection(transport, str(url))
+        # When there was the last event, and when the next read and the next poll are due.
+        now = self._news_at = clock.current.monotonic()
+        self._read_at, self._poll_at = now, now + _QUIET_SECONDS
+        if not isinstance(url, str) or not url:
+            self._read_at, self._poll_at = inf, now + poll_interval(0)
+            self._apply(prediction)
 
+    async def next(self) -> StreamEvent | None:
+        """Return the next event; None after the last one.
 
-async def _poll(
-    transport: Transport, prediction: Prediction, options: RequestOptions, reader: _Reader
-) -> AsyncGenerator[StreamEvent, None]:
-    """Yield the missing events by polling the prediction."""
-    started = clock.current.monotonic()
-    while True:
-        for event in reader.catch_up(prediction):
-            yield event
-        if prediction.done:
-            _raise_for_status(prediction, reader)
-            yield StreamEvent("done", "{}")
+        Raises:
+            ModelError: the prediction failed.
+            PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            APIError: a call failed; the error has the prediction's id.
+        """
+        try:
+            while not self._ready and not self._ended:
+                await self._work()
+        except APIError as error:
+            error.prediction_id = self._prediction.id
+            raise
+        return self._ready.popleft() if self._ready else self._end()
+
+    def _end(self) -> StreamEvent | None:
+        """Return the last event, or raise the error that the end of the prediction stands for."""
+        prediction, done, self._done = self._prediction, self._done, None
+        if done is not None and prediction.output is None and prediction.status != "succeeded":
+            # The output so far.
+            prediction.output = self._reader.pieces or None
+        if done is not None:
+            output_of(prediction)
+        return done
+
+    async def close(self) -> None:
+        """Close the connection, and end what is in progress."""
+        try:
+            await _cancel(self._reading, self._polling)
+        finally:
+            await self._connection.close()
+
+    async def _work(self) -> None:
+        """Wait for a read or a poll, and apply it."""
+        now = clock.current.monotonic()
+        if self._reading is None and now >= self._read_at:
+            if not self._connection.is_open:
+                self._silent_connections += 1
+                self._reader.on_connect()
+            self._reading = _start(self._connection.read(self._reader.last_id))
+        if self._polling is None and now >= self._poll_at:
+            self._polling = _start(fetch_job(self._transport, self._prediction.id, Prediction, self._options))
+        due = min(inf if self._reading else self._read_at, inf if self._polling else self._poll_at)
+        tasks = [task for task in (self._reading, self._polling) if task is not None]
+        if not tasks:
+            await clock.current.sleep(due - now)
             return
-        await clock.current.sleep(min(poll_interval(clock.current.monotonic() - started), _MAX_POLL_INTERVAL))
-        prediction = await fetch_job(transport, prediction.id, Prediction, options)
+        with clock.time_limit(None if due == inf else due - now):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if self._reading is not None and self._reading.done():
+            reading, self._reading = self._reading, None
+            await self._on_read(reading)
+        elif self._polling is not None and self._polling.done():
+            polling, self._polling = self._polling, None
+            await self._on_poll(polling)
+
+    async def _on_read(self, reading: asyncio.Task[list[ServerSentEvent] | None]) -> None:
+        now, failed = clock.current.monotonic(), False
+        try:
+            events = reading.result()
+        except (APIConnectionError, APIStatusError) as error:
+            logger.info("the stream of prediction %s broke: %s", self._prediction.id, error)
+            events, failed = None, True
+        for raw in events or ():
+            if raw.event == "done":
+                self._done = StreamEvent("done", raw.data, raw.id)
+                self._poll_at = now
+                await self._leave_stream()
+                return
+            event = self._reader.read(raw)
+            # Compared with None, because events of logs are empty texts.
+            if event is not None:
+                self._ready.append(event)
+                self._silent_connections, self._news_at, self._poll_at = 0, now, now + _QUIET_SECONDS
+        if events is None:
+            await self._on_disconnect(now, failed=failed)
+
+    async def _on_disconnect(self, now: float, *, failed: bool) -> None:
+        """Decide when to connect again and when to poll, after a connection has ended or failed."""
+        await self._connection.close()
+        brought_news = not self._silent_connections
+        if not failed:
+            # The server ends an idle stream. The model may still be starting.
+            self._silent_connections = 0
+        self._read_at = now if brought_news else now + _MAX_POLL_INTERVAL
+        if not self._reader.resumable or self._silent_connections >= _MAX_SILENT_CONNECTIONS:
+            self._read_at = inf
+        if not failed or not brought_news or self._read_at == inf:
+            self._poll_at = now
+
+    async def _on_poll(self, polling: asyncio.Task[Prediction]) -> None:
+        now = clock.current.monotonic()
+        interval = poll_interval(now - self._news_at)
+        # Without a connection, polls bring the output.
+        interval = max(interval, _QUIET_SECONDS) if self._reading else min(interval, _MAX_POLL_INTERVAL)
+        self._poll_at = now + interval
+        try:
+            prediction = polling.result()
+        except APIError as error:
+            # As long as there is a stream, a poll is an additional look.
+            max_retries = None if self._reading else max_retries_of(self._transport, self._options)
+            if not self._patience.on_failure(error, max_retries):
+                raise
+            return
+        self._patience.on_success()
+        self._prediction = prediction
+        # Events that have arrived in the meantime come first.
+        has_arrived = self._reading is not None and self._reading.done()
+        if not has_arrived and (self._read_at == inf or self._reader.is_behind(prediction)):
+            await self._leave_stream()
+            self._apply(prediction)
+
+    def _apply(self, prediction: Prediction) -> None:
+        """Take everything from a prediction that was not read."""
+        self._ready.extend(self._reader.catch_up(prediction))
+        self._ended = prediction.done
+
+    async def _leave_stream(self) -> None:
+        """Close the connection for good: from now on, polls bring the rest."""
+        self._read_at = inf
+        reading, self._reading = self._reading, None
+        await _cancel(reading)
+        await self._connection.close()
+
+
+def _start(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(consume_exception)
+    return task
+
+
+async def _cancel(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks and wait for their ends, which come soon."""
+    pending = [task for task in tasks if task is not None and not task.done()]
+    for task in pending:
+        task.cancel()
+    if pending:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(pending)

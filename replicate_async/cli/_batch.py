@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -68,8 +67,8 @@ class Batch:
             concurrency=concurrency,
             use_file_output=False,
         )
-        async with aclosing(runner.results(ordered=False)) as map_results:
-            async for map_result in map_results:
+        async with runner:
+            while (map_result := await runner.next(ordered=False)) is not None:
                 if (result := _to_result(map_result)) is not None:
                     write(result)
                 else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -16,7 +15,7 @@ from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request
-from replicate_async._predictions.run import PredictionRun, stream
+from replicate_async._predictions.run import PredictionRun, RunEvents
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
@@ -197,6 +196,6 @@ class AsyncPredictions(AsyncResource):
         prediction_run = PredictionRun(
             self._transport, ModelRef(), {}, create_options, cancel_on_abort=cancel_on_abort, prediction=prediction
         )
-        async with aclosing(stream(prediction_run)) as events:
-            async for event in events:
+        async with RunEvents(prediction_run) as events:
+            while (event := await events.next()) is not None:
                 yield event

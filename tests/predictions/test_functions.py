@@ -558,7 +558,7 @@ async def test_streaming(call, server):
     stream = words(text="a b c")
     assert server.requests == []
     assert await call.all(stream) == ["a", " b", " c"]
-    assert operations(server) == ["models.predictions.create", "predictions.stream"]
+    assert operations(server) == ["models.predictions.create", "predictions.stream", "predictions.get"]
     assert server.requests[0].json()["stream"] is True
     pictures = await call.all(call.client.use("owner/pictures", streaming=True)())
     assert [type(output) for output in pictures] == [FileOutput if call.blocking else AsyncFileOutput] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from rawserver import RawServer, answer
 from replicate_async import (
     APIError,
     APIResponseValidationError,
+    APIStatusError,
     APITimeoutError,
     AsyncReplicate,
     InternalServerError,
@@ -35,7 +37,7 @@ from replicate_async._http.request import Request
 from replicate_async._http.state import StateOwner
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.testing import LocalServer
-from replicate_async.types import PageData, Prediction
+from replicate_async.types import PageData, Prediction, Training
 from simulation import START, Simulation, simulate
 
 # Three fifths of what the API documents.
@@ -74,8 +76,8 @@ class Job(msgspec.Struct, kw_only=True):
             "error": "no luck" if done and self.final_status == "failed" else None,
         }
 
-    def prediction(self, now: float) -> Prediction:
-        return msgspec.convert(self.at(now), Prediction)
+    def prediction(self, now: float, kind: Any = Prediction) -> Any:
+        return msgspec.convert(self.at(now), kind)
 
 
 class Api:
@@ -90,6 +92,10 @@ class Api:
         self.waiting: Counter[str] = Counter()
         self.polls: list[tuple[float, str]] = []
         self.fail: Callable[[float, str], Exception | None] = lambda _now, _path: None
+        # Returns the cursor of each page in place of the right one.
+        self.cursor: Callable[[], str] | None = None
+        # The list's answer in place of the right one.
+        self.page: Any = None
         self._sim, self._latency = sim, latency
 
     @property
@@ -99,7 +105,7 @@ class Api:
     async def call(self, request: Request[Any]) -> Any:
         now = self._sim.monotonic()
         self.polls.append((now, request.path))
-        job_id = request.path.partition("/predictions/")[2]
+        job_id = "".join(request.path.partition("?")[0].split("/")[2:])
         assert not job_id or self.waiting[job_id], "a job is polled that has no caller"
         assert any(self.waiting.values()), "the list is polled without any caller"
         if self._latency:
@@ -108,11 +114,11 @@ class Api:
         if (error := self.fail(now, request.path)) is not None:
             raise error
         if not job_id:
-            return self._page(request, now)
+            return self.page or self._page(request, now)
         job = self.jobs.get(job_id)
         if job is None:
             raise NotFoundError("no such prediction", status_code=404)
-        return job.prediction(now)
+        return job.prediction(now, request.response_type)
 
     def _page(self, request: Request[Any], now: float) -> PageData[Raw]:
         query = parse_qs(request.path.partition("?")[2])
@@ -132,7 +138,7 @@ class Api:
         following = following.replace("+00:00", "%2B00:00")
         return PageData(
             results=[entry for job in visible[skip : skip + 100] for entry in _list_entries(job, now)],
-            next=following if len(visible) > skip + 100 else None,
+            next=self.cursor() if self.cursor else following if len(visible) > skip + 100 else None,
         )
 
     def add(self, number: int, created: float, duration: float, **how: Any) -> Job:
@@ -141,10 +147,11 @@ class Api:
 
     async def wait(self, job: Job, *, by_id: bool = False, start: Any = None, **how: Any) -> Prediction:
         """Wait for a job, and check the result."""
-        start = job.id if by_id else start or job.prediction(self._sim.monotonic())
+        start = job.id if by_id else start or job.prediction(self._sim.monotonic(), how.get("kind", Prediction))
         self.waiting[job.id] += 1
         try:
-            result = await wait_until_done(self, start, Prediction, how.pop("options", {}), **how)  # type: ignore[arg-type]
+            kind = how.pop("kind", Prediction)
+            result: Any = await wait_until_done(self, start, kind, how.pop("options", {}), **how)  # type: ignore[arg-type]
         finally:
             self.waiting[job.id] -= 1
         expected = job.prediction(job.created + job.duration)
@@ -162,10 +169,10 @@ class Api:
         return len(self.polls) == polls
 
     def single_polls(self) -> list[str]:
-        return [path for _, path in self.polls if path.startswith("/predictions/")]
+        return [path for _, path in self.polls if path.count("/") > 1]
 
     def list_polls(self) -> list[str]:
-        return [path for _, path in self.polls if not path.startswith("/predictions/")]
+        return [path for _, path in self.polls if path.count("/") == 1]
 
 
 def _list_entries(job: Job, now: float) -> Iterator[Raw]:
@@ -270,9 +277,7 @@ async def _wait_as(api: Api, scenario: Scenario, caller: Caller) -> None:
     job = api.jobs[f"p{caller.job:05}"]
     await asyncio.sleep(caller.arrives)
     updates = Updates(job)
-    # A wait for an id polls at once, and raises if that fails.
-    by_id = caller.by_id and not scenario.outages
-    await api.wait(job, by_id=by_id, on_update=updates if caller.wants_updates else None)
+    await api.wait(job, by_id=caller.by_id, on_update=updates if caller.wants_updates else None)
     since = min(other.arrives for other in scenario.callers if other.job == caller.job)
     end = latest_end(job, since, arrives=caller.arrives) + scenario.max_delay
     assert asyncio.get_running_loop().time() <= end
@@ -581,19 +586,151 @@ def test_a_job_that_always_fails_raises_although_others_succeed():
 
 
 def test_a_permanent_error_of_one_job_does_not_affect_others():
-    """A job that does not exist raises at once; others still survive a later outage."""
+    """A job that the API refuses to show raises at once; others still survive a later outage."""
 
     async def main(sim: Simulation) -> None:
         api = Api(sim)
         other = asyncio.create_task(api.wait(api.add(1, 0, 400)))
-        missing = api.add(0, 0, 1)
-        waiting = asyncio.create_task(api.wait(missing))
-        await asyncio.sleep(0)
-        del api.jobs[missing.id]
-        with pytest.raises(NotFoundError, match="prediction p00000"):
-            await waiting
+        refusal = PermissionDeniedError("not yours", status_code=403, detail="not yours")
+        api.fail = lambda _, path: refusal if path.endswith("/p00000") else None
+        with pytest.raises(PermissionDeniedError, match="prediction p00000"):
+            await api.wait(api.add(0, 0, 1))
+        assert sim.monotonic() < 1
         api.fail = _failing(InternalServerError("down", status_code=502), 200, 290)
         await other
+
+    simulate(main)
+
+
+# What a proxy or an overloaded API may respond with, and what the API says of a job that was just created.
+PASSING: dict[str, APIError] = {
+    "not readable": APIResponseValidationError("the response is not Prediction"),
+    "a page with status 403": PermissionDeniedError("<html>", status_code=403),
+    "a login page": APIStatusError("redirected", status_code=302),
+    "unknown": NotFoundError("not found", status_code=404, detail="Prediction not found"),
+}
+
+
+@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("path", ["/predictions", "/predictions/p"], ids=["all polls", "single polls"])
+def test_what_may_pass_is_survived_like_an_outage(error, count, path):
+    """Responses that are not the API's own refusals are survived for a minute and a half."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        api.fail = lambda now, called: error if path in called and 5 <= now < 95 else None
+        await asyncio.gather(*[api.wait(api.add(number, 0, 20)) for number in range(count)])
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("count", [1, 20])
+def test_what_does_not_pass_is_raised_with_the_id(error, count):
+    """After two minutes of such responses every caller gets an error with the id of its own prediction."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        api.fail = _failing(error, 5, 10_000)
+        waits = [api.wait(api.add(number, 0, 20)) for number in range(count)]
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(raised) for raised in errors} == {type(error)}
+        assert [raised.prediction_id for raised in errors if isinstance(raised, APIError)] == list(api.jobs)
+        assert 120 <= sim.monotonic() < 200
+        assert await api.is_idle()
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("error", [*PASSING.values(), InternalServerError("down", status_code=500)])
+def test_a_list_that_never_works(error):
+    """If only the list fails, whatever the reason, every caller still gets its result."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        api.fail = lambda _, path: None if path.startswith("/predictions/") else error
+        await asyncio.gather(*[api.wait(api.add(number, 0, 20)) for number in range(20)])
+        # The list may be retried for two minutes. Then each job is polled by itself.
+        assert sim.monotonic() < 150
+        assert len(api.polls) < 500
+
+    simulate(main)
+
+
+def test_an_id_that_the_api_does_not_show_yet():
+    """Waiting for the id of a job that was just created survives its absence."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        job = api.add(0, 0, 10)
+        missing = NotFoundError("not found", status_code=404, detail="Prediction not found")
+        api.fail = _failing(missing, 0, 0.5)
+        updates = Updates(job)
+        assert (await api.wait(job, by_id=True, on_update=updates)).id == job.id
+        assert updates.last == (2, 5)
+
+    simulate(main)
+
+
+def test_an_id_that_does_not_exist():
+    """Waiting for an id that does not exist raises after a moment."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        job = api.add(0, 0, 10)
+        del api.jobs[job.id]
+        with pytest.raises(NotFoundError, match="prediction p00000"):
+            await api.wait(job, by_id=True)
+        assert sim.monotonic() < 3
+
+    simulate(main)
+
+
+CURSORS: dict[str, Callable[[], Iterator[str]]] = {
+    "itself": lambda: itertools.repeat("/predictions"),
+    "two pages": lambda: itertools.cycle(["/predictions?skip=100", "/predictions?skip=0"]),
+    "new cursors": lambda: (f"/predictions?cursor={number}" for number in itertools.count()),
+}
+
+
+@pytest.mark.parametrize("cursors", CURSORS.values(), ids=CURSORS)
+@pytest.mark.parametrize("kind", [Prediction, Training])
+def test_a_list_that_leads_in_circles(cursors, kind):
+    """Pages that bring nothing new are not followed: the jobs that they lack are polled one by one."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        following = cursors()
+        api.cursor = lambda: next(following)
+        jobs = [api.add(number, -number, 10 + number, listed="omitted", final_status="failed") for number in range(20)]
+        for number in range(300):
+            api.add(1000 + number, -number / 10, 10_000)
+        await asyncio.gather(*[api.wait(job, kind=kind) for job in jobs])
+        assert sim.monotonic() < 20
+        assert len(api.list_polls()) < 3 * len(api.single_polls()) / 10
+        assert len(api.polls) <= MAX_POLLS_PER_SECOND * (sim.monotonic() + 1) + len(jobs)
+        assert await api.is_idle()
+
+    simulate(main)
+
+
+def test_a_list_with_impossible_content():
+    """Whatever the list has in place of its entries, its date or its cursor, each job is polled by itself."""
+
+    async def main(sim: Simulation) -> None:
+        for results, cursor in [
+            (None, None),
+            ([Raw(b"null"), Raw(b"[[" * 50_000 + b"]]" * 50_000)], "http://host:port/"),
+            ([Raw(b'{"id": "p00000", "status": "processing", "created_at": "9999-12-31T23:59:59.999999Z"}')], 7),
+        ]:
+            api = Api(sim)
+            page: Any = PageData(results=results, next=cursor)  # type: ignore[arg-type]
+            api.page = page
+            now = sim.monotonic()
+            jobs = [api.add(number, now, 20) for number in range(10)]
+            await asyncio.gather(*[api.wait(job) for job in jobs])
+            assert sim.monotonic() < now + 30
 
     simulate(main)
 

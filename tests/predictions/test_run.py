@@ -11,9 +11,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
-from rawserver import JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
+from callers import calling
+from rawserver import TOKEN, JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
 from replicate_async import (
     APIConnectionError,
     APIStatusError,
@@ -290,14 +292,105 @@ async def test_polling_after_a_hold():
             assert len(server.requests) - 2 in {len(pauses), len(pauses) - 1}
 
 
-async def test_a_held_response_that_still_says_processing():
-    """A response from the end of the hold may be stale: one poll without a delay shows the final status."""
-    ended = prediction(status="succeeded", output="done", **ENDED)
-    steps = answer(201, prediction(status="processing", output="done")), answer(200, ended)
-    async with RawServer(*steps) as server, server.client() as client:
+DATA = "data:image/png;base64,aGVsbG8="
+URL = "https://replicate.delivery/xezq/out-0.png"
+WHOLE_OUTPUTS: dict[str, Any] = {
+    "text": "done",
+    "empty text": "",
+    "number": 0,
+    "object": {"image": "https://example.com/1.png", "scores": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+@pytest.mark.parametrize("output", WHOLE_OUTPUTS.values(), ids=WHOLE_OUTPUTS)
+async def test_a_held_response_with_the_whole_output(kind, output):
+    """A held response that says "processing" has the whole output if that is no list: one request is enough."""
+    # As the API sends it: members that don't apply yet are absent.
+    processing = prediction(status="processing", output=output)
+    del processing["error"]
+    held = answer(201, processing, {"Preference-Applied": "wait"})
+    ended = answer(200, prediction(status="succeeded", output="too late", **ENDED))
+    async with RawServer(held, held, ended) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+        assert await call("run", "owner/name", use_file_output=False) == output
+        assert len(server.requests) == 1
+        assert await call.all(call.client.map("owner/name", [{}], use_file_output=False)) == [output]
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+async def test_the_file_of_a_held_response(kind):
+    """A file that a held response has brought is read without another request."""
+    held = answer(201, prediction(status="processing", output=DATA), {"Preference-Applied": "wait"})
+    ended = answer(200, prediction(status="succeeded", output=URL, **ENDED))
+    async with RawServer(held, ended) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+        file = await call("run", "owner/name")
+        assert await call.of(file.read) == b"hello"
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+async def test_a_list_in_a_held_response(kind):
+    """A list in a held response may be partial: it is looked at once more, and the files it has brought are kept."""
+    steps = [
+        answer(201, prediction(status="processing", output=[DATA, "a text", {"image": DATA}])),
+        answer(200, prediction(status="processing", output=[URL, "a text"])),
+        answer(200, prediction(status="succeeded", output=[URL, "a text", {"image": URL, "n": 1}, URL], **ENDED)),
+    ]
+    async with RawServer(*steps) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
         pauses = record_pauses()
-        assert await client.run("owner/name") == "done"
-        assert (len(server.requests), pauses) == (2, [])
+        output = await call("run", "owner/name", use_file_output=False)
+        assert output == [DATA, "a text", {"image": DATA, "n": 1}, URL]
+        assert len(server.requests) == 3
+        assert pauses, "it was polled at once, and then after a delay"
+
+
+async def test_other_outputs_of_a_held_response():
+    """Files are kept only where the final output has a URL, and without an output there is nothing to return yet."""
+    for held, final in [
+        ([DATA, DATA], ["a text", None]),
+        ([DATA, DATA], [URL.replace("https", "ftp")]),
+        ([DATA], URL),
+        ([DATA], {"image": URL}),
+        ([[DATA]], [URL]),
+        ([], [URL]),
+        (["a", "b"], ["a", "b", "c"]),
+        (None, URL),
+    ]:
+        steps = [
+            answer(201, prediction(status="processing", output=held)),
+            answer(200, prediction(status="succeeded", output=final, **ENDED)),
+        ]
+        async with RawServer(*steps) as server, server.client() as client:
+            assert await client.run("owner/name", use_file_output=False) == final
+            assert len(server.requests) == 2
+
+
+async def test_updates_after_a_held_response():
+    """``on_update`` gets the end, too; so the prediction is looked at again, but the file is kept."""
+    updates: list[tuple[str, Any]] = []
+    steps = [
+        answer(201, prediction(status="processing", output=DATA)),
+        answer(200, prediction(status="succeeded", output=URL, **ENDED)),
+    ]
+    async with RawServer(*steps) as server, server.client() as client:
+        output = await client.run(
+            "owner/name",
+            wait=5,
+            use_file_output=False,
+            on_update=lambda prediction: updates.append((prediction.status, prediction.output)),
+        )
+        assert (output, updates) == (DATA, [("succeeded", URL)])
+
+
+async def test_a_response_that_was_not_held():
+    """Without a hold, an output does not stand for the end."""
+    steps = [
+        answer(201, prediction(status="processing", output="don")),
+        answer(200, prediction(status="succeeded", output="done", **ENDED)),
+    ]
+    async with RawServer(*steps) as server, server.client() as client:
+        assert await client.run("owner/name", wait=False) == "done"
 
 
 def test_poll_intervals_grow_with_age():
@@ -337,6 +430,43 @@ async def test_a_poll_that_fails_is_repeated():
     async with RawServer(*steps) as server, server.client(max_retries=3) as client:
         record_pauses()
         assert await client.run("owner/name", wait=False) == "done"
+
+
+HTML = {"Content-Type": "text/html"}
+PASSING = {
+    "a page": answer(200, b"<html>please wait</html>", HTML),
+    "a page with status 403": answer(403, b"<html>blocked</html>", HTML),
+    "nothing": answer(200, b""),
+    "nothing with status 403": answer(403, b""),
+    "null": answer(200, None),
+    "a list": answer(200, []),
+    "no id": answer(200, {"status": "succeeded"}),
+    "cut off": answer(200, b'{"id": "abcdefghijklmnop", "status": "succ'),
+    "deeply nested": answer(200, b"[" * 100_000),
+    "no text": answer(200, b"\xff\xfe\x00"),
+    "unknown": answer(404, {"detail": "Prediction not found", "status": 404}),
+}
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+@pytest.mark.parametrize("passing", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("way", ["run", "held run", "wait", "wait for an id"])
+async def test_responses_that_are_not_predictions(kind, passing, way):
+    """Polls survive what a proxy, or an API that has not heard of the prediction yet, responds once or twice."""
+    ended = prediction(status="succeeded", output="done", **ENDED)
+    steps: list[bytes] = [passing, passing, answer(200, ended)]
+    if "run" in way:
+        steps.insert(0, answer(201, prediction()))
+    requests = len(steps)
+    async with RawServer(*steps) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+        record_pauses()
+        if "run" in way:
+            assert await call("run", "owner/name", wait="held" in way) == "done"
+        else:
+            job = msgspec.convert(prediction(), Prediction, strict=False)
+            waited = await call("predictions.wait", job.id if "id" in way else job)
+            assert (waited.status, waited.output) == ("succeeded", "done")
+        assert len(server.requests) == requests
 
 
 @pytest.mark.parametrize(
