@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from replicate_async._logging import logger
 from replicate_async.errors import APIError, ModelError, PredictionCanceledError, ReplicateError
 from replicate_async.types import Prediction, Training
 
+T = TypeVar("T")
 JobT = TypeVar("JobT", Prediction, Training)
 
 # How long an interrupted caller waits for a cancellation on the server, in seconds.
@@ -96,3 +98,19 @@ def output_of(prediction: Prediction) -> Any:
             "the API keeps outputs for an hour after the prediction"
         )
     return prediction.output
+
+
+async def for_each(function: Callable[[T], Coroutine[Any, Any, None]], items: Sequence[T], max_concurrent: int) -> None:
+    """Call a function with each item, up to ``max_concurrent`` at the same time."""
+    queue = deque(items)
+
+    async def work() -> None:
+        while queue:
+            await function(queue.popleft())
+
+    if len(items) == 1:
+        await work()
+    else:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(max_concurrent, len(items))):
+                group.start_soon(work)

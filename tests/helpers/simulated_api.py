@@ -131,6 +131,8 @@ class SimulatedApi:
     storms: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     storm_hint: float | None = 1.0
     hogs: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    # Whether the list takes times in whole seconds only.
+    ignores_fractions: bool = False
     # Headers of all responses.
     headers: dict[str, str] = field(default_factory=dict[str, str])
     creations: list[Creation] = field(default_factory=list[Creation])
@@ -239,6 +241,7 @@ class SimulatedApi:
         end = len(self.predictions)
         if "created_before" in query:
             before = datetime.fromisoformat(query["created_before"][0].replace("Z", "+00:00")).timestamp()
+            before = math.floor(before) if self.ignores_fractions else before
             end = bisect_left(self.predictions, before - START.timestamp(), key=lambda prediction: prediction.created)
         if "cursor" in query:
             end = int(query["cursor"][0])
