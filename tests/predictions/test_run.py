@@ -18,6 +18,7 @@ from callers import calling
 from rawserver import TOKEN, JumpingClock, RawServer, after, answer, close, prediction, record_pauses, stall
 from replicate_async import (
     APIConnectionError,
+    APIError,
     APIStatusError,
     APITimeoutError,
     AsyncReplicate,
@@ -843,6 +844,30 @@ async def test_queries_are_not_repeated_on_later_pages(server, ten):
     assert (first.query["d"], first.query["e"]) == ("1", "2")
     names = [pair.partition("=")[0] for pair in second.query_string.split("&")]
     assert sorted(names) == ["cursor", "d", "e"]
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+async def test_a_list_that_leads_in_circles(kind, length):
+    """A list whose last page leads back to an earlier one raises an error instead of going on for ever."""
+    page = {"results": [prediction()], "previous": None}
+    pages = [answer(200, {**page, "next": f"/predictions?cursor={number}"}) for number in range(length)]
+    first = answer(200, {**page, "next": "/predictions?cursor=first"})
+    async with RawServer(first, *pages * 10) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+        with anyio.fail_after(10), pytest.raises(APIError, match="the list leads in circles"):
+            await call.all(await call("predictions.list"))
+        assert len(server.requests) <= 4 * length + 2
+
+
+@pytest.mark.parametrize("cursor", ["http://host:port/", "http://[::1/", "http://127.0.0.1:99999/"])
+async def test_a_page_with_an_impossible_cursor(cursor):
+    """A cursor that is no URL is an APIError, after the items of its page."""
+    page = answer(200, {"results": [prediction()], "previous": None, "next": cursor})
+    async with RawServer(page) as server, server.client() as client:
+        items = aiter(client.predictions.list())
+        assert (await anext(items)).id == prediction()["id"]
+        with pytest.raises(APIError):
+            await anext(items)
 
 
 async def test_a_failing_page_ends_the_list():

@@ -10,7 +10,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
@@ -25,9 +25,22 @@ from fastapi.responses import StreamingResponse
 
 import programs
 from callers import Caller, calling
-from rawserver import JumpingClock, RawRequest, RawServer, answer, free_port, prediction, record_pauses
+from rawserver import (
+    TOKEN,
+    JumpingClock,
+    RawRequest,
+    RawServer,
+    answer,
+    close,
+    free_port,
+    part_of,
+    prediction,
+    record_pauses,
+)
 from replicate_async import (
     APIConnectionError,
+    APIError,
+    APIResponseValidationError,
     AsyncReplicate,
     InternalServerError,
     ModelError,
@@ -38,6 +51,7 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async._http import clock as sdk_clock
+from replicate_async._http import sse
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.types import Prediction
 from simulation import Simulation, simulate
@@ -307,6 +321,7 @@ async def scripted(streams: Streams, *polls: Poll, **created: Any) -> AsyncItera
         yield server, client
 
 
+START = "2025-01-01T00:00:01Z"
 ENDED = {"status": "succeeded", "completed_at": "2025-01-01T00:00:01Z"}
 WHOLE = prediction(output=OUTPUT, logs=LOGS, **ENDED)
 
@@ -566,6 +581,229 @@ async def test_a_server_that_stays_down(server, client, so_far):
         await gather(client.stream("owner/words"), so_far)
 
 
+# --- streams that don't tell the truth ---
+
+
+def open_stream(text: str, *, comments: bool = True) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
+    """Send a part of a stream, keep the connection open, and send comments from time to time."""
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"\r\n" + text.encode())
+        while True:
+            await asyncio.sleep(1)
+            writer.write(b": keep-alive\n\n" if comments else b"")
+            await writer.drain()
+
+    return step
+
+
+async def never(writer: asyncio.StreamWriter) -> None:
+    """Accept the connection, and never respond."""
+    await asyncio.Event().wait()
+
+
+A, B = frame("output", "a", "1:0"), frame("output", "b", "1:1")
+LIARS: dict[str, Any] = {
+    "no event at all": open_stream(""),
+    "silent after a part of the output": open_stream(A),
+    "silent after the output": open_stream(A + B),
+    "no response": never,
+    "an empty response": part_of(streamed(b"")),
+    "done without output": part_of(streamed(DONE.encode())),
+    "done after a part of the output": part_of(streamed((A + DONE).encode())),
+    "done, but open": open_stream(A + B + DONE),
+    "an end without done": part_of(streamed((A + B).encode())),
+    "half an event": open_stream("event: output\ndata: a", comments=False),
+    "a page": part_of(answer(200, b"<html>please wait</html>", CLOSE)),
+    "a refusal": part_of(answer(403, {"detail": "no"}, CLOSE)),
+    "a failure": part_of(answer(503, b"", CLOSE)),
+    "closed": close,
+}
+
+
+@pytest.mark.parametrize("lie", LIARS.values(), ids=LIARS)
+@pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
+def test_the_prediction_is_the_truth(lie, status):
+    """Whatever a stream does, its events are whole, and end with the prediction, within three seconds."""
+
+    async def main(sim: Simulation) -> None:
+        async def step(writer: asyncio.StreamWriter) -> None:
+            request = server.requests[-1]
+            if request.method == "POST":
+                writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+            elif request.target != "/stream":
+                writer.write(answer(200, prediction(status=status, output=["a", "b"], completed_at=START), CLOSE))
+            else:
+                await lie(writer)
+            await writer.drain()
+
+        async with RawServer(step) as server, server.client() as client:
+            so_far: list[StreamEvent] = []
+            if status == "succeeded":
+                await gather(client.stream("owner/name"), so_far)
+                assert [event.event for event in so_far] == ["output", "output", "done"]
+            else:
+                with pytest.raises(PredictionCanceledError if status == "canceled" else ModelError):
+                    await gather(client.stream("owner/name"), so_far)
+            assert "".join(so_far) == "ab"
+            assert sim.monotonic() < 3
+            assert asyncio.all_tasks() - server.open_connections == {asyncio.current_task()}
+
+    simulate(main)
+
+
+URLS: list[Any] = [
+    "http://127.0.0.1:{port}/",
+    "http://host:port/",
+    "http://127.0.0.1:99999/",
+    "http://[::1/",
+    "http://",
+    "ftp://example.com/",
+    "stream",
+    "",
+    "http://exa mple/\n",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_stream_that_cannot_be_reached(url):
+    """If the stream's host can't be reached, or there is none, the first poll comes at once, and brings the output."""
+
+    async def main(sim: Simulation) -> None:
+        created = prediction(urls={"stream": url.format(port=free_port())})
+        ended = prediction(status="succeeded", output=["a", "b"], completed_at=START)
+        async with RawServer(answer(201, created), answer(200, ended)) as server, server.client() as client:
+            assert "".join([event async for event in client.stream("owner/name")]) == "ab"
+            assert sim.monotonic() < 0.5
+
+    simulate(main)
+
+
+def test_a_stream_that_cannot_be_reached_at_first():
+    """While the model boots, the stream is tried again, so that its output is streamed."""
+
+    async def main(sim: Simulation) -> None:
+        connections = 0
+
+        async def step(writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            request = server.requests[-1]
+            if request.method == "POST":
+                writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+            elif request.target != "/stream":
+                done = {"status": "succeeded", "output": ["a", "b"], "completed_at": START}
+                writer.write(answer(200, prediction(**(done if connections == 2 else {})), CLOSE))
+            else:
+                connections += 1
+                writer.write(answer(503, b"", CLOSE) if connections == 1 else streamed((A + B + DONE).encode()))
+            await writer.drain()
+
+        async with RawServer(step) as server, server.client() as client:
+            events = [event async for event in client.stream("owner/name")]
+            assert [event.id for event in events] == ["1:0", "1:1", None]
+            assert sim.monotonic() < 3
+
+    simulate(main)
+
+
+def test_a_healthy_stream_costs_few_polls():
+    """A model that is silent for ten minutes and then writes is streamed, on one connection, with few polls."""
+
+    async def main(sim: Simulation) -> None:
+        async def stream(writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD + b"\r\n")
+            for _ in range(60):
+                await asyncio.sleep(10)
+                writer.write(b": keep-alive\n\n")
+            writer.write((A + B + DONE).encode())
+
+        async def step(writer: asyncio.StreamWriter) -> None:
+            request = server.requests[-1]
+            if request.method == "POST":
+                writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+            elif request.target != "/stream":
+                done = {"status": "succeeded", "output": ["a", "b"], "completed_at": START}
+                writer.write(answer(200, prediction(**(done if sim.monotonic() >= 600 else {})), CLOSE))
+            else:
+                await stream(writer)
+            await writer.drain()
+
+        async with RawServer(step) as server, server.client() as client:
+            events = [event async for event in client.stream("owner/name")]
+            assert [event.id for event in events] == ["1:0", "1:1", None]
+            assert targets(server).count("stream") == 1
+            assert targets(server).count("poll") < 80
+
+    simulate(main)
+
+
+PASSING = {
+    "a page": answer(200, b"<html>please wait</html>", CLOSE),
+    "a page with status 403": answer(403, b"<html>blocked</html>", CLOSE),
+    "nothing": answer(200, b"", CLOSE),
+    "null": answer(200, None, CLOSE),
+    "unknown": answer(404, {"detail": "not found"}, CLOSE),
+    "an outage": answer(500, b"", CLOSE),
+}
+
+
+@pytest.mark.parametrize("passing", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("ends", [True, False])
+def test_polls_of_a_stream_survive_what_may_pass(passing, ends):
+    """Polls of a stream are as patient as others: they survive a minute and a half of bad responses, but not more."""
+
+    async def main(sim: Simulation) -> None:
+        async def step(writer: asyncio.StreamWriter) -> None:
+            request = server.requests[-1]
+            if request.method == "POST":
+                writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+            elif request.target == "/stream":
+                writer.write(streamed((A + DONE).encode()))
+            elif ends and sim.monotonic() > 90:
+                writer.write(answer(200, prediction(status="succeeded", output=["a"], completed_at=START), CLOSE))
+            else:
+                writer.write(passing)
+            await writer.drain()
+
+        async with RawServer(step) as server, server.client() as client:
+            so_far: list[StreamEvent] = []
+            if ends:
+                await gather(client.stream("owner/name"), so_far)
+                assert sim.monotonic() < 100
+            else:
+                with pytest.raises(APIError) as caught:
+                    await gather(client.stream("owner/name"), so_far)
+                assert caught.value.prediction_id == prediction()["id"]
+                assert 120 <= sim.monotonic() < 130
+            assert "".join(so_far) == "a"
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("kind", ["async", "blocking"])
+@pytest.mark.parametrize("text", ["data: " + "x" * 1000, "data: x\n" * 500], ids=["line", "event"])
+async def test_an_endless_event(kind, text, monkeypatch):
+    """A line or an event without end is an error that says so, and has the prediction's id."""
+    monkeypatch.setattr(sse, "MAX_LENGTH", 2**20)
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        if server.requests[-1].method == "POST":
+            writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+            return
+        writer.write(HEAD + b"\r\n")
+        while server.requests:
+            writer.write(text.encode() * 10)
+            await writer.drain()
+
+    async with RawServer(step) as server, calling(kind, f"{server.url}/v1", TOKEN) as call:
+        with pytest.raises(
+            APIResponseValidationError, match=r"line or an event of more than 1,048,576 bytes"
+        ) as caught:
+            await call.all(call.client.stream("owner/name"))
+        assert caught.value.prediction_id == prediction()["id"]
+        server.requests.clear()
+
+
 # --- models that don't stream ---
 
 
@@ -759,6 +997,95 @@ async def test_a_stream_that_is_never_iterated(server, client):
     gc.collect()
     await client.stream("owner/words").aclose()
     assert server.requests == []
+
+
+LEFT_PROGRAM = """
+    import asyncio, gc, itertools
+    from contextlib import aclosing
+    from replicate_async import AsyncReplicate
+
+    async def use(client, way):
+        events = MAKE
+        if way == "half read":
+            client.kept = events
+            await anext(events)
+        elif way == "broken out of":
+            async for _ in events:
+                break
+        elif way == "dropped":
+            await anext(events)
+            del events
+            gc.collect()
+        elif way == "raised in":
+            try:
+                async for _ in events:
+                    raise KeyError
+            except KeyError:
+                pass
+        elif way == "timed out":
+            try:
+                await asyncio.wait_for(read(events), 0.5)
+            except asyncio.TimeoutError:
+                pass
+        elif way == "being read":
+            client.task = asyncio.ensure_future(read(events))
+            await asyncio.sleep(0.5)
+        elif way == "in a group":
+            async def fail():
+                await asyncio.sleep(0.5)
+                raise KeyError
+            await asyncio.gather(read(events), fail(), return_exceptions=False)
+
+    async def read(events):
+        async for _ in events:
+            pass
+
+    async def main(way):
+        # Debug mode reports that an import blocks the loop.
+        asyncio.get_running_loop().slow_callback_duration = 60
+        client = AsyncReplicate()
+        clients.append(client)
+        if CLOSES:
+            async with client:
+                await use(client, way)
+        else:
+            await use(client, way)
+
+    clients = []
+    for way in WAYS:
+        try:
+            asyncio.run(main(way))
+        except KeyError:
+            pass
+"""
+WAYS = ["half read", "broken out of", "dropped", "raised in", "timed out", "being read", "in a group"]
+LEFT = {
+    "stream": 'client.stream("owner/endless")',
+    "predictions.stream": 'client.predictions.stream((await client.submit("owner/endless")).prediction)',
+    "function": 'aiter(client.use("owner/endless", streaming=True)())',
+    "map": 'client.map("owner/slow", itertools.chain([{"n": 0}], itertools.repeat({"n": 1})), concurrency=5)',
+}
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "not closed"])
+@pytest.mark.parametrize("make", LEFT.values(), ids=LEFT)
+def test_programs_that_leave_a_generator(closes, make):
+    """However a program leaves a generator, at the end of its loop too, nothing runs on, and nothing is printed."""
+    # A task that still reads when its client is closed gets an error, which is for the program to handle.
+    ways = [way for way in WAYS if not closes or way not in {"being read", "in a group"}]
+    program = LEFT_PROGRAM.replace("MAKE", make).replace("WAYS", repr(ways)).replace("CLOSES", repr(closes))
+    with LocalServer() as server:
+        Models(server)
+
+        @server.model("owner/slow")
+        async def slow(n: int) -> int:
+            await asyncio.sleep(n * 3600)
+            return n
+
+        environment = {"REPLICATE_API_TOKEN": server.token, "REPLICATE_BASE_URL": server.base_url}
+        assert programs.run(program, "-X", "dev", "-W", "ignore::ResourceWarning", **environment) == ""
+        assert len(statuses(server)) >= len(ways)
+        until_blocking(lambda: set(statuses(server)) <= {"succeeded", "canceled", "aborted"})
 
 
 # --- requests ---
