@@ -30,7 +30,7 @@ class Situation(NamedTuple):
     burst: int
     count: int
     processes: int = 1
-    trouble: dict[str, Any] = {}
+    trouble: dict[str, Any] = {}  # noqa: RUF012 - it is never changed
     headers: bool = True
     ratio: float | None = 1.1
     refused: float | None = 1.0

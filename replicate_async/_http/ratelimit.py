@@ -48,8 +48,8 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum numbers of calls per minute. Each allows a burst of one second's worth.
 
     Attributes:
-        creates: Predictions and trainings created per minute; None: the limit is learned from 429 responses.
-        others: All other calls per minute; None: the limit is learned from 429 responses. Cancels are not limited.
+        creates: Predictions and trainings created per minute; None: the limit is learned from responses.
+        others: All other calls per minute; None: the limit is learned from responses. Cancels are not limited.
     """
 
     creates: float | None = None

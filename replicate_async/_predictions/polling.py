@@ -117,7 +117,7 @@ class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
 
     @property
     def settled(self) -> bool:
-        """Whether nobody waits for another poll."""
+        """Whether no caller waits for another poll."""
         return not self.subscribers or (self.latest is not None and self.latest.done)
 
     def is_due(self, now: float) -> bool:
@@ -293,12 +293,12 @@ class Poller(Generic[JobT]):
         async def read(window: _Window[JobT]) -> None:
             nonlocal pages
             try:
-                left, count = await self._poll_window(window, from_start=window is windows[0])
+                missing, count = await self._poll_window(window, from_start=window is windows[0])
             except Exception as error:  # noqa: BLE001 - the first one is raised below
                 errors.append(error)
             else:
                 pages += count
-                unlisted.extend(left)
+                unlisted.extend(missing)
 
         await for_each(read, windows, _MAX_CONCURRENT_PAGES)
         if errors:
