@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -80,13 +80,17 @@ def busy() -> Generator[None]:
         done()
 
 
-@contextmanager
-def time_limit(seconds: float | None) -> Generator[None]:
+# A scope for each of thousands of callers that wait without a limit would take memory for nothing.
+_NO_LIMIT = nullcontext()
+
+
+def time_limit(seconds: float | None) -> AbstractContextManager[None, bool | None]:
     """Leave the block silently after a number of seconds; None: never."""
-    if seconds is None:
-        # A scope for each of thousands of waiting callers would take memory for nothing.
-        yield
-        return
+    return _NO_LIMIT if seconds is None else _time_limit(seconds)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Generator[None]:
     import anyio
 
     with anyio.CancelScope() as scope:
