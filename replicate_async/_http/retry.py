@@ -21,6 +21,8 @@ _MAX_RETRIES = 2
 # How long calls are repeated after 429 responses while the API accepts none of their kind, in seconds. A refused create
 # has cost nothing, and may have to wait for those of other programs.
 _MAX_REFUSED_SECONDS, _MAX_REFUSED_CREATE_SECONDS = 60.0, 600.0
+# However long the API asks a call to wait, there are at least this many attempts.
+_MIN_REFUSED_ATTEMPTS = 6
 # Longer Retry-After values, in seconds, raise instead of waiting.
 MAX_RETRY_AFTER = 300.0
 _INITIAL_DELAY, _MAX_DELAY = 0.5, 8.0
@@ -89,7 +91,8 @@ async def retry(
         def stop(state: tenacity.RetryCallState) -> bool:
             if isinstance(error, errors.RateLimitError):
                 accepted_at = call.bucket.accepted_at if call.bucket else refused_since
-                return clock.current.monotonic() - max(refused_since, accepted_at) > patience
+                refused_for = clock.current.monotonic() - max(refused_since, accepted_at)
+                return refused_for > patience and state.attempt_number >= _MIN_REFUSED_ATTEMPTS
             return state.attempt_number > _MAX_RETRIES + throttles
 
         policy.stop = stop
