@@ -11,7 +11,7 @@ from importlib.metadata import version
 from benchmarks import _server
 from benchmarks._table import Scenario, measure, report
 
-_MODULES = ("calls", "startup", "streaming", "files", "lifecycles", "test_kit", "fanout")
+_MODULES = ("calls", "startup", "streaming", "files", "lifecycles", "test_kit", "fanout", "limits")
 
 
 def main() -> int:

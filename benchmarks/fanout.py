@@ -128,6 +128,33 @@ async def thousand() -> list[Figure]:
         ]
 
 
+async def _delayed(count: int, latency: float, limit: float | None) -> list[Figure]:
+    async with _ours(count, 5, server={"latency": latency}) as done:
+        return [
+            Figure(f"seconds for {count:,}, {latency * 1000:.0f} ms a call", done.wall, limit),
+            Figure("requests per prediction", (done.report["requests"] - 1) / count, 2.5),
+            Figure("connections", done.connections, 100),
+            Figure("outputs missing or wrong", done.wrong, 0),
+        ]
+
+
+async def delayed() -> list[Figure]:
+    return [
+        *await _delayed(100, 0.2, 6.2),
+        *await _delayed(1000, 0.2, 8.7),
+        *await _delayed(100, 0.8, None),
+        *await _delayed(1000, 0.8, None),
+    ]
+
+
+async def delayed_official() -> list[Figure]:
+    with LocalServer.process(f"{__spec__.name}:register", latency=0.2) as running:
+        fanout = _Fanout(running)
+        async with official.AsyncReplicate(base_url=running.base_url, bearer_token=running.token) as client:
+            await fanout.run(client, 200, 5)
+    return [Figure("seconds for 200, official, 200 ms", fanout.wall)]
+
+
 async def thousand_official() -> list[Figure]:
     with LocalServer.process(f"{__spec__.name}:register") as running:
         fanout = _Fanout(running)
@@ -218,6 +245,7 @@ def benchmarks(url: str) -> Iterator[Scenario]:  # noqa: ARG001 - each scenario 
     """Yield the scenarios of this module."""
     yield Scenario("a single run of half a second", lambda: _in_process("single"))
     yield Scenario("1,000 runs of 5 s", lambda: _with_peer("thousand", "thousand_official"))
+    yield Scenario("runs of 5 s, with the latency of the API", lambda: _with_peer("delayed", "delayed_official"))
     yield Scenario("10,000 runs of 30 s", lambda: _with_peer("ten_thousand", "waiting_official"))
     yield Scenario(
         "300 runs of 2 s, limits of 600 creates (burst 50) and 3,000 others per minute", lambda: _in_process("limited")

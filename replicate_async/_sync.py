@@ -3283,8 +3283,8 @@ class Replicate:
             api_token: Alias of ``bearer_token``.
             base_url: URL of the API. If omitted, the environment variable ``REPLICATE_BASE_URL``, or Replicate's own.
             timeout: Timeout of each attempt in seconds, or an ``aiohttp.ClientTimeout``. None: no limit.
-            max_retries: Maximum number of retries of a call that failed and can be repeated safely. If omitted, 2, and
-                up to 3 more after 429 responses.
+            max_retries: Maximum number of retries of a call that failed and can be repeated safely. If omitted, 2;
+                calls that were refused with 429 are repeated for one minute, and creates for ten.
             default_headers: Headers of every request to the API.
             default_query: Query parameters of every request to the API.
             session: ``aiohttp.ClientSession`` to use. The client never closes it. If omitted, the client opens one for
@@ -3293,7 +3293,7 @@ class Replicate:
             retry: tenacity policy that replaces the built-in one. Regardless of the policy, a call that may have been
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
-                and base URL. If omitted, limits are learned from 429 responses.
+                and base URL. If omitted, limits are learned from the API's responses.
 
         Raises:
             TypeError: an argument has the wrong type.

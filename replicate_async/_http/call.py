@@ -47,7 +47,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         on_demand: Whether the body of the response is left to its reader, not decompressed.
         outcome: What is known about the call.
         sent_at: When the body of the last attempt began to leave, by the client's clock.
-        abandoned: Whether nobody waits for the result any more, so that the call is not repeated.
+        abandoned: Whether the caller has given up, so that the call is not repeated.
     """
 
     request: Request[T]

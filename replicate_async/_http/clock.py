@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -80,15 +80,22 @@ def busy() -> Generator[None]:
         done()
 
 
-@contextmanager
-def time_limit(seconds: float | None) -> Generator[None]:
+# A scope for each of thousands of callers that wait without a limit would take memory for nothing.
+_NO_LIMIT = nullcontext()
+
+
+def time_limit(seconds: float | None) -> AbstractContextManager[None, bool | None]:
     """Leave the block silently after a number of seconds; None: never."""
+    return _NO_LIMIT if seconds is None else _time_limit(seconds)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Generator[None]:
     import anyio
 
     with anyio.CancelScope() as scope:
-        timer = None if seconds is None else current.call_later(seconds, scope.cancel)
+        timer = current.call_later(seconds, scope.cancel)
         try:
             yield
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()

@@ -42,7 +42,7 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
         billable: Whether the call creates a prediction or a training.
         anonymous: Whether the token is withheld, whatever the URL is.
         resumable: Whether a response that is read on demand continues on another connection where one broke.
-        skips_queue: Whether the call waits neither for a connection nor for a rate limit.
+        skips_queue: Whether the call waits neither for the connections of other calls nor for a rate limit.
         prefer_wait: For how many seconds the API may hold the response back.
         min_timeout: The shortest timeout in seconds that gives an upload a chance.
         transform: Makes the result from the decoded body.

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_RETRIES = 2
-# Responses with status 429 that do not count as retries, unless the caller has set max_retries.
-_FREE_THROTTLES = 3
+# How long calls are repeated after 429 responses while the API accepts none of their kind, in seconds. A refused create
+# has cost nothing, and may have to wait for those of other programs.
+_MAX_REFUSED_SECONDS, _MAX_REFUSED_CREATE_SECONDS = 60.0, 600.0
+# However long the API asks a call to wait, there are at least this many attempts.
+_MIN_REFUSED_ATTEMPTS = 6
 # Longer Retry-After values, in seconds, raise instead of waiting.
 MAX_RETRY_AFTER = 300.0
 _INITIAL_DELAY, _MAX_DELAY = 0.5, 8.0
+# Programs that were refused at the same time must not come back at the same time: jitter in seconds for each attempt,
+# and at most.
+_JITTER_PER_ATTEMPT, _MAX_JITTER = 0.05, 1.0
 
 # RFC 9110, section 9.2.2; QUERY is idempotent as well.
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
@@ -75,12 +81,18 @@ async def retry(
     # Callers get the API's error, not tenacity's.
     policy = policy.copy(reraise=True)
     throttles = int(isinstance(first_error, errors.RateLimitError))
+    refused_since = clock.current.monotonic()
+    patience = _MAX_REFUSED_CREATE_SECONDS if call.request.billable else _MAX_REFUSED_SECONDS
     if max_retries is not None:
         policy.stop = tenacity.stop_after_attempt(1 + max_retries)
     elif settings.retry is None:
 
         def stop(state: tenacity.RetryCallState) -> bool:
-            return state.attempt_number > _MAX_RETRIES + min(throttles, _FREE_THROTTLES)
+            if isinstance(error, errors.RateLimitError):
+                accepted_at = call.bucket.accepted_at if call.bucket else refused_since
+                refused_for = clock.current.monotonic() - max(refused_since, accepted_at)
+                return refused_for > patience and state.attempt_number >= _MIN_REFUSED_ATTEMPTS
+            return state.attempt_number > _MAX_RETRIES + throttles
 
         policy.stop = stop
     async for step in policy:
@@ -107,5 +119,6 @@ def retry_delay(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     retry_after = error.retry_after if isinstance(error, errors.APIStatusError) else None
     if retry_after is not None:
-        return retry_after + random.uniform(0, min(0.25, 0.1 * retry_after))
-    return min(_MAX_DELAY, _INITIAL_DELAY * 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
+        return retry_after + random.uniform(0, min(_MAX_JITTER, _JITTER_PER_ATTEMPT * state.attempt_number))
+    # The exponent is bounded, because a float is.
+    return min(_MAX_DELAY, _INITIAL_DELAY * 2.0 ** min(state.attempt_number - 1, 9)) * random.uniform(0.5, 1.0)

@@ -18,8 +18,9 @@ from urllib.parse import unquote
 import msgspec
 
 from replicate_async._fork import after_fork_in_child, make_immortal
+from replicate_async._http.concurrency import ConcurrencyLimiter
 from replicate_async._http.options import Secret
-from replicate_async._http.ratelimit import ConcurrencyLimiter, RateLimiter, TokenBucket
+from replicate_async._http.ratelimit import RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
 from replicate_async._threads import run_in_thread
@@ -52,6 +53,8 @@ class LoopSession(StateOwner):
         self.pid: int = os.getpid()
         self.max_connections: int = max_connections
         self.limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
+        # For calls that must not wait for others, such as cancels.
+        self.urgent_limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
         # Called and awaited before the client closes, for example to cancel the predictions of runs in progress.
         self.on_close: set[Callable[[], Awaitable[None]]] = set()
         self._rate_limiters: dict[TokenBucket, RateLimiter] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -20,10 +21,11 @@ from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.body import Body
 from replicate_async._http.call import Call, Outcome
+from replicate_async._http.concurrency import ConcurrencyLimiter
 from replicate_async._http.exchange import base_headers, read_bounded, send_request
 from replicate_async._http.options import Secret, Settings, check_options, drop_unset_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
-from replicate_async._http.ratelimit import ConcurrencyLimiter, TokenBucket
+from replicate_async._http.ratelimit import RateLimited, TokenBucket
 from replicate_async._http.request import (
     Request,
     encode_body,
@@ -37,7 +39,7 @@ from replicate_async._http.response import APIResponse, AsyncStreamedResponse, R
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
-from replicate_async.errors import APIConnectionError, APIError, APIStatusError, ReplicateError
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, ReplicateError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -197,7 +199,9 @@ class Transport:
         timeout = _client_timeout(options.get("timeout", settings.timeout), min_seconds, on_demand)
         bucket = None
         if is_api and not request.skips_queue:
-            bucket = self.account.limits.creates if request.billable else self.account.limits.others
+            limits = self.account.limits
+            is_poll = request.method == "GET" and _ONE_JOB.fullmatch(request.path)
+            bucket = limits.creates if request.billable else limits.polls if is_poll else limits.others
         return Call(request, url, headers, body, timeout, prefer_wait, bucket, on_demand)
 
     async def _send_with_retries(self, request: Request[T] | Call[T]) -> APIResponse[T]:
@@ -223,11 +227,17 @@ class Transport:
         request, bucket = call.request, call.bucket
         session = self.pool.current()
         # A response that is read on demand keeps no slot, or readers could block all other calls.
-        limiter = None if request.skips_queue else session.limiter
-        if (bucket and bucket.active) or (limiter and not limiter.try_acquire()):
-            await _wait_in_queue(session, bucket, limiter)
+        limiter = session.urgent_limiter if request.skips_queue else session.limiter
+        sent_at = clock.current.monotonic()
+        is_open = not bucket or not bucket.reserve(sent_at, id(call))
+        if not is_open or not limiter.try_acquire():
+            await _wait_in_queue(session, call, limiter, is_open=is_open)
+            sent_at = clock.current.monotonic()
         # The time in the queue does not count against the timeout, which starts here.
-        sent_at = call.sent_at = clock.current.monotonic()
+        call.sent_at = sent_at
+        if bucket and call.prefer_wait:
+            # It may be held for long, and its response says nothing about how many more may be sent.
+            bucket.in_flight.pop(id(call), None)
         done = clock.current.busy()
         try:
             # A client that closes still cancels predictions, but begins nothing new.
@@ -246,8 +256,9 @@ class Transport:
                 raise
             raise _connection_failure(error, call) from error
         finally:
-            if limiter:
-                limiter.release()
+            limiter.release()
+            if bucket:
+                bucket.in_flight.pop(id(call), None)
             done()
         elapsed = clock.current.monotonic() - sent_at
         if logger.isEnabledFor(logging.DEBUG):
@@ -256,7 +267,7 @@ class Transport:
             raise _response_error(call, status, response.headers, body, elapsed)
         call.outcome = Outcome.ANSWERED
         if bucket:
-            bucket.accepted += 1
+            _note_accepted(bucket, call, sent_at + elapsed, response.headers)
         return response, body, elapsed
 
     def _api_headers(self, content_type: str | None) -> CIMultiDict[str]:
@@ -291,32 +302,58 @@ def _response_error(
     if was_refused(problem):
         call.outcome = Outcome.REFUSED
     if call.bucket and status != 429:
-        call.bucket.accepted += 1
+        _note_accepted(call.bucket, call, call.sent_at + elapsed, headers)
     # Longer waits are raised to the caller instead of blocking everyone.
-    elif call.bucket and (problem.retry_after or 0) <= MAX_RETRY_AFTER:
-        call.bucket.on_throttled(call.sent_at, call.sent_at + elapsed, problem.retry_after)
+    elif (
+        call.bucket
+        and (problem.retry_after or 0) <= MAX_RETRY_AFTER
+        and call.bucket.on_throttled(call.sent_at, call.sent_at + elapsed, problem.retry_after)
+    ):
+        pace = call.bucket.per_minute
+        logger.info("rate limit: %s %s goes on at %.0f a minute", call.request.method, call.request.log_path, pace)
     return problem
 
 
-async def _wait_in_queue(session: LoopSession, bucket: TokenBucket | None, limiter: ConcurrencyLimiter | None) -> None:
-    """Wait for a token, if there is a rate limit, and then for a slot."""
-    has_token = bucket is None
+def _note_accepted(bucket: TokenBucket, call: Call[Any], now: float, headers: Mapping[str, str]) -> None:
+    """Note what a response says about the rate limit. That of a held response is outdated."""
+    remaining = None if call.prefer_wait else _whole_number(headers.get("ratelimit-remaining"))
+    bucket.on_accepted(call.sent_at, now, remaining)
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 10 else None
+
+
+async def _wait_in_queue(session: LoopSession, call: Call[Any], limiter: ConcurrencyLimiter, *, is_open: bool) -> None:
+    """Wait for a token, unless the rate limit is open, and then for a slot."""
+    bucket, key = call.bucket, id(call)
+    # Creates wait as long as necessary. All others are no use to a caller who has given up.
+    max_delay = None if call.request.billable else call.timeout.total
     while True:
-        if bucket and bucket.active and not has_token:
-            await session.rate_limiter(bucket).acquire()
-            has_token = True
-        try:
-            if limiter and not limiter.try_acquire():
-                await limiter.acquire()
-        except asyncio.CancelledError:
-            if bucket and has_token:
-                bucket.refund()
-            raise
-        if has_token or not (bucket and bucket.active):
+        if bucket and not is_open:
+            try:
+                await session.rate_limiter(bucket).acquire(key, max_delay)
+            except RateLimited as error:
+                raise APITimeoutError(str(error), method=call.request.method, url=call.url, sent=False) from None
+        if limiter.try_acquire():
             return
-        # The bucket became active while this call waited: the slot is for calls that have a token.
-        if limiter:
-            limiter.release()
+        try:
+            await limiter.acquire()
+        except asyncio.CancelledError:
+            if bucket:
+                bucket.refund(key)
+            raise
+        # The limit may have been met while this call waited: the slot is for calls that may be made now.
+        is_open = not bucket or bucket.is_open(clock.current.monotonic(), key)
+        if is_open:
+            return
+        limiter.release()
+        if bucket:
+            bucket.refund(key)
+
+
+# The path of one prediction or training.
+_ONE_JOB = re.compile(r"/?(?:predictions|trainings)/[^/?]+")
 
 
 @lru_cache(maxsize=256)

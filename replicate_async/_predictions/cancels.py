@@ -1,4 +1,4 @@
-"""Canceling what nobody waits for any more: it goes on when the client, or the loop, that began it has ended."""
+"""Cancels predictions that were given up. This goes on when the client, or the loop, that began it has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from replicate_async import _background as background
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.options import RequestOptions
-from replicate_async._http.ratelimit import ConcurrencyLimiter
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
@@ -32,12 +31,11 @@ _ATTEMPT = RequestOptions(timeout=10.0, max_retries=0)
 # In seconds: how long the response of a create may take before its prediction is looked for.
 _ANSWER_SECONDS = 1.0
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
-# How many calls cancel predictions at once, on connections besides those of other calls.
-_MAX_CANCELS = 32
+_MAX_CONNECTIONS = 32
 
 
 class AbandonedRun(msgspec.Struct, eq=False):
-    """A prediction that nobody waits for any more, or the create that may have made it.
+    """A prediction that its caller has given up, or the create that may have made it.
 
     Attributes:
         transport: The client's transport.
@@ -106,13 +104,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
                 # They may be someone else's.
                 logger.warning("a create was interrupted, and its prediction may run on: %s", error)
         if self.prediction_id is not None:
-            slots = transport.pool.current().state(_CancelSlots)
-            if not slots.try_acquire():
-                await slots.acquire()
-            try:
-                await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT, skips_queue=True))
-            finally:
-                slots.release()
+            await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT))
 
     async def _find(self, transport: Transport) -> str | None:
         """Return the prediction's id; None if there is no prediction, or it has ended.
@@ -167,18 +159,11 @@ class AbandonedRun(msgspec.Struct, eq=False):
         return f"prediction {self.prediction_id}" if self.prediction_id else "a prediction whose create was interrupted"
 
 
-class _CancelSlots(ConcurrencyLimiter):
-    """Limits how many predictions are canceled at once."""
-
-    def __init__(self) -> None:
-        super().__init__(_MAX_CANCELS)
-
-
 class CancelSupervisor:
     """Cancels the predictions of an account that could not be canceled at once, on connections of its own."""
 
     def __init__(self) -> None:
-        self._pool = SessionPool(None, _MAX_CANCELS)
+        self._pool = SessionPool(None, _MAX_CONNECTIONS)
         self._pending = 0
 
     async def cancel(self, abandoned: AbandonedRun) -> None:
@@ -196,5 +181,5 @@ class CancelSupervisor:
         finally:
             self._pending -= 1
             if not self._pending:
-                pool, self._pool = self._pool, SessionPool(None, _MAX_CANCELS)
+                pool, self._pool = self._pool, SessionPool(None, _MAX_CONNECTIONS)
                 await pool.close()

@@ -17,8 +17,8 @@ from replicate_async._decoding import find_id
 from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
+from replicate_async._http.concurrency import AdaptiveConcurrencyLimiter
 from replicate_async._http.options import RequestOptions, follow_up_options
-from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request, format_path, next_page
 from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
@@ -160,7 +160,8 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
         ledger.in_flight[id(call)] = key
         response = await transport.send_once(call)
         if limiter:
-            limiter.on_response(clock.current.monotonic() - call.sent_at)
+            knows_limit = call.bucket is not None and call.bucket.remaining is not None
+            limiter.on_response(clock.current.monotonic() - call.sent_at, slow_start=not knows_limit)
     except RateLimitError:
         if limiter:
             limiter.on_throttled()

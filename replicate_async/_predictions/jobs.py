@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ from replicate_async.errors import (
 )
 from replicate_async.types import Prediction, Training
 
+T = TypeVar("T")
 JobT = TypeVar("JobT", Prediction, Training)
 
 # Deeper outputs exceed Python's limit of recursion, here or in the caller's own code.
@@ -54,7 +57,7 @@ def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...
 
 
 def cancel_request(
-    prediction_id: str | Prediction, options: RequestOptions, *, skips_queue: bool = False
+    prediction_id: str | Prediction, options: RequestOptions, *, skips_queue: bool = True
 ) -> Request[Prediction]:
     """Describe the call that cancels a prediction."""
     path = format_path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
@@ -98,3 +101,19 @@ def output_of(prediction: Prediction) -> Any:
             f"the output is nested more than {MAX_OUTPUT_LEVELS} levels deep", prediction_id=prediction.id
         )
     return prediction.output
+
+
+async def for_each(function: Callable[[T], Coroutine[Any, Any, None]], items: Sequence[T], max_concurrent: int) -> None:
+    """Call a function with each item, up to ``max_concurrent`` at the same time."""
+    queue = deque(items)
+
+    async def work() -> None:
+        while queue:
+            await function(queue.popleft())
+
+    if len(items) == 1:
+        await work()
+    else:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(max_concurrent, len(items))):
+                group.start_soon(work)

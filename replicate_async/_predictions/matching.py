@@ -1,4 +1,4 @@
-"""Whether a job is the result of a create whose response was lost: yes, no, or that can't be told."""
+"""Whether a job is the result of a create whose response was lost: yes, no or maybe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Job = Prediction | Training
 _MAX_CLOCK_ERROR = 2.0
 # In seconds: how much the clocks of the API's own servers may differ.
 _CLOCK_SKEW = 0.25
-# In seconds: when the server's clock is known well enough to tell what was created in that time.
+# In seconds: when the server's clock is known well enough to say what was created in that time.
 _PRECISE = 0.6
 
 

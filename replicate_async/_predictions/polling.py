@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from datetime import datetime, timedelta
 from math import inf
@@ -13,26 +13,28 @@ from operator import itemgetter
 from typing import Any, Generic
 from weakref import WeakValueDictionary
 
-import anyio
 import msgspec
 from msgspec import Raw
 
 from replicate_async._http import clock
-from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.options import QueryValue, RequestOptions, follow_up_options
 from replicate_async._http.request import Request, next_page
 from replicate_async._http.response import decoder_for
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
-from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, list_path, poll_key
+from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, for_each, list_path, poll_key
+from replicate_async._predictions.listing import ListedJob, created_at_of, decode_listed, is_older
 from replicate_async._predictions.patience import Patience, max_retries_of
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError, ReplicateError
-from replicate_async.types import PageData, Prediction, Time, Training, has_ended, logs_of
+from replicate_async.types import PageData, Prediction, logs_of
 
 # At most this many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
 _LIST_POLL_ABOVE = 3
-_MAX_CONCURRENT_POLLS = 8
+# The jobs that are polled by one page of the list.
+_WINDOW = 100
+_MAX_CONCURRENT_POLLS, _MAX_CONCURRENT_PAGES = 8, 16
 # The average rate of requests: three fifths of what the API documents.
 _POLLS_PER_SECOND = 30
 # Jobs whose next poll is due within this fraction of their interval are polled together with the others.
@@ -96,22 +98,6 @@ def _poller(transport: Transport, kind: type[JobT], options: RequestOptions) -> 
     return poller
 
 
-class _ListedJob(msgspec.Struct):
-    """A list's entry, as far as polling needs it."""
-
-    id: str
-    status: str
-    created_at: Time | None = None
-    completed_at: Time | None = None
-
-    @property
-    def done(self) -> bool:
-        return has_ended(self.status, self.completed_at)
-
-
-_LISTED_JOB_DECODER = msgspec.json.Decoder(_ListedJob)
-
-
 class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
     """A job that callers wait for, each of which takes the updates in its own task."""
 
@@ -128,6 +114,11 @@ class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
     error: Exception | None = None
     # A dict keeps the order in which the subscribers came.
     wakeups: dict[asyncio.Future[None], None] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether no caller waits for another poll."""
+        return not self.subscribers or (self.latest is not None and self.latest.done)
 
     def is_due(self, now: float) -> bool:
         return self.due <= now + _COALESCE * poll_interval(now - self.since)
@@ -164,12 +155,12 @@ class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
         return self.latest
 
 
-class Poller(Generic[JobT]):
-    """Polls all jobs that callers wait for, less and less often, with as few requests as possible.
+# Jobs and when they were created, newest first.
+_Window = deque[tuple[datetime, _PolledJob[JobT]]]
 
-    A few jobs are polled one by one, many by the list of all. It belongs to one event loop, and runs while callers
-    wait.
-    """
+
+class Poller(Generic[JobT]):
+    """Polls all jobs that callers of one event loop wait for: a few one by one, many by the list of all."""
 
     def __init__(self, transport: Transport, kind: type[JobT], options: RequestOptions) -> None:
         self._transport = transport
@@ -179,6 +170,8 @@ class Poller(Generic[JobT]):
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._max_retries = max_retries_of(transport, options)
+        # Whether parts of the list can be read at the same time. That of trainings has no times to start from.
+        self._skips_exactly = kind is Prediction
         self._paused_until = self._sleeps_until = self._list_from = -inf
 
     async def wait(self, job_id: str, job: JobT | None = None, on_update: Callable[[JobT], None] | None = None) -> JobT:
@@ -189,7 +182,7 @@ class Poller(Generic[JobT]):
             now = clock.current.monotonic()
             polled = _PolledJob[JobT](job_id, now, now + poll_interval(0), Patience(exists=job is not None))
             if job is not None:
-                polled.state, polled.created_at = (job.status, logs_of(job)), _created_at(job)
+                polled.state, polled.created_at = (job.status, logs_of(job)), created_at_of(job)
             self._jobs[job_id] = polled
         polled.subscribers += 1
         polled.watchers += on_update is not None
@@ -264,23 +257,13 @@ class Poller(Generic[JobT]):
                 if isinstance(error, ReplicateError) and not isinstance(error, APIError):
                     raise
                 due, requests = self._on_list_error(due, error), 1
-        queue = deque(due)
-
-        async def poll_each() -> None:
-            while queue:
-                job = queue.popleft()
-                if job.subscribers:
-                    await self._poll_one(job)
-
-        if len(due) == 1:
-            await poll_each()
-        else:
-            async with anyio.create_task_group() as group:
-                for _ in range(min(_MAX_CONCURRENT_POLLS, len(due))):
-                    group.start_soon(poll_each)
+        due = [job for job in due if not job.settled]
+        await for_each(self._poll_one, due, _MAX_CONCURRENT_POLLS)
         return requests + len(due)
 
     async def _poll_one(self, polled: _PolledJob[JobT]) -> None:
+        if polled.settled:
+            return
         try:
             job = await fetch_job(self._transport, polled.id, self._kind, self._options)
         except APIError as error:
@@ -292,21 +275,56 @@ class Poller(Generic[JobT]):
             self._publish(polled, job)
 
     async def _poll_list(self, due: list[_PolledJob[JobT]]) -> tuple[list[_PolledJob[JobT]], int]:
-        """Poll many jobs by the list of all, newest first.
+        """Poll many jobs by the list of all: a hundred at a time, at the same time.
 
         Returns:
             The jobs to poll one by one, and the number of pages that were read.
         """
-        unlisted: list[_PolledJob[JobT]] = [job for job in due if job.created_at is None]
+        unlisted = [job for job in due if job.created_at is None]
         dated = [(job.created_at, job) for job in due if job.created_at is not None]
         pending = deque(sorted(dated, key=itemgetter(0), reverse=True))
+        windows: list[_Window[JobT]] = []
+        while pending:
+            # A few jobs at the end are no window of their own.
+            size = _WINDOW if self._skips_exactly and len(pending) > _WINDOW + _LIST_POLL_ABOVE else len(pending)
+            windows.append(deque(pending.popleft() for _ in range(size)))
+        pages, errors = 0, list[Exception]()
+
+        async def read(window: _Window[JobT]) -> None:
+            nonlocal pages
+            try:
+                missing, count = await self._poll_window(window, from_start=window is windows[0])
+            except Exception as error:  # noqa: BLE001 - the first one is raised below
+                errors.append(error)
+            else:
+                pages += count
+                unlisted.extend(missing)
+
+        await for_each(read, windows, _MAX_CONCURRENT_PAGES)
+        if errors:
+            raise errors[0]
+        return list(dict.fromkeys(unlisted)), pages
+
+    async def _poll_window(self, pending: _Window[JobT], *, from_start: bool) -> tuple[list[_PolledJob[JobT]], int]:
+        """Poll jobs by the list, newest first; return the jobs to poll one by one, and the number of pages."""
+        unlisted: list[_PolledJob[JobT]] = []
         listed_ids: set[str] = set()
         first = request = Request[PageData[Raw]]("GET", list_path(self._kind), PageData[Raw], self._options)
         pages, oldest_before = 0, None
+        skipped_to = None if from_start else pending[0]
+        query = skipped_to and self._skip_to(skipped_to)
         while len(pending) > _LIST_POLL_ABOVE:
+            if query:
+                request = msgspec.structs.replace(first, query=query)
             page = await self._transport.decoding.call(request)
             pages += 1
-            listed = [(entry, raw) for raw in page.results if (entry := _decode_listed(raw)) is not None]
+            listed = [(entry, raw) for raw in page.results if (entry := decode_listed(raw)) is not None]
+            if query and skipped_to and self._skips_exactly and not skipped_to[1].settled:
+                # The page begins with the job, unless the API ignores fractions of a second.
+                self._skips_exactly = any(entry.id == skipped_to[1].id for entry, _ in listed)
+                if not self._skips_exactly:
+                    query = self._skip_to(skipped_to)
+                    continue
             matches = [(job, entry, raw) for entry, raw in listed if (job := self._jobs.get(entry.id)) is not None]
             has_new_matches = any(entry.id not in listed_ids for _, entry, _ in matches)
             listed_ids.update(entry.id for _, entry, _ in matches)
@@ -316,21 +334,29 @@ class Poller(Generic[JobT]):
                 _, job = pending.popleft()
                 if job.id not in listed_ids:
                     unlisted.append(job)
+            # Pages that are read at the same time overlap.
+            pending = deque(item for item in pending if not item[1].settled)
             if page.next is None or not pending:
                 break
             # A list may lead in circles. Only a page that brings something new is followed.
             goes_back = oldest is not None and (oldest_before is None or oldest < oldest_before)
             oldest_before = oldest or oldest_before
-            if has_new_matches or (goes_back and self._kind is not Prediction):
-                request = next_page(request, page.next)
-            elif request.query is None and self._kind is Prediction:
-                # The page has other programs' predictions only. Skip to the newest one that is pending.
-                query = {"created_before": pending[0][0] + timedelta(seconds=1)}
-                request = msgspec.structs.replace(first, query=query)
+            is_near = pending[0] is skipped_to
+            if has_new_matches or (goes_back and (is_near or self._kind is not Prediction)):
+                request, query = next_page(request, page.next), None
+            elif self._kind is Prediction and not is_near:
+                # The page has others' predictions only. Skip to the newest one that is pending.
+                skipped_to = pending[0]
+                query = self._skip_to(skipped_to)
             else:
                 break
         unlisted.extend(job for _, job in pending)
         return unlisted, pages
+
+    def _skip_to(self, dated: tuple[datetime, object]) -> Mapping[str, QueryValue]:
+        """Return the query for the part of the list that begins with a job."""
+        margin = timedelta(microseconds=1) if self._skips_exactly else timedelta(seconds=1)
+        return {"created_before": dated[0] + margin}
 
     def _on_list_error(self, due: list[_PolledJob[JobT]], error: Exception) -> list[_PolledJob[JobT]]:
         """Return the jobs to poll one by one instead."""
@@ -342,7 +368,7 @@ class Poller(Generic[JobT]):
             self._list_from = clock.current.monotonic() + _LIST_PAUSE
         return due
 
-    def _apply_listed(self, polled: _PolledJob[JobT], entry: _ListedJob, raw: Raw) -> bool:
+    def _apply_listed(self, polled: _PolledJob[JobT], entry: ListedJob, raw: Raw) -> bool:
         """Publish a list's entry; return False if it says too little, so that the job must be polled by itself."""
         if not entry.done and entry.status == polled.state[0] and not polled.watchers:
             polled.patience.on_success()
@@ -360,9 +386,9 @@ class Poller(Generic[JobT]):
     def _publish(self, polled: _PolledJob[JobT], job: JobT) -> None:
         """Publish a job to the callers that wait for it."""
         polled.patience.on_success()
-        polled.created_at = polled.created_at or _created_at(job)
+        polled.created_at = polled.created_at or created_at_of(job)
         state = job.status, logs_of(job)
-        if not job.done and _is_older(state, polled.state):
+        if not job.done and is_older(state, polled.state):
             # Lists may lag behind.
             return
         changed, polled.state = state != polled.state, state
@@ -373,21 +399,3 @@ class Poller(Generic[JobT]):
         for job in jobs:
             job.error = error
             job.wake()
-
-
-def _is_older(state: tuple[str, str], newest: tuple[str, str]) -> bool:
-    return (state[0] == "starting" != (newest[0] or "starting")) or len(state[1]) < len(newest[1])
-
-
-def _created_at(job: Prediction | Training) -> datetime | None:
-    """Return when a job was created, if the API has said so in a way that can be compared."""
-    created_at: object = job.created_at
-    return created_at if isinstance(created_at, datetime) and created_at.tzinfo is not None else None
-
-
-def _decode_listed(raw: Raw) -> _ListedJob | None:
-    """Return a list's entry; None if it is not readable, so that its job is polled by itself."""
-    try:
-        return _LISTED_JOB_DECODER.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        return None

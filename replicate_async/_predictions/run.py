@@ -103,7 +103,7 @@ class PredictionRun(msgspec.Struct):
         prefer = prefer_header(self.wait)
         # A held response is the fastest way to the output, but it occupies a connection. Polling many predictions
         # together is cheaper.
-        if self.wait is True and (self.on_update is not None or slots.held >= _max_held(session)):
+        if self.wait is True and (self.on_update is not None or slots.held >= _max_held(session, slots)):
             prefer = UNSET
         slots.held += prefer is not UNSET
         versions = self.transport.pool.state(LatestVersions)
@@ -127,7 +127,7 @@ class PredictionRun(msgspec.Struct):
         return self.prediction
 
     async def _send(self, request: Request[Prediction]) -> Prediction:
-        # A task of its own: if the caller is canceled, the response still tells what has to be canceled.
+        # A task of its own: if the caller is canceled, the response still shows what has to be canceled.
         self.creating = asyncio.ensure_future(self._call(request))
         self.creating.add_done_callback(consume_exception)
         try:
@@ -203,9 +203,9 @@ def _keep_files(held: Any, final: Any) -> Any:
     return final
 
 
-def _max_held(session: LoopSession) -> int:
+def _max_held(session: LoopSession, slots: CreateSlots) -> int:
     """Return how many creates the API may hold at once: at most a quarter of the connections."""
-    return max(1, min(_MAX_HELD, session.max_connections // 4))
+    return max(1, min(_MAX_HELD if slots.limiter.has_response else _MAX_HELD // 2, session.max_connections // 4))
 
 
 async def create_or_cancel(prediction_run: PredictionRun) -> PredictionRun:

@@ -127,7 +127,7 @@ class AsyncTrainings(AsyncResource):
         """
         path = format_path("/trainings/{training_id}/cancel", training_id=training_id)
         # A second cancel has no further effect.
-        return await self._transport.call(Request("POST", path, Training, options, idempotent=True))
+        return await self._transport.call(Request("POST", path, Training, options, idempotent=True, skips_queue=True))
 
     async def wait(
         self,

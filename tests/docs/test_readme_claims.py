@@ -42,9 +42,11 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "predictions/test_polling.py::test_every_caller_gets_its_result_whatever_happens",
             "../benchmarks/fanout.py::benchmarks",
         ],
-        "Creates stay within the rate limit, which is learned from 429 responses.": [
+        "Creates stay within the rate limit, which the client learns from the API's responses and shares with other "
+        "programs of the account.": [
             "http/test_ratelimit.py::test_creates_under_the_documented_limits",
             "http/test_ratelimit.py::test_a_bucket_learns_the_rate_of_the_api",
+            "http/test_limits_in_situations.py::test_processes_that_share_an_account",
         ],
         "`map` reads each input only when it can start its prediction.": [
             "predictions/test_map.py::test_infinite_inputs_are_read_as_needed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -14,36 +15,15 @@ from hypothesis import strategies as st
 
 from replicate_async import AsyncReplicate, RateLimit, RateLimitError
 from replicate_async._http import clock as sdk_clock
-from replicate_async._http.ratelimit import (
-    AdaptiveConcurrencyLimiter,
-    ConcurrencyLimiter,
-    Limits,
-    RateLimiter,
-    TokenBucket,
-)
+from replicate_async._http.ratelimit import Limits, RateLimiter, TokenBucket
 from replicate_async.testing import LocalServer
+from simulated_api import ApiLimit
 from simulation import Simulation, simulate
 
 SECONDS = st.floats(0, 100)
 HINTS = st.sampled_from(["whole", "exact", None])
-
-
-class ApiLimit:
-    """The API's rate limit: a token bucket, and the Retry-After of its 429 responses."""
-
-    def __init__(self, rate: float, burst: float, hint: str | None = None) -> None:
-        self._rate, self._burst, self._hint = rate, burst, hint
-        self._tokens, self._filled = burst, 0.0
-
-    def take(self, now: float) -> tuple[bool, float | None]:
-        """Return whether a call is accepted, and the Retry-After if it is not."""
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-        if self._tokens < 1 - 1e-6:
-            wait = (1 - self._tokens) / self._rate
-            return False, {"whole": max(1, math.ceil(wait)), "exact": wait, None: None}[self._hint]
-        self._tokens -= 1
-        return True, None
+# Each call has a key of its own.
+KEYS = itertools.count()
 
 
 class Traffic:
@@ -67,8 +47,9 @@ class Traffic:
                 pass
 
     async def _call(self) -> bool:
-        if self._bucket.active:
-            await self._limiter.acquire()
+        key = next(KEYS)
+        if self._bucket.reserve(self._sim.monotonic(), key):
+            await self._limiter.acquire(key)
         sent = self._sim.monotonic()
         since, until = self._blocked
         assert sent <= since or sent > until - 1e-6, (
@@ -76,12 +57,14 @@ class Traffic:
         )
         await asyncio.sleep(self._latency / 2)
         ok, hint = self._api.take(self._sim.monotonic())
+        remaining = self._api.remaining
         self.calls.append((self._sim.monotonic(), ok))
         await asyncio.sleep(self._latency / 2)
+        now = self._sim.monotonic()
+        self._bucket.in_flight.pop(key)
         if ok:
-            self._bucket.accepted += 1
+            self._bucket.on_accepted(sent, now, remaining)
         else:
-            now = self._sim.monotonic()
             self._bucket.on_throttled(sent, now, hint)
             self._blocked = now, max(self._blocked[1], now + (hint or 0))
         return ok
@@ -147,7 +130,7 @@ def test_a_bucket_is_inactive_before_the_first_429():
     """Without a 429 response, calls are not limited."""
     bucket = TokenBucket(600)
     assert not bucket.active
-    bucket.accepted += 10_000
+    bucket.on_accepted(0.0, 0.0, None)
     assert not bucket.active
 
 
@@ -161,7 +144,7 @@ def test_one_429_blocks_all_calls():
         sent_at: list[float] = []
 
         async def call() -> None:
-            await limiter.acquire()
+            await limiter.acquire(next(KEYS))
             sent_at.append(sim.monotonic())
 
         await asyncio.gather(*[call() for _ in range(5)])
@@ -184,7 +167,7 @@ def _calls_in_a_minute(bucket: TokenBucket, start: float) -> int:
     """Return how many calls get a token within a minute."""
     now, calls = start, 0
     while now < start + 60:
-        wait = bucket.reserve(now)
+        wait = bucket.reserve(now, next(KEYS))
         now += wait
         calls += not wait
     return calls
@@ -212,10 +195,11 @@ def test_waits_and_rates_are_bounded(steps):
         elif kind == "throttled":
             bucket.on_throttled(sent, now, value)
         elif kind == "accepted":
-            bucket.accepted += value
+            for _ in range(value):
+                bucket.on_accepted(now, now, None)
         elif bucket.active:
             waits = []
-            while wait := bucket.reserve(now):
+            while wait := bucket.reserve(now, next(KEYS)):
                 waits.append(wait)
                 now += wait
             assert len(waits) <= 2, "one until the block ends, and one until there is a token"
@@ -231,10 +215,10 @@ def test_recovery_from_an_hour_of_429s():
     now = 0.0
     while now < 3600:
         bucket.on_throttled(now, now, None)
-        while wait := bucket.reserve(now):
+        while wait := bucket.reserve(now, next(KEYS)):
             now += wait
         now += 0.01
-    assert bucket.reserve(now + 60) == 0
+    assert bucket.reserve(now + 60, next(KEYS)) == 0
 
 
 def test_recovery_from_a_single_429():
@@ -243,13 +227,13 @@ def test_recovery_from_a_single_429():
     bucket.on_throttled(0.0, 0.0, None)
     now = 0.0
     for _ in range(20_000):
-        now += bucket.reserve(now) or 0.001
-        bucket.accepted += 1
+        now += bucket.reserve(now, next(KEYS)) or 0.001
+        bucket.on_accepted(now, now, None)
     assert now < 600
     for _ in range(2000):
         now += 60
-        assert bucket.reserve(now) == 0
-        bucket.accepted += 1
+        assert bucket.reserve(now, next(KEYS)) == 0
+        bucket.on_accepted(now, now, None)
     assert _calls_in_a_minute(bucket, now) <= 61_000
 
 
@@ -331,7 +315,7 @@ def test_tokens_go_to_waiters_in_order(visits, per_minute):
         async def visit(number: int, at: float) -> None:
             await asyncio.sleep(at)
             arrived.append(number)
-            await limiter.acquire()
+            await limiter.acquire(next(KEYS))
             passed.append((number, clock.monotonic()))
 
         tasks = [asyncio.create_task(visit(number, at)) for number, (at, _) in enumerate(visits)]
@@ -349,7 +333,7 @@ def test_tokens_go_to_waiters_in_order(visits, per_minute):
         await asyncio.sleep(60)
         started = clock.monotonic()
         for _ in range(max(1, int(per_minute / 60))):
-            await limiter.acquire()
+            await limiter.acquire(next(KEYS))
         assert clock.monotonic() == started
 
     simulate(main)
@@ -362,9 +346,12 @@ def test_a_waiter_cancelled_with_a_token_returns_it():
         bucket = TokenBucket(600)
         bucket.set_rate(60, 0.0)
         limiter = RateLimiter(bucket)
-        await limiter.acquire()
+        await limiter.acquire(next(KEYS))
         # The next turn is in a second.
-        first, second = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+        first, second = (
+            asyncio.create_task(limiter.acquire(next(KEYS))),
+            asyncio.create_task(limiter.acquire(next(KEYS))),
+        )
         await asyncio.sleep(0)
         # It is cancelled at the moment when its turn comes.
         asyncio.get_running_loop().call_later(1, first.cancel)
@@ -372,173 +359,6 @@ def test_a_waiter_cancelled_with_a_token_returns_it():
         assert first.cancelled()
         await second
         assert sim.monotonic() < 2.1
-
-    simulate(main)
-
-
-# --- concurrency limits ---
-
-
-async def _acquire(limiter: ConcurrencyLimiter) -> None:
-    if not limiter.try_acquire():
-        await limiter.acquire()
-
-
-@pytest.mark.anyio
-async def test_slots_go_to_waiters_in_order():
-    """Waiters get free slots first in, first out, and slots in use never exceed the limit."""
-    limiter = ConcurrencyLimiter(2)
-    inside = 0
-    order: list[int] = []
-
-    async def visit(number: int) -> None:
-        nonlocal inside
-        await _acquire(limiter)
-        inside += 1
-        assert inside <= 2
-        order.append(number)
-        await asyncio.sleep(0)
-        inside -= 1
-        limiter.release()
-
-    await asyncio.gather(*[visit(number) for number in range(50)])
-    assert order == list(range(50))
-    assert limiter.try_acquire()
-    assert limiter.try_acquire()
-    assert not limiter.try_acquire()
-
-
-@pytest.mark.anyio
-async def test_cancelled_waiters_take_no_slot():
-    """A free slot skips waiters that were cancelled, even after the slot was handed to them."""
-    limiter = ConcurrencyLimiter(1)
-    await _acquire(limiter)
-    gave_up, too_late, last = (asyncio.create_task(_acquire(limiter)) for _ in range(3))
-    await asyncio.sleep(0)
-    gave_up.cancel()
-    # The slot goes to the second, because the first is being cancelled.
-    limiter.release()
-    too_late.cancel()
-    await asyncio.wait([gave_up, too_late])
-    await asyncio.wait_for(last, 1)
-    limiter.release()
-    assert limiter.try_acquire()
-
-
-class Creates:
-    """Makes creates that take a given time, and counts how many are in flight at once."""
-
-    def __init__(self) -> None:
-        self.limiter = AdaptiveConcurrencyLimiter()
-        self.inside = self.most = self.begun = 0
-
-    async def create(self, seconds: float, error: Exception | None = None) -> None:
-        if not self.limiter.try_acquire():
-            await self.limiter.acquire()
-        self.begun += 1
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        try:
-            await asyncio.sleep(seconds)
-            if isinstance(error, RateLimitError):
-                self.limiter.on_throttled()
-            if error is not None:
-                raise error
-            self.limiter.on_response(seconds)
-        finally:
-            self.inside -= 1
-            self.limiter.release()
-
-    async def create_many(self, count: int, seconds: float) -> int:
-        """Return how many of them were in flight at once."""
-        self.most = 0
-        await asyncio.gather(*[self.create(seconds) for _ in range(count)])
-        return self.most
-
-
-def test_create_slots_follow_the_latency():
-    """Slots are added up to the maximum while responses stay fast, and removed when they become slow."""
-
-    async def main(_: Simulation) -> None:
-        creates = Creates()
-        assert await creates.create_many(25, 0.1) == 4
-        assert 4 < await creates.create_many(100, 0.1) < 12
-        assert await creates.create_many(3000, 0.1) == AdaptiveConcurrencyLimiter.max_slots
-        await creates.create_many(100, 10)
-        assert await creates.create_many(20, 10) == 4
-        await creates.create_many(3000, 0.1)
-        assert await creates.create_many(100, 0.1) > 4
-
-    simulate(main)
-
-
-def test_latencies_of_a_few_milliseconds_count_as_fast():
-    """Latencies below the minimum are the client's own work, and do not keep slots from being added."""
-
-    async def main(_: Simulation) -> None:
-        creates = Creates()
-        await creates.create(0.0005)
-        assert await creates.create_many(1000, 0.008) == AdaptiveConcurrencyLimiter.max_slots
-
-    simulate(main)
-
-
-def test_no_slots_are_added_without_waiters():
-    """Creates that are made one after the other add no slots."""
-
-    async def main(_: Simulation) -> None:
-        creates = Creates()
-        for _ in range(500):
-            await creates.create(0.1)
-        assert await creates.create_many(25, 0.1) == 4
-
-    simulate(main)
-
-
-def test_a_429_resets_the_slots():
-    """A 429 response resets the slots to the minimum."""
-
-    async def main(_: Simulation) -> None:
-        creates = Creates()
-        await creates.create_many(3000, 0.1)
-        with pytest.raises(RateLimitError):
-            await creates.create(0.1, RateLimitError("slow down"))
-        assert await creates.create_many(25, 0.1) == 4
-
-    simulate(main)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.floats(0, 3), st.sampled_from([0.01, 0.1, 1.0]), st.sampled_from(["", "429", "fails", "cancelled"])
-        ),
-        max_size=150,
-    )
-)
-def test_no_slot_is_lost(visits):
-    """Creates that are throttled, fail or are cancelled release their slots, and the maximum is never exceeded."""
-
-    async def main(_: Simulation) -> None:
-        creates = Creates()
-        errors = {"429": RateLimitError("slow down"), "fails": KeyError("other")}
-
-        async def visit(at: float, seconds: float, how: str) -> None:
-            await asyncio.sleep(at)
-            await creates.create(seconds, errors.get(how))
-
-        tasks = [asyncio.create_task(visit(*arguments)) for arguments in visits]
-        for task, (at, seconds, how) in zip(tasks, visits, strict=True):
-            if how == "cancelled":
-                asyncio.get_running_loop().call_later(at + seconds / 2, task.cancel)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert creates.most <= AdaptiveConcurrencyLimiter.max_slots
-        assert creates.begun >= sum(how != "cancelled" for *_, how in visits)
-        assert await creates.create_many(100, 1.0) in range(
-            AdaptiveConcurrencyLimiter.min_slots, AdaptiveConcurrencyLimiter.max_slots + 1
-        )
-        assert creates.inside == 0
 
     simulate(main)
 
@@ -718,8 +538,8 @@ def test_copies_of_a_client_do_not_refill_an_explicit_limit():
     """Setting the same explicit limit again does not refill its tokens."""
     limits = Limits()
     limits.set_rates(RateLimit(creates=60))
-    assert limits.creates.reserve(sdk_clock.current.monotonic()) == 0
+    assert limits.creates.reserve(sdk_clock.current.monotonic(), next(KEYS)) == 0
     limits.set_rates(RateLimit(creates=60))
-    assert limits.creates.reserve(sdk_clock.current.monotonic()) > 0
+    assert limits.creates.reserve(sdk_clock.current.monotonic(), next(KEYS)) > 0
     limits.set_rates(RateLimit(creates=600))
-    assert limits.creates.reserve(sdk_clock.current.monotonic()) == 0
+    assert limits.creates.reserve(sdk_clock.current.monotonic(), next(KEYS)) == 0

@@ -26,8 +26,8 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async._http.call import Call
+from replicate_async._http.concurrency import AdaptiveConcurrencyLimiter
 from replicate_async._http.options import Settings
-from replicate_async._http.ratelimit import AdaptiveConcurrencyLimiter
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
@@ -369,12 +369,12 @@ def test_held_creates_need_no_slot(options):
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server) as client:
-            count = 2 * AdaptiveConcurrencyLimiter.max_slots
+            count = 32
             server.faults.add(operation=CREATES, times=count, kind="delay", seconds=3)
             await asyncio.gather(*[create_x(client, **options) for _ in range(count)])
             assert sim.monotonic() < 4
             # Held responses say nothing about how many creates the API can take.
-            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.first_slots
 
     simulate(main)
 
@@ -400,9 +400,11 @@ def test_creates_release_their_slots(how):
             for task in {"cancelled": tasks[:6], "cancelled in the queue": tasks[4:]}.get(how, []):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # After a reset, exactly the minimum is free, unless slots were lost or released twice.
+            # After a reset, exactly these are free, unless slots were lost or released twice.
             limiter_of(client).on_throttled()
-            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
+            slow = how == "cancelled in the queue"
+            limiter = AdaptiveConcurrencyLimiter
+            assert free_slots(client) == (limiter.slow_start_slots if slow else limiter.min_slots)
             ledger = transport_of(client).account.state(CreateLedger)
             assert not ledger.in_flight
             assert not ledger.unconfirmed
@@ -415,9 +417,11 @@ def test_slots_follow_the_responses():
 
     async def main(sim: Simulation) -> None:
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
+            server.faults.add(operation=CREATES, kind="delay", seconds=0.2)
             await asyncio.gather(*[create_x(client) for _ in range(300)])
+            server.faults.clear()
             many = free_slots(client)
-            assert many > AdaptiveConcurrencyLimiter.min_slots
+            assert many > AdaptiveConcurrencyLimiter.slow_start_slots
             server.faults.add(operation=CREATES, times=1, kind="status", status=422)
             with pytest.raises(UnprocessableEntityError):
                 await create_x(client)
@@ -425,7 +429,7 @@ def test_slots_follow_the_responses():
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=0)
             with pytest.raises(RateLimitError):
                 await create_x(client)
-            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.slow_start_slots
 
     simulate(main)
 
@@ -437,11 +441,11 @@ def test_a_too_long_retry_after_changes_no_limit():
         async with serving(sim) as server, client_of(server, max_retries=0) as client:
             await create_x(client)
             bucket = transport_of(client).account.limits.creates
-            before = bucket.accepted
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=301)
             with pytest.raises(RateLimitError):
                 await create_x(client)
-            assert (bucket.accepted, bucket.active) == (before, False)
+            assert bucket.accepted_at == 0
+            assert bucket.reserve(sim.monotonic(), 0) == 0, "it blocks no other create"
 
     simulate(main)
 

@@ -38,6 +38,7 @@ from replicate_async._http.state import StateOwner
 from replicate_async._predictions.polling import poll_interval, wait_until_done
 from replicate_async.testing import LocalServer
 from replicate_async.types import PageData, Prediction, Training
+from simulated_api import SimulatedApi
 from simulation import START, Simulation, simulate
 
 # Three fifths of what the API documents.
@@ -860,7 +861,8 @@ def test_an_update_and_an_error_at_once():
     async def main(sim: Simulation) -> None:
         api = Api(sim, latency=0)
         # The second page fails, before any caller could receive what the first page has shown.
-        api.fail = lambda _, path: ReplicateError("this client is closed") if "skip" in path else None
+        requests = itertools.count(1)
+        api.fail = lambda _now, _path: ReplicateError("this client is closed") if next(requests) == 2 else None
         jobs = [api.add(number, -number, 1000) for number in range(110)]
         statuses: list[str] = []
         jobs[0].duration = 1
@@ -1082,3 +1084,23 @@ async def test_waiting_again_after_an_error_polls_again():
         with anyio.fail_after(10):
             assert await asyncio.gather(wait_patiently(), wait_once()) == ["succeeded", PermissionDeniedError]
         assert len(server.requests) == 2
+
+
+# --- parts of the list at the same time ---
+
+
+@pytest.mark.parametrize("fractions", [True, False])
+def test_many_jobs_are_polled_by_several_pages_at_the_same_time(fractions):
+    """The ends of a thousand jobs are noticed within two round trips, also if the API ignores fractions of a second."""
+
+    async def main(sim: Simulation) -> None:
+        api = SimulatedApi(sim, 0.2, ignores_fractions=not fractions)
+        client = api.client()
+        started = sim.monotonic()
+        runs = [client.run("owner/model", input={"seconds": 6.0, "number": number}) for number in range(1000)]
+        await asyncio.gather(*runs)
+        # The creates take two and a half seconds, and there is a second between polls.
+        assert sim.monotonic() - started < (10 if fractions else 13)
+        assert api.requests < (1300 if fractions else 1500)
+
+    simulate(main)
