@@ -69,17 +69,9 @@ class LoopSession(StateOwner):
     def close_with_loop(self) -> None:
         """Close the session when its loop shuts down, because loops finalize the async generators in progress."""
         _open_sessions.add(self)
-        self._lifetime = self._until_shutdown()
+        self._lifetime = _until_shutdown(self.session, self.on_close)
         with suppress(StopIteration):
             self._lifetime.__anext__().send(None)
-
-    async def _until_shutdown(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            # Iterators that were left half read are closed at the same time, and cancel what they have begun.
-            await asyncio.gather(*[on_close() for on_close in self.on_close])
-            await self.session.close()
 
     async def close(self) -> None:
         """Close the session, unless it is the user's own."""
@@ -97,6 +89,18 @@ class LoopSession(StateOwner):
             # The loop was closed without shutting its generators down. Closing has nothing left to wait for.
             with suppress(StopIteration):
                 self.session.close().send(None)
+
+
+async def _until_shutdown(
+    session: aiohttp.ClientSession, on_close: set[Callable[[], Awaitable[None]]]
+) -> AsyncGenerator[None, None]:
+    # Not a method, whose generator would be in a cycle with its owner: the loop closes what is dropped at once.
+    try:
+        yield
+    finally:
+        # Iterators that were left half read are closed at the same time, and cancel what they have begun.
+        await asyncio.gather(*[function() for function in on_close])
+        await session.close()
 
 
 class SessionPool(StateOwner):

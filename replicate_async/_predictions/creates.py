@@ -344,6 +344,8 @@ class _RecentList:
             # The server's clock decides, because the server has dated what it created.
             self._server_clock.learn_from(response)
             page = response.parse()
+            if not all(isinstance(job, self._kind) for job in page.results):
+                raise APIError("the list has items that can't be read")
             recent = self._server_clock.created_since(page.results, sent_at)
             jobs += recent
             if not page.next or len(recent) < len(page.results):

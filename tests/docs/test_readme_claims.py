@@ -22,8 +22,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "resources/test_reference_page.py::test_every_operation_is_on_the_page",
             "resources/test_reference_page.py::test_examples",
             "resources/test_reference_page.py::test_examples_awaited",
-            "http/test_wire_parity.py::test_every_operation_has_a_case",
-            "http/test_wire_parity.py::test_same_request",
+            "http_layer/test_wire_parity.py::test_every_operation_has_a_case",
+            "http_layer/test_wire_parity.py::test_same_request",
         ],
         "with the same names and types.": [
             "codegen/test_codegen.py::test_every_class_has_a_complete_twin",
@@ -44,9 +44,9 @@ FEATURES: dict[str, dict[str, list[str]]] = {
         ],
         "Creates stay within the rate limit, which the client learns from the API's responses and shares with other "
         "programs of the account.": [
-            "http/test_ratelimit.py::test_creates_under_the_documented_limits",
-            "http/test_ratelimit.py::test_a_bucket_learns_the_rate_of_the_api",
-            "http/test_limits_in_situations.py::test_processes_that_share_an_account",
+            "http_layer/test_ratelimit.py::test_creates_under_the_documented_limits",
+            "http_layer/test_ratelimit.py::test_a_bucket_learns_the_rate_of_the_api",
+            "http_layer/test_limits_in_situations.py::test_processes_that_share_an_account",
         ],
         "`map` reads each input only when it can start its prediction.": [
             "predictions/test_map.py::test_infinite_inputs_are_read_as_needed",
@@ -58,25 +58,25 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Safe retries": {
         "reads are retried after transient failures,": [
-            "http/test_retry.py::test_idempotent_calls_are_repeated",
-            "http/test_retry.py::test_refused_calls_are_repeated",
-            "http/test_retry.py::test_final_errors_are_not_repeated",
+            "http_layer/test_retry.py::test_idempotent_calls_are_repeated",
+            "http_layer/test_retry.py::test_refused_calls_are_repeated",
+            "http_layer/test_retry.py::test_final_errors_are_not_repeated",
         ],
-        "with exponential backoff and jitter.": ["http/test_retry.py::test_delays_grow_and_differ"],
+        "with exponential backoff and jitter.": ["http_layer/test_retry.py::test_delays_grow_and_differ"],
         "When the response to a create is lost, the client looks for the prediction before it creates another one, "
         "so that nothing is billed twice ([details](docs/fan-out.md#nothing-billed-twice)).": [
             "predictions/test_creates.py::test_lost_results_are_adopted",
             "predictions/test_creates.py::test_creates_that_were_not_carried_out_are_repeated",
             "predictions/test_creates.py::test_a_fifth_of_the_creates_is_lost",
-            "http/test_retry.py::test_only_idempotent_calls_are_repeated_after_an_unknown_outcome",
-            "http/test_retry.py::test_no_create_is_repeated_after_an_unknown_outcome",
-            "http/test_retry.py::test_calls_that_were_not_sent_are_repeated",
-            "http/test_retry.py::test_a_create_that_may_have_been_billed_is_not_repeated",
-            "http/test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
-            "http/test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
+            "http_layer/test_retry.py::test_only_idempotent_calls_are_repeated_after_an_unknown_outcome",
+            "http_layer/test_retry.py::test_no_create_is_repeated_after_an_unknown_outcome",
+            "http_layer/test_retry.py::test_calls_that_were_not_sent_are_repeated",
+            "http_layer/test_retry.py::test_a_create_that_may_have_been_billed_is_not_repeated",
+            "http_layer/test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
+            "http_layer/test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
         ],
-        "The client waits as long as the server asks for,": ["http/test_retry.py::test_retry_after_is_respected"],
-        "up to five minutes.": ["http/test_retry.py::test_a_too_long_retry_after_is_raised"],
+        "The client waits as long as the server asks for,": ["http_layer/test_retry.py::test_retry_after_is_respected"],
+        "up to five minutes.": ["http_layer/test_retry.py::test_a_too_long_retry_after_is_raised"],
     },
     "Cancellation": {
         "a prediction is canceled when the task that waits in `run`, `stream`, or a model function is canceled,": [
@@ -99,12 +99,12 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     "Any event loop": {
         "you can create an `AsyncReplicate` at import time,": [
             "integration/test_loops.py::test_uvloop",
-            "http/test_transport.py::test_clients_cost_little",
-            "http/test_transport.py::test_loops_end_silently",
+            "http_layer/test_transport.py::test_clients_cost_little",
+            "http_layer/test_transport.py::test_loops_end_silently",
         ],
         "and use it under several event loops, in turn or at once.": [
-            "http/test_transport.py::test_one_client_in_three_loops",
-            "http/test_transport.py::test_one_client_in_two_threads_at_once",
+            "http_layer/test_transport.py::test_one_client_in_three_loops",
+            "http_layer/test_transport.py::test_one_client_in_two_threads_at_once",
         ],
         "Blocking calls from all threads share one background loop.": [
             "test_blocking.py::test_sixty_four_threads",
@@ -113,21 +113,21 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     },
     "Your token stays private": {
         "it is sent to the API's host and nowhere else,": [
-            "http/test_transport.py::test_a_redirect_elsewhere_gets_no_token",
-            "http/test_transport.py::test_nothing_but_get_is_redirected",
-            "http/test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
-            "http/test_transport.py::test_urls_that_only_look_like_the_api",
-            "http/test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
+            "http_layer/test_transport.py::test_a_redirect_elsewhere_gets_no_token",
+            "http_layer/test_transport.py::test_nothing_but_get_is_redirected",
+            "http_layer/test_transport.py::test_an_absolute_url_elsewhere_gets_no_token",
+            "http_layer/test_transport.py::test_urls_that_only_look_like_the_api",
+            "http_layer/test_transport.py::test_a_next_page_elsewhere_gets_nothing_of_the_call",
             "resources/test_views.py::test_elsewhere_gets_no_token",
             "predictions/test_outputs.py::test_the_token_stays_with_the_api",
             "predictions/test_streaming.py::test_no_token_at_the_streams_origin",
         ],
         "and it appears in no log, repr, error, or traceback.": [
-            "http/test_transport.py::test_the_token_is_in_no_log",
-            "http/test_transport.py::test_the_token_is_in_no_repr",
-            "http/test_transport.py::test_the_token_is_in_no_error",
-            "http/test_transport.py::test_the_token_is_in_no_blocking_error",
-            "http/test_transport.py::test_an_invalid_token_in_the_environment_is_in_no_traceback",
+            "http_layer/test_transport.py::test_the_token_is_in_no_log",
+            "http_layer/test_transport.py::test_the_token_is_in_no_repr",
+            "http_layer/test_transport.py::test_the_token_is_in_no_error",
+            "http_layer/test_transport.py::test_the_token_is_in_no_blocking_error",
+            "http_layer/test_transport.py::test_an_invalid_token_in_the_environment_is_in_no_traceback",
         ],
     },
     "Typed": {
@@ -157,7 +157,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "predictions/test_functions.py::test_all_problems_at_once",
         ],
         "API errors include the API's own message.": [
-            "http/test_requests_and_responses.py::test_a_problem_document",
+            "http_layer/test_requests_and_responses.py::test_a_problem_document",
             "predictions/test_run.py::test_inputs_that_the_model_refuses",
             "predictions/test_run.py::test_a_failed_prediction",
         ],
@@ -165,7 +165,7 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     "Fast": {
         "see the [benchmarks](benchmarks/README.md).": ["../benchmarks/calls.py::benchmarks"],
         "`import replicate_async` loads nothing that it doesn't need.": [
-            "http/test_transport.py::test_importing_costs_nothing",
+            "http_layer/test_transport.py::test_importing_costs_nothing",
             "test_webhooks.py::test_nothing_else_is_needed",
         ],
     },

@@ -74,6 +74,17 @@ class ApiLimit:
         self._filled = now
 
 
+class _Sink:
+    """Takes a body as aiohttp's writer does."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        """Take a chunk."""
+        self.received += chunk
+
+
 @dataclass
 class Creation:
     """A create as the API saw it."""
@@ -172,6 +183,10 @@ class SimulatedApi:
         self.requests += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        if (payload := arguments.get("data")) is not None:
+            sink = _Sink()
+            await payload.write(sink)
+            arguments["data"] = bytes(sink.received)
         try:
             await asyncio.sleep(self.latency / 2)
             status, headers, body = await self._respond(method, str(url), arguments)
@@ -180,10 +195,12 @@ class SimulatedApi:
             self.in_flight -= 1
         self.refused += status == 429
 
-        async def read() -> bytes:
-            return body
-
-        return SimpleNamespace(status=status, headers=CIMultiDict(headers), read=read)
+        content = asyncio.StreamReader()
+        content.feed_data(body)
+        content.feed_eof()
+        return SimpleNamespace(
+            status=status, headers=CIMultiDict(headers), content=content, read=content.read, release=lambda: None
+        )
 
     async def _respond(self, method: str, url: str, arguments: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         now = self.sim.monotonic()
