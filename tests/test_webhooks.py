@@ -550,7 +550,9 @@ def test_what_is_accepted_is_genuine(headers: dict[str, str], body: str) -> None
     except WebhookVerificationError as error:
         why = str(error)
     else:
-        standardwebhooks.Webhook(SECRET).verify(body, headers)
+        # The oracle does not get beyond a malformed signature.
+        well_formed = [part for part in headers["webhook-signature"].split(" ") if "," in part]
+        standardwebhooks.Webhook(SECRET).verify(body, {**headers, "webhook-signature": " ".join(well_formed)})
     assert why.partition(": ")[0] in {"", "webhook-id", "webhook-timestamp", "webhook-signature", "body"}
 
 

@@ -115,8 +115,9 @@ class AbandonedRun(msgspec.Struct, eq=False):
         call, creating, ledger = self.call, self.creating, transport.account.state(CreateLedger)
         if call is None or creating is None:
             return None
-        # The API carries it out although its connection is closed.
-        lookup = partial(reconcile, transport, call, APIConnectionError("interrupted"), end=call.sent_at + _MAX_WAIT)
+        # The API carries it out although its connection is closed, and perhaps only then.
+        end = max(call.sent_at + _MAX_WAIT, clock.current.monotonic() + _ANSWER_SECONDS)
+        lookup = partial(reconcile, transport, call, APIConnectionError("interrupted"), end=end)
         call.abandoned = True
         if not creating.done() and not (ledger.is_in_flight(call) and call.may_exist):
             # It waits for its turn, for a connection or for a retry; or it is looked for, for the caller.

@@ -310,8 +310,7 @@ class Poller(Generic[JobT]):
         unlisted: list[_PolledJob[JobT]] = []
         listed_ids: set[str] = set()
         first = request = Request[PageData[Raw]]("GET", list_path(self._kind), PageData[Raw], self._options)
-        pages, oldest_before = 0, None
-        skipped_to = None if from_start else pending[0]
+        pages, oldest_before, skipped_to = 0, None, None if from_start else pending[0]
         query = skipped_to and self._skip_to(skipped_to)
         while len(pending) > _LIST_POLL_ABOVE:
             if query:

@@ -114,7 +114,7 @@ def test_a_script(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> No
 def test_files_streams_and_functions(server: LocalServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Files are sent and received, text is streamed, and one model's output is another's input."""
     execute(block_with('picture.save("pictures")'))
-    assert (tmp_path / "pictures" / "out.png").read_bytes() == PNG + b"a picture of 8 bytes"
+    assert (tmp_path / "pictures" / "output.png").read_bytes() == PNG + b"a picture of 8 bytes"
     out = capsys.readouterr().out
     assert out.startswith("Tell and so on")
     assert f"a picture of {len(PNG + b'What and so on')} bytes" in out

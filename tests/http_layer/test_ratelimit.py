@@ -94,8 +94,9 @@ def test_a_bucket_learns_the_rate_of_the_api(per_minute, burst, hint):
         return 300 / (sim.monotonic() - begun) / rate, sum(not ok for _, ok in later) / len(later)
 
     used, refused = simulate(main)
-    assert used > 0.85
-    assert refused < 0.06
+    # Without a hint, the client has to try.
+    assert used > (0.8 if hint is None else 0.85)
+    assert refused < (0.12 if hint is None else 0.06)
 
 
 def test_a_limit_above_the_documented_one():

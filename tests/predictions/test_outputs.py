@@ -50,7 +50,7 @@ BLOB = {"Content-Type": "application/octet-stream"}
 
 @pytest.fixture
 async def server() -> AsyncIterator[LocalServer]:
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
 
         @server.model("owner/picture")
         async def picture(name: str = "picture.png", type: str = "image/png") -> OutputFile:
@@ -312,7 +312,7 @@ async def test_reading_after_the_client_is_closed(server, output, call):
 
 def test_reading_in_another_event_loop():
     """A file can be read in another event loop than the one in which it was made."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
 
         @server.model("owner/picture")
         async def picture() -> OutputFile:
@@ -640,7 +640,7 @@ async def test_webp_is_known_everywhere(bare_mimetypes, tmp_path):
     assert output.content_type == "image/webp"
     assert html_of(output)
     assert (await AsyncFileOutput("data:image/webp;base64,QUJD").save(tmp_path)).suffix == ".webp"
-    async with LocalServer() as server:
+    async with LocalServer(tidy=True) as server:
 
         @server.model("owner/echo")
         async def echo(value: str) -> str:
@@ -680,7 +680,7 @@ async def test_data_uris(tmp_path):
 
 def test_a_file_as_a_path(tmp_path):
     """A blocking client's file is a path: it is downloaded once, on first use, and stays until the process ends."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
 
         @server.model("owner/picture")
         async def picture(number: int) -> OutputFile:
@@ -724,7 +724,7 @@ PROGRAM = """
 @pytest.mark.parametrize("ending", ["exits", "forks"])
 def test_local_copies_end_with_the_process(ending):
     """Local copies are deleted when their process ends, but not when a forked child ends."""
-    with LocalServer() as server:
+    with LocalServer(tidy=True) as server:
 
         @server.model("owner/picture")
         async def picture() -> OutputFile:
