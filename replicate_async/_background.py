@@ -18,7 +18,7 @@ from replicate_async._fork import after_fork_in_child, make_immortal
 # In seconds: how long tasks may clean up at the end of the program.
 CLEANUP_SECONDS = 1.2
 # In seconds: how long the end of the program waits for the tasks that must be completed.
-EXIT_SECONDS = 10.0
+EXIT_SECONDS = 15.0
 
 _start_lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -59,8 +59,12 @@ def submit(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
     Raises:
         RuntimeError: the program is ending.
     """
-    loop = get_loop()
-    loop.call_soon_threadsafe(lambda: keep(loop.create_task(function())))
+    if is_current_thread():
+        # Also while the program ends.
+        keep(asyncio.get_running_loop().create_task(function()))
+    else:
+        loop = get_loop()
+        loop.call_soon_threadsafe(lambda: keep(loop.create_task(function())))
 
 
 def _start() -> asyncio.AbstractEventLoop:
@@ -101,7 +105,10 @@ def _run(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> Non
     # As at the end of asyncio.run(): cancel all tasks, then let the clients' connections close.
     _cancel(loop, asyncio.all_tasks(loop) - _kept, CLEANUP_SECONDS / 2)
     if _kept:
-        loop.run_until_complete(asyncio.wait({*_kept}, timeout=EXIT_SECONDS))
+        end = loop.time() + EXIT_SECONDS
+        while _kept and (seconds := end - loop.time()) > 0:
+            # Tasks that end may hand over what is left to others.
+            loop.run_until_complete(asyncio.wait({*_kept}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))
         _cancel(loop, asyncio.all_tasks(loop), CLEANUP_SECONDS / 2)
     # Errors of tasks that still run can't be handled any more.
     loop.set_exception_handler(lambda _loop, _context: None)

@@ -453,9 +453,9 @@ async def test_the_command(tmp_path: Path) -> None:
         del odd["urls"], odd["started_at"]
         assert {name: shown[name] for name in odd} == odd
         inputs, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-        inputs.write_text("{}\n{}\n")
+        inputs.write_text("{}\n{}\n", encoding="utf-8")
         status, _, errors = await command(server, "map", "owner/name", str(inputs), "-o", str(results))
         assert (status, errors) == (0, "")
-    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     assert [line["output"] for line in lines] == ["hello"] * 2
     assert [line["metrics"] for line in lines] == [{"image_count": 4}] * 2

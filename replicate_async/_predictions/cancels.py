@@ -27,7 +27,8 @@ _MAX_WAIT = 5.0
 # In seconds: how long the background tries on; and for how long if the API answers that it can't be done.
 _MAX_SECONDS, _MAX_REJECTED_SECONDS = 600.0, 30.0
 _REJECTIONS = frozenset({400, 401, 403, 404, 405, 410, 422})
-_ATTEMPT = RequestOptions(timeout=10.0, max_retries=0)
+# The API answers at once. A call that stalls is repeated soon.
+_ATTEMPT = RequestOptions(timeout=3.0, max_retries=0)
 # In seconds: how long the response of a create may take before its prediction is looked for.
 _ANSWER_SECONDS = 1.0
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0

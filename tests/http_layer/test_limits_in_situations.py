@@ -17,6 +17,10 @@ from replicate_async import APITimeoutError, RateLimit, RateLimitError
 from simulated_api import ApiLimit, Result, SimulatedApi, run_all
 from simulation import Simulation, simulate
 
+# On one Python only: what is simulated is the same on all, and takes a minute.
+pytestmark = pytest.mark.endurance
+
+
 LATENCIES = [0.0, 0.2, 0.8]
 Make = Callable[[Simulation, float], SimulatedApi]
 

@@ -262,6 +262,7 @@ def bomb(megabytes: int) -> bytes:
     return b"".join([packer.compress(b"[" + bytes(2**20)) for _ in range(megabytes)]) + packer.flush()
 
 
+@pytest.mark.endurance
 async def test_a_bomb():
     """A response that decompresses to too much is an error that says so, and never in memory as a whole."""
     content = bomb(600)

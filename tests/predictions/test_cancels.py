@@ -237,6 +237,7 @@ import asyncio, sys
 import replicate_async as replicate
 
 async def main():
+    global client
     client = replicate.AsyncReplicate()
     # The import of aiohttp takes long.
     await client.account.get()

@@ -635,7 +635,7 @@ BLOCKED = """
         (folder / f"{number}.bin").write_bytes(bytes([number]) * 300_000)
 
     async def work(client, number):
-        output = await client.run("owner/echo", {"value": folder / f"{number}.bin"}, use_file_output=False)
+        output = await client.run("owner/echo", {"value": folder / f"{number}.bin"}, use_file_output=False, wait=False)
         return output, await replicate.AsyncFileOutput("data:text/plain,x").save(folder / f"{number}.txt")
 
     async def main():
@@ -658,7 +658,7 @@ def test_threads_that_all_wait():
     """All threads of a web framework, and those of asyncio, may wait for runs with files: the client has its own."""
     with LocalServer() as server:
 
-        @server.model("owner/echo")
+        @server.model("owner/echo", official=True)
         async def echoes(value: Any) -> Any:
             return value
 
