@@ -89,11 +89,22 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "predictions/test_run.py::test_a_time_limit_cancels_the_prediction",
             "test_blocking.py::test_a_time_limit_cancels_the_prediction",
         ],
-        "or when you press Ctrl-C.": [
+        "when you press Ctrl-C,": [
             "test_blocking.py::test_ctrl_c_cancels_the_prediction",
             "test_blocking.py::test_ctrl_c_ends_a_program",
             "predictions/test_streaming.py::test_ctrl_c",
             "cli/test_commands.py::test_ctrl_c_cancels_the_prediction",
+        ],
+        "or when its client is closed.": [
+            "predictions/test_cancels.py::test_gathered_runs_are_canceled_although_their_client_closes",
+            "predictions/test_cancels.py::test_a_client_that_is_closed_elsewhere",
+        ],
+        "If the API is busy, this goes on in the background,": [
+            "predictions/test_cancels.py::test_cancellations_are_tried_on"
+        ],
+        "and the end of the program waits for it for some seconds.": [
+            "predictions/test_cancels.py::test_a_program_that_ends_while_the_api_refuses",
+            "test_storm.py::test_nothing_runs_on",
         ],
     },
     "Any event loop": {
