@@ -48,9 +48,10 @@ def get_loop() -> asyncio.AbstractEventLoop:
 
 
 def keep(task: asyncio.Task[Any]) -> None:
-    """Let the end of the program wait for a task of the background loop, for a limited time."""
-    _kept.add(task)
-    task.add_done_callback(_kept.discard)
+    """Let the end of the program wait for a task, for a limited time, if it runs on this loop."""
+    if is_current_thread():
+        _kept.add(task)
+        task.add_done_callback(_kept.discard)
 
 
 def submit(function: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -53,10 +53,9 @@ class AbandonedRun(msgspec.Struct, eq=False):
     def cancel(self) -> asyncio.Task[None]:
         """Begin to cancel the prediction. The task ends soon: the background takes over what takes longer."""
         task = asyncio.ensure_future(self._cancel())
-        if background.is_current_thread():
-            background.keep(task)
-            if self.creating is not None:
-                background.keep(self.creating)
+        background.keep(task)
+        if self.creating is not None:
+            background.keep(self.creating)
         return task
 
     async def _cancel(self) -> None:

@@ -13,6 +13,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
+from replicate_async import _background as background
 from replicate_async._decoding import find_id
 from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
@@ -324,6 +325,8 @@ class _RecentList:
             create_task = partial(asyncio.Task, loop=asyncio.get_running_loop())
             self._next = Context().run(create_task, self._read_next())
             self._next.add_done_callback(consume_exception)
+            # What is canceled at the end of the program may have to be found first.
+            background.keep(self._next)
         reading = self._next
         await asyncio.wait([reading])
         return self._server_clock.created_since(reading.result(), sent_at)
@@ -345,7 +348,7 @@ class _RecentList:
             self._server_clock.learn_from(response)
             page = response.parse()
             if not all(isinstance(job, self._kind) for job in page.results):
-                raise APIError("the list has items that can't be read")
+                raise APIError("the list has unreadable items")
             recent = self._server_clock.created_since(page.results, sent_at)
             jobs += recent
             if not page.next or len(recent) < len(page.results):
