@@ -18,7 +18,7 @@ from replicate_async._fork import after_fork_in_child, make_immortal
 # In seconds: how long tasks may clean up at the end of the program.
 CLEANUP_SECONDS = 1.2
 # In seconds: how long the end of the program waits for the tasks that must be completed.
-EXIT_SECONDS = 15.0
+EXIT_SECONDS = 10.0
 
 _start_lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None

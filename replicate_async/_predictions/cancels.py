@@ -89,10 +89,11 @@ class AbandonedRun(msgspec.Struct, eq=False):
                     pause = max(pause, error.retry_after or 0.0)
                     if error.status_code in _REJECTIONS:
                         limit = min(limit, _MAX_REJECTED_SECONDS)
-                if clock.current.monotonic() + pause > started + limit:
+                is_gone = isinstance(error, APIConnectionError) and not error.sent and background.is_exiting()
+                if is_gone or clock.current.monotonic() + pause > started + limit:
                     raise
             delay = min(2 * delay, _MAX_DELAY)
-            await clock.current.sleep(pause)
+            await _pause(pause)
 
     async def _try(self, transport: Transport) -> None:
         if self.prediction_id is None:
@@ -158,6 +159,15 @@ class AbandonedRun(msgspec.Struct, eq=False):
 
     def __str__(self) -> str:
         return f"prediction {self.prediction_id}" if self.prediction_id else "a prediction whose create was interrupted"
+
+
+async def _pause(seconds: float) -> None:
+    """Wait, in steps, because there is not so much time when the program ends."""
+    end = clock.current.monotonic() + seconds
+    while (rest := end - clock.current.monotonic()) > 0:
+        await clock.current.sleep(min(rest, _FIRST_DELAY))
+        if background.is_exiting():
+            return
 
 
 class CancelSupervisor:
