@@ -50,9 +50,6 @@ class Call:
 
     def decode(self, shape: type[T]) -> T:
         """Return the body as a struct, or raise the API's problem if it doesn't match."""
-        content_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if self.body and content_type != "application/json":
-            raise Problem(415, f'Unsupported media type "{content_type}" in request.')
         try:
             value = msgspec.json.decode(self.body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
