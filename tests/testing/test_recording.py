@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import tempfile
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -230,7 +231,9 @@ def test_files(api: Api) -> None:
     def action(recording: Recording) -> Any:
         with client_of(recording) as client:
             first, second = client.run("me/pictures", input={})
-            saved = [first.save(api.folder), second.save(api.folder)]
+            # A new one each time, because existing files are not replaced.
+            folder = tempfile.mkdtemp(dir=api.folder)
+            saved = [first.save(folder), second.save(folder)]
             contents = [path.read_bytes() for path in saved]
             streamed = [str(event) for event in client.stream("me/pictures", input={}) if event]
             inputs = client.predictions.create(
