@@ -170,11 +170,7 @@ async def _read_error(response: aiohttp.ClientResponse) -> bytes:
 
     body = bytearray()
     try:
-        while len(body) < _MAX_ERROR_BYTES:
-            if not (chunk := await response.content.read(2**16)):
-                # The response may have come before the end of the upload, for which this waits.
-                await response.read()
-                break
+        while len(body) < _MAX_ERROR_BYTES and (chunk := await response.content.read(2**16)):
             body += chunk
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
         pass

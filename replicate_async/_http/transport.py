@@ -50,7 +50,6 @@ T = TypeVar("T")
 _CONNECT_TIMEOUT = 10.0
 # In seconds: how long a held response may travel after the API has released it.
 _HOLD_MARGIN = 15.0
-_MAX_ERROR_BYTES = 2**20
 
 
 class Guard(Protocol):

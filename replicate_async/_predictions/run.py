@@ -143,7 +143,7 @@ class PredictionRun(msgspec.Struct):
             raise
         except ReplicateError:
             # The task keeps the error, whose traceback refers to this run: a cycle would keep its files.
-            self.call = self.creating = self.inlined = None
+            self.call = self.creating = None
             raise
 
     async def _call(self, request: Request[Prediction]) -> Prediction:
