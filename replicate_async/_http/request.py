@@ -120,6 +120,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 @lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)
 def is_valid_url(url: str) -> bool:
     """Return whether a URL can be requested."""
     try:
