@@ -1,7 +1,6 @@
 """Runs coroutines for blocking code, on the background loop that all blocking clients share.
 
-A call hands its coroutine to the loop with ``call_soon_threadsafe`` and waits for a plain lock: the cheapest round
-trip.
+A call hands its coroutine to the loop and waits for a plain lock: the cheapest round trip.
 """
 
 from __future__ import annotations
@@ -31,6 +30,11 @@ _POLL_SECONDS = 0.1
 _MAX_BUFFERED = 64
 
 _in_flight: set[_Call] = set()
+
+# Calls on their way to the loop, how often the loop has started such calls, and the time for which it was woken last.
+# Only the loop counts, because signal handlers may make calls while another call is being submitted.
+_submitted: deque[tuple[contextvars.Context, _Call]] = deque()
+_starts, _woken_for = 0, -1
 
 
 def run(awaitable: Awaitable[T]) -> T:
@@ -83,12 +87,18 @@ class _Call:
         self.done.acquire()
 
     def submit(self) -> None:
+        global _woken_for
         # The coroutine sees the caller's context variables.
-        self.call_soon(self.start, contextvars.copy_context())
+        _submitted.append((contextvars.copy_context(), self))
+        # Each wakeup of the loop costs system calls, and one is enough for the calls of many threads.
+        next_start = _starts
+        if _woken_for != next_start:
+            self.call_soon(_start_submitted)
+            _woken_for = next_start
 
-    def call_soon(self, callback: Callable[[], object], context: contextvars.Context | None = None) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
         try:
-            self.loop.call_soon_threadsafe(callback, context=context)
+            self.loop.call_soon_threadsafe(callback)
         except RuntimeError:
             # The loop has just been closed.
             _reject_call()
@@ -134,8 +144,18 @@ class _Call:
             self.done.acquire(timeout=background.CLEANUP_SECONDS)
 
     def cancel(self) -> None:
+        _start_submitted()
         # Ctrl-C may come before the call is submitted.
         (self.task or self.start()).cancel()
+
+
+def _start_submitted() -> None:
+    """Start the calls that were submitted. Runs on the loop."""
+    global _starts
+    _starts += 1
+    while _submitted:
+        context, call = _submitted.popleft()
+        context.run(call.start)
 
 
 def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
@@ -249,6 +269,6 @@ def _reject_call() -> NoReturn:
 @after_fork_in_child
 def _forget_calls() -> None:
     """Forget the parent's calls in a forked child: finalizing their tasks would print warnings."""
-    global _in_flight
-    make_immortal(_in_flight)
-    _in_flight = set()
+    global _in_flight, _submitted, _woken_for
+    make_immortal((_in_flight, _submitted))
+    _in_flight, _submitted, _woken_for = set(), deque(), -1
