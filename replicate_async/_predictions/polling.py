@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -26,6 +25,7 @@ from replicate_async._logging import logger
 from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, for_each, list_path, poll_key
 from replicate_async._predictions.listing import ListedJob, created_at_of, decode_listed, is_older
 from replicate_async._predictions.patience import Patience, max_retries_of
+from replicate_async._predictions.polled_job import MAX_INTERVAL, PolledJob, poll_interval
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError, ReplicateError
 from replicate_async.types import PageData, Prediction, logs_of
@@ -37,16 +37,10 @@ _WINDOW = 100
 _MAX_CONCURRENT_POLLS, _MAX_CONCURRENT_PAGES = 8, 16
 # The average rate of requests: three fifths of what the API documents.
 _POLLS_PER_SECOND = 30
-# Jobs whose next poll is due within this fraction of their interval are polled together with the others.
-_COALESCE = 0.25
+# While jobs are ending, the list is polled as often as each request will find this many ends, if they go on like that.
+_ENDS_PER_REQUEST = 2
 # How long jobs are polled one by one after the list could not be read, in seconds.
 _LIST_PAUSE = 30.0
-_MIN_INTERVAL, _MAX_INTERVAL = 0.25, 10.0
-
-
-def poll_interval(age: float) -> float:
-    """Return the delay before the next poll of a job that has been waited for ``age`` seconds."""
-    return min(max(_MIN_INTERVAL, age / 5), _MAX_INTERVAL)
 
 
 async def wait_until_done(
@@ -98,65 +92,8 @@ def _poller(transport: Transport, kind: type[JobT], options: RequestOptions) -> 
     return poller
 
 
-class _PolledJob(msgspec.Struct, Generic[JobT], eq=False):
-    """A job that callers wait for, each of which takes the updates in its own task."""
-
-    id: str
-    since: float
-    due: float
-    patience: Patience
-    created_at: datetime | None = None
-    state: tuple[str, str] = ("", "")
-    subscribers: int = 0
-    # The subscribers that want all updates, and not only the end.
-    watchers: int = 0
-    latest: JobT | None = None
-    error: Exception | None = None
-    # A dict keeps the order in which the subscribers came.
-    wakeups: dict[asyncio.Future[None], None] = {}
-
-    @property
-    def settled(self) -> bool:
-        """Whether no caller waits for another poll."""
-        return not self.subscribers or (self.latest is not None and self.latest.done)
-
-    def is_due(self, now: float) -> bool:
-        return self.due <= now + _COALESCE * poll_interval(now - self.since)
-
-    def reschedule(self, now: float) -> None:
-        self.due = now + poll_interval(now - self.since)
-
-    def publish(self, job: JobT) -> None:
-        # A final status is kept, even if a stale list page arrives later.
-        if self.latest is None or not self.latest.done:
-            self.latest = job
-        self.wake()
-
-    def wake(self) -> None:
-        for wakeup in self.wakeups:
-            if not wakeup.done():
-                wakeup.set_result(None)
-
-    async def next_update(self, seen: JobT | None) -> JobT:
-        """Wait for an update after the one that was seen, and return the newest."""
-        while self.latest is None or self.latest is seen:
-            if self.error is not None:
-                # Each caller gets an error of its own.
-                error = copy.copy(self.error)
-                if isinstance(error, APIError):
-                    error.prediction_id = self.id
-                raise error from self.error.__cause__
-            wakeup: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.wakeups[wakeup] = None
-            try:
-                await wakeup
-            finally:
-                del self.wakeups[wakeup]
-        return self.latest
-
-
 # Jobs and when they were created, newest first.
-_Window = deque[tuple[datetime, _PolledJob[JobT]]]
+_Window = deque[tuple[datetime, PolledJob[JobT]]]
 
 
 class Poller(Generic[JobT]):
@@ -166,7 +103,7 @@ class Poller(Generic[JobT]):
         self._transport = transport
         self._kind: type[JobT] = kind
         self._options = options
-        self._jobs: dict[str, _PolledJob[JobT]] = {}
+        self._jobs: dict[str, PolledJob[JobT]] = {}
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._max_retries = max_retries_of(transport, options)
@@ -180,7 +117,7 @@ class Poller(Generic[JobT]):
         # A job with an error is left to the callers that have not taken the error yet.
         if polled is None or polled.error is not None:
             now = clock.current.monotonic()
-            polled = _PolledJob[JobT](job_id, now, now + poll_interval(0), Patience(exists=job is not None))
+            polled = PolledJob[JobT](job_id, now, now + poll_interval(0), Patience(exists=job is not None))
             if job is not None:
                 polled.state, polled.created_at = (job.status, logs_of(job)), created_at_of(job)
             self._jobs[job_id] = polled
@@ -219,7 +156,7 @@ class Poller(Generic[JobT]):
                 due = [job for job in self._jobs.values() if job.is_due(now)] if now >= self._paused_until else []
                 if due:
                     # The pause bounds the rate of requests, but not for so long that it delays new jobs.
-                    self._paused_until = now + min(await self._poll(due) / _POLLS_PER_SECOND, _MAX_INTERVAL)
+                    self._paused_until = now + min(await self._poll(due) / _POLLS_PER_SECOND, MAX_INTERVAL)
                 else:
                     next_due = min(job.due for job in self._jobs.values())
                     await self._sleep(now, max(next_due, self._paused_until))
@@ -243,7 +180,7 @@ class Poller(Generic[JobT]):
             self._sleeps_until = -inf
             timer.cancel()
 
-    async def _poll(self, due: list[_PolledJob[JobT]]) -> int:
+    async def _poll(self, due: list[PolledJob[JobT]]) -> int:
         """Poll the jobs that are due; return the number of requests."""
         now = clock.current.monotonic()
         for job in due:
@@ -251,7 +188,8 @@ class Poller(Generic[JobT]):
         requests = 0
         if now >= self._list_from and len(due) > _LIST_POLL_ABOVE:
             try:
-                due, requests = await self._poll_list(due)
+                polled, (due, requests) = due, await self._poll_list(due)
+                self._hasten(polled, requests, now)
             except Exception as error:
                 # Whatever the list has, there are better ways. A client that was closed has none.
                 if isinstance(error, ReplicateError) and not isinstance(error, APIError):
@@ -261,7 +199,14 @@ class Poller(Generic[JobT]):
         await for_each(self._poll_one, due, _MAX_CONCURRENT_POLLS)
         return requests + len(due)
 
-    async def _poll_one(self, polled: _PolledJob[JobT]) -> None:
+    def _hasten(self, polled: list[PolledJob[JobT]], requests: int, now: float) -> None:
+        """Let the next poll come earlier while jobs are ending."""
+        pending = [job for job in polled if not job.settled]
+        if ends := len(polled) - len(pending):
+            for job in pending:
+                job.reschedule(now, min(1, _ENDS_PER_REQUEST * requests / ends))
+
+    async def _poll_one(self, polled: PolledJob[JobT]) -> None:
         if polled.settled:
             return
         try:
@@ -274,7 +219,7 @@ class Poller(Generic[JobT]):
         else:
             self._publish(polled, job)
 
-    async def _poll_list(self, due: list[_PolledJob[JobT]]) -> tuple[list[_PolledJob[JobT]], int]:
+    async def _poll_list(self, due: list[PolledJob[JobT]]) -> tuple[list[PolledJob[JobT]], int]:
         """Poll many jobs by the list of all: a hundred at a time, at the same time.
 
         Returns:
@@ -305,9 +250,9 @@ class Poller(Generic[JobT]):
             raise errors[0]
         return list(dict.fromkeys(unlisted)), pages
 
-    async def _poll_window(self, pending: _Window[JobT], *, from_start: bool) -> tuple[list[_PolledJob[JobT]], int]:
+    async def _poll_window(self, pending: _Window[JobT], *, from_start: bool) -> tuple[list[PolledJob[JobT]], int]:
         """Poll jobs by the list, newest first; return the jobs to poll one by one, and the number of pages."""
-        unlisted: list[_PolledJob[JobT]] = []
+        unlisted: list[PolledJob[JobT]] = []
         listed_ids: set[str] = set()
         first = request = Request[PageData[Raw]]("GET", list_path(self._kind), PageData[Raw], self._options)
         pages, oldest_before, skipped_to = 0, None, None if from_start else pending[0]
@@ -357,7 +302,7 @@ class Poller(Generic[JobT]):
         margin = timedelta(microseconds=1) if self._skips_exactly else timedelta(seconds=1)
         return {"created_before": dated[0] + margin}
 
-    def _on_list_error(self, due: list[_PolledJob[JobT]], error: Exception) -> list[_PolledJob[JobT]]:
+    def _on_list_error(self, due: list[PolledJob[JobT]], error: Exception) -> list[PolledJob[JobT]]:
         """Return the jobs to poll one by one instead."""
         logger.info("polling %d jobs by the list failed: %s", len(due), error)
         if isinstance(error, APIError) and is_transient(error):
@@ -367,7 +312,7 @@ class Poller(Generic[JobT]):
             self._list_from = clock.current.monotonic() + _LIST_PAUSE
         return due
 
-    def _apply_listed(self, polled: _PolledJob[JobT], entry: ListedJob, raw: Raw) -> bool:
+    def _apply_listed(self, polled: PolledJob[JobT], entry: ListedJob, raw: Raw) -> bool:
         """Publish a list's entry; return False if it says too little, so that the job must be polled by itself."""
         if not entry.done and entry.status == polled.state[0] and not polled.watchers:
             polled.patience.on_success()
@@ -382,7 +327,7 @@ class Poller(Generic[JobT]):
         self._publish(polled, job)
         return True
 
-    def _publish(self, polled: _PolledJob[JobT], job: JobT) -> None:
+    def _publish(self, polled: PolledJob[JobT], job: JobT) -> None:
         """Publish a job to the callers that wait for it."""
         polled.patience.on_success()
         polled.created_at = polled.created_at or created_at_of(job)
@@ -394,7 +339,7 @@ class Poller(Generic[JobT]):
         if job.done or (changed and polled.watchers):
             polled.publish(job)
 
-    def _publish_error(self, jobs: Sequence[_PolledJob[JobT]], error: Exception) -> None:
+    def _publish_error(self, jobs: Sequence[PolledJob[JobT]], error: Exception) -> None:
         for job in jobs:
             job.error = error
             job.wake()

@@ -22,7 +22,7 @@ from replicate_async._json import is_list
 from replicate_async._logging import logger
 from replicate_async._predictions.jobs import consume_exception, fetch_job, output_of
 from replicate_async._predictions.patience import Patience, max_retries_of
-from replicate_async._predictions.polling import poll_interval
+from replicate_async._predictions.polled_job import poll_interval
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError
 from replicate_async.types import Prediction, logs_of
 

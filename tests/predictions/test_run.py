@@ -29,7 +29,7 @@ from replicate_async import (
     ReplicateError,
     UnprocessableEntityError,
 )
-from replicate_async._predictions import polling
+from replicate_async._predictions.polled_job import poll_interval
 from replicate_async.testing import LocalServer
 from replicate_async.types import Model, Prediction
 from simulation import Simulation, simulate
@@ -393,12 +393,12 @@ async def test_a_response_that_was_not_held():
 
 def test_poll_intervals_grow_with_age():
     """A short prediction is polled every quarter of a second, one of ten minutes some dozen times in all."""
-    pauses = [polling.poll_interval(age) for age in range(1200)]
+    pauses = [poll_interval(age) for age in range(1200)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.25, 10.0)
     age, polls = 0.0, 0
     while age < 600:
-        age += polling.poll_interval(age)
+        age += poll_interval(age)
         polls += 1
     assert polls < 100
 
