@@ -67,10 +67,12 @@ class AbandonedRun(msgspec.Struct, eq=False):
         except ReplicateError as error:
             reason = error
         finally:
-            # Also when the loop ends, which cancels this task.
-            if self.creating is not None:
+            # Also when the loop ends, which cancels this task. The background must not touch a task of this loop.
+            if self.creating is not None and not self.creating.done():
                 self.creating.cancel()
-            if reason is not None:
+                if reason is not None:
+                    self.creating.add_done_callback(lambda _: self._hand_over(reason))
+            elif reason is not None:
                 self._hand_over(reason)
 
     async def try_on(self, transport: Transport, seconds: float) -> None:
@@ -123,8 +125,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         if not creating.done() and not (ledger.is_in_flight(call) and call.may_exist):
             # It waits for its turn, for a connection or for a retry; or it is looked for, for the caller.
             creating.cancel()
-        with anyio.move_on_after(0 if call.prefer_wait else _ANSWER_SECONDS):
-            await asyncio.wait([creating])
+        await _wait_for(creating, 0 if call.prefer_wait else _ANSWER_SECONDS)
         if not creating.done():
             # The response may take long, above all if the API holds it back until the prediction has ended.
             with suppress(CreateOutcomeUnknown):
@@ -133,7 +134,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
             if not creating.done():
                 # It may still be carried out.
                 call.outcome = Outcome.UNKNOWN
-            await asyncio.wait([creating])
+            await _wait_for(creating, None)
         if creating.cancelled():
             return await lookup() if call.may_exist else None
         error = creating.exception()
@@ -159,6 +160,12 @@ class AbandonedRun(msgspec.Struct, eq=False):
 
     def __str__(self) -> str:
         return f"prediction {self.prediction_id}" if self.prediction_id else "a prediction whose create was interrupted"
+
+
+async def _wait_for(task: asyncio.Task[Prediction], seconds: float | None) -> None:
+    # asyncio.wait() would have the loop of a task that is done call back, which may be a loop of another thread.
+    if not task.done():
+        await asyncio.wait([task], timeout=seconds)
 
 
 async def _pause(seconds: float) -> None:

@@ -213,6 +213,32 @@ def test_runs_that_are_canceled_while_they_are_created(held, seconds, after):
     simulate(main)
 
 
+@pytest.mark.parametrize("after", [True, False], ids=["the response is lost", "the create is lost"])
+def test_the_background_takes_over_from_a_loop_that_goes_on(server, after, caplog):
+    """A program that cancels all of its tasks leaves an interrupted create to the background loop, as a whole."""
+
+    async def main() -> None:
+        async with client_of(server) as client:
+            await client.account.get()
+            server.faults.add(operation="*.create", kind="stall", after=after, times=1)
+            task = asyncio.ensure_future(client.run(MODEL, wait=False))
+            while not server.requests[1:]:  # noqa: ASYNC110 - the server knows nothing of tests
+                await asyncio.sleep(0.01)
+            for _ in range(2):
+                for other in asyncio.all_tasks() - {asyncio.current_task()}:
+                    other.cancel()
+                await asyncio.sleep(0.05)
+            assert task.cancelled()
+            end = time.monotonic() + 10
+            while after and statuses(server) != {"canceled"}:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.01)
+
+    # The debug mode raises an error where one thread changes what belongs to the loop of another.
+    asyncio.run(main(), debug=True)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_a_create_that_was_refused_is_not_repeated_for_nobody(server):
     """A run that is canceled while its create waits for a retry creates nothing."""
 
