@@ -24,7 +24,7 @@ from replicate_async._http.options import check_choice
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import encode_json, is_dict, is_list, is_mapping
-from replicate_async._predictions.jobs import JobT
+from replicate_async._predictions.jobs import JobT, for_each
 from replicate_async._predictions.outputs import decode_data_uri
 from replicate_async._predictions.requests import FileEncodingStrategy
 from replicate_async._predictions.uploads import UploadCache, upload_request
@@ -99,22 +99,9 @@ async def encode_files(
 
 async def _resolve_all(transport: Transport, pending: list[_Pending], inlined: _Inlined) -> None:
     """Put URLs and values in the places of all files and awaited outputs, at the same time."""
-    failures: list[Exception] = []
     limiter = anyio.Semaphore(_MAX_CONCURRENT_UPLOADS)
     inlined.choose(pending)
-
-    async def resolve(item: _Pending) -> None:
-        try:
-            await _resolve(transport, item, inlined, limiter)
-        except Exception as error:  # noqa: BLE001 - raised below, without an exception group
-            failures.append(error)
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for item in pending:
-            group.start_soon(resolve, item)
-    if failures:
-        raise failures[0]
+    await for_each(lambda item: _resolve(transport, item, inlined, limiter), pending, len(pending))
 
 
 async def _resolve(transport: Transport, item: _Pending, inlined: _Inlined, limiter: anyio.Semaphore) -> None:

@@ -104,16 +104,27 @@ def output_of(prediction: Prediction) -> Any:
 
 
 async def for_each(function: Callable[[T], Coroutine[Any, Any, None]], items: Sequence[T], max_concurrent: int) -> None:
-    """Call a function with each item, up to ``max_concurrent`` at the same time."""
+    """Call a function with each item, up to ``max_concurrent`` at the same time. The first error cancels the others.
+
+    A task group of anyio would leave coroutines behind that were never awaited, if a loop ends before they begin.
+    """
     queue = deque(items)
 
     async def work() -> None:
         while queue:
             await function(queue.popleft())
 
-    if len(items) == 1:
-        await work()
-    else:
-        async with anyio.create_task_group() as group:
-            for _ in range(min(max_concurrent, len(items))):
-                group.start_soon(work)
+    tasks = [asyncio.ensure_future(work()) for _ in range(min(max_concurrent, len(items)))]
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+            task.add_done_callback(consume_exception)
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(tasks)
+    errors = [error for task in tasks if not task.cancelled() and (error := task.exception())]
+    if errors:
+        raise errors[0]

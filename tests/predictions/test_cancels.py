@@ -84,7 +84,7 @@ def test_gathered_runs_are_canceled_although_their_client_closes(server, how, op
 
     with pytest.raises((asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)):
         asyncio.run(main())
-    assert len(server.predictions) == 20
+    assert len(server.predictions) <= 20
     assert statuses(server) == {"canceled"}
 
 
