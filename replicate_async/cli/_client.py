@@ -51,8 +51,7 @@ async def open_client(*, local: bool) -> AsyncGenerator[AsyncReplicate, None]:
         return
     # A proxy in the environment cannot reach the server in this process.
     os.environ["no_proxy"] = "*"
-    # The demonstration models are official, and the command needs their schemas.
-    server = create_server(tidy=True)
+    server = create_server()
     async with server, AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
         yield client
 

@@ -22,7 +22,7 @@ from replicate_async.cli._values import InputValue
 from replicate_async.errors import ModelError, NotFoundError, ReplicateError
 
 if TYPE_CHECKING:
-    from replicate_async._predictions.functions import AsyncRun
+    from replicate_async._predictions.functions import AsyncFunction, AsyncRun
     from replicate_async.types import Prediction
 
 
@@ -76,12 +76,7 @@ async def _run(
 ) -> None:
     async with open_client(local=local) as client:
         model = client.use(ref)
-        try:
-            schema = await model.openapi_schema() if any(value.ambiguous for value in values) else {}
-        except NotFoundError:
-            # The create works without the schema, or raises a clearer error.
-            schema = {}
-        declared = model_schema.inputs(schema)
+        declared = model_schema.inputs(await _schema_of(model) if any(value.ambiguous for value in values) else {})
         run = await model.create(**{value.name: value.decide(declared.get(value.name, {})) for value in values})
         if not wait:
             print_text(_as_json(run.prediction) if as_json else run.prediction.id)
@@ -92,7 +87,7 @@ async def _run(
             if as_json:
                 print_text(_as_json(error.prediction))
             raise
-        if "/" not in ref:
+        if isinstance(result, list) and not model_schema.output(await _schema_of(model)):
             # No schema says whether a list of texts is one text in pieces, but most are.
             with suppress(msgspec.ValidationError):
                 result = "".join(msgspec.convert(result, list[str]))
@@ -108,6 +103,14 @@ async def _run(
                 raise
         elif not as_json:
             print_text(text)
+
+
+async def _schema_of(model: AsyncFunction[Any]) -> dict[str, Any]:
+    """Return a model's schema, without anything in it if there is none: the create works without, or says why not."""
+    try:
+        return await model.openapi_schema()
+    except NotFoundError:
+        return {}
 
 
 async def _output_of(run: AsyncRun) -> Any:

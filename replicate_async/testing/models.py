@@ -63,5 +63,6 @@ def register(server: LocalServer) -> None:
         readme="# hello-world\n\nA tiny model that says hello.\n",
         examples=[({"text": "Alice"}, "hello Alice")],
     )(hello_world)
-    server.model("replicate-local/stream-text", official=True)(stream_text)
-    server.model("replicate-local/gradient", official=True)(gradient)
+    # With a version, the models show their schemas.
+    server.model("replicate-local/stream-text", version="5e" * 32, official=True)(stream_text)
+    server.model("replicate-local/gradient", version="9a" * 32, official=True)(gradient)
