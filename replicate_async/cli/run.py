@@ -22,7 +22,7 @@ from replicate_async.cli._values import InputValue
 from replicate_async.errors import ModelError, NotFoundError, ReplicateError
 
 if TYPE_CHECKING:
-    from replicate_async._predictions.functions import AsyncFunction, AsyncRun
+    from replicate_async._predictions.functions import AsyncModelReference, AsyncRun
     from replicate_async.types import Prediction
 
 
@@ -105,7 +105,7 @@ async def _run(
             print_text(text)
 
 
-async def _schema_of(model: AsyncFunction[Any]) -> dict[str, Any]:
+async def _schema_of(model: AsyncModelReference) -> dict[str, Any]:
     """Return a model's schema, without anything in it if there is none: the create works without, or says why not."""
     try:
         return await model.openapi_schema()
