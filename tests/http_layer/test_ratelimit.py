@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from replicate_async import AsyncReplicate, RateLimit, RateLimitError
 from replicate_async._http import clock as sdk_clock
-from replicate_async._http.ratelimit import Limits, RateLimiter, TokenBucket
+from replicate_async._http.ratelimit import Limits, RateLimited, RateLimiter, TokenBucket
 from replicate_async.testing import LocalServer
 from simulated_api import ApiLimit
 from simulation import Simulation, simulate
@@ -336,6 +336,26 @@ def test_tokens_go_to_waiters_in_order(visits, per_minute):
         for _ in range(max(1, int(per_minute / 60))):
             await limiter.acquire(next(KEYS))
         assert clock.monotonic() == started
+
+    simulate(main)
+
+
+def test_waiters_that_are_turned_away_leave_no_timers():
+    """Each call that does not wait for a long Retry-After is turned away at once; a single timer remains."""
+
+    async def main(_: Simulation) -> None:
+        sdk_clock.current = clock = _TimerCountingClock()
+        bucket = TokenBucket(600)
+        bucket.on_throttled(0.0, 0.0, 100.0)
+        limiter = RateLimiter(bucket)
+        patient = asyncio.create_task(limiter.acquire(next(KEYS)))
+        await asyncio.sleep(1)
+        for _ in range(3):
+            with pytest.raises(RateLimited, match="99 s"):
+                await limiter.acquire(next(KEYS), 5.0)
+        assert clock.monotonic() == 1
+        await patient
+        assert (clock.monotonic(), clock.most) == (pytest.approx(100), 1)
 
     simulate(main)
 

@@ -243,13 +243,13 @@ async def test_retries_taken():
 
 async def test_retries_taken_by_a_streamed_response():
     """A response that is read on demand has the number of failed attempts before it."""
-    failure = answer(502, b"", {"Retry-After": "0"})
-    async with (
-        RawServer(failure, answer(200, ACCOUNT)) as server,
-        server.client() as client,
-        client.account.with_streaming_response.get() as response,
-    ):
-        assert (response.retries_taken, (await response.parse()).username) == (1, "alice")
+    for failures in range(3):
+        async with (
+            RawServer(*[answer(502, b"", {"Retry-After": "0"})] * failures, answer(200, ACCOUNT)) as server,
+            server.client() as client,
+            client.account.with_streaming_response.get() as response,
+        ):
+            assert (response.retries_taken, (await response.parse()).username) == (failures, "alice")
 
 
 async def test_the_last_failure_is_raised():

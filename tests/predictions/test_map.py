@@ -500,6 +500,7 @@ async def test_bad_arguments(call, server, arguments, kind):
     """Invalid arguments raise before anything is sent."""
     _, error = await collect(call, *arguments)
     assert type(error) is kind
+    assert ("inputs must be an iterable of mappings" in str(error)) is (kind is TypeError)
     assert server.requests == []
 
 

@@ -292,6 +292,13 @@ async def test_reading(server, call, output):
     assert len(downloads(server)) == 4
 
 
+async def test_the_size_of_chunks():
+    """Chunks have at most 64 KiB, unless the caller says otherwise."""
+    output = AsyncFileOutput("data:," + "a" * 100_000)
+    for chunks in (output, output.iter_bytes()):
+        assert [len(chunk) async for chunk in chunks] == [65_536, 34_464]
+
+
 async def test_stopping_to_read_early(server, call, output):
     """A reader that stops early leaves no open connection."""
     server.faults.add(kind="drip", rate=1_000_000, operation="outputs.download")

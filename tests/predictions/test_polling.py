@@ -55,6 +55,8 @@ class Job(msgspec.Struct, kw_only=True):
     created: float
     duration: float
     final_status: str = "succeeded"
+    # All the time before, in place of the API's own.
+    running_status: str | None = None
     # By so many seconds the list is behind.
     lag: float = 0.0
     # Or: twice, omitted, garbled, undated, without output.
@@ -64,6 +66,7 @@ class Job(msgspec.Struct, kw_only=True):
         """Return the prediction as the API shows it at a time."""
         age = now - self.created
         done = now >= self.created + self.duration
+        running = "starting" if age < self.duration / 5 else "processing"
         return {
             "id": self.id,
             "model": "owner/name",
@@ -71,7 +74,7 @@ class Job(msgspec.Struct, kw_only=True):
             "input": {},
             "urls": {},
             "created_at": (START + timedelta(seconds=self.created)).isoformat(),
-            "status": self.final_status if done else "starting" if age < self.duration / 5 else "processing",
+            "status": self.final_status if done else self.running_status or running,
             "completed_at": (START + timedelta(seconds=self.created + self.duration)).isoformat() if done else None,
             "logs": "." * int(5 * min(1.0, max(0.0, age / self.duration))) if self.duration else "",
             "output": f"output of {self.id}" if done and self.final_status == "succeeded" else None,
@@ -412,6 +415,18 @@ def test_a_final_status_in_the_list_without_logs():
         updates = [Updates(job) for job in jobs]
         await asyncio.gather(*[api.wait(job, on_update=update) for job, update in zip(jobs, updates, strict=True)])
         assert {update.last for update in updates} == {(2, 5)}
+
+    simulate(main)
+
+
+def test_an_end_without_another_status():
+    """A status that is not documented is final as soon as the list has a completion time."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        jobs = [api.add(number, 0, 20, running_status="resting", final_status="resting") for number in range(10)]
+        await asyncio.wait_for(asyncio.gather(*[api.wait(job) for job in jobs]), 30)
+        assert api.single_polls() == []
 
     simulate(main)
 
