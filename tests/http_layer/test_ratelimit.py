@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async import AsyncReplicate, RateLimit, RateLimitError
+from rawserver import RawServer, answer
+from replicate_async import AsyncReplicate, NotFoundError, RateLimit, RateLimitError
 from replicate_async._http import clock as sdk_clock
 from replicate_async._http.ratelimit import Limits, RateLimited, RateLimiter, TokenBucket
 from replicate_async.testing import LocalServer
@@ -514,6 +515,20 @@ def test_clients_with_the_same_token_share_limits():
                 await asyncio.gather(other_client.account.get(), return_exceptions=True)
             assert sim.monotonic() - before < 5
             await throttled
+
+    simulate(main)
+
+
+def test_errors_say_what_remains_as_well():
+    """The calls that remain by the headers of an error slow further calls down, like those of any other response."""
+
+    async def main(sim: Simulation) -> None:
+        many, none = ({"ratelimit-remaining": remaining} for remaining in ("100", "0"))
+        async with RawServer(answer(404, {}, many), answer(404, {}, none)) as server, server.client() as client:
+            for _ in range(12):
+                with pytest.raises(NotFoundError):
+                    await client.account.get()
+            assert 1 < sim.monotonic() < 3
 
     simulate(main)
 

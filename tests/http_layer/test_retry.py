@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -343,6 +344,13 @@ async def test_retry_after_is_respected(step, minimum):
     assert len(delays) >= 4
     assert minimum <= delays[0] <= minimum + 0.05
     assert all(minimum <= delay <= minimum + 1 for delay in delays)
+
+
+async def test_the_jitter_after_retry_after(monkeypatch):
+    """Its maximum grows by a twentieth of a second with each attempt, up to a second."""
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+    _, delays = await attempts(get, answer(503, b"", {"Retry-After": "1"}), max_retries=25)
+    assert delays == pytest.approx([1 + min(1.0, 0.05 * number) for number in range(1, 26)])
 
 
 async def test_a_too_long_retry_after_is_raised():

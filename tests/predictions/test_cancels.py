@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import random
 import signal
 import threading
 import time
@@ -188,6 +190,31 @@ def test_cancellations_that_never_succeed_are_logged(status, seconds, caplog):
     assert f"prediction {prediction_id} could not be canceled" in record.getMessage()
     assert str(status) in record.getMessage()
     assert f"predictions.cancel('{prediction_id}')" in record.getMessage()
+
+
+@pytest.mark.parametrize(("jitter", "delays"), [(0, [0.25, 0.5, 1.0]), (1, [0.5, 1.0, 2.0])])
+def test_the_delays_between_attempts(jitter, delays, monkeypatch):
+    """The delay doubles with each attempt, and jitter shortens it to half of that at most."""
+    monkeypatch.setattr(random, "uniform", lambda *bounds: bounds[jitter])
+
+    async def main(sim: Simulation) -> list[float]:
+        times: list[float] = []
+        async with add_model(LocalServer(clock=sim)) as server, client_of(server) as client:
+            task = asyncio.ensure_future(client.run(MODEL, wait=False))
+            await sim.sleep(3)
+            server.faults.add(
+                kind="status",
+                status=503,
+                operation="predictions.cancel",
+                times=6,
+                when=lambda _: times.append(sim.monotonic()) or True,
+            )
+            task.cancel()
+            await asyncio.wait([task])
+            return times
+
+    times = simulate(main)
+    assert [after - before for before, after in itertools.pairwise(times[:4])] == pytest.approx(delays, abs=0.1)
 
 
 # --- the create is still on its way ---

@@ -707,7 +707,7 @@ def test_found_results_that_can_not_be_fetched(fault):
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="html", after=True)
             server.faults.add(operation="predictions.get", **fault)
-            with pytest.raises(CreateOutcomeUnknown, match="can't be fetched") as caught:
+            with pytest.raises(CreateOutcomeUnknown, match=r"can't be fetched: \w") as caught:
                 await WAYS["predictions"](client)
             (job,) = jobs(server)
             assert (caught.value.prediction_id, caught.value.candidates) == (job.id, [job.id])

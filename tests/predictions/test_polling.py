@@ -783,6 +783,24 @@ def test_errors_that_are_not_the_apis_reach_every_caller(count):
     simulate(main)
 
 
+def test_waiting_again_after_an_error_that_has_ended_the_polling():
+    """A caller that waits again before others have taken the error starts the polling again."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        api.fail = lambda *_: ReplicateError("no luck at first") if len(api.polls) == 1 else None
+
+        async def wait_twice(job: Job) -> None:
+            with pytest.raises(ReplicateError, match="no luck"):
+                await api.wait(job)
+            await api.wait(job)
+
+        # So many are polled by the list, whose error ends the polling.
+        await asyncio.wait_for(asyncio.gather(*[wait_twice(api.add(number, 0, 20)) for number in range(5)]), 60)
+
+    simulate(main)
+
+
 def test_a_response_that_cannot_be_read():
     """A response of another shape is raised to the callers of its job, and to no other."""
 
