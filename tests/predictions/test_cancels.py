@@ -16,6 +16,7 @@ import pytest
 
 from programs import run as run_program
 from programs import start
+from rawserver import RawServer, after, answer, prediction
 from replicate_async import AsyncReplicate, Replicate, ReplicateError
 from replicate_async.testing import LocalServer
 from simulation import Simulation, simulate
@@ -264,6 +265,22 @@ def test_the_background_takes_over_from_a_loop_that_goes_on(server, after, caplo
     # The debug mode raises an error where one thread changes what belongs to the loop of another.
     asyncio.run(main(), debug=True)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_create_that_is_canceled_and_answered_unreadably():
+    """What an unreadable response has created is canceled by its id."""
+
+    async def main(sim: Simulation) -> None:
+        created, canceled = answer(201, {"id": "p1"}), answer(200, prediction(id="p1", status="canceled"))
+        async with RawServer(after(0.5, created), canceled) as server, server.client() as client:
+            task = asyncio.ensure_future(client.run("owner/name", wait=False))
+            await sim.sleep(0.2)
+            task.cancel()
+            await asyncio.wait([task])
+            targets = [request.target for request in server.requests]
+            assert targets == ["/v1/models/owner/name/predictions", "/v1/predictions/p1/cancel"]
+
+    simulate(main)
 
 
 def test_a_create_that_was_refused_is_not_repeated_for_nobody(server):
