@@ -716,6 +716,23 @@ def test_found_results_that_can_not_be_fetched(fault):
     simulate(main)
 
 
+def test_an_identical_create_waits_for_a_lookup():
+    """No identical create is sent while a lost one is looked for, because their results could not be told apart."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="reset")
+            lost = asyncio.ensure_future(WAYS["predictions"](client))
+            await sim.sleep(1)
+            second = asyncio.ensure_future(WAYS["predictions"](client))
+            await sim.sleep(1)
+            assert creates(server) == 1
+            assert len({(await lost).id, (await second).id}) == len(jobs(server)) == 2
+            assert creates(server) == 3
+
+    simulate(main)
+
+
 # --- the time since which creates are recent ---
 
 

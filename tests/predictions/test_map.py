@@ -641,6 +641,24 @@ async def test_leaving_closes_the_inputs(client, kind):
         gc.enable()
 
 
+def test_a_failure_while_the_inputs_wait():
+    """A failure ends a map at once, also if the next input is not there yet."""
+
+    async def main(sim: Simulation) -> None:
+        async def inputs() -> AsyncIterator[dict[str, Any]]:
+            yield {"n": 0, "fail": True}
+            await sim.sleep(1000)
+
+        async with LocalServer(clock=sim) as server:
+            Models(server)
+            async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+                with pytest.raises(ModelError):
+                    await anext(client.map("owner/number", inputs()))
+                assert sim.monotonic() < 5
+
+    simulate(main)
+
+
 def test_inputs_that_do_not_close():
     """A map that is left waits for its inputs and its runs for at most six seconds."""
 
