@@ -38,9 +38,8 @@ async def run_in_thread(function: Callable[..., T], *args: object, abandon: bool
             while not (abandon or future.done()):
                 with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
                     await asyncio.wait([future])
-            if not future.cancel():
-                # An error is retrieved, so that asyncio does not log it.
-                future.exception()
+            # If it has ended with an error already, asyncio does not log that from now on.
+            future.cancel()
             raise
 
 

@@ -140,7 +140,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         error = creating.exception()
         if error is None:
             return None if creating.result().done else creating.result().id
-        if isinstance(error, CreateOutcomeUnknown):
+        if isinstance(error, CreateOutcomeUnknown) and error.prediction_id is None:
             raise error
         return error.prediction_id if isinstance(error, APIError) else None
 

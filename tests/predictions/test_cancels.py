@@ -268,17 +268,18 @@ def test_the_background_takes_over_from_a_loop_that_goes_on(server, after, caplo
 
 
 def test_a_create_that_is_canceled_and_answered_unreadably():
-    """What an unreadable response has created is canceled by its id."""
+    """What an unreadable response has created is canceled by its id, also if it can't be fetched."""
 
     async def main(sim: Simulation) -> None:
-        created, canceled = answer(201, {"id": "p1"}), answer(200, prediction(id="p1", status="canceled"))
-        async with RawServer(after(0.5, created), canceled) as server, server.client() as client:
+        created = after(0.5, answer(201, b'{"id": "p1", "status":'))
+        canceled = answer(200, prediction(id="p1", status="canceled"))
+        async with RawServer(created, answer(403, {}), canceled) as server, server.client() as client:
             task = asyncio.ensure_future(client.run("owner/name", wait=False))
             await sim.sleep(0.2)
             task.cancel()
             await asyncio.wait([task])
             targets = [request.target for request in server.requests]
-            assert targets == ["/v1/models/owner/name/predictions", "/v1/predictions/p1/cancel"]
+            assert targets == ["/v1/models/owner/name/predictions", "/v1/predictions/p1", "/v1/predictions/p1/cancel"]
 
     simulate(main)
 

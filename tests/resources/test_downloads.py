@@ -585,9 +585,10 @@ async def test_an_error_in_a_thread_whose_caller_is_canceled():
     """The canceled caller waits for what must be completed, and its error is not logged."""
     logged: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
-    go_on = threading.Event()
+    go_on, threads = threading.Event(), []
 
     def fail() -> None:
+        threads.append(threading.current_thread())
         go_on.wait(10)
         raise OSError("the disk is full")
 
@@ -599,6 +600,7 @@ async def test_an_error_in_a_thread_whose_caller_is_canceled():
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await writing
+    threads.pop().join()
     del writing
     gc.collect()
     assert logged == []
