@@ -18,6 +18,7 @@ from replicate_async._version import __version__ as __version__
 if TYPE_CHECKING:
     from replicate_async import _sync
     from replicate_async import errors as errors
+    from replicate_async import hooks as hooks
     from replicate_async import types as types
     from replicate_async._client import AsyncReplicate as AsyncReplicate
     from replicate_async._http.options import RequestOptions as RequestOptions
@@ -108,7 +109,7 @@ if not TYPE_CHECKING:
     }
     _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
     _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
-    _SUBMODULES = ("errors", "types")
+    _SUBMODULES = ("errors", "hooks", "types")
     __all__ = ["__version__", *_MODULES, *_SUBMODULES, *__annotations__]  # noqa: PLE0604 - all are strings
 
     def __getattr__(name: str) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._hooks import Hooks
 from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
@@ -22,6 +23,7 @@ from replicate_async._predictions.requests import ModelLike, ModelRef, Predictio
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
+from replicate_async.hooks import Hook
 from replicate_async.resources._resource import View
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
@@ -69,6 +71,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         retry: tenacity.AsyncRetrying | None = None,
         rate_limit: RateLimit | None = None,
+        hooks: Sequence[Hook] | None = None,
     ) -> None:
         """Create a client.
 
@@ -89,6 +92,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
                 and base URL. If omitted, limits are learned from the API's responses.
+            hooks: Functions that are called with each event: see ``replicate_async.hooks``.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -108,6 +112,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             default_query=default_query,
             retry=retry,
             rate_limit=rate_limit,
+            hooks=Hooks(hooks or ()),
         )
         pool = SessionPool(session, max_connections, warn_unclosed=True)
         super().__init__(Transport(settings.checked(), pool, send_create))
@@ -122,6 +127,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         default_headers: Mapping[str, str] | UnsetType | None = UNSET,
         default_query: Mapping[str, QueryValue] | UnsetType | None = UNSET,
         retry: tenacity.AsyncRetrying | UnsetType | None = UNSET,
+        hooks: Sequence[Hook] | UnsetType | None = UNSET,
     ) -> Self:
         """Return a client with other options, which shares this client's connections and is closed with it.
 
@@ -133,6 +139,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             default_headers: Headers of every request to the API, which replace this client's.
             default_query: Query parameters of every request to the API, which replace this client's.
             retry: tenacity policy.
+            hooks: Functions that are called with each event, which replace this client's.
 
         Returns:
             The client. Options that are not passed are those of this client.
@@ -146,6 +153,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             "default_headers": default_headers,
             "default_query": default_query,
             "retry": retry,
+            "hooks": hooks if hooks is UNSET else Hooks(hooks or ()),
         }
         changes = {name: value for name, value in options.items() if value is not UNSET}
         transport = self._transport

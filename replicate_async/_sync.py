@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from replicate_async._predictions.map import MapProgress
     from replicate_async._predictions.requests import ModelLike, PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent
+    from replicate_async.hooks import Hook
     from replicate_async.types import (
         Account,
         Collection,
@@ -3274,6 +3275,7 @@ class Replicate:
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         retry: tenacity.AsyncRetrying | None = None,
         rate_limit: RateLimit | None = None,
+        hooks: Sequence[Hook] | None = None,
     ) -> None:
         """Create a client.
 
@@ -3294,6 +3296,7 @@ class Replicate:
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
                 and base URL. If omitted, limits are learned from the API's responses.
+            hooks: Functions that are called with each event: see ``replicate_async.hooks``.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -3311,6 +3314,7 @@ class Replicate:
             max_connections=max_connections,
             retry=retry,
             rate_limit=rate_limit,
+            hooks=hooks,
         )
 
     def with_options(
@@ -3323,6 +3327,7 @@ class Replicate:
         default_headers: Mapping[str, str] | UnsetType | None = UNSET,
         default_query: Mapping[str, QueryValue] | UnsetType | None = UNSET,
         retry: tenacity.AsyncRetrying | UnsetType | None = UNSET,
+        hooks: Sequence[Hook] | UnsetType | None = UNSET,
     ) -> Self:
         """Return a client with other options, which shares this client's connections and is closed with it.
 
@@ -3334,6 +3339,7 @@ class Replicate:
             default_headers: Headers of every request to the API, which replace this client's.
             default_query: Query parameters of every request to the API, which replace this client's.
             retry: tenacity policy.
+            hooks: Functions that are called with each event, which replace this client's.
 
         Returns:
             The client. Options that are not passed are those of this client.
@@ -3347,6 +3353,7 @@ class Replicate:
             default_headers=default_headers,
             default_query=default_query,
             retry=retry,
+            hooks=hooks,
         )
         return copied
 

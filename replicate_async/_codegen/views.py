@@ -103,6 +103,8 @@ def match_view(item: ast.stmt) -> re.Match[str] | None:
 def is_call(item: Function) -> bool:
     """Return whether a method makes one API call, and takes its options."""
     last = item.body[-1]
+    if isinstance(last, ast.With):
+        last = last.body[-1]
     if item.args.kwarg is None or item.args.kwarg.arg != "options" or not isinstance(last, ast.Return):
         return False
     value = last.value.value if isinstance(last.value, ast.Await) else last.value

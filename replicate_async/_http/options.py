@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._hooks import Hooks
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._references import to_reference
 from replicate_async.errors import ReplicateError
@@ -82,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_query: Mapping[str, QueryValue] | None = None
     retry: tenacity.AsyncRetrying | None = None
     rate_limit: RateLimit | None = None
+    hooks: Hooks = msgspec.field(default_factory=Hooks)
 
     def find_token(self) -> Secret:
         """Return the token, from the environment if the client has none."""

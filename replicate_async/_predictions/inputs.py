@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from functools import partial
 from operator import itemgetter
@@ -66,6 +67,15 @@ class _Inlined:
 
 class _InFlight(WeakSet[_Inlined]):
     """The files inside of all requests for predictions that are in flight on an event loop."""
+
+
+def starting(transport: Transport, request: Request[Any], model: object = None) -> AbstractContextManager[None]:
+    """Report to the client's hooks that a request is about to create a prediction or training."""
+    if not transport.hooks.functions:
+        return nullcontext()
+    path = request.path[1:].removeprefix("models/").removesuffix("/predictions").removesuffix("/trainings")
+    model = model or request.json.get("version") or path.replace("/versions/", ":")
+    return transport.hooks.starting(model, request.json["input"])
 
 
 async def encode_files(

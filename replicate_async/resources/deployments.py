@@ -11,7 +11,7 @@ from msgspec import UNSET
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
-from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
 from replicate_async._views import (
     AsyncDeploymentPredictionsRaw,
@@ -230,8 +230,9 @@ class AsyncDeploymentPredictions(AsyncResource):
         """
         path = model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
-        return await self._transport.call(request)
+        with starting(self._transport, request):
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            return await self._transport.call(request)
 
 
 def _check_instances(**counts: int) -> None:
