@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,6 +22,7 @@ from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async._typing import Self, Unpack, aiohttp, tenacity
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async.hooks import Hook
 from replicate_async.resources._resource import View
@@ -37,11 +38,6 @@ from replicate_async.resources.search import AsyncSearch
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
 from replicate_async.types import Prediction
-
-if TYPE_CHECKING:
-    import aiohttp
-    import tenacity
-    from typing_extensions import Self, Unpack
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -61,7 +61,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
+from typing import ParamSpec, TypeVar, cast, overload
 
 from replicate_async import _bridge
 '''
@@ -125,7 +125,7 @@ class SyncBuilder(ModuleBuilder):
         super().__init__({node.name: node.name.removeprefix("Async") for _, node in self.classes} | RENAMED)
         self.docstrings = {node.name: ast.get_docstring(node) for _, node in self.classes}
         self.imports.add("from typing import Any")
-        self.typing_imports.add("from collections.abc import Callable, Generator")
+        self.imports.add("from collections.abc import Callable, Generator")
 
     def build(self) -> str:
         """Return the text of the module."""
@@ -149,7 +149,7 @@ class SyncBuilder(ModuleBuilder):
         self.imports.add(f"from {source.module} import {node.name}")
         bases = [base for base in node.bases if not ast.unparse(base).startswith("Async")]
         for base in bases:
-            self.require(source, base, runtime=True)
+            self.require(source, base)
         parameters = "".join(ast.unparse(base).removeprefix("Generic") for base in bases)
         members = [self.docstring(ast.get_docstring(node))]
         if node.name != CLIENT:

@@ -23,8 +23,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_async._http.response import AsyncResponseContext
+from replicate_async._typing import LazyModule
 from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
 '''
+
+# The modules of the viewed classes import this one.
+FOOTER = """
+else:
+    replicate_async = LazyModule("replicate_async")
+"""
 
 
 class Kind(NamedTuple):
@@ -50,20 +57,21 @@ class ViewsBuilder(ModuleBuilder):
 
     def __init__(self, sources: list[Source]) -> None:
         super().__init__({})
-        self.typing_imports.add("from replicate_async._http.pages import AsyncPage")
-        self.typing_imports.add("from replicate_async._http.response import APIResponse")
+        self.imports.add("from replicate_async._http.pages import AsyncPage")
+        self.imports.add("from replicate_async._http.response import APIResponse")
         classes = [(source, node) for source in sources for node in source.classes]
         self.viewed = {node.name: (source, node) for source, node in classes if any(map(match_view, node.body))}
 
     def build(self) -> str:
         """Return the text of the module."""
         views = [self.view(source, node, kind) for source, node in self.viewed.values() for kind in KINDS]
-        return self.module(HEADER, views)
+        modules = sorted({f"    import {source.module}" for source, _ in self.viewed.values()})
+        return self.module(HEADER, ["if TYPE_CHECKING:", *modules, FOOTER, *views])
 
     def view(self, source: Source, node: ast.ClassDef, kind: Kind) -> str:
         """Return a view of a class."""
-        self.typing_imports.add(f"from {source.module} import {node.name}")
-        members = [f"def __init__(self, calls: {node.name}) -> None:\n    self._calls = {kind.suffix.lower()}(calls)\n"]
+        head = f"def __init__(self, calls: {source.module}.{node.name}) -> None:\n"
+        members = [f"{head}    self._calls = {kind.suffix.lower()}(calls)\n"]
         for item in node.body:
             if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,12 +16,8 @@ from msgspec import UNSET, UnsetType
 from replicate_async._hooks import Hooks
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._references import to_reference
+from replicate_async._typing import TypedDict, aiohttp, tenacity
 from replicate_async.errors import ReplicateError
-
-if TYPE_CHECKING:
-    import aiohttp
-    import tenacity
-
 
 TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
 DEFAULT_TIMEOUT = 60.0

@@ -24,12 +24,11 @@ from replicate_async._http.ratelimit import RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
 from replicate_async._threads import run_in_thread
+from replicate_async._typing import aiohttp
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
     import ssl
-
-    import aiohttp
 
 DEFAULT_MAX_CONNECTIONS = 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -14,11 +14,9 @@ from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import wait_shielded
 from replicate_async._predictions.run import PredictionRun, run
 from replicate_async._threads import ThreadIterator
+from replicate_async._typing import Self
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import msgspec
@@ -34,11 +34,9 @@ from replicate_async._predictions.requests import (
     request_options,
 )
 from replicate_async._predictions.streaming import EventReader, StreamEvent
+from replicate_async._typing import Self
 from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, ModelVersion, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16

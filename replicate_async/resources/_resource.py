@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
 from replicate_async._http.response import APIResponse, AsyncResponseContext, AsyncStreamedResponse, read_response
 from replicate_async._http.transport import Transport
-
-if TYPE_CHECKING:
-    from typing_extensions import Never, Self
+from replicate_async._typing import Never, Self
 
 T = TypeVar("T")
 C = TypeVar("C")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import UNSET
 
@@ -13,6 +13,7 @@ from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
 from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
+from replicate_async._typing import Unpack
 from replicate_async._views import (
     AsyncDeploymentPredictionsRaw,
     AsyncDeploymentPredictionsStreaming,
@@ -21,9 +22,6 @@ from replicate_async._views import (
 )
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Deployment, Hardware, Model, ModelVersion, PageData, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncDeployments(AsyncResource):

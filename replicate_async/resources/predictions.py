@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from msgspec import UNSET
 
@@ -17,12 +17,10 @@ from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request
 from replicate_async._predictions.run import PredictionRun, RunEvents
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Model, ModelVersion, PageData, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncPredictions(AsyncResource):

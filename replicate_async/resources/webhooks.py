@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request
+from replicate_async._typing import Unpack
 from replicate_async._views import (
     AsyncDefaultWebhookRaw,
     AsyncDefaultWebhookStreaming,
@@ -16,11 +17,6 @@ from replicate_async._views import (
 )
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import WebhookSecret
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async._http.options import RequestOptions
 
 
 class AsyncWebhooks(AsyncResource):
