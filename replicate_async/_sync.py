@@ -33,7 +33,7 @@ from replicate_async._predictions.functions import (
     FunctionOptions,
 )
 from replicate_async._predictions.map import MapProgress
-from replicate_async._predictions.outputs import AsyncFileOutput
+from replicate_async._predictions.outputs import AsyncFileOutput, BaseFileOutput
 from replicate_async._predictions.requests import ModelLike, PredictionOptions
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
@@ -252,7 +252,7 @@ class ResponseContext(Generic[T]):
         return ResponseContext(self._async.map(function))
 
 
-class FileOutput:
+class FileOutput(BaseFileOutput):
     """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
     As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
@@ -277,14 +277,21 @@ class FileOutput:
         """The size in bytes, if it is known."""
         return self._async.size
 
-    def read(self) -> bytes:
-        """Return the content.
+    def read(self, size: int = -1) -> bytes:
+        """Return the content, or the next part of it.
+
+        Args:
+            size: The maximum size of a part in bytes, for libraries that read files in parts. After the last part
+                comes an empty one, and then the content starts over. If negative, the whole content is returned.
+
+        Returns:
+            The content.
 
         Raises:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
-        return _bridge.run(self._async.read())
+        return _bridge.run(self._async.read(size))
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
         """Yield the content in chunks as they arrive.

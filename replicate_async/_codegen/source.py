@@ -42,6 +42,8 @@ class Source:
                 else:
                     self.imports.setdefault(variable, f"from {self.module} import {variable}")
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for node in classes:
+            self.imports.setdefault(node.name, f"from {self.module} import {node.name}")
         self.classes = [node for node in classes if node.name.startswith("Async")]
 
 

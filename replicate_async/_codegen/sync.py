@@ -150,7 +150,7 @@ class SyncBuilder(ModuleBuilder):
         bases = [base for base in node.bases if not ast.unparse(base).startswith("Async")]
         for base in bases:
             self.require(source, base)
-        parameters = "".join(ast.unparse(base).removeprefix("Generic") for base in bases)
+        parameters = "".join(text[7:] for text in map(ast.unparse, bases) if text.startswith("Generic["))
         members = [self.docstring(ast.get_docstring(node))]
         if node.name != CLIENT:
             head = f"def __init__(self, wrapped: {node.name}{parameters}) -> None:"
