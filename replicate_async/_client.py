@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -25,7 +25,7 @@ from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async.hooks import Hook
-from replicate_async.resources._resource import View
+from replicate_async.resources._resource import View, resource
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeployments
@@ -163,47 +163,47 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
     # --- resources ---
 
-    @cached_property
+    @resource
     def account(self) -> AsyncAccounts:
         """The account that the token belongs to."""
         return AsyncAccounts(self._transport)
 
-    @cached_property
+    @resource
     def collections(self) -> AsyncCollections:
         """Collections of models."""
         return AsyncCollections(self._transport)
 
-    @cached_property
+    @resource
     def deployments(self) -> AsyncDeployments:
         """Deployments, and predictions with them."""
         return AsyncDeployments(self._transport)
 
-    @cached_property
+    @resource
     def files(self) -> AsyncFiles:
         """Files."""
         return AsyncFiles(self._transport)
 
-    @cached_property
+    @resource
     def hardware(self) -> AsyncHardwareKinds:
         """The hardware that models run on."""
         return AsyncHardwareKinds(self._transport)
 
-    @cached_property
+    @resource
     def models(self) -> AsyncModels:
         """Models, their versions, examples and READMEs."""
         return AsyncModels(self._transport)
 
-    @cached_property
+    @resource
     def predictions(self) -> AsyncPredictions:
         """Predictions."""
         return AsyncPredictions(self._transport)
 
-    @cached_property
+    @resource
     def trainings(self) -> AsyncTrainings:
         """Trainings."""
         return AsyncTrainings(self._transport)
 
-    @cached_property
+    @resource
     def webhooks(self) -> AsyncWebhooks:
         """Webhooks, and the secret that signs them."""
         return AsyncWebhooks(self._transport)

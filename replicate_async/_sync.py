@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -74,6 +74,7 @@ from replicate_async._views import (
     AsyncWebhooksStreaming,
 )
 from replicate_async.hooks import Hook
+from replicate_async.resources._resource import resource, view
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeploymentPredictions, AsyncDeployments
@@ -422,12 +423,12 @@ class Accounts:
     def __init__(self, wrapped: AsyncAccounts) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> AccountsRaw:
         """The calls of ``Accounts``, returning the response with its whole body."""
         return AccountsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> AccountsStreaming:
         """The calls of ``Accounts``, returning the response before its body is read."""
         return AccountsStreaming(self._async.with_streaming_response)
@@ -456,12 +457,12 @@ class Collections:
     def __init__(self, wrapped: AsyncCollections) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> CollectionsRaw:
         """The calls of ``Collections``, returning the response with its whole body."""
         return CollectionsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> CollectionsStreaming:
         """The calls of ``Collections``, returning the response before its body is read."""
         return CollectionsStreaming(self._async.with_streaming_response)
@@ -507,17 +508,17 @@ class Deployments:
     def __init__(self, wrapped: AsyncDeployments) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> DeploymentsRaw:
         """The calls of ``Deployments``, returning the response with its whole body."""
         return DeploymentsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> DeploymentsStreaming:
         """The calls of ``Deployments``, returning the response before its body is read."""
         return DeploymentsStreaming(self._async.with_streaming_response)
 
-    @cached_property
+    @resource
     def predictions(self) -> DeploymentPredictions:
         """Predictions with deployments."""
         return DeploymentPredictions(self._async.predictions)
@@ -679,12 +680,12 @@ class DeploymentPredictions:
     def __init__(self, wrapped: AsyncDeploymentPredictions) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> DeploymentPredictionsRaw:
         """The calls of ``DeploymentPredictions``, returning the response with its whole body."""
         return DeploymentPredictionsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> DeploymentPredictionsStreaming:
         """The calls of ``DeploymentPredictions``, returning the response before its body is read."""
         return DeploymentPredictionsStreaming(self._async.with_streaming_response)
@@ -740,12 +741,12 @@ class Files:
     def __init__(self, wrapped: AsyncFiles) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> FilesRaw:
         """The calls of ``Files``, returning the response with its whole body."""
         return FilesRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> FilesStreaming:
         """The calls of ``Files``, returning the response before its body is read."""
         return FilesStreaming(self._async.with_streaming_response)
@@ -870,12 +871,12 @@ class HardwareKinds:
     def __init__(self, wrapped: AsyncHardwareKinds) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> HardwareKindsRaw:
         """The calls of ``HardwareKinds``, returning the response with its whole body."""
         return HardwareKindsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> HardwareKindsStreaming:
         """The calls of ``HardwareKinds``, returning the response before its body is read."""
         return HardwareKindsStreaming(self._async.with_streaming_response)
@@ -903,12 +904,12 @@ class ModelVersions:
     def __init__(self, wrapped: AsyncModelVersions) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> ModelVersionsRaw:
         """The calls of ``ModelVersions``, returning the response with its whole body."""
         return ModelVersionsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> ModelVersionsStreaming:
         """The calls of ``ModelVersions``, returning the response before its body is read."""
         return ModelVersionsStreaming(self._async.with_streaming_response)
@@ -990,32 +991,32 @@ class Models:
     def __init__(self, wrapped: AsyncModels) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> ModelsRaw:
         """The calls of ``Models``, returning the response with its whole body."""
         return ModelsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> ModelsStreaming:
         """The calls of ``Models``, returning the response before its body is read."""
         return ModelsStreaming(self._async.with_streaming_response)
 
-    @cached_property
+    @resource
     def examples(self) -> ModelExamples:
         """Example predictions of models."""
         return ModelExamples(self._async.examples)
 
-    @cached_property
+    @resource
     def predictions(self) -> ModelPredictions:
         """Predictions with official models."""
         return ModelPredictions(self._async.predictions)
 
-    @cached_property
+    @resource
     def readme(self) -> ModelReadme:
         """READMEs of models."""
         return ModelReadme(self._async.readme)
 
-    @cached_property
+    @resource
     def versions(self) -> ModelVersions:
         """Versions of models."""
         return ModelVersions(self._async.versions)
@@ -1212,12 +1213,12 @@ class ModelExamples:
     def __init__(self, wrapped: AsyncModelExamples) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> ModelExamplesRaw:
         """The calls of ``ModelExamples``, returning the response with its whole body."""
         return ModelExamplesRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> ModelExamplesStreaming:
         """The calls of ``ModelExamples``, returning the response before its body is read."""
         return ModelExamplesStreaming(self._async.with_streaming_response)
@@ -1250,12 +1251,12 @@ class ModelPredictions:
     def __init__(self, wrapped: AsyncModelPredictions) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> ModelPredictionsRaw:
         """The calls of ``ModelPredictions``, returning the response with its whole body."""
         return ModelPredictionsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> ModelPredictionsStreaming:
         """The calls of ``ModelPredictions``, returning the response before its body is read."""
         return ModelPredictionsStreaming(self._async.with_streaming_response)
@@ -1311,12 +1312,12 @@ class ModelReadme:
     def __init__(self, wrapped: AsyncModelReadme) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> ModelReadmeRaw:
         """The calls of ``ModelReadme``, returning the response with its whole body."""
         return ModelReadmeRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> ModelReadmeStreaming:
         """The calls of ``ModelReadme``, returning the response before its body is read."""
         return ModelReadmeStreaming(self._async.with_streaming_response)
@@ -1349,12 +1350,12 @@ class Predictions:
     def __init__(self, wrapped: AsyncPredictions) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> PredictionsRaw:
         """The calls of ``Predictions``, returning the response with its whole body."""
         return PredictionsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> PredictionsStreaming:
         """The calls of ``Predictions``, returning the response before its body is read."""
         return PredictionsStreaming(self._async.with_streaming_response)
@@ -1525,12 +1526,12 @@ class Trainings:
     def __init__(self, wrapped: AsyncTrainings) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> TrainingsRaw:
         """The calls of ``Trainings``, returning the response with its whole body."""
         return TrainingsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> TrainingsStreaming:
         """The calls of ``Trainings``, returning the response before its body is read."""
         return TrainingsStreaming(self._async.with_streaming_response)
@@ -1669,17 +1670,17 @@ class Webhooks:
     def __init__(self, wrapped: AsyncWebhooks) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> WebhooksRaw:
         """The calls of ``Webhooks``, returning the response with its whole body."""
         return WebhooksRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> WebhooksStreaming:
         """The calls of ``Webhooks``, returning the response before its body is read."""
         return WebhooksStreaming(self._async.with_streaming_response)
 
-    @cached_property
+    @resource
     def default(self) -> DefaultWebhook:
         """The webhook that predictions and trainings use."""
         return DefaultWebhook(self._async.default)
@@ -1691,17 +1692,17 @@ class DefaultWebhook:
     def __init__(self, wrapped: AsyncDefaultWebhook) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> DefaultWebhookRaw:
         """The calls of ``DefaultWebhook``, returning the response with its whole body."""
         return DefaultWebhookRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> DefaultWebhookStreaming:
         """The calls of ``DefaultWebhook``, returning the response before its body is read."""
         return DefaultWebhookStreaming(self._async.with_streaming_response)
 
-    @cached_property
+    @resource
     def secret(self) -> WebhookSecrets:
         """The secret that signs the webhook."""
         return WebhookSecrets(self._async.secret)
@@ -1713,12 +1714,12 @@ class WebhookSecrets:
     def __init__(self, wrapped: AsyncWebhookSecrets) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def with_raw_response(self) -> WebhookSecretsRaw:
         """The calls of ``WebhookSecrets``, returning the response with its whole body."""
         return WebhookSecretsRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> WebhookSecretsStreaming:
         """The calls of ``WebhookSecrets``, returning the response before its body is read."""
         return WebhookSecretsStreaming(self._async.with_streaming_response)
@@ -2092,7 +2093,7 @@ class DeploymentsRaw:
     def __init__(self, wrapped: AsyncDeploymentsRaw) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def predictions(self) -> DeploymentPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
         return DeploymentPredictionsRaw(self._async.predictions)
@@ -2174,7 +2175,7 @@ class DeploymentsStreaming:
     def __init__(self, wrapped: AsyncDeploymentsStreaming) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def predictions(self) -> DeploymentPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
         return DeploymentPredictionsStreaming(self._async.predictions)
@@ -2476,22 +2477,22 @@ class ModelsRaw:
     def __init__(self, wrapped: AsyncModelsRaw) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def examples(self) -> ModelExamplesRaw:
         """The calls of ``examples``, returning the response with its whole body."""
         return ModelExamplesRaw(self._async.examples)
 
-    @property
+    @view
     def predictions(self) -> ModelPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
         return ModelPredictionsRaw(self._async.predictions)
 
-    @property
+    @view
     def readme(self) -> ModelReadmeRaw:
         """The calls of ``readme``, returning the response with its whole body."""
         return ModelReadmeRaw(self._async.readme)
 
-    @property
+    @view
     def versions(self) -> ModelVersionsRaw:
         """The calls of ``versions``, returning the response with its whole body."""
         return ModelVersionsRaw(self._async.versions)
@@ -2589,22 +2590,22 @@ class ModelsStreaming:
     def __init__(self, wrapped: AsyncModelsStreaming) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def examples(self) -> ModelExamplesStreaming:
         """The calls of ``examples``, returning the response before its body is read."""
         return ModelExamplesStreaming(self._async.examples)
 
-    @property
+    @view
     def predictions(self) -> ModelPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
         return ModelPredictionsStreaming(self._async.predictions)
 
-    @property
+    @view
     def readme(self) -> ModelReadmeStreaming:
         """The calls of ``readme``, returning the response before its body is read."""
         return ModelReadmeStreaming(self._async.readme)
 
-    @property
+    @view
     def versions(self) -> ModelVersionsStreaming:
         """The calls of ``versions``, returning the response before its body is read."""
         return ModelVersionsStreaming(self._async.versions)
@@ -2972,7 +2973,7 @@ class WebhooksRaw:
     def __init__(self, wrapped: AsyncWebhooksRaw) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def default(self) -> DefaultWebhookRaw:
         """The calls of ``default``, returning the response with its whole body."""
         return DefaultWebhookRaw(self._async.default)
@@ -2984,7 +2985,7 @@ class WebhooksStreaming:
     def __init__(self, wrapped: AsyncWebhooksStreaming) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def default(self) -> DefaultWebhookStreaming:
         """The calls of ``default``, returning the response before its body is read."""
         return DefaultWebhookStreaming(self._async.default)
@@ -2996,7 +2997,7 @@ class DefaultWebhookRaw:
     def __init__(self, wrapped: AsyncDefaultWebhookRaw) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def secret(self) -> WebhookSecretsRaw:
         """The calls of ``secret``, returning the response with its whole body."""
         return WebhookSecretsRaw(self._async.secret)
@@ -3008,7 +3009,7 @@ class DefaultWebhookStreaming:
     def __init__(self, wrapped: AsyncDefaultWebhookStreaming) -> None:
         self._async = wrapped
 
-    @property
+    @view
     def secret(self) -> WebhookSecretsStreaming:
         """The calls of ``secret``, returning the response before its body is read."""
         return WebhookSecretsStreaming(self._async.secret)
@@ -3048,47 +3049,47 @@ class ReplicateRaw:
         """Call ``Replicate.search`` and return the response with its whole body."""
         return _bridge.run(self._async.search(query, limit=limit, **options))
 
-    @property
+    @view
     def account(self) -> AccountsRaw:
         """The calls of ``account``, returning the response with its whole body."""
         return AccountsRaw(self._async.account)
 
-    @property
+    @view
     def collections(self) -> CollectionsRaw:
         """The calls of ``collections``, returning the response with its whole body."""
         return CollectionsRaw(self._async.collections)
 
-    @property
+    @view
     def deployments(self) -> DeploymentsRaw:
         """The calls of ``deployments``, returning the response with its whole body."""
         return DeploymentsRaw(self._async.deployments)
 
-    @property
+    @view
     def files(self) -> FilesRaw:
         """The calls of ``files``, returning the response with its whole body."""
         return FilesRaw(self._async.files)
 
-    @property
+    @view
     def hardware(self) -> HardwareKindsRaw:
         """The calls of ``hardware``, returning the response with its whole body."""
         return HardwareKindsRaw(self._async.hardware)
 
-    @property
+    @view
     def models(self) -> ModelsRaw:
         """The calls of ``models``, returning the response with its whole body."""
         return ModelsRaw(self._async.models)
 
-    @property
+    @view
     def predictions(self) -> PredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
         return PredictionsRaw(self._async.predictions)
 
-    @property
+    @view
     def trainings(self) -> TrainingsRaw:
         """The calls of ``trainings``, returning the response with its whole body."""
         return TrainingsRaw(self._async.trainings)
 
-    @property
+    @view
     def webhooks(self) -> WebhooksRaw:
         """The calls of ``webhooks``, returning the response with its whole body."""
         return WebhooksRaw(self._async.webhooks)
@@ -3106,47 +3107,47 @@ class ReplicateStreaming:
         """Call ``Replicate.search`` and return the response before its body is read."""
         return ResponseContext(self._async.search(query, limit=limit, **options))
 
-    @property
+    @view
     def account(self) -> AccountsStreaming:
         """The calls of ``account``, returning the response before its body is read."""
         return AccountsStreaming(self._async.account)
 
-    @property
+    @view
     def collections(self) -> CollectionsStreaming:
         """The calls of ``collections``, returning the response before its body is read."""
         return CollectionsStreaming(self._async.collections)
 
-    @property
+    @view
     def deployments(self) -> DeploymentsStreaming:
         """The calls of ``deployments``, returning the response before its body is read."""
         return DeploymentsStreaming(self._async.deployments)
 
-    @property
+    @view
     def files(self) -> FilesStreaming:
         """The calls of ``files``, returning the response before its body is read."""
         return FilesStreaming(self._async.files)
 
-    @property
+    @view
     def hardware(self) -> HardwareKindsStreaming:
         """The calls of ``hardware``, returning the response before its body is read."""
         return HardwareKindsStreaming(self._async.hardware)
 
-    @property
+    @view
     def models(self) -> ModelsStreaming:
         """The calls of ``models``, returning the response before its body is read."""
         return ModelsStreaming(self._async.models)
 
-    @property
+    @view
     def predictions(self) -> PredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
         return PredictionsStreaming(self._async.predictions)
 
-    @property
+    @view
     def trainings(self) -> TrainingsStreaming:
         """The calls of ``trainings``, returning the response before its body is read."""
         return TrainingsStreaming(self._async.trainings)
 
-    @property
+    @view
     def webhooks(self) -> WebhooksStreaming:
         """The calls of ``webhooks``, returning the response before its body is read."""
         return WebhooksStreaming(self._async.webhooks)
@@ -3357,57 +3358,57 @@ class Replicate:
 
     copy = with_options
 
-    @cached_property
+    @resource
     def account(self) -> Accounts:
         """The account that the token belongs to."""
         return Accounts(self._async.account)
 
-    @cached_property
+    @resource
     def collections(self) -> Collections:
         """Collections of models."""
         return Collections(self._async.collections)
 
-    @cached_property
+    @resource
     def deployments(self) -> Deployments:
         """Deployments, and predictions with them."""
         return Deployments(self._async.deployments)
 
-    @cached_property
+    @resource
     def files(self) -> Files:
         """Files."""
         return Files(self._async.files)
 
-    @cached_property
+    @resource
     def hardware(self) -> HardwareKinds:
         """The hardware that models run on."""
         return HardwareKinds(self._async.hardware)
 
-    @cached_property
+    @resource
     def models(self) -> Models:
         """Models, their versions, examples and READMEs."""
         return Models(self._async.models)
 
-    @cached_property
+    @resource
     def predictions(self) -> Predictions:
         """Predictions."""
         return Predictions(self._async.predictions)
 
-    @cached_property
+    @resource
     def trainings(self) -> Trainings:
         """Trainings."""
         return Trainings(self._async.trainings)
 
-    @cached_property
+    @resource
     def webhooks(self) -> Webhooks:
         """Webhooks, and the secret that signs them."""
         return Webhooks(self._async.webhooks)
 
-    @property
+    @view
     def with_raw_response(self) -> ReplicateRaw:
         """The calls of ``Replicate``, returning the response with its whole body."""
         return ReplicateRaw(self._async.with_raw_response)
 
-    @property
+    @view
     def with_streaming_response(self) -> ReplicateStreaming:
         """The calls of ``Replicate``, returning the response before its body is read."""
         return ReplicateStreaming(self._async.with_streaming_response)

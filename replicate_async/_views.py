@@ -16,7 +16,7 @@ from replicate_async._http.pages import AsyncPage
 from replicate_async._http.response import APIResponse, AsyncResponseContext
 from replicate_async._predictions.requests import PredictionOptions
 from replicate_async._typing import LazyModule, Unpack
-from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
+from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming, view
 from replicate_async.types import (
     Account,
     Collection,
@@ -111,7 +111,7 @@ class AsyncDeploymentsRaw:
     def __init__(self, calls: replicate_async.resources.deployments.AsyncDeployments) -> None:
         self._calls = raw(calls)
 
-    @property
+    @view
     def predictions(self) -> AsyncDeploymentPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
         return AsyncDeploymentPredictionsRaw(self._calls.predictions)
@@ -193,7 +193,7 @@ class AsyncDeploymentsStreaming:
     def __init__(self, calls: replicate_async.resources.deployments.AsyncDeployments) -> None:
         self._calls = streaming(calls)
 
-    @property
+    @view
     def predictions(self) -> AsyncDeploymentPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
         return AsyncDeploymentPredictionsStreaming(self._calls.predictions)
@@ -493,22 +493,22 @@ class AsyncModelsRaw:
     def __init__(self, calls: replicate_async.resources.models.AsyncModels) -> None:
         self._calls = raw(calls)
 
-    @property
+    @view
     def examples(self) -> AsyncModelExamplesRaw:
         """The calls of ``examples``, returning the response with its whole body."""
         return AsyncModelExamplesRaw(self._calls.examples)
 
-    @property
+    @view
     def predictions(self) -> AsyncModelPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
         return AsyncModelPredictionsRaw(self._calls.predictions)
 
-    @property
+    @view
     def readme(self) -> AsyncModelReadmeRaw:
         """The calls of ``readme``, returning the response with its whole body."""
         return AsyncModelReadmeRaw(self._calls.readme)
 
-    @property
+    @view
     def versions(self) -> AsyncModelVersionsRaw:
         """The calls of ``versions``, returning the response with its whole body."""
         return AsyncModelVersionsRaw(self._calls.versions)
@@ -606,22 +606,22 @@ class AsyncModelsStreaming:
     def __init__(self, calls: replicate_async.resources.models.AsyncModels) -> None:
         self._calls = streaming(calls)
 
-    @property
+    @view
     def examples(self) -> AsyncModelExamplesStreaming:
         """The calls of ``examples``, returning the response before its body is read."""
         return AsyncModelExamplesStreaming(self._calls.examples)
 
-    @property
+    @view
     def predictions(self) -> AsyncModelPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
         return AsyncModelPredictionsStreaming(self._calls.predictions)
 
-    @property
+    @view
     def readme(self) -> AsyncModelReadmeStreaming:
         """The calls of ``readme``, returning the response before its body is read."""
         return AsyncModelReadmeStreaming(self._calls.readme)
 
-    @property
+    @view
     def versions(self) -> AsyncModelVersionsStreaming:
         """The calls of ``versions``, returning the response before its body is read."""
         return AsyncModelVersionsStreaming(self._calls.versions)
@@ -991,7 +991,7 @@ class AsyncWebhooksRaw:
     def __init__(self, calls: replicate_async.resources.webhooks.AsyncWebhooks) -> None:
         self._calls = raw(calls)
 
-    @property
+    @view
     def default(self) -> AsyncDefaultWebhookRaw:
         """The calls of ``default``, returning the response with its whole body."""
         return AsyncDefaultWebhookRaw(self._calls.default)
@@ -1003,7 +1003,7 @@ class AsyncWebhooksStreaming:
     def __init__(self, calls: replicate_async.resources.webhooks.AsyncWebhooks) -> None:
         self._calls = streaming(calls)
 
-    @property
+    @view
     def default(self) -> AsyncDefaultWebhookStreaming:
         """The calls of ``default``, returning the response before its body is read."""
         return AsyncDefaultWebhookStreaming(self._calls.default)
@@ -1015,7 +1015,7 @@ class AsyncDefaultWebhookRaw:
     def __init__(self, calls: replicate_async.resources.webhooks.AsyncDefaultWebhook) -> None:
         self._calls = raw(calls)
 
-    @property
+    @view
     def secret(self) -> AsyncWebhookSecretsRaw:
         """The calls of ``secret``, returning the response with its whole body."""
         return AsyncWebhookSecretsRaw(self._calls.secret)
@@ -1027,7 +1027,7 @@ class AsyncDefaultWebhookStreaming:
     def __init__(self, calls: replicate_async.resources.webhooks.AsyncDefaultWebhook) -> None:
         self._calls = streaming(calls)
 
-    @property
+    @view
     def secret(self) -> AsyncWebhookSecretsStreaming:
         """The calls of ``secret``, returning the response before its body is read."""
         return AsyncWebhookSecretsStreaming(self._calls.secret)
@@ -1067,47 +1067,47 @@ class AsyncReplicateRaw:
         """Call ``AsyncReplicate.search`` and return the response with its whole body."""
         return await as_raw(self._calls.search(query, limit=limit, **options))
 
-    @property
+    @view
     def account(self) -> AsyncAccountsRaw:
         """The calls of ``account``, returning the response with its whole body."""
         return AsyncAccountsRaw(self._calls.account)
 
-    @property
+    @view
     def collections(self) -> AsyncCollectionsRaw:
         """The calls of ``collections``, returning the response with its whole body."""
         return AsyncCollectionsRaw(self._calls.collections)
 
-    @property
+    @view
     def deployments(self) -> AsyncDeploymentsRaw:
         """The calls of ``deployments``, returning the response with its whole body."""
         return AsyncDeploymentsRaw(self._calls.deployments)
 
-    @property
+    @view
     def files(self) -> AsyncFilesRaw:
         """The calls of ``files``, returning the response with its whole body."""
         return AsyncFilesRaw(self._calls.files)
 
-    @property
+    @view
     def hardware(self) -> AsyncHardwareKindsRaw:
         """The calls of ``hardware``, returning the response with its whole body."""
         return AsyncHardwareKindsRaw(self._calls.hardware)
 
-    @property
+    @view
     def models(self) -> AsyncModelsRaw:
         """The calls of ``models``, returning the response with its whole body."""
         return AsyncModelsRaw(self._calls.models)
 
-    @property
+    @view
     def predictions(self) -> AsyncPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
         return AsyncPredictionsRaw(self._calls.predictions)
 
-    @property
+    @view
     def trainings(self) -> AsyncTrainingsRaw:
         """The calls of ``trainings``, returning the response with its whole body."""
         return AsyncTrainingsRaw(self._calls.trainings)
 
-    @property
+    @view
     def webhooks(self) -> AsyncWebhooksRaw:
         """The calls of ``webhooks``, returning the response with its whole body."""
         return AsyncWebhooksRaw(self._calls.webhooks)
@@ -1125,47 +1125,47 @@ class AsyncReplicateStreaming:
         """Call ``AsyncReplicate.search`` and return the response before its body is read."""
         return as_streaming(self._calls.search(query, limit=limit, **options))
 
-    @property
+    @view
     def account(self) -> AsyncAccountsStreaming:
         """The calls of ``account``, returning the response before its body is read."""
         return AsyncAccountsStreaming(self._calls.account)
 
-    @property
+    @view
     def collections(self) -> AsyncCollectionsStreaming:
         """The calls of ``collections``, returning the response before its body is read."""
         return AsyncCollectionsStreaming(self._calls.collections)
 
-    @property
+    @view
     def deployments(self) -> AsyncDeploymentsStreaming:
         """The calls of ``deployments``, returning the response before its body is read."""
         return AsyncDeploymentsStreaming(self._calls.deployments)
 
-    @property
+    @view
     def files(self) -> AsyncFilesStreaming:
         """The calls of ``files``, returning the response before its body is read."""
         return AsyncFilesStreaming(self._calls.files)
 
-    @property
+    @view
     def hardware(self) -> AsyncHardwareKindsStreaming:
         """The calls of ``hardware``, returning the response before its body is read."""
         return AsyncHardwareKindsStreaming(self._calls.hardware)
 
-    @property
+    @view
     def models(self) -> AsyncModelsStreaming:
         """The calls of ``models``, returning the response before its body is read."""
         return AsyncModelsStreaming(self._calls.models)
 
-    @property
+    @view
     def predictions(self) -> AsyncPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
         return AsyncPredictionsStreaming(self._calls.predictions)
 
-    @property
+    @view
     def trainings(self) -> AsyncTrainingsStreaming:
         """The calls of ``trainings``, returning the response before its body is read."""
         return AsyncTrainingsStreaming(self._calls.trainings)
 
-    @property
+    @view
     def webhooks(self) -> AsyncWebhooksStreaming:
         """The calls of ``webhooks``, returning the response before its body is read."""
         return AsyncWebhooksStreaming(self._calls.webhooks)

@@ -135,10 +135,10 @@ class ModuleBuilder:
         head += f"{returns or self.annotation(source, item.returns)}:\n"
         return head + indent(self.docstring(docstring or ast.get_docstring(item)) + body, "    ")
 
-    def property(self, name: str, annotation: str, docstring: str | None, value: str) -> str:
+    def property(self, name: str, annotation: str, docstring: str | None, value: str, kind: str = "property") -> str:
         """Return a property."""
         body = indent(f"{self.docstring(docstring)}return {value}\n", "    ")
-        return f"@property\ndef {name}(self) -> {annotation}:\n{body}"
+        return f"@{kind}\ndef {name}(self) -> {annotation}:\n{body}"
 
 
 class AsyncRemover(ast.NodeTransformer):
@@ -162,7 +162,7 @@ def forward(function: str, item: Function) -> str:
 
 def is_property(item: Function) -> bool:
     """Return whether a method is read like an attribute."""
-    return [ast.unparse(decorator) for decorator in item.decorator_list] in (["property"], ["cached_property"])
+    return [ast.unparse(decorator) for decorator in item.decorator_list] in (["property"], ["resource"], ["view"])
 
 
 def is_text(node: ast.stmt | None) -> TypeGuard[ast.Expr]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from replicate_async._http.response import AsyncResponseContext
 from replicate_async._typing import LazyModule
-from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
+from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming, view
 '''
 
 # The modules of the viewed classes import this one.
@@ -79,7 +79,7 @@ class ViewsBuilder(ModuleBuilder):
             if is_property(item) and resource in self.viewed:
                 view = f"{resource}{kind.suffix}"
                 docstring = f"The calls of ``{item.name}``, returning {kind.returned}."
-                members.append(self.property(item.name, view, docstring, f"{view}(self._calls.{item.name})"))
+                members.append(self.property(item.name, view, docstring, f"{view}(self._calls.{item.name})", "view"))
             elif is_call(item):
                 members.append(self.method(source, node, item, kind))
         docstring = f'"""The calls of ``{node.name}``, returning {kind.returned}."""\n'

@@ -87,10 +87,10 @@ class MapRunner:
 
     async def __aenter__(self) -> Self:
         """Start."""
-        self._feeder = asyncio.ensure_future(self._feed())
-        self._feeder.add_done_callback(lambda _: self._changed.set())
         # An exception in the reader's loop may close the client before it closes the generator.
         self._on_close = self._pool.current().on_close
+        self._feeder = asyncio.ensure_future(self._feed())
+        self._feeder.add_done_callback(lambda _: self._changed.set())
         self._on_close.add(self._abandon)
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 from msgspec import UNSET
@@ -20,7 +19,7 @@ from replicate_async._views import (
     AsyncDeploymentsRaw,
     AsyncDeploymentsStreaming,
 )
-from replicate_async.resources._resource import AsyncResource, View
+from replicate_async.resources._resource import AsyncResource, View, resource
 from replicate_async.types import Deployment, Hardware, Model, ModelVersion, PageData, Prediction
 
 
@@ -30,7 +29,7 @@ class AsyncDeployments(AsyncResource):
     with_raw_response: View[AsyncDeploymentsRaw] = View(AsyncDeploymentsRaw)
     with_streaming_response: View[AsyncDeploymentsStreaming] = View(AsyncDeploymentsStreaming)
 
-    @cached_property
+    @resource
     def predictions(self) -> AsyncDeploymentPredictions:
         """Predictions with deployments."""
         return AsyncDeploymentPredictions(self._transport)

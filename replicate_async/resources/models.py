@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Literal
 
 from msgspec import UNSET
@@ -24,7 +23,7 @@ from replicate_async._views import (
     AsyncModelsRaw,
     AsyncModelsStreaming,
 )
-from replicate_async.resources._resource import AsyncResource, View
+from replicate_async.resources._resource import AsyncResource, View, resource
 from replicate_async.resources.model_versions import AsyncModelVersions
 from replicate_async.types import Account, Hardware, Model, PageData, Prediction
 
@@ -35,22 +34,22 @@ class AsyncModels(AsyncResource):
     with_raw_response: View[AsyncModelsRaw] = View(AsyncModelsRaw)
     with_streaming_response: View[AsyncModelsStreaming] = View(AsyncModelsStreaming)
 
-    @cached_property
+    @resource
     def examples(self) -> AsyncModelExamples:
         """Example predictions of models."""
         return AsyncModelExamples(self._transport)
 
-    @cached_property
+    @resource
     def predictions(self) -> AsyncModelPredictions:
         """Predictions with official models."""
         return AsyncModelPredictions(self._transport)
 
-    @cached_property
+    @resource
     def readme(self) -> AsyncModelReadme:
         """READMEs of models."""
         return AsyncModelReadme(self._transport)
 
-    @cached_property
+    @resource
     def versions(self) -> AsyncModelVersions:
         """Versions of models."""
         return AsyncModelVersions(self._transport)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request
 from replicate_async._typing import Unpack
@@ -15,7 +13,7 @@ from replicate_async._views import (
     AsyncWebhooksRaw,
     AsyncWebhooksStreaming,
 )
-from replicate_async.resources._resource import AsyncResource, View
+from replicate_async.resources._resource import AsyncResource, View, resource
 from replicate_async.types import WebhookSecret
 
 
@@ -25,7 +23,7 @@ class AsyncWebhooks(AsyncResource):
     with_raw_response: View[AsyncWebhooksRaw] = View(AsyncWebhooksRaw)
     with_streaming_response: View[AsyncWebhooksStreaming] = View(AsyncWebhooksStreaming)
 
-    @cached_property
+    @resource
     def default(self) -> AsyncDefaultWebhook:
         """The webhook that predictions and trainings use."""
         return AsyncDefaultWebhook(self._transport)
@@ -37,7 +35,7 @@ class AsyncDefaultWebhook(AsyncResource):
     with_raw_response: View[AsyncDefaultWebhookRaw] = View(AsyncDefaultWebhookRaw)
     with_streaming_response: View[AsyncDefaultWebhookStreaming] = View(AsyncDefaultWebhookStreaming)
 
-    @cached_property
+    @resource
     def secret(self) -> AsyncWebhookSecrets:
         """The secret that signs the webhook."""
         return AsyncWebhookSecrets(self._transport)
