@@ -55,7 +55,11 @@ if TYPE_CHECKING:
     from replicate_async._sync import search as search
     from replicate_async._sync import stream as stream
     from replicate_async._sync import submit as submit
+    from replicate_async._sync import usage as usage
     from replicate_async._sync import use as use
+    from replicate_async._usage import Cost as Cost
+    from replicate_async._usage import ModelUsage as ModelUsage
+    from replicate_async._usage import Usage as Usage
     from replicate_async._webhooks import verify_webhook as verify_webhook
     from replicate_async.errors import *  # noqa: F403 - all of its ``__all__``
 
@@ -97,8 +101,9 @@ if not TYPE_CHECKING:
         "_predictions.streaming": "StreamEvent",
         "_sync": (
             "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
-            "StreamingFunction default_client delete get map patch post put request run search stream submit use"
+            "StreamingFunction default_client delete get map patch post put request run search stream submit usage use"
         ),
+        "_usage": "Cost ModelUsage Usage",
         "_webhooks": "verify_webhook",
         "errors": (
             "APIConnectionError APIError APIResponseValidationError APIStatusError APITimeoutError "

@@ -23,6 +23,7 @@ from replicate_async._predictions.requests import ModelLike, ModelRef, Predictio
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
+from replicate_async._usage import Usage
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
 from replicate_async.hooks import Hook
 from replicate_async.resources._resource import View, resource
@@ -533,6 +534,18 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         """
         kind = AsyncStreamingFunction[...] if streaming else AsyncModelFunction[..., Any]
         return kind(self._transport, ref, options)
+
+    def usage(self) -> Usage:
+        """Collect what predictions take: count, ``predict_time``, images, tokens, and all other metrics, by model.
+
+        ``with client.usage() as usage:`` collects the predictions that are created in the block, by its own code and by
+        the tasks that it starts, whichever call creates them. Predictions of other threads belong to it if they run in
+        a copy of its context, as with ``asyncio.to_thread``.
+
+        Returns:
+            The collection, a context manager.
+        """
+        return Usage(self._transport.hooks)
 
     # --- opening and closing ---
 

@@ -83,7 +83,8 @@ def is_array(value: Any) -> bool:
 
 def _is_picture(array: Any) -> bool:
     """Return whether an array is a picture: rows of pixels, each with one byte or one to four."""
-    shape, kind = getattr(array, "shape", ()), str(getattr(array, "dtype", ""))
+    shape: tuple[int, ...] = getattr(array, "shape", ())
+    kind = str(getattr(array, "dtype", ""))
     if 0 in shape:
         return False
     if len(shape) == 3 and shape[2] in {3, 4} and kind != "uint8":

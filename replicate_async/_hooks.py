@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,8 @@ from replicate_async.types import Prediction, Training
 
 # The predictions whose last status is remembered, so that each change is reported once.
 _MAX_FOLLOWED = 100_000
+# Threads add and remove functions of the same client.
+_lock = threading.Lock()
 
 
 class Hooks:
@@ -37,6 +40,16 @@ class Hooks:
     def __reduce__(self) -> tuple[type[Hooks], tuple[()]]:
         # Functions can't always be pickled, and belong to the program that passed them.
         return Hooks, ()
+
+    def add(self, function: Hook) -> None:
+        """Call another function from now on."""
+        with _lock:
+            self.functions = (*self.functions, function)
+
+    def remove(self, function: Hook) -> None:
+        """Stop calling a function."""
+        with _lock:
+            self.functions = tuple(other for other in self.functions if other is not function)
 
     @property
     def follows(self) -> bool:

@@ -37,6 +37,7 @@ from replicate_async._predictions.outputs import AsyncFileOutput, BaseFileOutput
 from replicate_async._predictions.requests import ModelLike, PredictionOptions
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
+from replicate_async._usage import Usage
 from replicate_async._views import (
     AsyncAccountsRaw,
     AsyncAccountsStreaming,
@@ -3712,6 +3713,18 @@ class Replicate:
         """
         return _to_blocking(self._async.use(ref, hint=hint, streaming=streaming, **options))
 
+    def usage(self) -> Usage:
+        """Collect what predictions take: count, ``predict_time``, images, tokens, and all other metrics, by model.
+
+        ``with client.usage() as usage:`` collects the predictions that are created in the block, by its own code and by
+        the tasks that it starts, whichever call creates them. Predictions of other threads belong to it if they run in
+        a copy of its context, as with ``asyncio.to_thread``.
+
+        Returns:
+            The collection, a context manager.
+        """
+        return self._async.usage()
+
     def close(self) -> None:
         """Close the connections of this client and its copies. A ``session`` that was passed stays open."""
         _bridge.close(self._async.close())
@@ -4287,3 +4300,16 @@ def use(
     if use_async:
         client = client._async
     return client.use(ref, hint=hint, streaming=streaming, **options)
+
+
+def usage() -> Usage:
+    """Collect what predictions take: count, ``predict_time``, images, tokens, and all other metrics, by model.
+
+    ``with client.usage() as usage:`` collects the predictions that are created in the block, by its own code and by
+    the tasks that it starts, whichever call creates them. Predictions of other threads belong to it if they run in
+    a copy of its context, as with ``asyncio.to_thread``.
+
+    Returns:
+        The collection, a context manager.
+    """
+    return default_client().usage()

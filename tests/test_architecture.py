@@ -33,6 +33,7 @@ LAYERS = [
         "_schema",
         "_threads",
         "_typing",
+        "_usage",
         "types",
         "errors",
         "hooks",
