@@ -101,6 +101,8 @@ def _check_type(type: object) -> str:
 
 
 async def _open_content(content: FileContent) -> Upload:
+    # Objects of the blocking client wrap asynchronous ones.
+    content = getattr(content, "_async", content)
     if (foreign := unwrap(content)) is not None:
         content = foreign.content if foreign.make is None else await run_in_thread(foreign.make)
     upload = await _open_plain(content)

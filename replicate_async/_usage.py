@@ -150,8 +150,8 @@ class Usage:
         usage = self.models.setdefault(str(prediction.model or prediction.version), ModelUsage())
         usage.predictions += 1
         usage.statuses[str(prediction.status)] += 1
-        metrics: Any = prediction.metrics
-        for name, value in (metrics or {}).items():
+        metrics: dict[str, Any] = prediction.metrics or {}
+        for name, value in metrics.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 usage.metrics[name] = usage.metrics.get(name, 0) + value
                 usage.reported[name] += 1

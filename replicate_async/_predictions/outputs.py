@@ -45,6 +45,8 @@ _FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 class BaseFileOutput:
     """What both kinds of file outputs are to pydantic and FastAPI: their URL."""
 
+    def __init__(self, _wrapped: Any) -> None: ...
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
         # Only pydantic calls this, so pydantic_core is installed.
@@ -56,7 +58,7 @@ class BaseFileOutput:
             if not isinstance(value, str):
                 raise ValueError("not a file output or its URL")  # noqa: TRY004 - pydantic expects a ValueError
             file = AsyncFileOutput(value)
-            return file if cls is AsyncFileOutput else cls(file)  # type: ignore[call-arg]
+            return file if cls is AsyncFileOutput else cls(file)
 
         return core_schema.no_info_plain_validator_function(
             convert,

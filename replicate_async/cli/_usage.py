@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from replicate_async._usage import Usage
+from replicate_async.cli._console import print_error
 
 
 def read_prices(
@@ -33,15 +34,12 @@ def read_prices(
     return prices
 
 
-def describe_usage(usage: Usage, prices: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
-    """Return lines that say what predictions took, and what they cost."""
-    lines = [
-        f"{name}: {model.predictions} predictions; "
-        + ", ".join(f"{metric} {total:,.6g}" for metric, total in sorted(model.metrics.items()))
-        for name, model in usage.models.items()
-    ]
-    if lines and prices is not None:
+def print_usage(usage: Usage, prices: Mapping[str, Mapping[str, Any]] | None) -> None:
+    """Print what predictions took, and what they cost."""
+    for name, model in usage.models.items():
+        metrics = ", ".join(f"{metric} {total:,.6g}" for metric, total in sorted(model.metrics.items()))
+        print_error(f"{name}: {model.predictions} predictions; {metrics}")
+    if usage.models and prices is not None:
         cost = usage.cost(prices)
         unpriced = "".join(f"; without a price: {count} of {name}" for name, count in cost.unpriced.items())
-        lines.append(f"cost: {cost.total:,.6g}{unpriced}")
-    return lines
+        print_error(f"cost: {cost.total:,.6g}{unpriced}")

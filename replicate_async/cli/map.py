@@ -18,7 +18,7 @@ from replicate_async._predictions.requests import ModelRef
 from replicate_async._usage import Usage
 from replicate_async.cli._client import check_folder, local_option, open_client
 from replicate_async.cli._console import print_error
-from replicate_async.cli._usage import describe_usage, read_prices
+from replicate_async.cli._usage import print_usage, read_prices
 
 if TYPE_CHECKING:
     from replicate_async.cli._files import Result
@@ -65,7 +65,7 @@ def map_command(
     --local, or when OUTPUTS is not a file but - or a pipe, the command cannot resume: Ctrl-C cancels the running
     predictions.
 
-    In the end, the command prints what the predictions took, and with --prices what they cost.
+    With --prices, or if the progress is shown, the command prints in the end what the predictions took.
 
     The exit status is 1 if any prediction failed.
 
@@ -122,7 +122,7 @@ def map_command(
             raise
         if journal is not None:
             journal.remove()
-    for line in describe_usage(usage, prices):
-        print_error(line)
+    if shown or prices is not None:
+        print_usage(usage, prices)
     if writer.failed:
         raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines have the errors")
