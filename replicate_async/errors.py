@@ -26,13 +26,10 @@ All have a ``message``, and a ``status``: the HTTP status of the response, or No
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from replicate_async.types import Prediction
+from replicate_async.types import Prediction
 
 __all__ = [
     "APIConnectionError",

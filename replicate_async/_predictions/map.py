@@ -14,6 +14,7 @@ from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import wait_shielded
 from replicate_async._predictions.run import PredictionRun, run
 from replicate_async._threads import ThreadIterator
+from replicate_async._typing import Self
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
 
@@ -86,10 +87,10 @@ class MapRunner:
 
     async def __aenter__(self) -> None:
         """Start."""
-        self._feeder = asyncio.ensure_future(self._feed())
-        self._feeder.add_done_callback(lambda _: self._changed.set())
         # An exception in the reader's loop may close the client before it closes the generator.
         self._on_close = self._pool.current().on_close
+        self._feeder = asyncio.ensure_future(self._feed())
+        self._feeder.add_done_callback(lambda _: self._changed.set())
         self._on_close.add(self._abandon)
 
     async def __aexit__(self, *exc_info: object) -> None:

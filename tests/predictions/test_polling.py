@@ -33,6 +33,7 @@ from replicate_async import (
     PermissionDeniedError,
     ReplicateError,
 )
+from replicate_async._hooks import Hooks
 from replicate_async._http.request import Request
 from replicate_async._http.state import StateOwner
 from replicate_async._predictions.polled_job import poll_interval
@@ -91,6 +92,7 @@ class Api:
     def __init__(self, sim: Simulation, *, max_retries: int | None = None, latency: float = 0.05) -> None:
         self.settings = SimpleNamespace(max_retries=max_retries)
         self.options_key = ()
+        self.hooks = Hooks()
         session = StateOwner()
         self.pool = SimpleNamespace(current=lambda: session)
         self.jobs: dict[str, Job] = {}
