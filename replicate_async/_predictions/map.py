@@ -14,7 +14,6 @@ from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import wait_shielded
 from replicate_async._predictions.run import PredictionRun, run
 from replicate_async._threads import ThreadIterator
-from replicate_async._typing import Self
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
 
