@@ -81,6 +81,8 @@ if not TYPE_CHECKING:
 # Marks the fields without which an object can't be used. The lenient decoder accepts surprises in all others.
 ESSENTIAL = msgspec.Meta(extra={"essential": True})
 Id = Annotated[str, ESSENTIAL]
+# A job's id becomes a part of paths.
+JobId = Annotated[Id, msgspec.Meta(pattern=r"^[^/?#.\x00-\x20\x7f][^/?#\x00-\x20\x7f]*$")]
 
 # Tuples, because a status of an unexpected type may have no hash.
 _TERMINAL = ("succeeded", "failed", "canceled", "aborted")
@@ -214,7 +216,7 @@ def logs_of(job: Prediction | Training) -> str:
 class _Job(Struct, kw_only=True):
     """The base of predictions and trainings, which have a status that becomes final."""
 
-    id: Id
+    id: JobId
     status: Status
     completed_at: Time | None = None
     input: Input = {}

@@ -26,7 +26,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
 from replicate_async._predictions.matching import Job, Match, ServerClock, compare
 from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError
-from replicate_async.types import Deployment, DeploymentRelease, PageData, Prediction, Training
+from replicate_async.types import Deployment, DeploymentRelease, JobId, PageData, Prediction, Training
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ Key = tuple[str, bytes]
 
 
 class _WithId(msgspec.Struct):
-    id: str
+    id: JobId
 
 
 _ID_DECODER = msgspec.json.Decoder(_WithId)
@@ -244,9 +244,10 @@ async def _current_release(transport: Transport, request: Request[Any]) -> Deplo
         return None
     fetch = Request[Deployment]("GET", path, Deployment, follow_up_options(request.options), skips_queue=True)
     try:
-        return (await transport.decoding.call(fetch)).current_release
+        release: object = (await transport.decoding.call(fetch)).current_release
     except APIError:
         return None
+    return release if isinstance(release, DeploymentRelease) else None
 
 
 async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Exception) -> APIResponse[T]:

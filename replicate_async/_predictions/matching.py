@@ -98,7 +98,8 @@ def compare(
     name = "/".join(segments[1:3])
     if segments[0] == "deployments":
         pairs = [(name, getattr(job, "deployment", None))]
-        if pairs[0][1] is None and release and (job.model, job.version) == (release.model, release.version):
+        versions = (job.model, job.version)
+        if pairs[0][1] is None and release and None not in versions and versions == (release.model, release.version):
             # The API does not always say which deployment it was.
             pairs = []
     elif segments[-1] == "trainings":
@@ -110,8 +111,10 @@ def compare(
         if "/" in version:
             model, version = version, ""
         pairs = [(model, job.model), (version, job.version)]
+    # The API shows names as they were registered, in whatever case a caller writes them.
+    pairs = [(wanted.lower(), listed.lower() if isinstance(listed, str) else None) for wanted, listed in pairs if wanted]
     # A member that is absent, hidden or of another type decides nothing.
-    if any(wanted and isinstance(listed, str) and listed not in {"hidden", wanted} for wanted, listed in pairs):
+    if any(listed not in {None, "hidden", wanted} for wanted, listed in pairs):
         return Match.NO
     sent: dict[str, Any] = body.get("input") or {}
     if not is_dict(job.input) or (sent and not job.input):
@@ -119,7 +122,7 @@ def compare(
     if (
         sent == job.input
         and server_clock.is_between(job, call.sent_at, end)
-        and all(not wanted or wanted == listed for wanted, listed in pairs)
+        and all(wanted == listed for wanted, listed in pairs)
     ):
         return Match.YES
     # The API may have added defaults.

@@ -14,6 +14,7 @@ from replicate_async._http.locks import KeyedLock
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request
 from replicate_async._json import encode_json
+from replicate_async.errors import APIResponseValidationError
 from replicate_async.types import File
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ class UploadCache:
             file = self._files.get(identity)
             if file is None:
                 file = self._files[identity] = await upload()
-            return file.urls.get or ""
+            url: object = getattr(file.urls, "get", None)
+            if isinstance(url, str) and url:
+                return url
+            # Without it, the model would run with another input.
+            self.forget(file.id)
+            raise APIResponseValidationError("the response has no URL of the file", method="POST", url="/files")
 
     def forget(self, file_id: str) -> None:
         """Forget a file that is about to be deleted, so that it is uploaded again when it is needed."""

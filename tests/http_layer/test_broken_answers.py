@@ -81,6 +81,8 @@ BROKEN: dict[str, Step] = {
     ),
     "bad id": answer(200, succeeded("x", id="../..?\x00#/")),
     "empty id": answer(200, succeeded("x", id="")),
+    "empty id of a running prediction": answer(201, prediction(id="")),
+    "bad id of a running prediction": answer(201, prediction(id="a/../b")),
     "long id": answer(200, succeeded("x", id="a" * 100_000)),
     "id of another type": answer(200, succeeded("x", id=5)),
     "bad urls": answer(
@@ -289,6 +291,16 @@ async def attempt(name: str, client: AsyncReplicate) -> None:
         assert "password" not in shown
         if isinstance(error, APIError):
             assert error.method or error.prediction_id  # noqa: PT017 - there may be no error
+
+
+@pytest.mark.parametrize("job_id", ["", "..", "a/b", "a?b", "a#b", "a\x00"])
+@pytest.mark.parametrize("name", ["run", "stream", "map", "create"])
+async def test_an_id_that_is_no_part_of_a_path(name, job_id):
+    """A prediction that can't be asked for by its id is an unreadable response, and not an invalid argument."""
+    record_pauses()
+    async with RawServer(answer(201, prediction(id=job_id))) as server, server.client(max_retries=0) as client:
+        with pytest.raises(APIError):
+            await OPERATIONS[name](client)
 
 
 # On one Python only: there are four thousand of them.

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callers import transport_of
-from rawserver import RawServer, answer, prediction, reset
+from rawserver import RawServer, answer, prediction, record_pauses, reset
 from replicate_async import (
     APIConnectionError,
     APITimeoutError,
@@ -85,6 +85,8 @@ ON_DEPLOYMENT = "/deployments/owner/name/predictions"
         (create({}, version="owner/name"), listed(version="hidden")),
         (create({}, path=ON_MODEL), listed(version="hidden")),
         (create({}, path=ON_MODEL), listed()),
+        (create({}, path="/models/Owner/Name/predictions"), listed()),
+        (create({}, version=f"owner/name:{VERSION}"), listed(model="Owner/Name")),
         (create({}, path=ON_DEPLOYMENT), listed(model="some/model", deployment="owner/name")),
         (create({"a": [1, {"b": None}]}, version=VERSION), listed(input={"a": [1.0, {"b": None}]})),
         (create({"a": "data:text/plain,x"}, version=VERSION), listed(input={"a": "data:text/plain,x"})),
@@ -158,6 +160,31 @@ def test_deployments_match_by_their_release():
     assert match(call, listed(), release=release) == ("p0", [])
     assert match(call, listed(version=OTHER), release=release) == (None, ["p0"])
     assert match(call, listed(deployment="owner/other"), release=release) == (None, [])
+
+
+@pytest.mark.parametrize("missing", [{"model": None}, {"version": None}, {"model": None, "version": None}])
+def test_a_release_without_a_model_decides_nothing(missing):
+    """Members that both the release and the prediction lack don't show that they belong together."""
+    call = create({}, path=ON_DEPLOYMENT)
+    release = DeploymentRelease(**{"model": "owner/name", "version": VERSION, **missing})
+    assert match(call, listed(**missing), release=release) == (None, ["p0"])
+
+
+@pytest.mark.parametrize("release", ["v1", 5, [], {}, {"model": 5, "version": []}, None])
+def test_a_release_of_another_type(release):
+    """If the release of a deployment can't be read, a lost create is ambiguous; it is neither repeated nor adopted."""
+
+    async def main() -> None:
+        record_pauses()
+        page = {"results": [prediction(model="a/b", created_at=datetime.now(timezone.utc).isoformat())]}
+        deployment = {"owner": "owner", "name": "name", "current_release": release}
+        async with RawServer(reset, answer(200, deployment), answer(200, page)) as server, server.client() as client:
+            with pytest.raises(CreateOutcomeUnknown) as caught:
+                await client.deployments.predictions.create("owner", "name", input={})
+        assert caught.value.candidates == [prediction()["id"]]
+        assert [request.method for request in server.requests].count("POST") == 1
+
+    asyncio.run(main())
 
 
 def test_trainings_match_by_their_base_version():
