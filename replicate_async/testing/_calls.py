@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from ._validation import InvalidField, invalid_fields, schema_of
 
 T = TypeVar("T")
 
+_JSON = re.compile(r"\s*application/(?:[\w.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -50,6 +52,10 @@ class Call:
 
     def decode(self, shape: type[T]) -> T:
         """Return the body as a struct, or raise the API's problem if it doesn't match."""
+        media_type = self.headers.get("Content-Type", "")
+        # A body without a type is accepted: what the API says to it is not documented.
+        if self.body and media_type and not _JSON.match(media_type):
+            raise Problem(415, f'Unsupported media type "{media_type}" in request.')
         try:
             value = msgspec.json.decode(self.body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -90,7 +90,11 @@ def call(told: dict[str, str], path: str, body: Any = None) -> Any:
     request = urllib.request.Request(
         told["REPLICATE_BASE_URL"] + path,
         None if body is None else json.dumps(body).encode(),
-        {"Authorization": f"Bearer {told['REPLICATE_API_TOKEN']}", "Prefer": "wait"},
+        {
+            "Authorization": f"Bearer {told['REPLICATE_API_TOKEN']}",
+            "Content-Type": "application/json",
+            "Prefer": "wait",
+        },
     )
     try:
         with opener.open(request) as answer:

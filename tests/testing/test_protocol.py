@@ -65,10 +65,45 @@ async def test_wrong_methods(call: Caller) -> None:
     assert answer.data["status"] == 405
 
 
+AS_JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", "application/jsonp"]
+)
+async def test_media_types(call: Caller, media_type: str) -> None:
+    """A body that says that it is something else than JSON is a 415, although it is JSON."""
+    for method, path in [
+        ("POST", "/predictions"),
+        ("POST", "/models/a/b/predictions"),
+        ("POST", "/deployments/a/b/predictions"),
+        ("POST", f"/models/a/b/versions/{'ab' * 32}/trainings"),
+        ("POST", "/models"),
+        ("PATCH", "/models/a/b"),
+        ("POST", "/deployments"),
+        ("PATCH", "/deployments/a/b"),
+    ]:
+        answer = await call(method, path, data=b'{"input": {}}', headers={"Content-Type": media_type})
+        assert answer.status in {404, 415}, path
+        if answer.status == 415:
+            assert answer.data == {"detail": f'Unsupported media type "{media_type}" in request.', "status": 415}
+        else:
+            assert "models/a/b" in path or "deployments/a/b" in path
+    answer = await call("POST", "/predictions", data=b"{}", headers={"Content-Type": media_type})
+    assert answer.status == 415
+
+
+@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"])
+async def test_media_types_of_json(call: Caller, media_type: str) -> None:
+    """A body may name JSON in any form."""
+    answer = await call("POST", "/predictions", data=b"{}", headers={"Content-Type": media_type})
+    assert answer.status == 422
+
+
 @pytest.mark.parametrize("body", [b"{", b"nonsense", b"\xff", b'{"input": {}', b"0 1"])
 async def test_malformed_bodies(call: Caller, body: bytes) -> None:
     """A body that isn't JSON is a 400."""
-    answer = await call("POST", "/predictions", data=body)
+    answer = await call("POST", "/predictions", data=body, headers=AS_JSON)
     assert (answer.status, "JSON parse error" in answer.data["detail"]) == (400, True)
 
 
@@ -97,7 +132,7 @@ async def test_wrong_bodies(call: Caller, body: bytes, reason: str) -> None:
     def anything() -> None:
         return None
 
-    answer = await call("POST", "/predictions", data=body)
+    answer = await call("POST", "/predictions", data=body, headers=AS_JSON)
     assert (answer.status, answer.data["status"]) == (422, 422)
     assert reason in answer.data["detail"]
 
