@@ -206,7 +206,7 @@ class Transport:
         bucket = None
         if is_api and not request.skips_queue:
             limits = self.account.limits
-            is_poll = request.method == "GET" and _ONE_JOB.fullmatch(request.path)
+            is_poll = request.method == "GET" and _ONE_JOB.fullmatch(request.path.removeprefix(settings.base_url))
             bucket = limits.creates if request.billable else limits.polls if is_poll else limits.others
         return Call(request, url, headers, body, timeout, prefer_wait, bucket, on_demand)
 

@@ -112,7 +112,9 @@ def compare(
             model, version = version, ""
         pairs = [(model, job.model), (version, job.version)]
     # The API shows names as they were registered, in whatever case a caller writes them.
-    pairs = [(wanted.lower(), listed.lower() if isinstance(listed, str) else None) for wanted, listed in pairs if wanted]
+    pairs = [
+        (wanted.lower(), listed.lower() if isinstance(listed, str) else None) for wanted, listed in pairs if wanted
+    ]
     # A member that is absent, hidden or of another type decides nothing.
     if any(listed not in {None, "hidden", wanted} for wanted, listed in pairs):
         return Match.NO

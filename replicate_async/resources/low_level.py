@@ -103,6 +103,9 @@ class AsyncLowLevel(AsyncResource):
         return await self.request("DELETE", url, cast_to=cast_to, **call)
 
 
+_CANCEL = re.compile(r"(?:^|/)(?:predictions|trainings)/[^/?#]+/cancel/?$")
+
+
 def _describe(method: object, url: object, response_type: Any, call: CallOptions) -> Request[Any]:
     """Describe a call from the arguments of ``client.request``."""
     options = dict(call)
@@ -120,6 +123,7 @@ def _describe(method: object, url: object, response_type: Any, call: CallOptions
         check_mapping("params", query)
     if headers is not None:
         check_headers("headers", headers)
+    is_cancel = _CANCEL.search(url) is not None
     return Request[Any](
         method.upper(),
         url,
@@ -129,4 +133,7 @@ def _describe(method: object, url: object, response_type: Any, call: CallOptions
         headers=cast("Any", headers),
         json=json,
         content=content.encode() if isinstance(content, str) else content,
+        # As a resource's own: it can be repeated, and saves money while other calls wait.
+        idempotent=is_cancel or None,
+        skips_queue=is_cancel,
     )

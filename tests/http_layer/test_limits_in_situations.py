@@ -170,6 +170,26 @@ def test_cancels_and_polls_are_not_delayed_by_the_limits_of_other_calls():
     simulate(main)
 
 
+@pytest.mark.parametrize("prefix", ["/", "", "http://simulated.test/v1/"])
+def test_low_level_cancels_and_polls_are_not_delayed_either(prefix):
+    """Calls by their path or URL are of the same kind as those of the resources."""
+
+    async def main(sim: Simulation) -> None:
+        api = SimulatedApi(sim, 0.2)
+        client = api.client()
+        created = await client.predictions.create(version="owner/model", input={"seconds": 1000})
+        api.refuse_next("GET", "/search", retry_after=299)
+        with pytest.raises(RateLimitError):
+            await client.search("x", max_retries=0)
+        url = f"{prefix}predictions/{created.id}"
+        before = sim.monotonic()
+        assert (await client.get(url, max_retries=0)).json()["status"] == "processing"
+        assert (await client.post(f"{url}/cancel", max_retries=0)).json()["status"] == "canceled"
+        assert sim.monotonic() - before < 1
+
+    simulate(main)
+
+
 @pytest.mark.parametrize("operation", ["cancel", "get"])
 def test_a_refused_cancel_or_poll_delays_only_its_own_kind(operation):
     """A 429 response to a cancel delays no other cancel; one to a poll delays neither cancels nor creates."""
