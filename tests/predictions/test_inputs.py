@@ -337,11 +337,11 @@ async def test_an_upload_that_fails(server, client, tmp_path, how):
 async def test_an_upload_without_a_url(urls):
     """The model does not run with another input when the URL of a file is unknown."""
     file = {"id": "f1", "name": "a", "content_type": "a/b", "size": 1, "created_at": "2025-01-01T00:00:00Z"}
-    async with RawServer(answer(201, {**file, "checksums": {}, "metadata": {}, "urls": urls})) as server:
-        async with server.client(max_retries=0) as client:
-            for _ in range(2):
-                with pytest.raises(APIResponseValidationError, match="no URL of the file"):
-                    await client.run("owner/name", input={"file": LARGE})
+    response = answer(201, {**file, "checksums": {}, "metadata": {}, "urls": urls})
+    async with RawServer(response) as server, server.client(max_retries=0) as client:
+        for _ in range(2):
+            with pytest.raises(APIResponseValidationError, match="no URL of the file"):
+                await client.run("owner/name", input={"file": LARGE})
     assert [request.target for request in server.requests] == ["/v1/files"] * 2
 
 
