@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from replicate_async import _schema as schemas
@@ -207,12 +208,8 @@ class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
         _check_keyword_only(args)
         prediction_run = await self._prepare(inputs, wait=True)
         output = await run(prediction_run, time_limit=None, use_file_output=False)
-        try:
+        with _naming(prediction_run):
             return cast("T", await self._convert_output(output))
-        except APIError as error:
-            # The schema is not available, but the output is: by its prediction.
-            error.prediction_id = prediction_run.prediction.id if prediction_run.prediction else None
-            raise
 
 
 class AsyncStreamingFunction(AsyncModelReference, Generic[P]):
@@ -254,7 +251,9 @@ class AsyncOutputStream:
         async with RunEvents(self._run) as events:
             while (event := await events.next()) is not None:
                 if event.event == "output":
-                    yield await model._convert_piece(str(event))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                    with _naming(self._run):
+                        piece = await model._convert_piece(str(event))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                    yield piece
 
     async def read(self) -> Any:
         """Return the whole output.
@@ -319,7 +318,8 @@ class AsyncRun:
         output = output_of(await self._run.wait_until_done())
         if self._convert_output is not None:
             output = self._convert_output(output)
-        return await output if inspect.isawaitable(output) else output
+        with _naming(self._run):
+            return await output if inspect.isawaitable(output) else output
 
     async def logs(self) -> str:
         """Return the prediction's logs so far.
@@ -346,6 +346,16 @@ class AsyncRun:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prediction.id} {self.prediction.status}>"
+
+
+@contextmanager
+def _naming(prediction_run: PredictionRun) -> Generator[None, None, None]:
+    """Add the prediction's id to errors. If the schema is not available, the output is: by its prediction."""
+    try:
+        yield
+    except APIError as error:
+        error.prediction_id = prediction_run.prediction.id if prediction_run.prediction else None
+        raise
 
 
 def _check_keyword_only(args: tuple[object, ...]) -> None:

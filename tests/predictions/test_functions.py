@@ -328,6 +328,18 @@ async def test_a_schema_that_cannot_be_fetched(server, call):
     assert server.predictions[caught.value.prediction_id].output == ["a", " b"]
 
 
+@pytest.mark.parametrize("how", ["create", "stream"])
+async def test_a_schema_that_cannot_be_fetched_later(server, client, how):
+    """The error of a prediction that was started, or is streamed, has its id as well."""
+    server.faults.add(kind="status", operation="models.get", status=403)
+    with pytest.raises(PermissionDeniedError) as caught:
+        if how == "create":
+            await (await client.use("owner/pictures").create()).output()
+        else:
+            await client.use("owner/pictures", streaming=True)()
+    assert caught.value.prediction_id in server.predictions
+
+
 async def test_an_empty_text_is_a_text(client):
     """A model of text that yields nothing returns the empty text, and a model of files an empty list."""
     assert await client.use("owner/words")(text="") == ""
