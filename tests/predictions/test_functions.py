@@ -332,11 +332,10 @@ async def test_a_schema_that_cannot_be_fetched(server, call):
 async def test_a_schema_that_cannot_be_fetched_later(server, client, how):
     """The error of a prediction that was started, or is streamed, has its id as well."""
     server.faults.add(kind="status", operation="models.get", status=403)
+    started = await client.use("owner/pictures").create()
+    output = started.output() if how == "create" else client.use("owner/pictures", streaming=True)()
     with pytest.raises(PermissionDeniedError) as caught:
-        if how == "create":
-            await (await client.use("owner/pictures").create()).output()
-        else:
-            await client.use("owner/pictures", streaming=True)()
+        await output
     assert caught.value.prediction_id in server.predictions
 
 
