@@ -64,8 +64,15 @@ if TYPE_CHECKING:
     Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
     Visibility = Literal["public", "private"] | str
 else:
-    # The decoder accepts every string.
-    AccountType = Source = Status = Visibility = str
+
+    def _open_enum(*values: str) -> Any:
+        """Return the type of a text that has known values. The decoder accepts any, schemas show the known ones."""
+        return Annotated[str, msgspec.Meta(extra_json_schema={"anyOf": [{"enum": [*values]}, {"type": "string"}]})]
+
+    AccountType = _open_enum("user", "organization")
+    Source = _open_enum("web", "api")
+    Status = _open_enum("starting", "processing", "succeeded", "failed", "canceled", "aborted")
+    Visibility = _open_enum("public", "private")
     # These may be null after the data is removed, and are then empty.
     Input = dict[str, Any] | None
     Flag = bool | None
@@ -113,21 +120,31 @@ class Struct(msgspec.Struct, kw_only=True):
 
         return core_schema.no_info_plain_validator_function(
             convert,
+            # Makes it a named component of the application's document.
+            ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
             json_schema_input_schema=core_schema.dict_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict, when_used="json"),
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         """Describe the object in the OpenAPI document of an application."""
+        from pydantic import TypeAdapter
+        from pydantic_core import core_schema
+
         (top,), components = msgspec.json.schema_components((cls,))
 
         def inline(part: Any) -> Any:
-            # The application's document has no place for our definitions: put each one where it is referenced.
             if isinstance(part, dict):
                 fields = cast("dict[str, Any]", part)
                 if "$ref" in fields:
-                    return inline(components[fields["$ref"].rpartition("/")[2]])
+                    name = fields["$ref"].rpartition("/")[2]
+                    nested: Any = globals().get(name)
+                    if nested is not None and nested is not cls:
+                        # Within a list, because the handler itself describes only what is of this class.
+                        return handler(core_schema.list_schema(TypeAdapter(nested).core_schema))["items"]
+                    # The application's document has no place for other definitions than those of pydantic.
+                    return inline(components[name])
                 return {key: inline(value) for key, value in fields.items()}
             if isinstance(part, list):
                 return [inline(item) for item in cast("list[Any]", part)]  # type: ignore[redundant-cast]  # for pyright
