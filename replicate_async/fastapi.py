@@ -39,7 +39,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Servers log it for clients that hang up, and nobody receives it.
+# The status that servers log for a client that has hung up. It is never received.
 _CLIENT_CLOSED_REQUEST = 499
 # Proxies close connections that are silent for a minute or less.
 _KEEP_ALIVE_SECONDS = 15.0
