@@ -18,6 +18,7 @@ from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
 from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
+from replicate_async._predictions.progress import map_progress, run_progress
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
@@ -224,6 +225,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
+        progress: bool = False,
         stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
@@ -242,6 +244,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction when it has been created, and whenever its status or
                 logs have changed; with the blocking client, on the thread of the background loop.
+            progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
+                percentage that the model logs.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             **options: Options of the create and of its requests:
 
@@ -268,17 +272,19 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        prediction_run = PredictionRun(
-            self._transport,
-            ModelRef.parse(ref),
-            {} if input is None else input,
-            options,
-            wait=True if wait is None else wait,
-            stream=stream,
-            cancel_on_abort=cancel_on_abort,
-            on_update=on_update,
-        )
-        return await run(prediction_run, time_limit=time_limit, use_file_output=use_file_output)
+        model = ModelRef.parse(ref)
+        with run_progress(on_update, show=progress) as report:
+            prediction_run = PredictionRun(
+                self._transport,
+                model,
+                {} if input is None else input,
+                options,
+                wait=True if wait is None else wait,
+                stream=stream,
+                cancel_on_abort=cancel_on_abort,
+                on_update=report,
+            )
+            return await run(prediction_run, time_limit=time_limit, use_file_output=use_file_output)
 
     async def stream(
         self,
@@ -382,6 +388,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         ordered: bool = True,
         return_exceptions: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
+        progress: bool = False,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         **options: Unpack[PredictionOptions],
@@ -403,6 +410,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
                 ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
                 map like a failure.
+            progress: Whether to draw a progress bar with tqdm, which must be installed.
             cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             **options: Options of the create and of its requests:
@@ -433,22 +441,23 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         def make_run(_index: int, input: Mapping[str, Any]) -> PredictionRun:
             return PredictionRun(self._transport, model, input, options, wait=True, cancel_on_abort=cancel_on_abort)
 
-        runner = MapRunner(
-            self._transport.pool,
-            inputs,
-            make_run,
-            concurrency=concurrency,
-            use_file_output=use_file_output,
-            stop_on_failure=not return_exceptions,
-            on_update=on_update,
-        )
         failed: list[MapResult] = []
-        async with runner:
-            while (result := await runner.next(ordered=ordered)) is not None:
-                if result.error is None or return_exceptions:
-                    yield result.output if result.error is None else result.error
-                else:
-                    failed.append(result)
+        with map_progress(on_update, inputs, show=progress) as report:
+            runner = MapRunner(
+                self._transport.pool,
+                inputs,
+                make_run,
+                concurrency=concurrency,
+                use_file_output=use_file_output,
+                stop_on_failure=not return_exceptions,
+                on_update=report,
+            )
+            async with runner:
+                while (result := await runner.next(ordered=ordered)) is not None:
+                    if result.error is None or return_exceptions:
+                        yield result.output if result.error is None else result.error
+                    else:
+                        failed.append(result)
         runner.raise_failure(failed)
 
     @overload

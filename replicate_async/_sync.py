@@ -149,11 +149,13 @@ class StreamedResponse(Generic[T]):
     @property
     def elapsed(self) -> timedelta:
         """The time between sending the last attempt and the headers of the response."""
+        __tracebackhide__ = True
         return self._async.elapsed
 
     @property
     def is_closed(self) -> bool:
         """Whether the body was read to its end, or the response was closed."""
+        __tracebackhide__ = True
         return self._async.is_closed
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
@@ -165,6 +167,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
     def iter_text(self, chunk_size: int = 65536) -> Generator[str, None, None]:
@@ -176,6 +179,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_text(chunk_size))
 
     def iter_lines(self) -> Generator[str, None, None]:
@@ -184,6 +188,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_lines())
 
     def read(self) -> bytes:
@@ -192,6 +197,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.read())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -207,10 +213,12 @@ class StreamedResponse(Generic[T]):
             OSError: the file can't be written.
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.save(path))
 
     def text(self) -> str:
         """Return the body as text, in the charset of the response, or UTF-8."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.text())
 
     def json(self) -> Any:
@@ -219,6 +227,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body is not JSON.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.json()))
 
     def parse(self) -> T:
@@ -227,17 +236,21 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body has another shape.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.parse()))
 
     def map(self, function: Callable[[T], U]) -> StreamedResponse[U]:
         """Return this response with a function applied to the result of ``parse``."""
+        __tracebackhide__ = True
         return StreamedResponse(self._async.map(function))
 
     def close(self) -> None:
         """Close the response. The unread rest of the body is lost, and its connection is closed."""
+        __tracebackhide__ = True
         _bridge.close(self._async.close())
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
@@ -249,14 +262,17 @@ class ResponseContext(Generic[T]):
 
     def __enter__(self) -> StreamedResponse[T]:
         """Send the request and return its response, unread."""
+        __tracebackhide__ = True
         return StreamedResponse(_bridge.run(self._async.__aenter__()))
 
     def __exit__(self, *exc_info: object) -> None:
         """Close the response."""
+        __tracebackhide__ = True
         _bridge.close(self._async.__aexit__(*exc_info))
 
     def map(self, function: Callable[[T], U]) -> ResponseContext[U]:
         """Return this context with a function applied to the result of ``parse``."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.map(function))
 
 
@@ -278,11 +294,13 @@ class FileOutput:
     @property
     def content_type(self) -> str | None:
         """The MIME type: as the URL suggests, or as the server said once the file was read."""
+        __tracebackhide__ = True
         return self._async.content_type
 
     @property
     def size(self) -> int | None:
         """The size in bytes, if it is known."""
+        __tracebackhide__ = True
         return self._async.size
 
     def read(self) -> bytes:
@@ -292,6 +310,7 @@ class FileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.read())
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
@@ -304,10 +323,12 @@ class FileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
     def __iter__(self) -> Generator[bytes, None, None]:
         """Yield the content in chunks as they arrive."""
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.__aiter__())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -325,6 +346,7 @@ class FileOutput:
             APIError: the file couldn't be fetched.
             OSError: the file can't be written.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.save(path))
 
     def local_path(self) -> str:
@@ -337,26 +359,32 @@ class FileOutput:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.local_path())
 
     def __fspath__(self) -> str:
         """Return the path of a copy, for ``open`` and the like."""
         return self.local_path()
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Show images, audio and video in notebooks; the text is the repr, as for any object."""
-        return self._async._repr_mimebundle_(include, exclude)  # pyright: ignore[reportPrivateUsage]
+    def _repr_html_(self) -> str | None:
+        """Show pictures, audio and video in notebooks: with their content, unless that is large or gone."""
+        __tracebackhide__ = True
+        return self._async._repr_html_()  # pyright: ignore[reportPrivateUsage]
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         return str(self._async)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
     def __eq__(self, value: object) -> bool:
+        __tracebackhide__ = True
         return isinstance(value, FileOutput) and self._async == value._async
 
     def __hash__(self) -> int:
+        __tracebackhide__ = True
         return hash(self._async)
 
 
@@ -383,6 +411,7 @@ class Page(Generic[T]):
 
     def has_next_page(self) -> bool:
         """Return whether another page follows."""
+        __tracebackhide__ = True
         return self._async.has_next_page()
 
     def get_next_page(self) -> Page[T]:
@@ -392,10 +421,12 @@ class Page(Generic[T]):
             RuntimeError: this is the last page.
             APIError: the call failed, or the list leads in circles.
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.get_next_page()))
 
     def iter_pages(self) -> Generator[Page[T], None, None]:
         """Yield this page and the pages that follow; each is fetched on demand."""
+        __tracebackhide__ = True
         page = self
         while True:
             yield page
@@ -405,6 +436,7 @@ class Page(Generic[T]):
 
     def __iter__(self) -> Generator[T, None, None]:
         """Yield the items of this page and of the pages that follow."""
+        __tracebackhide__ = True
         page = self
         while True:
             for item in page.results:
@@ -414,6 +446,7 @@ class Page(Generic[T]):
             page = page.get_next_page()
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
@@ -448,6 +481,7 @@ class Accounts:
 
         Source: https://replicate.com/docs/reference/http#account.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
@@ -481,6 +515,7 @@ class Collections:
 
         Source: https://replicate.com/docs/reference/http#collections.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> Collection:
@@ -499,6 +534,7 @@ class Collections:
 
         Source: https://replicate.com/docs/reference/http#collections.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
@@ -521,6 +557,7 @@ class Deployments:
     @cached_property
     def predictions(self) -> DeploymentPredictions:
         """Predictions with deployments."""
+        __tracebackhide__ = True
         return DeploymentPredictions(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Deployment]:
@@ -537,6 +574,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def create(
@@ -571,6 +609,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 name=name,
@@ -605,6 +644,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -640,6 +680,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.update
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 deployment_owner,
@@ -671,6 +712,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
@@ -730,6 +772,7 @@ class DeploymentPredictions:
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
@@ -765,6 +808,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def create(
@@ -797,6 +841,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.create
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> File:
@@ -815,6 +860,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(file_id, **options))
 
     def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> None:
@@ -830,6 +876,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(file_id, **options))
 
     def download(
@@ -860,6 +907,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.download
         """
+        __tracebackhide__ = True
         return StreamedResponse(
             _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
         )
@@ -895,6 +943,7 @@ class HardwareKinds:
 
         Source: https://replicate.com/docs/reference/http#hardware.list
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options))
 
 
@@ -933,6 +982,7 @@ class ModelVersions:
 
         Source: https://replicate.com/docs/reference/http#models.versions.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
 
     def get(
@@ -959,6 +1009,7 @@ class ModelVersions:
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
@@ -982,6 +1033,7 @@ class ModelVersions:
 
         Source: https://replicate.com/docs/reference/http#models.versions.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
@@ -1004,21 +1056,25 @@ class Models:
     @cached_property
     def examples(self) -> ModelExamples:
         """Example predictions of models."""
+        __tracebackhide__ = True
         return ModelExamples(self._async.examples)
 
     @cached_property
     def predictions(self) -> ModelPredictions:
         """Predictions with official models."""
+        __tracebackhide__ = True
         return ModelPredictions(self._async.predictions)
 
     @cached_property
     def readme(self) -> ModelReadme:
         """READMEs of models."""
+        __tracebackhide__ = True
         return ModelReadme(self._async.readme)
 
     @cached_property
     def versions(self) -> ModelVersions:
         """Versions of models."""
+        __tracebackhide__ = True
         return ModelVersions(self._async.versions)
 
     def list(
@@ -1043,6 +1099,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)))
 
     def create(
@@ -1082,6 +1139,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 owner=owner,
@@ -1116,6 +1174,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.search
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.search(query, body=body, **options)))
 
     def get(
@@ -1137,6 +1196,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -1174,6 +1234,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.update
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 model_owner,
@@ -1204,6 +1265,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
@@ -1242,6 +1304,7 @@ class ModelExamples:
 
         Source: https://replicate.com/docs/reference/http#models.examples.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
 
 
@@ -1301,6 +1364,7 @@ class ModelPredictions:
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
@@ -1341,6 +1405,7 @@ class ModelReadme:
 
         Source: https://replicate.com/docs/reference/http#models.readme.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
@@ -1399,6 +1464,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
@@ -1417,6 +1483,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(prediction_id, **options))
 
     def list(
@@ -1443,6 +1510,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.list
         """
+        __tracebackhide__ = True
         return Page(
             _bridge.run(
                 self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
@@ -1465,6 +1533,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.cancel
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
     def wait(
@@ -1492,6 +1561,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.wait(prediction, time_limit=time_limit, on_update=on_update, **options))
 
     def stream(
@@ -1517,6 +1587,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.stream(prediction, cancel_on_abort=cancel_on_abort, **options))
 
 
@@ -1571,6 +1642,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 model_owner,
@@ -1600,6 +1672,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Training]:
@@ -1616,6 +1689,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
@@ -1634,6 +1708,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.cancel
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(training_id, **options))
 
     def wait(
@@ -1661,6 +1736,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.wait(training, time_limit=time_limit, on_update=on_update, **options))
 
 
@@ -1683,6 +1759,7 @@ class Webhooks:
     @cached_property
     def default(self) -> DefaultWebhook:
         """The webhook that predictions and trainings use."""
+        __tracebackhide__ = True
         return DefaultWebhook(self._async.default)
 
 
@@ -1705,6 +1782,7 @@ class DefaultWebhook:
     @cached_property
     def secret(self) -> WebhookSecrets:
         """The secret that signs the webhook."""
+        __tracebackhide__ = True
         return WebhookSecrets(self._async.secret)
 
 
@@ -1738,6 +1816,7 @@ class WebhookSecrets:
 
         Source: https://replicate.com/docs/reference/http#webhooks.default.secret.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
@@ -1762,6 +1841,7 @@ class ModelFunction(Generic[P, T]):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return Run(_bridge.run(self._async.create(**inputs)))
 
     def openapi_schema(self) -> dict[str, Any]:
@@ -1776,6 +1856,7 @@ class ModelFunction(Generic[P, T]):
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.openapi_schema())
 
     def default_example(self) -> Prediction | None:
@@ -1790,6 +1871,7 @@ class ModelFunction(Generic[P, T]):
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.default_example())
 
     def signature(self) -> inspect.Signature:
@@ -1801,6 +1883,7 @@ class ModelFunction(Generic[P, T]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.signature())
 
     @property
@@ -1817,12 +1900,15 @@ class ModelFunction(Generic[P, T]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.documentation())
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         return str(self._async)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
     def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> T:
@@ -1841,6 +1927,7 @@ class ModelFunction(Generic[P, T]):
             ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async(*args, **inputs)))
 
 
@@ -1865,6 +1952,7 @@ class StreamingFunction(Generic[P]):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return Run(_bridge.run(self._async.create(**inputs)))
 
     def openapi_schema(self) -> dict[str, Any]:
@@ -1879,6 +1967,7 @@ class StreamingFunction(Generic[P]):
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.openapi_schema())
 
     def default_example(self) -> Prediction | None:
@@ -1893,6 +1982,7 @@ class StreamingFunction(Generic[P]):
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.default_example())
 
     def signature(self) -> inspect.Signature:
@@ -1904,6 +1994,7 @@ class StreamingFunction(Generic[P]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.signature())
 
     @property
@@ -1920,12 +2011,15 @@ class StreamingFunction(Generic[P]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.documentation())
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         return str(self._async)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
     def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> OutputStream:
@@ -1938,6 +2032,7 @@ class StreamingFunction(Generic[P]):
         Returns:
             The output: iterate it for its pieces, or pass it to another model.
         """
+        __tracebackhide__ = True
         return OutputStream(self._async(*args, **inputs))
 
 
@@ -1952,6 +2047,7 @@ class OutputStream:
 
     def __iter__(self) -> Generator[Any, None, None]:
         """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read."""
+        __tracebackhide__ = True
         for item in _bridge.iterate(self._async.__aiter__()):
             yield _to_blocking(item)
 
@@ -1966,6 +2062,7 @@ class OutputStream:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.read()))
 
 
@@ -1978,11 +2075,13 @@ class Run:
     @property
     def prediction(self) -> Prediction:
         """The prediction as it was last fetched."""
+        __tracebackhide__ = True
         return self._async.prediction
 
     @property
     def id(self) -> str:
         """The prediction's id."""
+        __tracebackhide__ = True
         return self._async.id
 
     def wait(self) -> Prediction:
@@ -1994,6 +2093,7 @@ class Run:
         Raises:
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.wait())
 
     def output(self) -> Any:
@@ -2007,6 +2107,7 @@ class Run:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.output()))
 
     def logs(self) -> str:
@@ -2018,6 +2119,7 @@ class Run:
         Raises:
             APIError: the call failed.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.logs())
 
     def cancel(self) -> Prediction:
@@ -2029,9 +2131,11 @@ class Run:
         Raises:
             APIError: the call failed.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel())
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
@@ -2043,6 +2147,7 @@ class AccountsRaw:
 
     def get(self, **options: Unpack[RequestOptions]) -> APIResponse[Account]:
         """Call ``Accounts.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
@@ -2054,6 +2159,7 @@ class AccountsStreaming:
 
     def get(self, **options: Unpack[RequestOptions]) -> ResponseContext[Account]:
         """Call ``Accounts.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(**options))
 
 
@@ -2065,10 +2171,12 @@ class CollectionsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Collection]]:
         """Call ``Collections.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
         """Call ``Collections.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
@@ -2080,10 +2188,12 @@ class CollectionsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Collection]]:
         """Call ``Collections.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> ResponseContext[Collection]:
         """Call ``Collections.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(collection_slug, **options))
 
 
@@ -2096,10 +2206,12 @@ class DeploymentsRaw:
     @property
     def predictions(self) -> DeploymentPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return DeploymentPredictionsRaw(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Deployment]]:
         """Call ``Deployments.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def create(
@@ -2114,6 +2226,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 name=name,
@@ -2133,6 +2246,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -2147,6 +2261,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.update`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 deployment_owner,
@@ -2166,6 +2281,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``Deployments.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
@@ -2178,10 +2294,12 @@ class DeploymentsStreaming:
     @property
     def predictions(self) -> DeploymentPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return DeploymentPredictionsStreaming(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Deployment]]:
         """Call ``Deployments.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def create(
@@ -2196,6 +2314,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(
                 name=name,
@@ -2215,6 +2334,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -2229,6 +2349,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.update`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.update(
                 deployment_owner,
@@ -2248,6 +2369,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[None]:
         """Call ``Deployments.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(deployment_owner, deployment_name, **options))
 
 
@@ -2268,6 +2390,7 @@ class DeploymentPredictionsRaw:
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``DeploymentPredictions.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
@@ -2290,6 +2413,7 @@ class DeploymentPredictionsStreaming:
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``DeploymentPredictions.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
@@ -2303,6 +2427,7 @@ class FilesRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[File]]:
         """Call ``Files.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def create(
@@ -2315,14 +2440,17 @@ class FilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """Call ``Files.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """Call ``Files.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(file_id, **options))
 
     def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[None]:
         """Call ``Files.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(file_id, **options))
 
     def download(
@@ -2335,6 +2463,7 @@ class FilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[bytes]:
         """Call ``Files.download`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
 
 
@@ -2346,6 +2475,7 @@ class FilesStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[File]]:
         """Call ``Files.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def create(
@@ -2358,14 +2488,17 @@ class FilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[File]:
         """Call ``Files.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
         """Call ``Files.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(file_id, **options))
 
     def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
         """Call ``Files.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(file_id, **options))
 
     def download(
@@ -2378,6 +2511,7 @@ class FilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[bytes]:
         """Call ``Files.download`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options)
         )
@@ -2391,6 +2525,7 @@ class HardwareKindsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[builtins.list[Hardware]]:
         """Call ``HardwareKinds.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options))
 
 
@@ -2402,6 +2537,7 @@ class HardwareKindsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[builtins.list[Hardware]]:
         """Call ``HardwareKinds.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options))
 
 
@@ -2415,6 +2551,7 @@ class ModelVersionsRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[ModelVersion]]:
         """Call ``ModelVersions.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
     def get(
@@ -2425,6 +2562,7 @@ class ModelVersionsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[ModelVersion]:
         """Call ``ModelVersions.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
@@ -2435,6 +2573,7 @@ class ModelVersionsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``ModelVersions.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
@@ -2448,6 +2587,7 @@ class ModelVersionsStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[ModelVersion]]:
         """Call ``ModelVersions.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
     def get(
@@ -2458,6 +2598,7 @@ class ModelVersionsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[ModelVersion]:
         """Call ``ModelVersions.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
@@ -2468,6 +2609,7 @@ class ModelVersionsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[None]:
         """Call ``ModelVersions.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
 
 
@@ -2480,21 +2622,25 @@ class ModelsRaw:
     @property
     def examples(self) -> ModelExamplesRaw:
         """The calls of ``examples``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelExamplesRaw(self._async.examples)
 
     @property
     def predictions(self) -> ModelPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelPredictionsRaw(self._async.predictions)
 
     @property
     def readme(self) -> ModelReadmeRaw:
         """The calls of ``readme``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelReadmeRaw(self._async.readme)
 
     @property
     def versions(self) -> ModelVersionsRaw:
         """The calls of ``versions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelVersionsRaw(self._async.versions)
 
     def list(
@@ -2505,6 +2651,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Model]]:
         """Call ``Models.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)).map(Page)
 
     def create(
@@ -2522,6 +2669,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``Models.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 owner=owner,
@@ -2541,12 +2689,14 @@ class ModelsRaw:
         self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Model]]:
         """Call ``Models.search`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.search(query, body=body, **options)).map(Page)
 
     def get(
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Model]:
         """Call ``Models.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -2563,6 +2713,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``Models.update`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 model_owner,
@@ -2581,6 +2732,7 @@ class ModelsRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
         """Call ``Models.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
@@ -2593,21 +2745,25 @@ class ModelsStreaming:
     @property
     def examples(self) -> ModelExamplesStreaming:
         """The calls of ``examples``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelExamplesStreaming(self._async.examples)
 
     @property
     def predictions(self) -> ModelPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelPredictionsStreaming(self._async.predictions)
 
     @property
     def readme(self) -> ModelReadmeStreaming:
         """The calls of ``readme``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelReadmeStreaming(self._async.readme)
 
     @property
     def versions(self) -> ModelVersionsStreaming:
         """The calls of ``versions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelVersionsStreaming(self._async.versions)
 
     def list(
@@ -2618,6 +2774,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Model]]:
         """Call ``Models.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options).map(Page))
 
     def create(
@@ -2635,6 +2792,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
         """Call ``Models.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(
                 owner=owner,
@@ -2654,12 +2812,14 @@ class ModelsStreaming:
         self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Model]]:
         """Call ``Models.search`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.search(query, body=body, **options).map(Page))
 
     def get(
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Model]:
         """Call ``Models.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -2676,6 +2836,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
         """Call ``Models.update`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.update(
                 model_owner,
@@ -2694,6 +2855,7 @@ class ModelsStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[None]:
         """Call ``Models.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(model_owner, model_name, **options))
 
 
@@ -2707,6 +2869,7 @@ class ModelExamplesRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Prediction]]:
         """Call ``ModelExamples.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
 
@@ -2720,6 +2883,7 @@ class ModelExamplesStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Prediction]]:
         """Call ``ModelExamples.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
 
@@ -2740,6 +2904,7 @@ class ModelPredictionsRaw:
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``ModelPredictions.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
@@ -2762,6 +2927,7 @@ class ModelPredictionsStreaming:
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``ModelPredictions.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
@@ -2777,6 +2943,7 @@ class ModelReadmeRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[str]:
         """Call ``ModelReadme.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
@@ -2790,6 +2957,7 @@ class ModelReadmeStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[str]:
         """Call ``ModelReadme.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
 
@@ -2809,10 +2977,12 @@ class PredictionsRaw:
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``Predictions.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(prediction_id, **options))
 
     def list(
@@ -2824,12 +2994,14 @@ class PredictionsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Prediction]]:
         """Call ``Predictions.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
         ).map(Page)
 
     def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.cancel`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
 
@@ -2849,12 +3021,14 @@ class PredictionsStreaming:
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``Predictions.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options)
         )
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(prediction_id, **options))
 
     def list(
@@ -2866,6 +3040,7 @@ class PredictionsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Prediction]]:
         """Call ``Predictions.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options).map(
                 Page
@@ -2874,6 +3049,7 @@ class PredictionsStreaming:
 
     def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.cancel`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.cancel(prediction_id, **options))
 
 
@@ -2896,6 +3072,7 @@ class TrainingsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Training]:
         """Call ``Trainings.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 model_owner,
@@ -2911,14 +3088,17 @@ class TrainingsRaw:
 
     def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``Trainings.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Training]]:
         """Call ``Trainings.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``Trainings.cancel`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(training_id, **options))
 
 
@@ -2941,6 +3121,7 @@ class TrainingsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Training]:
         """Call ``Trainings.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(
                 model_owner,
@@ -2956,14 +3137,17 @@ class TrainingsStreaming:
 
     def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """Call ``Trainings.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Training]]:
         """Call ``Trainings.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """Call ``Trainings.cancel`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.cancel(training_id, **options))
 
 
@@ -2976,6 +3160,7 @@ class WebhooksRaw:
     @property
     def default(self) -> DefaultWebhookRaw:
         """The calls of ``default``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return DefaultWebhookRaw(self._async.default)
 
 
@@ -2988,6 +3173,7 @@ class WebhooksStreaming:
     @property
     def default(self) -> DefaultWebhookStreaming:
         """The calls of ``default``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return DefaultWebhookStreaming(self._async.default)
 
 
@@ -3000,6 +3186,7 @@ class DefaultWebhookRaw:
     @property
     def secret(self) -> WebhookSecretsRaw:
         """The calls of ``secret``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return WebhookSecretsRaw(self._async.secret)
 
 
@@ -3012,6 +3199,7 @@ class DefaultWebhookStreaming:
     @property
     def secret(self) -> WebhookSecretsStreaming:
         """The calls of ``secret``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return WebhookSecretsStreaming(self._async.secret)
 
 
@@ -3023,6 +3211,7 @@ class WebhookSecretsRaw:
 
     def get(self, **options: Unpack[RequestOptions]) -> APIResponse[WebhookSecret]:
         """Call ``WebhookSecrets.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
@@ -3034,6 +3223,7 @@ class WebhookSecretsStreaming:
 
     def get(self, **options: Unpack[RequestOptions]) -> ResponseContext[WebhookSecret]:
         """Call ``WebhookSecrets.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(**options))
 
 
@@ -3047,51 +3237,61 @@ class ReplicateRaw:
         self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
         """Call ``Replicate.search`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.search(query, limit=limit, **options))
 
     @property
     def account(self) -> AccountsRaw:
         """The calls of ``account``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return AccountsRaw(self._async.account)
 
     @property
     def collections(self) -> CollectionsRaw:
         """The calls of ``collections``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return CollectionsRaw(self._async.collections)
 
     @property
     def deployments(self) -> DeploymentsRaw:
         """The calls of ``deployments``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return DeploymentsRaw(self._async.deployments)
 
     @property
     def files(self) -> FilesRaw:
         """The calls of ``files``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return FilesRaw(self._async.files)
 
     @property
     def hardware(self) -> HardwareKindsRaw:
         """The calls of ``hardware``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return HardwareKindsRaw(self._async.hardware)
 
     @property
     def models(self) -> ModelsRaw:
         """The calls of ``models``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelsRaw(self._async.models)
 
     @property
     def predictions(self) -> PredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return PredictionsRaw(self._async.predictions)
 
     @property
     def trainings(self) -> TrainingsRaw:
         """The calls of ``trainings``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return TrainingsRaw(self._async.trainings)
 
     @property
     def webhooks(self) -> WebhooksRaw:
         """The calls of ``webhooks``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return WebhooksRaw(self._async.webhooks)
 
 
@@ -3105,51 +3305,61 @@ class ReplicateStreaming:
         self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[SearchResults]:
         """Call ``Replicate.search`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.search(query, limit=limit, **options))
 
     @property
     def account(self) -> AccountsStreaming:
         """The calls of ``account``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return AccountsStreaming(self._async.account)
 
     @property
     def collections(self) -> CollectionsStreaming:
         """The calls of ``collections``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return CollectionsStreaming(self._async.collections)
 
     @property
     def deployments(self) -> DeploymentsStreaming:
         """The calls of ``deployments``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return DeploymentsStreaming(self._async.deployments)
 
     @property
     def files(self) -> FilesStreaming:
         """The calls of ``files``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return FilesStreaming(self._async.files)
 
     @property
     def hardware(self) -> HardwareKindsStreaming:
         """The calls of ``hardware``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return HardwareKindsStreaming(self._async.hardware)
 
     @property
     def models(self) -> ModelsStreaming:
         """The calls of ``models``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelsStreaming(self._async.models)
 
     @property
     def predictions(self) -> PredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return PredictionsStreaming(self._async.predictions)
 
     @property
     def trainings(self) -> TrainingsStreaming:
         """The calls of ``trainings``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return TrainingsStreaming(self._async.trainings)
 
     @property
     def webhooks(self) -> WebhooksStreaming:
         """The calls of ``webhooks``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return WebhooksStreaming(self._async.webhooks)
 
 
@@ -3178,6 +3388,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#search
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.search(query, limit=limit, **options))
 
     @overload
@@ -3208,6 +3419,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.request(method, url, cast_to=cast_to, **call)))
 
     @overload
@@ -3218,6 +3430,7 @@ class Replicate:
 
     def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a GET request; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.get(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3228,6 +3441,7 @@ class Replicate:
 
     def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a POST request, which is retried only if it had no effect; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.post(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3238,6 +3452,7 @@ class Replicate:
 
     def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PUT request; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.put(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3248,6 +3463,7 @@ class Replicate:
 
     def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.patch(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3258,6 +3474,7 @@ class Replicate:
 
     def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a DELETE request; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
 
     def __init__(
@@ -3299,6 +3516,7 @@ class Replicate:
             TypeError: an argument has the wrong type.
             ValueError: an argument is invalid, for example an empty token.
         """
+        __tracebackhide__ = True
         self._async = AsyncReplicate(
             bearer_token=bearer_token,
             api_token=api_token,
@@ -3338,6 +3556,7 @@ class Replicate:
         Returns:
             The client. Options that are not passed are those of this client.
         """
+        __tracebackhide__ = True
         copied = object.__new__(type(self))
         copied._async = self._async.with_options(
             bearer_token=bearer_token,
@@ -3355,46 +3574,55 @@ class Replicate:
     @cached_property
     def account(self) -> Accounts:
         """The account that the token belongs to."""
+        __tracebackhide__ = True
         return Accounts(self._async.account)
 
     @cached_property
     def collections(self) -> Collections:
         """Collections of models."""
+        __tracebackhide__ = True
         return Collections(self._async.collections)
 
     @cached_property
     def deployments(self) -> Deployments:
         """Deployments, and predictions with them."""
+        __tracebackhide__ = True
         return Deployments(self._async.deployments)
 
     @cached_property
     def files(self) -> Files:
         """Files."""
+        __tracebackhide__ = True
         return Files(self._async.files)
 
     @cached_property
     def hardware(self) -> HardwareKinds:
         """The hardware that models run on."""
+        __tracebackhide__ = True
         return HardwareKinds(self._async.hardware)
 
     @cached_property
     def models(self) -> Models:
         """Models, their versions, examples and READMEs."""
+        __tracebackhide__ = True
         return Models(self._async.models)
 
     @cached_property
     def predictions(self) -> Predictions:
         """Predictions."""
+        __tracebackhide__ = True
         return Predictions(self._async.predictions)
 
     @cached_property
     def trainings(self) -> Trainings:
         """Trainings."""
+        __tracebackhide__ = True
         return Trainings(self._async.trainings)
 
     @cached_property
     def webhooks(self) -> Webhooks:
         """Webhooks, and the secret that signs them."""
+        __tracebackhide__ = True
         return Webhooks(self._async.webhooks)
 
     @property
@@ -3417,6 +3645,7 @@ class Replicate:
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
+        progress: bool = False,
         stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
@@ -3435,6 +3664,8 @@ class Replicate:
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction when it has been created, and whenever its status or
                 logs have changed; with the blocking client, on the thread of the background loop.
+            progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
+                percentage that the model logs.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             **options: Options of the create and of its requests:
 
@@ -3461,6 +3692,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return _to_blocking(
             _bridge.run(
                 self._async.run(
@@ -3471,6 +3703,7 @@ class Replicate:
                     cancel_on_abort=cancel_on_abort,
                     use_file_output=use_file_output,
                     on_update=on_update,
+                    progress=progress,
                     stream=stream,
                     **options,
                 )
@@ -3517,6 +3750,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.stream(ref, input, cancel_on_abort=cancel_on_abort, **options))
 
     def submit(
@@ -3559,6 +3793,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return Run(
             _bridge.run(self._async.submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options))
         )
@@ -3572,6 +3807,7 @@ class Replicate:
         ordered: bool = True,
         return_exceptions: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
+        progress: bool = False,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         **options: Unpack[PredictionOptions],
@@ -3593,6 +3829,7 @@ class Replicate:
             on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
                 ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
                 map like a failure.
+            progress: Whether to draw a progress bar with tqdm, which must be installed.
             cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             **options: Options of the create and of its requests:
@@ -3618,6 +3855,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         for item in _bridge.iterate(
             self._async.map(
                 ref,
@@ -3626,6 +3864,7 @@ class Replicate:
                 ordered=ordered,
                 return_exceptions=return_exceptions,
                 on_update=on_update,
+                progress=progress,
                 cancel_on_abort=cancel_on_abort,
                 use_file_output=use_file_output,
                 **options,
@@ -3704,26 +3943,32 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return _to_blocking(self._async.use(ref, hint=hint, streaming=streaming, **options))
 
     def close(self) -> None:
         """Close the connections of this client and its copies. A ``session`` that was passed stays open."""
+        __tracebackhide__ = True
         _bridge.close(self._async.close())
 
     def is_closed(self) -> bool:
         """Return whether ``close`` was called."""
+        __tracebackhide__ = True
         return self._async.is_closed()
 
     def __enter__(self) -> Self:
         """Prepare for calls, and return the client."""
+        __tracebackhide__ = True
         _bridge.run(self._async.__aenter__())
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Close the client."""
+        __tracebackhide__ = True
         _bridge.close(self._async.__aexit__(*exc_info))
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
@@ -3741,8 +3986,8 @@ def _to_blocking(value: T) -> T:
         result = _BLOCKING_CLASSES[type(value)](value)
     # What is nested too deeply stays as it is.
     with suppress(RecursionError):
-        if type(value) is list:
-            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        if isinstance(value, list):
+            result = type(value)(_to_blocking(item) for item in cast("list[Any]", value))
         elif type(value) is dict:
             result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
     return cast("T", result)
@@ -3797,6 +4042,7 @@ def search(query: str, *, limit: int | None = None, **options: Unpack[RequestOpt
 
     Source: https://replicate.com/docs/reference/http#search
     """
+    __tracebackhide__ = True
     return default_client().search(query, limit=limit, **options)
 
 
@@ -3828,6 +4074,7 @@ def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOp
 
     Source: https://replicate.com/docs/reference/http
     """
+    __tracebackhide__ = True
     return default_client().request(method, url, cast_to=cast_to, **call)
 
 
@@ -3841,6 +4088,7 @@ def get(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIRe
 
 def get(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a GET request; see ``request``."""
+    __tracebackhide__ = True
     return default_client().get(url, cast_to=cast_to, **call)
 
 
@@ -3854,6 +4102,7 @@ def post(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIR
 
 def post(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a POST request, which is retried only if it had no effect; see ``request``."""
+    __tracebackhide__ = True
     return default_client().post(url, cast_to=cast_to, **call)
 
 
@@ -3867,6 +4116,7 @@ def put(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIRe
 
 def put(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a PUT request; see ``request``."""
+    __tracebackhide__ = True
     return default_client().put(url, cast_to=cast_to, **call)
 
 
@@ -3880,6 +4130,7 @@ def patch(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> API
 
 def patch(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
+    __tracebackhide__ = True
     return default_client().patch(url, cast_to=cast_to, **call)
 
 
@@ -3893,6 +4144,7 @@ def delete(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> AP
 
 def delete(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a DELETE request; see ``request``."""
+    __tracebackhide__ = True
     return default_client().delete(url, cast_to=cast_to, **call)
 
 
@@ -3905,6 +4157,7 @@ def run(
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,
+    progress: bool = False,
     stream: bool | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Any:
@@ -3923,6 +4176,8 @@ def run(
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Function that is called with the prediction when it has been created, and whenever its status or
             logs have changed; with the blocking client, on the thread of the background loop.
+        progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
+            percentage that the model logs.
         stream: Whether to request a stream of the output. Models that support streaming always provide one.
         **options: Options of the create and of its requests:
 
@@ -3949,6 +4204,7 @@ def run(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     return default_client().run(
         ref,
         input,
@@ -3957,6 +4213,7 @@ def run(
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
         on_update=on_update,
+        progress=progress,
         stream=stream,
         **options,
     )
@@ -4001,6 +4258,7 @@ def stream(
 
     Source: https://replicate.com/docs/topics/predictions/streaming
     """
+    __tracebackhide__ = True
     return default_client().stream(ref, input, cancel_on_abort=cancel_on_abort, **options)
 
 
@@ -4043,6 +4301,7 @@ def submit(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     return default_client().submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options)
 
 
@@ -4054,6 +4313,7 @@ def map(
     ordered: bool = True,
     return_exceptions: bool = False,
     on_update: Callable[[MapProgress], None] | None = None,
+    progress: bool = False,
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
     **options: Unpack[PredictionOptions],
@@ -4075,6 +4335,7 @@ def map(
         on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
             ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
             map like a failure.
+        progress: Whether to draw a progress bar with tqdm, which must be installed.
         cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
         **options: Options of the create and of its requests:
@@ -4100,6 +4361,7 @@ def map(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     return default_client().map(
         ref,
         inputs,
@@ -4107,6 +4369,7 @@ def map(
         ordered=ordered,
         return_exceptions=return_exceptions,
         on_update=on_update,
+        progress=progress,
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
         **options,
@@ -4277,6 +4540,7 @@ def use(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     client: Any = default_client()
     if use_async:
         client = client._async

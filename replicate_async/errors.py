@@ -26,6 +26,9 @@ All have a ``message``, and a ``status``: the HTTP status of the response, or No
 
 from __future__ import annotations
 
+import copy
+from importlib import import_module
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +60,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class ReplicateError(Exception):
     """The root of all errors of this package."""
 
@@ -69,6 +76,27 @@ class ReplicateError(Exception):
     def status(self) -> int | None:
         """The HTTP status of the response; None if there is no response."""
         return None
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the error in IPython and notebooks, which call this, without the frames of this package and its causes.
+
+        The whole traceback is shown after ``%xmode Verbose``.
+        """
+        renderer: Any = import_module("IPython").get_ipython().InteractiveTB
+        if renderer.mode == "Verbose":
+            whole: list[str] = renderer.structured_traceback(type(self), self, self.__traceback__)
+            return whole
+        entry, frames = self.__traceback__, list[TracebackType]()
+        while entry is not None:
+            if not entry.tb_frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+                frames.append(entry)
+            entry = entry.tb_next
+        trace: TracebackType | None = None
+        for frame in reversed(frames):
+            trace = TracebackType(trace, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+        # A copy has no cause, which the message describes.
+        lines: list[str] = renderer.structured_traceback(type(self), copy.copy(self), trace)
+        return lines
 
 
 class APIError(ReplicateError):

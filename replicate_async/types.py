@@ -10,6 +10,7 @@ Source: https://replicate.com/docs/reference/http
 from __future__ import annotations
 
 import re
+import reprlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
 
@@ -46,6 +47,11 @@ __all__ = [
     "WebhookEvent",
     "WebhookSecret",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 T = TypeVar("T")
 
@@ -91,11 +97,27 @@ _TERMINAL = ("succeeded", "failed", "canceled", "aborted")
 _RUNNING = ("starting", "processing")
 
 
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
+_brief.maxlevel = 3
+
+
 class Struct(msgspec.Struct, kw_only=True):
     """The base of all objects of the API. They can be compared, printed, copied, pickled and serialized to JSON."""
 
+    # The fields that the repr shows; all if empty.
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        fields = ((name, getattr(self, name)) for name in self._shown or self.__struct_fields__)
+        shown = [f"{name}={_brief.repr(value)}" for name, value in fields if value is not None]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the object as a dict of JSON-compatible values; times become ISO 8601 strings."""
+        """Return the object as a dict of JSON-compatible values; times become ISO 8601 strings.
+
+        pandas makes a table with a column for each field: ``DataFrame([p.to_dict() for p in predictions])``.
+        """
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
@@ -237,9 +259,26 @@ class _Job(Struct, kw_only=True):
     webhook_events_filter: list[str] | None = None
     webhook_completed: str | None = None
 
+    _shown: ClassVar[tuple[str, ...]] = ("id", "status", "model", "output", "error")
+
     def __post_init__(self) -> None:
         if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
             self.input = {}
+
+    def _repr_html_(self) -> str:
+        """Show a table in notebooks."""
+        from html import escape
+
+        web = getattr(getattr(self, "urls", None), "web", None)
+        values = {**{name: getattr(self, name) for name in self._shown}, "input": self.input, "metrics": self.metrics}
+        texts = {
+            name: value if isinstance(value, str) else _brief.repr(value) for name, value in values.items() if value
+        }
+        rows = {name: escape(text if len(text) <= 500 else f"{text[:500]}...") for name, text in texts.items()}
+        if isinstance(web, str) and web.startswith("https://"):
+            rows["id"] = f'<a href="{escape(web)}">{rows["id"]}</a>'
+        cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
+        return f"<table><caption>{type(self).__name__}</caption>{cells}</table>"
 
     @property
     def done(self) -> bool:

@@ -11,6 +11,7 @@ import ast
 from copy import deepcopy
 from inspect import cleandoc
 from textwrap import indent
+from typing import Any
 
 from replicate_async._codegen.source import (
     AsyncRemover,
@@ -32,7 +33,7 @@ RENAMED = {"AsyncPaginator": "Page", "AsyncGenerator": "Generator"}
 # The annotation of a result doesn't always say where these are in it, or which of them it is.
 CONVERTED_AT_RUNTIME = ("AsyncFileOutput", "AsyncModelFunction", "AsyncStreamingFunction")
 BLOCKING_METHODS = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
-PUBLIC_SPECIAL_METHODS = {"__call__", "__str__", "__repr__", "__eq__", "__hash__", "_repr_mimebundle_"}
+PUBLIC_SPECIAL_METHODS = {"__call__", "__str__", "__repr__", "__eq__", "__hash__", "_repr_html_"}
 # These also work after the loop has stopped.
 CLOSING_METHODS = {"close", "__aexit__"}
 # These methods of the client don't become functions of the module.
@@ -78,8 +79,8 @@ def _to_blocking(value: T) -> T:
         result = _BLOCKING_CLASSES[type(value)](value)
     # What is nested too deeply stays as it is.
     with suppress(RecursionError):
-        if type(value) is list:
-            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        if isinstance(value, list):
+            result = type(value)(_to_blocking(item) for item in cast("list[Any]", value))
         elif type(value) is dict:
             result = {{key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}}
     return cast("T", result)
@@ -141,6 +142,11 @@ class SyncBuilder(ModuleBuilder):
                 # A blocking generator has a third type: what it returns.
                 child.slice = ast.Tuple([*getattr(child.slice, "elts", ()), ast.Constant(None)])
         return super().annotation(source, node)
+
+    def function(self, source: Source, item: Function, body: str, **options: Any) -> str:
+        # IPython and pytest leave frames with this variable out of tracebacks.
+        hidden = body if body == "..." else f"__tracebackhide__ = True\n{body}"
+        return super().function(source, item, hidden, **options)
 
     # --- classes ---
 

@@ -63,8 +63,8 @@ def generated(body: str) -> str:
 
 
 def blocking_classes(body: str) -> str:
-    """Return the classes that are generated from a source."""
-    text = generated(body)
+    """Return the classes that are generated from a source, without what hides their frames."""
+    text = re.sub(r" +__tracebackhide__ = True\n", "", generated(body))
     return text[re.search(r"^class ", text, re.MULTILINE).start() : text.index("\n\nclass Other:")]
 
 
@@ -126,6 +126,29 @@ def test_imports_follow_from_what_is_used():
     assert "    from replicate_async.types import Prediction\n" in typing_only
     assert "TypeVar" not in text
     assert "cached_property" not in text
+
+
+def test_frames_are_hidden():
+    """Every function that has a body tells IPython and pytest to leave it out of tracebacks."""
+    text = generated("""
+    class AsyncThings:
+        @overload
+        async def get(self, *, one: int) -> int: ...
+
+        @overload
+        async def get(self, *, two: str) -> str: ...
+
+        async def get(self, **options: Any) -> Any:
+            "Get."
+            return 1
+
+        async def __aiter__(self) -> AsyncGenerator[int, None]:
+            yield 1
+    """)
+    things = text[text.index("class Things:") : text.index("class Other:")]
+    assert things.count("def get") == 3
+    assert things.count("__tracebackhide__ = True\n        return") == 1
+    assert things.count("__tracebackhide__ = True\n        yield") == 1
 
 
 @pytest.mark.parametrize(
