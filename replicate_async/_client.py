@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._hints import HintedClient
 from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
@@ -49,7 +50,7 @@ DEFAULT_BASE_URL = "https://api.replicate.com/v1"
 BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
 
 
-class AsyncReplicate(AsyncSearch, AsyncLowLevel):
+class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
     """An asynchronous client for Replicate's API.
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from replicate_async import _bridge
 from replicate_async._client import AsyncReplicate
+from replicate_async._hints import Hinted, HintedClient, without_settings
 from replicate_async._http.options import DEFAULT_TIMEOUT
 from replicate_async._http.pages import AsyncPage
 from replicate_async._http.response import AsyncResponseContext, AsyncStreamedResponse
@@ -112,7 +113,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class StreamedResponse(Generic[T]):
+class StreamedResponse(Hinted, Generic[T]):
     """A response of the API whose body is read on demand.
 
     It is closed when it has been read to its end, or by ``close``.
@@ -254,7 +255,7 @@ class StreamedResponse(Generic[T]):
         return repr(self._async).replace("Async", "", 1)
 
 
-class ResponseContext(Generic[T]):
+class ResponseContext(Hinted, Generic[T]):
     """A context manager that sends a request and gives its response, unread; leaving it closes the response."""
 
     def __init__(self, wrapped: AsyncResponseContext[T]) -> None:
@@ -276,7 +277,7 @@ class ResponseContext(Generic[T]):
         return ResponseContext(self._async.map(function))
 
 
-class FileOutput:
+class FileOutput(Hinted):
     """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
     As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
@@ -388,7 +389,7 @@ class FileOutput:
         return hash(self._async)
 
 
-class Page(Generic[T]):
+class Page(Hinted, Generic[T]):
     """One page of a list; iterating it continues through the pages that follow."""
 
     def __init__(self, wrapped: AsyncPage[T]) -> None:
@@ -450,7 +451,7 @@ class Page(Generic[T]):
         return repr(self._async).replace("Async", "", 1)
 
 
-class Accounts:
+class Accounts(Hinted):
     """The authenticated account."""
 
     def __init__(self, wrapped: AsyncAccounts) -> None:
@@ -485,7 +486,7 @@ class Accounts:
         return _bridge.run(self._async.get(**options))
 
 
-class Collections:
+class Collections(Hinted):
     """List and fetch collections."""
 
     def __init__(self, wrapped: AsyncCollections) -> None:
@@ -538,7 +539,7 @@ class Collections:
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
-class Deployments:
+class Deployments(Hinted):
     """Create, update and delete deployments."""
 
     def __init__(self, wrapped: AsyncDeployments) -> None:
@@ -716,7 +717,7 @@ class Deployments:
         _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
-class DeploymentPredictions:
+class DeploymentPredictions(Hinted):
     """Predictions with deployments."""
 
     def __init__(self, wrapped: AsyncDeploymentPredictions) -> None:
@@ -778,7 +779,7 @@ class DeploymentPredictions:
         )
 
 
-class Files:
+class Files(Hinted):
     """Upload, fetch and delete files."""
 
     def __init__(self, wrapped: AsyncFiles) -> None:
@@ -913,7 +914,7 @@ class Files:
         )
 
 
-class HardwareKinds:
+class HardwareKinds(Hinted):
     """Kinds of hardware for models and deployments."""
 
     def __init__(self, wrapped: AsyncHardwareKinds) -> None:
@@ -947,7 +948,7 @@ class HardwareKinds:
         return _bridge.run(self._async.list(**options))
 
 
-class ModelVersions:
+class ModelVersions(Hinted):
     """Versions of models."""
 
     def __init__(self, wrapped: AsyncModelVersions) -> None:
@@ -1037,7 +1038,7 @@ class ModelVersions:
         _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
-class Models:
+class Models(Hinted):
     """Find, create, update and delete models."""
 
     def __init__(self, wrapped: AsyncModels) -> None:
@@ -1269,7 +1270,7 @@ class Models:
         _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
-class ModelExamples:
+class ModelExamples(Hinted):
     """Example predictions, chosen by the author of a model."""
 
     def __init__(self, wrapped: AsyncModelExamples) -> None:
@@ -1308,7 +1309,7 @@ class ModelExamples:
         return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
 
 
-class ModelPredictions:
+class ModelPredictions(Hinted):
     """Predictions with official models, which don't require a version."""
 
     def __init__(self, wrapped: AsyncModelPredictions) -> None:
@@ -1370,7 +1371,7 @@ class ModelPredictions:
         )
 
 
-class ModelReadme:
+class ModelReadme(Hinted):
     """READMEs of models."""
 
     def __init__(self, wrapped: AsyncModelReadme) -> None:
@@ -1409,7 +1410,7 @@ class ModelReadme:
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
-class Predictions:
+class Predictions(Hinted):
     """Create, fetch, wait for, stream and cancel predictions."""
 
     def __init__(self, wrapped: AsyncPredictions) -> None:
@@ -1591,7 +1592,7 @@ class Predictions:
         return _bridge.iterate(self._async.stream(prediction, cancel_on_abort=cancel_on_abort, **options))
 
 
-class Trainings:
+class Trainings(Hinted):
     """Create, fetch, wait for and cancel trainings."""
 
     def __init__(self, wrapped: AsyncTrainings) -> None:
@@ -1740,7 +1741,7 @@ class Trainings:
         return _bridge.run(self._async.wait(training, time_limit=time_limit, on_update=on_update, **options))
 
 
-class Webhooks:
+class Webhooks(Hinted):
     """Webhooks of the account."""
 
     def __init__(self, wrapped: AsyncWebhooks) -> None:
@@ -1763,7 +1764,7 @@ class Webhooks:
         return DefaultWebhook(self._async.default)
 
 
-class DefaultWebhook:
+class DefaultWebhook(Hinted):
     """The webhook that predictions and trainings use."""
 
     def __init__(self, wrapped: AsyncDefaultWebhook) -> None:
@@ -1786,7 +1787,7 @@ class DefaultWebhook:
         return WebhookSecrets(self._async.secret)
 
 
-class WebhookSecrets:
+class WebhookSecrets(Hinted):
     """The secret that signs webhooks."""
 
     def __init__(self, wrapped: AsyncWebhookSecrets) -> None:
@@ -1820,7 +1821,7 @@ class WebhookSecrets:
         return _bridge.run(self._async.get(**options))
 
 
-class ModelFunction(Generic[P, T]):
+class ModelFunction(Hinted, Generic[P, T]):
     """A model as a function: call it with its inputs to get its output."""
 
     def __init__(self, wrapped: AsyncModelFunction[P, T]) -> None:
@@ -1931,7 +1932,7 @@ class ModelFunction(Generic[P, T]):
         return _to_blocking(_bridge.run(self._async(*args, **inputs)))
 
 
-class StreamingFunction(Generic[P]):
+class StreamingFunction(Hinted, Generic[P]):
     """A model as a function whose output can be read as it is made."""
 
     def __init__(self, wrapped: AsyncStreamingFunction[P]) -> None:
@@ -2036,7 +2037,7 @@ class StreamingFunction(Generic[P]):
         return OutputStream(self._async(*args, **inputs))
 
 
-class OutputStream:
+class OutputStream(Hinted):
     """An output as it is made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
 
     The model runs when the output is first read.
@@ -2066,7 +2067,7 @@ class OutputStream:
         return _to_blocking(_bridge.run(self._async.read()))
 
 
-class Run:
+class Run(Hinted):
     """A handle to a prediction that was started: wait for its output, or check on it."""
 
     def __init__(self, wrapped: AsyncRun) -> None:
@@ -2139,7 +2140,7 @@ class Run:
         return repr(self._async).replace("Async", "", 1)
 
 
-class AccountsRaw:
+class AccountsRaw(Hinted):
     """The calls of ``Accounts``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncAccountsRaw) -> None:
@@ -2151,7 +2152,7 @@ class AccountsRaw:
         return _bridge.run(self._async.get(**options))
 
 
-class AccountsStreaming:
+class AccountsStreaming(Hinted):
     """The calls of ``Accounts``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncAccountsStreaming) -> None:
@@ -2163,7 +2164,7 @@ class AccountsStreaming:
         return ResponseContext(self._async.get(**options))
 
 
-class CollectionsRaw:
+class CollectionsRaw(Hinted):
     """The calls of ``Collections``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncCollectionsRaw) -> None:
@@ -2180,7 +2181,7 @@ class CollectionsRaw:
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
-class CollectionsStreaming:
+class CollectionsStreaming(Hinted):
     """The calls of ``Collections``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncCollectionsStreaming) -> None:
@@ -2197,7 +2198,7 @@ class CollectionsStreaming:
         return ResponseContext(self._async.get(collection_slug, **options))
 
 
-class DeploymentsRaw:
+class DeploymentsRaw(Hinted):
     """The calls of ``Deployments``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncDeploymentsRaw) -> None:
@@ -2285,7 +2286,7 @@ class DeploymentsRaw:
         return _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
-class DeploymentsStreaming:
+class DeploymentsStreaming(Hinted):
     """The calls of ``Deployments``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncDeploymentsStreaming) -> None:
@@ -2373,7 +2374,7 @@ class DeploymentsStreaming:
         return ResponseContext(self._async.delete(deployment_owner, deployment_name, **options))
 
 
-class DeploymentPredictionsRaw:
+class DeploymentPredictionsRaw(Hinted):
     """The calls of ``DeploymentPredictions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncDeploymentPredictionsRaw) -> None:
@@ -2396,7 +2397,7 @@ class DeploymentPredictionsRaw:
         )
 
 
-class DeploymentPredictionsStreaming:
+class DeploymentPredictionsStreaming(Hinted):
     """The calls of ``DeploymentPredictions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncDeploymentPredictionsStreaming) -> None:
@@ -2419,7 +2420,7 @@ class DeploymentPredictionsStreaming:
         )
 
 
-class FilesRaw:
+class FilesRaw(Hinted):
     """The calls of ``Files``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncFilesRaw) -> None:
@@ -2467,7 +2468,7 @@ class FilesRaw:
         return _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
 
 
-class FilesStreaming:
+class FilesStreaming(Hinted):
     """The calls of ``Files``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncFilesStreaming) -> None:
@@ -2517,7 +2518,7 @@ class FilesStreaming:
         )
 
 
-class HardwareKindsRaw:
+class HardwareKindsRaw(Hinted):
     """The calls of ``HardwareKinds``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncHardwareKindsRaw) -> None:
@@ -2529,7 +2530,7 @@ class HardwareKindsRaw:
         return _bridge.run(self._async.list(**options))
 
 
-class HardwareKindsStreaming:
+class HardwareKindsStreaming(Hinted):
     """The calls of ``HardwareKinds``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncHardwareKindsStreaming) -> None:
@@ -2541,7 +2542,7 @@ class HardwareKindsStreaming:
         return ResponseContext(self._async.list(**options))
 
 
-class ModelVersionsRaw:
+class ModelVersionsRaw(Hinted):
     """The calls of ``ModelVersions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelVersionsRaw) -> None:
@@ -2577,7 +2578,7 @@ class ModelVersionsRaw:
         return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
-class ModelVersionsStreaming:
+class ModelVersionsStreaming(Hinted):
     """The calls of ``ModelVersions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelVersionsStreaming) -> None:
@@ -2613,7 +2614,7 @@ class ModelVersionsStreaming:
         return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
 
 
-class ModelsRaw:
+class ModelsRaw(Hinted):
     """The calls of ``Models``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelsRaw) -> None:
@@ -2736,7 +2737,7 @@ class ModelsRaw:
         return _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
-class ModelsStreaming:
+class ModelsStreaming(Hinted):
     """The calls of ``Models``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelsStreaming) -> None:
@@ -2859,7 +2860,7 @@ class ModelsStreaming:
         return ResponseContext(self._async.delete(model_owner, model_name, **options))
 
 
-class ModelExamplesRaw:
+class ModelExamplesRaw(Hinted):
     """The calls of ``ModelExamples``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelExamplesRaw) -> None:
@@ -2873,7 +2874,7 @@ class ModelExamplesRaw:
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
 
-class ModelExamplesStreaming:
+class ModelExamplesStreaming(Hinted):
     """The calls of ``ModelExamples``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelExamplesStreaming) -> None:
@@ -2887,7 +2888,7 @@ class ModelExamplesStreaming:
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
 
-class ModelPredictionsRaw:
+class ModelPredictionsRaw(Hinted):
     """The calls of ``ModelPredictions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelPredictionsRaw) -> None:
@@ -2910,7 +2911,7 @@ class ModelPredictionsRaw:
         )
 
 
-class ModelPredictionsStreaming:
+class ModelPredictionsStreaming(Hinted):
     """The calls of ``ModelPredictions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelPredictionsStreaming) -> None:
@@ -2933,7 +2934,7 @@ class ModelPredictionsStreaming:
         )
 
 
-class ModelReadmeRaw:
+class ModelReadmeRaw(Hinted):
     """The calls of ``ModelReadme``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelReadmeRaw) -> None:
@@ -2947,7 +2948,7 @@ class ModelReadmeRaw:
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
-class ModelReadmeStreaming:
+class ModelReadmeStreaming(Hinted):
     """The calls of ``ModelReadme``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelReadmeStreaming) -> None:
@@ -2961,7 +2962,7 @@ class ModelReadmeStreaming:
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
 
-class PredictionsRaw:
+class PredictionsRaw(Hinted):
     """The calls of ``Predictions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncPredictionsRaw) -> None:
@@ -3005,7 +3006,7 @@ class PredictionsRaw:
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
 
-class PredictionsStreaming:
+class PredictionsStreaming(Hinted):
     """The calls of ``Predictions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncPredictionsStreaming) -> None:
@@ -3053,7 +3054,7 @@ class PredictionsStreaming:
         return ResponseContext(self._async.cancel(prediction_id, **options))
 
 
-class TrainingsRaw:
+class TrainingsRaw(Hinted):
     """The calls of ``Trainings``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncTrainingsRaw) -> None:
@@ -3102,7 +3103,7 @@ class TrainingsRaw:
         return _bridge.run(self._async.cancel(training_id, **options))
 
 
-class TrainingsStreaming:
+class TrainingsStreaming(Hinted):
     """The calls of ``Trainings``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncTrainingsStreaming) -> None:
@@ -3151,7 +3152,7 @@ class TrainingsStreaming:
         return ResponseContext(self._async.cancel(training_id, **options))
 
 
-class WebhooksRaw:
+class WebhooksRaw(Hinted):
     """The calls of ``Webhooks``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncWebhooksRaw) -> None:
@@ -3164,7 +3165,7 @@ class WebhooksRaw:
         return DefaultWebhookRaw(self._async.default)
 
 
-class WebhooksStreaming:
+class WebhooksStreaming(Hinted):
     """The calls of ``Webhooks``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncWebhooksStreaming) -> None:
@@ -3177,7 +3178,7 @@ class WebhooksStreaming:
         return DefaultWebhookStreaming(self._async.default)
 
 
-class DefaultWebhookRaw:
+class DefaultWebhookRaw(Hinted):
     """The calls of ``DefaultWebhook``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncDefaultWebhookRaw) -> None:
@@ -3190,7 +3191,7 @@ class DefaultWebhookRaw:
         return WebhookSecretsRaw(self._async.secret)
 
 
-class DefaultWebhookStreaming:
+class DefaultWebhookStreaming(Hinted):
     """The calls of ``DefaultWebhook``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncDefaultWebhookStreaming) -> None:
@@ -3203,7 +3204,7 @@ class DefaultWebhookStreaming:
         return WebhookSecretsStreaming(self._async.secret)
 
 
-class WebhookSecretsRaw:
+class WebhookSecretsRaw(Hinted):
     """The calls of ``WebhookSecrets``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncWebhookSecretsRaw) -> None:
@@ -3215,7 +3216,7 @@ class WebhookSecretsRaw:
         return _bridge.run(self._async.get(**options))
 
 
-class WebhookSecretsStreaming:
+class WebhookSecretsStreaming(Hinted):
     """The calls of ``WebhookSecrets``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncWebhookSecretsStreaming) -> None:
@@ -3227,7 +3228,7 @@ class WebhookSecretsStreaming:
         return ResponseContext(self._async.get(**options))
 
 
-class ReplicateRaw:
+class ReplicateRaw(Hinted):
     """The calls of ``Replicate``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncReplicateRaw) -> None:
@@ -3295,7 +3296,7 @@ class ReplicateRaw:
         return WebhooksRaw(self._async.webhooks)
 
 
-class ReplicateStreaming:
+class ReplicateStreaming(Hinted):
     """The calls of ``Replicate``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncReplicateStreaming) -> None:
@@ -3363,7 +3364,7 @@ class ReplicateStreaming:
         return WebhooksStreaming(self._async.webhooks)
 
 
-class Replicate:
+class Replicate(HintedClient):
     """An asynchronous client for Replicate's API.
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
@@ -4018,6 +4019,7 @@ for _function in (ModelFunction, StreamingFunction):
     setattr(_function, "__doc__", _Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
 
 
+@without_settings
 @cache
 def default_client() -> Replicate:
     """Return the client that the functions of the module ``replicate_async`` use, created on first use."""

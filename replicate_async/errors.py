@@ -31,6 +31,8 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from replicate_async._hints import Hinted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
@@ -64,8 +66,25 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class ReplicateError(Exception):
-    """The root of all errors of this package."""
+class ReplicateError(Hinted, Exception):
+    """The root of all errors of this package.
+
+    ``title`` and ``detail`` come from the response's problem document; None if there is no such document.
+    """
+
+    title: str | None = None
+    detail: str | None = None
+
+    def __init__(
+        self, *args: object, status: int | None = None, title: str | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(*(args or [": ".join(filter(None, (title, detail)))]))
+        if status is not None:
+            self._status: int | None = status
+        if title is not None:
+            self.title = title
+        if detail is not None:
+            self.detail = detail
 
     @property
     def message(self) -> str:
@@ -75,7 +94,7 @@ class ReplicateError(Exception):
     @property
     def status(self) -> int | None:
         """The HTTP status of the response; None if there is no response."""
-        return None
+        return self.__dict__.get("_status")
 
     def _render_traceback_(self) -> list[str]:
         """Show the error in IPython and notebooks, which call this, without the frames of this package and its causes.

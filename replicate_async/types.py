@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 
 import msgspec
 
+from replicate_async._hints import Hinted
+
 __all__ = [
     "Account",
     "Collection",
@@ -102,7 +104,7 @@ _brief.maxstring = _brief.maxother = 80
 _brief.maxlevel = 3
 
 
-class Struct(msgspec.Struct, kw_only=True):
+class Struct(Hinted, msgspec.Struct, kw_only=True):
     """The base of all objects of the API. They can be compared, printed, copied, pickled and serialized to JSON."""
 
     # The fields that the repr shows; all if empty.

@@ -25,6 +25,7 @@ LAYERS = [
         "_decoding",
         "_files",
         "_fork",
+        "_hints",
         "_json",
         "_logging",
         "_references",

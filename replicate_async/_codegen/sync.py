@@ -65,6 +65,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 
 from replicate_async import _bridge
+from replicate_async._hints import Hinted, without_settings
 '''
 
 _TABLE = ", ".join(f"{name}: {name.removeprefix('Async')}" for name in CONVERTED_AT_RUNTIME)
@@ -111,6 +112,7 @@ for _function in (ModelFunction, StreamingFunction):
     setattr(_function, "__doc__", _Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
 
 
+@without_settings
 @cache
 def default_client() -> Replicate:
     """Return the client that the functions of the module ``replicate_async`` use, created on first use."""
@@ -162,7 +164,10 @@ class SyncBuilder(ModuleBuilder):
             head = f"def __init__(self, wrapped: {node.name}{parameters}) -> None:"
             members.append(f"{head}\n    self._async = wrapped\n")
         members += [self.member(source, node, item) for item in node.body]
-        head = f"class {self.renames[node.name]}({', '.join(map(ast.unparse, bases))}):\n"
+        names = [ast.unparse(base) for base in bases]
+        # The client has its own.
+        names = names if node.name == CLIENT else ["Hinted", *names]
+        head = f"class {self.renames[node.name]}({', '.join(names)}):\n"
         return head + indent("\n".join(members), "    ")
 
     def member(self, source: Source, owner: ast.ClassDef, item: ast.stmt) -> str:
