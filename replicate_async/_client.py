@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._advice import explain_arguments
 from replicate_async._hints import HintedClient
 from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
@@ -57,6 +58,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
     with ``close()``, or use it as a context manager.
     """
 
+    @explain_arguments
     def __init__(
         self,
         *,
@@ -99,7 +101,11 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         if bearer_token is not None and api_token is not None:
             raise TypeError("pass bearer_token or api_token, not both: they mean the same")
         token = api_token if bearer_token is None else bearer_token
-        if isinstance(max_connections, bool) or max_connections < 1:
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
+        if session is not None and not hasattr(session, "request"):
+            raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
+        if max_connections < 1:
             raise ValueError(f"max_connections={max_connections} must be at least 1")
         settings = Settings(
             base_url=base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from replicate_async import _advice as advice
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -75,8 +77,12 @@ def missing_attribute(owner: object, kind: str, name: str) -> AttributeError:
     """
     subject = f"module {kind!r}" if kind == "replicate_async" else f"{kind!r} object"
     message = f"{subject} has no attribute {name!r}"
-    if hint := _hint_for(kind.removeprefix("Async"), name):
+    plain = kind.removeprefix("Async")
+    if hint := _hint_for(plain, name):
         message += f". Write {hint}; replicate_async.compat has the names of the official SDK"
+    elif remedy := advice.for_attribute(owner, plain, name):
+        # Without the name, Python adds no suggestion of its own.
+        return AttributeError(message + remedy)
     return AttributeError(message, name=name, obj=owner)
 
 
@@ -110,6 +116,24 @@ class Hinted:
         def __getattr__(self, name: str) -> Any:
             raise missing_attribute(self, type(self).__name__, name)
 
+        def __getitem__(self, key: object) -> Any:
+            kind = type(self).__name__
+            raise TypeError(f"{kind!r} object has no items: {advice.for_index(kind, key)}")
+
+
+class HintedPage(Hinted):
+    """The base of pages, which people take for lists."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __len__(self) -> int:
+            raise TypeError("a page has no length: len(page.results) is that of this page alone")
+
+        def __bool__(self) -> bool:
+            return True
+
 
 class HintedClient(Hinted):
     """The base of clients, whose options are not attributes: assigning to those would have no effect."""
@@ -122,6 +146,12 @@ class HintedClient(Hinted):
             if name in SETTINGS:
                 raise missing_attribute(self, type(self).__name__, name)
             super().__setattr__(name, value)
+
+        def __enter__(self) -> Any:
+            raise TypeError("AsyncReplicate is asynchronous: write async with, or use Replicate")
+
+        def __exit__(self, *_exc_info: object) -> None:
+            """Python looks for it before it calls ``__enter__``."""
 
 
 class _WithoutSettings:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 from msgspec import UNSET
 
 from replicate_async import _bridge
+from replicate_async._advice import explain_arguments
 from replicate_async._client import AsyncReplicate
-from replicate_async._hints import Hinted, HintedClient, without_settings
+from replicate_async._hints import Hinted, HintedClient, HintedPage, without_settings
 from replicate_async._http.options import DEFAULT_TIMEOUT
 from replicate_async._http.pages import AsyncPage
 from replicate_async._http.response import AsyncResponseContext, AsyncStreamedResponse
@@ -389,7 +390,7 @@ class FileOutput(Hinted):
         return hash(self._async)
 
 
-class Page(Hinted, Generic[T]):
+class Page(HintedPage, Generic[T]):
     """One page of a list; iterating it continues through the pages that follow."""
 
     def __init__(self, wrapped: AsyncPage[T]) -> None:
@@ -3478,6 +3479,7 @@ class Replicate(HintedClient):
         __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
 
+    @explain_arguments
     def __init__(
         self,
         *,
@@ -3988,7 +3990,7 @@ def _to_blocking(value: T) -> T:
     # What is nested too deeply stays as it is.
     with suppress(RecursionError):
         if isinstance(value, list):
-            result = type(value)(_to_blocking(item) for item in cast("list[Any]", value))
+            result = cast("type[list[Any]]", type(result))(_to_blocking(item) for item in cast("list[Any]", value))
         elif type(value) is dict:
             result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
     return cast("T", result)

@@ -21,6 +21,7 @@ GENERATED = {"_sync", "_views"}
 LAYERS = [
     (
         "_version",
+        "_advice",
         "_background",
         "_decoding",
         "_files",

@@ -65,6 +65,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 
 from replicate_async import _bridge
+from replicate_async._advice import explain_arguments
 from replicate_async._hints import Hinted, without_settings
 '''
 
@@ -81,7 +82,7 @@ def _to_blocking(value: T) -> T:
     # What is nested too deeply stays as it is.
     with suppress(RecursionError):
         if isinstance(value, list):
-            result = type(value)(_to_blocking(item) for item in cast("list[Any]", value))
+            result = cast("type[list[Any]]", type(result))(_to_blocking(item) for item in cast("list[Any]", value))
         elif type(value) is dict:
             result = {{key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}}
     return cast("T", result)
@@ -158,15 +159,15 @@ class SyncBuilder(ModuleBuilder):
         bases = [base for base in node.bases if not ast.unparse(base).startswith("Async")]
         for base in bases:
             self.require(source, base, runtime=True)
-        parameters = "".join(ast.unparse(base).removeprefix("Generic") for base in bases)
+        generic = [ast.unparse(base) for base in bases if not ast.unparse(base).startswith("Hinted")]
+        parameters = "".join(base.removeprefix("Generic") for base in generic)
         members = [self.docstring(ast.get_docstring(node))]
         if node.name != CLIENT:
             head = f"def __init__(self, wrapped: {node.name}{parameters}) -> None:"
             members.append(f"{head}\n    self._async = wrapped\n")
         members += [self.member(source, node, item) for item in node.body]
         names = [ast.unparse(base) for base in bases]
-        # The client has its own.
-        names = names if node.name == CLIENT else ["Hinted", *names]
+        names = names if any(name.startswith("Hinted") for name in names) else ["Hinted", *names]
         head = f"class {self.renames[node.name]}({', '.join(names)}):\n"
         return head + indent("\n".join(members), "    ")
 
@@ -200,7 +201,8 @@ class SyncBuilder(ModuleBuilder):
     def constructor(self, source: Source, owner: ast.ClassDef, item: Function) -> str:
         """Return the client's constructor, or else a property for each public attribute that a constructor sets."""
         if owner.name == CLIENT:
-            return self.function(source, item, forward(f"self._async = {CLIENT}", item) + "\n")
+            constructor = self.function(source, item, forward(f"self._async = {CLIENT}", item) + "\n")
+            return f"@explain_arguments\n{constructor}"
         properties: list[str] = []
         for node, following in zip(item.body, [*item.body[1:], None], strict=True):
             if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Attribute):

@@ -43,15 +43,19 @@ def media_html(source: str, content_type: str | None) -> str | None:
 
 def gallery_html(files: Iterable[Any]) -> str | None:
     """Return the HTML for the files in a list, side by side; None if there are none that a browser shows."""
-    shown = [item for item in files if hasattr(item, "_repr_html_")]
+    shown: list[Callable[[], str | None]] = [item._repr_html_ for item in files if hasattr(item, "_repr_html_")]
     with ThreadPoolExecutor(_MAX_CONCURRENT) as threads:
-        parts = [part for part in threads.map(lambda item: item._repr_html_(), shown) if part]
+        parts = [part for part in threads.map(_call, shown) if part]
     size, items = 0, ""
     for part in parts:
         size += len(part)
         item = part if size <= _MAX_GALLERY else "..."
         items += f'<div style="max-width: 256px">{item}</div>'
     return f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{items}</div>' if parts else None
+
+
+def _call(show: Callable[[], str | None]) -> str | None:
+    return show()
 
 
 def fetch(read: Callable[[], Coroutine[Any, Any, bytes | None]]) -> bytes | None:

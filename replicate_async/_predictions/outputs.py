@@ -23,6 +23,7 @@ from replicate_async._files import (
     save_file,
     suffix_for,
 )
+from replicate_async._hints import Hinted
 from replicate_async._http import clock
 from replicate_async._http.body import Body
 from replicate_async._http.options import Settings
@@ -40,7 +41,7 @@ _GONE = frozenset({403, 404, 410})
 _FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 
 
-class AsyncFileOutput:
+class AsyncFileOutput(Hinted):
     """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
     As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
@@ -129,6 +130,8 @@ class AsyncFileOutput:
             APIError: the file couldn't be fetched.
             OSError: the file can't be written.
         """
+        if not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"path must be a str or a Path, of a file or a folder, not {type(path).__name__}")
         target = Path(path)
         is_folder = await run_in_thread(target.is_dir)
         async with self._open() as read:

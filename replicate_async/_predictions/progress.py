@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
+from operator import length_hint
 from typing import Any
 
 from replicate_async._predictions.map import MapProgress
@@ -13,10 +14,10 @@ from replicate_async.types import Prediction
 
 def _create_bar(**options: Any) -> Any:
     try:
-        tqdm = import_module("tqdm.auto").tqdm
+        bar: Any = import_module("tqdm.auto").tqdm(**options)
     except ImportError:
         raise ImportError("progress=True needs tqdm: pip install tqdm") from None
-    return tqdm(**options)
+    return bar
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def map_progress(
     if not show:
         yield on_update
         return
-    bar = _create_bar(total=len(inputs) if isinstance(inputs, Sized) else None, unit="run")
+    bar = _create_bar(total=length_hint(inputs) or None, unit="run")
 
     def update(progress: MapProgress) -> None:
         ended = progress.succeeded + progress.failed

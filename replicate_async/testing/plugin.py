@@ -179,7 +179,11 @@ def replicate_app(request: pytest.FixtureRequest) -> Iterator[Callable[..., Test
 
     _endpoint(request)
     with ExitStack() as applications:
-        yield lambda app, **options: applications.enter_context(TestClient(app, **options))
+
+        def start(app: Any, **options: Any) -> TestClient:
+            return applications.enter_context(TestClient(app, **options))
+
+        yield start
 
 
 class _Endpoint(Protocol):
