@@ -153,7 +153,7 @@ async def caller(
 ) -> Any:
     models.register(replicate_server)
     monkeypatch.chdir(tmp_path)
-    Path("cat.png").write_bytes(b"x")
+    (tmp_path / "cat.png").write_bytes(b"x")
     caller = Caller(AsyncReplicate() if request.param == "async" else Replicate())
     yield caller
     await caller("close")
