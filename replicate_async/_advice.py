@@ -117,7 +117,7 @@ def _noun(kind: str) -> str:
 
 
 def _closest(name: str, names: Iterable[str]) -> str | None:
-    public = [other for other in names if not other.startswith("_")]
+    public = [known for known in names if not known.startswith("_")]
     return next(iter(get_close_matches(name, public, 1, 0.75)), None)
 
 

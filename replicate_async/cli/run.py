@@ -55,7 +55,8 @@ def run_command(
       name:=json    JSON, whatever the model takes
 
     So prompt=42 is text and width=512 is a number. The command reads the model's schema only if a value looks like
-    JSON or the name of a file. The API has no schema for a bare version id: there, a value that looks like JSON is JSON.
+    JSON or the name of a file. The API has no schema for a bare version id: there, a value that looks like JSON is
+    JSON.
 
     Text is printed as it is, a file as its URL (-o saves it), and everything else as JSON. Ctrl-C cancels the
     prediction.

@@ -70,7 +70,7 @@ class Signature:
         self._struct = msgspec.defstruct("Input", fields, kw_only=True)
 
     def learn_from(self, item: object) -> None:
-        """Learn from an item of a generator without a return annotation. It yields text until it yields another type."""
+        """Learn from an item of a generator without a return annotation, which is assumed to yield text."""
         if self._assumes_text and not isinstance(item, str):
             self._assumes_text = False
             output = self.document["components"]["schemas"]["Output"]

@@ -318,7 +318,7 @@ def test_without_the_extra():
         [sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8", check=False
     )
     assert (process.returncode, process.stdout) == (1, "")
-    assert "pip install 'replicate-async[cli]'" in process.stderr
+    assert "pip install click" in process.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
