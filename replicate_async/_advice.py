@@ -117,8 +117,8 @@ def _noun(kind: str) -> str:
 
 
 def _closest(name: str, names: Iterable[str]) -> str | None:
-    public = [known for known in names if not known.startswith("_")]
-    return next(iter(get_close_matches(name, public, 1, 0.75)), None)
+    candidates = [public for public in names if not public.startswith("_")]
+    return next(iter(get_close_matches(name, candidates, 1, 0.75)), None)
 
 
 def for_attribute(owner: object, kind: str, name: str) -> str:

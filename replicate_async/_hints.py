@@ -116,12 +116,20 @@ class Hinted:
         def __getattr__(self, name: str) -> Any:
             raise missing_attribute(self, type(self).__name__, name)
 
+
+class HintedObject(Hinted):
+    """The base of what people take for a list or a dict. Not of structs: msgspec takes what has items for a mapping."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
         def __getitem__(self, key: object) -> Any:
             kind = type(self).__name__
             raise TypeError(f"{kind!r} object has no items: {advice.for_index(kind, key)}")
 
 
-class HintedPage(Hinted):
+class HintedPage(HintedObject):
     """The base of pages, which people take for lists."""
 
     __slots__ = ()

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from replicate_async import _bridge
 from replicate_async._advice import explain_arguments
 from replicate_async._client import AsyncReplicate
-from replicate_async._hints import Hinted, HintedClient, HintedPage, without_settings
+from replicate_async._hints import Hinted, HintedClient, HintedObject, HintedPage, without_settings
 from replicate_async._http.options import DEFAULT_TIMEOUT
 from replicate_async._http.pages import AsyncPage
 from replicate_async._http.response import AsyncResponseContext, AsyncStreamedResponse
@@ -278,7 +278,7 @@ class ResponseContext(Hinted, Generic[T]):
         return ResponseContext(self._async.map(function))
 
 
-class FileOutput(Hinted):
+class FileOutput(HintedObject):
     """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
     As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
@@ -2068,7 +2068,7 @@ class OutputStream(Hinted):
         return _to_blocking(_bridge.run(self._async.read()))
 
 
-class Run(Hinted):
+class Run(HintedObject):
     """A handle to a prediction that was started: wait for its output, or check on it."""
 
     def __init__(self, wrapped: AsyncRun) -> None:

@@ -104,7 +104,6 @@ MISTAKES: list[tuple[str, type[Exception], str]] = [
     ("client.post('/predictions', data={})", TypeError, "Write json="),
     ("verify_webhook(b'{}', {}, 'x')", errors.WebhookVerificationError, "webhook-id: the header is missing"),
     # What calls return.
-    ("made.prediction['output']", TypeError, "write prediction.output"),
     ("made.prediction.get('output')", AttributeError, "Write prediction.to_dict(), or the attribute"),
     ("made.prediction.result", AttributeError, "Write prediction.output"),
     ("made.prediction.completed", AttributeError, "Write prediction.done"),

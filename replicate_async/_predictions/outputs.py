@@ -23,7 +23,7 @@ from replicate_async._files import (
     save_file,
     suffix_for,
 )
-from replicate_async._hints import Hinted
+from replicate_async._hints import HintedObject
 from replicate_async._http import clock
 from replicate_async._http.body import Body
 from replicate_async._http.options import Settings
@@ -41,7 +41,7 @@ _GONE = frozenset({403, 404, 410})
 _FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 
 
-class AsyncFileOutput(Hinted):
+class AsyncFileOutput(HintedObject):
     """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
     As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its

@@ -181,7 +181,8 @@ def replicate_app(request: pytest.FixtureRequest) -> Iterator[Callable[..., Test
     with ExitStack() as applications:
 
         def start(app: Any, **options: Any) -> TestClient:
-            return applications.enter_context(TestClient(app, **options))
+            client: TestClient = applications.enter_context(TestClient(app, **options))
+            return client
 
         yield start
 

@@ -259,8 +259,9 @@ async def collect(inputs: Any, options: Any) -> list[Any]:
 
 
 def test_progress_of_inputs_without_a_length(client: Replicate, capsys: pytest.CaptureFixture[str]) -> None:
-    """An iterator has no end to show."""
-    assert len(list(client.map("owner/hello", iter([{}, {}]), progress=True))) == 2
+    """A generator has no end to show."""
+    inputs: Iterator[dict[str, Any]] = ({} for _ in range(2))
+    assert len(list(client.map("owner/hello", inputs, progress=True))) == 2
     assert "2run [" in capsys.readouterr().err.split("\r")[-1]
 
 
