@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -117,6 +116,9 @@ def _noun(kind: str) -> str:
 
 
 def _closest(name: str, names: Iterable[str]) -> str | None:
+    # Imported here, because no program needs it until it fails.
+    from difflib import get_close_matches
+
     candidates = [public for public in names if not public.startswith("_")]
     return next(iter(get_close_matches(name, candidates, 1, 0.75)), None)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import html
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from replicate_async import _background as background
@@ -33,7 +31,9 @@ def data_uri(content: bytes, content_type: str | None) -> str:
 
 def media_html(source: str, content_type: str | None) -> str | None:
     """Return the HTML for a picture, audio or video; None for anything else."""
-    kind, source = (content_type or "").partition("/")[0], html.escape(source, quote=True)
+    from html import escape
+
+    kind, source = (content_type or "").partition("/")[0], escape(source, quote=True)
     if not is_media(content_type):
         return None
     if kind == "image":
@@ -43,6 +43,8 @@ def media_html(source: str, content_type: str | None) -> str | None:
 
 def gallery_html(files: Iterable[Any]) -> str | None:
     """Return the HTML for the files in a list, side by side; None if there are none that a browser shows."""
+    from concurrent.futures import ThreadPoolExecutor
+
     shown: list[Callable[[], str | None]] = [item._repr_html_ for item in files if hasattr(item, "_repr_html_")]
     with ThreadPoolExecutor(_MAX_CONCURRENT) as threads:
         parts = [part for part in threads.map(_call, shown) if part]
