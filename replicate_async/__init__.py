@@ -19,6 +19,7 @@ from replicate_async._version import __version__ as __version__
 if TYPE_CHECKING:
     from replicate_async import _sync
     from replicate_async import errors as errors
+    from replicate_async import hooks as hooks
     from replicate_async import types as types
     from replicate_async._client import AsyncReplicate as AsyncReplicate
     from replicate_async._http.options import RequestOptions as RequestOptions
@@ -55,7 +56,11 @@ if TYPE_CHECKING:
     from replicate_async._sync import search as search
     from replicate_async._sync import stream as stream
     from replicate_async._sync import submit as submit
+    from replicate_async._sync import usage as usage
     from replicate_async._sync import use as use
+    from replicate_async._usage import Cost as Cost
+    from replicate_async._usage import ModelUsage as ModelUsage
+    from replicate_async._usage import Usage as Usage
     from replicate_async._webhooks import verify_webhook as verify_webhook
     from replicate_async.errors import *  # noqa: F403 - all of its ``__all__``
 
@@ -97,8 +102,9 @@ if not TYPE_CHECKING:
         "_predictions.streaming": "StreamEvent",
         "_sync": (
             "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
-            "StreamingFunction default_client delete get map patch post put request run search stream submit use"
+            "StreamingFunction default_client delete get map patch post put request run search stream submit usage use"
         ),
+        "_usage": "Cost ModelUsage Usage",
         "_webhooks": "verify_webhook",
         "errors": (
             "APIConnectionError APIError APIResponseValidationError APIStatusError APITimeoutError "
@@ -109,7 +115,7 @@ if not TYPE_CHECKING:
     }
     _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
     _ALIASES = {"AsyncClient": "AsyncReplicate", "Client": "Replicate"}
-    _SUBMODULES = ("errors", "types")
+    _SUBMODULES = ("errors", "hooks", "types")
     __all__ = ["__version__", *_MODULES, *_SUBMODULES, *__annotations__]  # noqa: PLE0604 - all are strings
 
     def __getattr__(name: str) -> Any:

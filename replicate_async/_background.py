@@ -7,7 +7,9 @@ first use starts it.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
@@ -19,6 +21,15 @@ from replicate_async._fork import after_fork_in_child, make_immortal
 CLEANUP_SECONDS = 1.2
 # In seconds: how long the end of the program waits for the tasks that must be completed.
 EXIT_SECONDS = 10.0
+
+
+def monotonic() -> float:
+    """Return the seconds since some fixed point, whether or not a test has frozen the time."""
+    # freezegun replaces time.monotonic in all modules. Windows has no other.
+    if sys.platform == "win32":
+        return time.monotonic()
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
 
 _start_lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +102,8 @@ def _run(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> Non
         with _start_lock:
             if _loop is None:
                 _loop, _thread = asyncio.new_event_loop(), threading.current_thread()
+                # The loop goes on where a test has frozen the time.
+                setattr(_loop, "time", monotonic)  # noqa: B010 - type checkers
             loop = _loop
     except BaseException as error:  # noqa: BLE001 - the caller's, for example too many open files
         started.put(error)

@@ -275,4 +275,4 @@ def _forget_calls() -> None:
     """Forget the parent's calls in a forked child: finalizing their tasks would print warnings."""
     global _in_flight, _submitted, _woken_for
     make_immortal((_in_flight, _submitted))
-    _in_flight, _submitted, _woken_for = set(), deque(), -1
+    _in_flight, _submitted, _woken_for = set[_Call](), deque[tuple[contextvars.Context, _Call]](), -1

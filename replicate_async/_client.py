@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._advice import explain_arguments
 from replicate_async._hints import HintedClient
+from replicate_async._hooks import Hooks
 from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
@@ -24,8 +25,11 @@ from replicate_async._predictions.progress import map_progress, run_progress
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async._typing import Self, Unpack, aiohttp, tenacity
+from replicate_async._usage import Usage
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
-from replicate_async.resources._resource import View
+from replicate_async.hooks import Hook
+from replicate_async.resources._resource import View, resource
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections
 from replicate_async.resources.deployments import AsyncDeployments
@@ -38,11 +42,6 @@ from replicate_async.resources.search import AsyncSearch
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
 from replicate_async.types import Prediction
-
-if TYPE_CHECKING:
-    import aiohttp
-    import tenacity
-    from typing_extensions import Self, Unpack
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,6 +72,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         retry: tenacity.AsyncRetrying | None = None,
         rate_limit: RateLimit | None = None,
+        hooks: Sequence[Hook] | None = None,
     ) -> None:
         """Create a client.
 
@@ -93,6 +93,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
                 and base URL. If omitted, limits are learned from the API's responses.
+            hooks: Functions that are called with each event: see ``replicate_async.hooks``.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -116,6 +117,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             default_query=default_query,
             retry=retry,
             rate_limit=rate_limit,
+            hooks=Hooks(hooks or ()),
         )
         pool = SessionPool(session, max_connections, warn_unclosed=True)
         super().__init__(Transport(settings.checked(), pool, send_create))
@@ -130,6 +132,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         default_headers: Mapping[str, str] | UnsetType | None = UNSET,
         default_query: Mapping[str, QueryValue] | UnsetType | None = UNSET,
         retry: tenacity.AsyncRetrying | UnsetType | None = UNSET,
+        hooks: Sequence[Hook] | UnsetType | None = UNSET,
     ) -> Self:
         """Return a client with other options, which shares this client's connections and is closed with it.
 
@@ -141,6 +144,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             default_headers: Headers of every request to the API, which replace this client's.
             default_query: Query parameters of every request to the API, which replace this client's.
             retry: tenacity policy.
+            hooks: Functions that are called with each event, which replace this client's.
 
         Returns:
             The client. Options that are not passed are those of this client.
@@ -154,6 +158,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             "default_headers": default_headers,
             "default_query": default_query,
             "retry": retry,
+            "hooks": hooks if hooks is UNSET else Hooks(hooks or ()),
         }
         changes = {name: value for name, value in options.items() if value is not UNSET}
         transport = self._transport
@@ -167,47 +172,47 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
 
     # --- resources ---
 
-    @cached_property
+    @resource
     def account(self) -> AsyncAccounts:
         """The account that the token belongs to."""
         return AsyncAccounts(self._transport)
 
-    @cached_property
+    @resource
     def collections(self) -> AsyncCollections:
         """Collections of models."""
         return AsyncCollections(self._transport)
 
-    @cached_property
+    @resource
     def deployments(self) -> AsyncDeployments:
         """Deployments, and predictions with them."""
         return AsyncDeployments(self._transport)
 
-    @cached_property
+    @resource
     def files(self) -> AsyncFiles:
         """Files."""
         return AsyncFiles(self._transport)
 
-    @cached_property
+    @resource
     def hardware(self) -> AsyncHardwareKinds:
         """The hardware that models run on."""
         return AsyncHardwareKinds(self._transport)
 
-    @cached_property
+    @resource
     def models(self) -> AsyncModels:
         """Models, their versions, examples and READMEs."""
         return AsyncModels(self._transport)
 
-    @cached_property
+    @resource
     def predictions(self) -> AsyncPredictions:
         """Predictions."""
         return AsyncPredictions(self._transport)
 
-    @cached_property
+    @resource
     def trainings(self) -> AsyncTrainings:
         """Trainings."""
         return AsyncTrainings(self._transport)
 
-    @cached_property
+    @resource
     def webhooks(self) -> AsyncWebhooks:
         """Webhooks, and the secret that signs them."""
         return AsyncWebhooks(self._transport)
@@ -545,6 +550,18 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         """
         kind = AsyncStreamingFunction[...] if streaming else AsyncModelFunction[..., Any]
         return kind(self._transport, ref, options)
+
+    def usage(self) -> Usage:
+        """Collect what predictions take: count, ``predict_time``, images, tokens, and all other metrics, by model.
+
+        ``with client.usage() as usage:`` collects the predictions that are created in the block, by its own code and by
+        the tasks that it starts, whichever call creates them. Predictions of other threads belong to it if they run in
+        a copy of its context, as with ``asyncio.to_thread``.
+
+        Returns:
+            The collection, a context manager.
+        """
+        return Usage(self._transport.hooks)
 
     # --- opening and closing ---
 

@@ -16,11 +16,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._foreign_files import unwrap
 from replicate_async._fork import after_fork_in_child
 from replicate_async._threads import run_in_thread
 
@@ -40,11 +41,8 @@ class AsyncBinaryFile(Protocol):
         ...
 
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    FileContent: TypeAlias = bytes | str | os.PathLike[str] | BinaryIO | AsyncBinaryFile
-    FileInput: TypeAlias = FileContent | tuple[str, FileContent] | tuple[str, FileContent, str]
+FileContent: TypeAlias = bytes | str | os.PathLike[str] | BinaryIO | AsyncBinaryFile
+FileInput: TypeAlias = FileContent | tuple[str, FileContent] | tuple[str, FileContent, str]
 
 
 class Upload(msgspec.Struct):
@@ -72,7 +70,8 @@ async def open_upload(
         type = rest[0] if rest and type is UNSET else type
     upload = await _open_content(content)
     upload.name = _check_name(upload.name if filename is UNSET else filename)
-    upload.type = _check_type((mime_type(upload.name) or "application/octet-stream") if type is UNSET else type)
+    guessed = upload.type or mime_type(upload.name) or "application/octet-stream"
+    upload.type = _check_type(guessed if type is UNSET else type)
     if upload.size > MAX_UPLOAD:
         raise ValueError(
             f"{upload.name} has {upload.size:,} bytes, and uploads are limited to {MAX_UPLOAD:,}: "
@@ -102,6 +101,17 @@ def _check_type(type: object) -> str:
 
 
 async def _open_content(content: FileContent) -> Upload:
+    # Objects of the blocking client wrap asynchronous ones.
+    content = getattr(content, "_async", content)
+    if (foreign := unwrap(content)) is not None:
+        content = foreign.content if foreign.make is None else await run_in_thread(foreign.make)
+    upload = await _open_plain(content)
+    if foreign is not None:
+        upload.name, upload.type = foreign.name or upload.name, foreign.type or ""
+    return upload
+
+
+async def _open_plain(content: FileContent) -> Upload:
     if isinstance(content, (bytes, bytearray, memoryview)):
         return _from_bytes("upload", bytes(content))
     if isinstance(content, (str, os.PathLike)):
@@ -116,9 +126,9 @@ async def _open_content(content: FileContent) -> Upload:
     if read is None:
         raise TypeError(f"content must be bytes, a path or a binary file, not {type(content).__name__}")
     file = cast("Any", content)
-    # Uploads of web frameworks have a filename. The name of a temporary file may be an int.
-    names = (getattr(file, "name", None), getattr(file, "filename", None))
-    name = next((Path(candidate).name for candidate in names if isinstance(candidate, str) and candidate), "upload")
+    # The name of a temporary file may be an int.
+    name = getattr(file, "name", None)
+    name = (Path(name).name if isinstance(name, str) else "") or "upload"
     if getattr(file, "closed", False):
         raise ValueError(f"{name} is closed: pass an open file, or its path")
     if inspect.iscoroutinefunction(read):

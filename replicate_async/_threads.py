@@ -21,12 +21,27 @@ _MAX_THREADS = 32
 _limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "AsyncReplicate needs a running asyncio event loop, as in asyncio.run(main()); under trio, call the "
+            "blocking client Replicate in a thread (trio.to_thread.run_sync)"
+        ) from None
+
+
 async def run_in_thread(function: Callable[..., T], *args: object, abandon: bool = True) -> T:
     """Run a function in a daemon thread.
 
     A caller that is canceled abandons the thread, which may block forever. Otherwise, it waits for the function's end.
     """
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     if (limiter := _limiters.get(loop)) is None:
         limiter = _limiters[loop] = anyio.CapacityLimiter(_MAX_THREADS)
     async with limiter:
@@ -38,9 +53,8 @@ async def run_in_thread(function: Callable[..., T], *args: object, abandon: bool
             while not (abandon or future.done()):
                 with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
                     await asyncio.wait([future])
-            if not future.cancel():
-                # An error is retrieved, so that asyncio does not log it.
-                future.exception()
+            # If it has ended with an error already, asyncio does not log that from now on.
+            future.cancel()
             raise
 
 
@@ -72,7 +86,7 @@ class ThreadIterator(Generic[T]):
     """
 
     def __init__(self, inputs: Iterable[T]) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._requests: SimpleQueue[asyncio.Future[T] | None] = SimpleQueue()
         _start_thread("replicate_async inputs", lambda: self._read(inputs))
 

@@ -7,7 +7,8 @@ import binascii
 import hashlib
 import hmac
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,10 +16,6 @@ from replicate_async._decoding import json_decoder
 from replicate_async._http import clock
 from replicate_async.errors import WebhookVerificationError
 from replicate_async.types import Prediction, Training, WebhookSecret
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 _decode_prediction, _decode_training = json_decoder(Prediction), json_decoder(Training)
 

@@ -27,17 +27,13 @@ All have a ``message``, and a ``status``: the HTTP status of the response, or No
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
 from replicate_async._hints import Hinted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from replicate_async.types import Prediction
+from replicate_async.types import Prediction
 
 __all__ = [
     "APIConnectionError",

@@ -90,6 +90,9 @@ else:
 
 # Times are always timezone-aware.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
+if not TYPE_CHECKING:
+    # The class itself, also if a test has frozen the time while this module is imported.
+    Time = Annotated[next(kind for kind in datetime.__mro__ if kind.__module__ == "datetime"), Time.__metadata__[0]]
 # Marks the fields without which an object can't be used. The lenient decoder accepts surprises in all others.
 ESSENTIAL = msgspec.Meta(extra={"essential": True})
 Id = Annotated[str, ESSENTIAL]

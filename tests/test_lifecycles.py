@@ -221,6 +221,46 @@ def test_a_handler_that_interrupts_the_first_call():
     assert programs.run(program) == "True\n"
 
 
+def test_a_loop_that_cannot_be_started():
+    """If no loop can be created, the caller gets the reason; the next call tries again."""
+    program = """
+    import asyncio
+    from replicate_async import _bridge
+
+    async def value():
+        return "fine"
+
+    def fail():
+        raise OSError("too many open files")
+
+    create, asyncio.new_event_loop = asyncio.new_event_loop, fail
+    try:
+        _bridge.run(value())
+    except OSError as error:
+        print(error)
+    asyncio.new_event_loop = create
+    print(_bridge.run(value()))
+    """
+    assert programs.run(program) == "too many open files\nfine\n"
+
+
+def test_no_loop_is_started_at_the_end():
+    """After the background has stopped, nothing starts its thread again."""
+    program = """
+    import threading
+    from replicate_async import _background
+
+    _background.get_loop()
+    _background.stop()
+    try:
+        _background.submit(None)
+    except RuntimeError as error:
+        print(error)
+    print(threading.active_count())
+    """
+    assert programs.run(program) == "the program is ending: no more calls can be made\n1\n"
+
+
 INTERRUPTED = """
 import asyncio, sys, time
 from replicate_async import _bridge

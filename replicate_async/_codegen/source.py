@@ -42,6 +42,8 @@ class Source:
                 else:
                     self.imports.setdefault(variable, f"from {self.module} import {variable}")
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for node in classes:
+            self.imports.setdefault(node.name, f"from {self.module} import {node.name}")
         self.classes = [node for node in classes if node.name.startswith("Async")]
 
 
@@ -67,22 +69,19 @@ class ModuleBuilder:
     def __init__(self, renames: dict[str, str]) -> None:
         self.renames = renames
         self.imports: set[str] = set()
-        self.typing_imports: set[str] = set()
         self.type_variables: set[str] = set()
 
     def module(self, header: str, parts: list[str]) -> str:
         """Return the text of the module; formatting it and removing imports that nothing uses is left to ruff."""
-        typing_imports = [f"    {line}" for line in sorted(self.typing_imports - self.imports)]
-        imports = [*sorted(self.imports), "if TYPE_CHECKING:", *typing_imports]
-        return "\n".join([header, *imports, *sorted(self.type_variables), *parts])
+        return "\n".join([header, *sorted(self.imports), *sorted(self.type_variables), *parts])
 
-    def require(self, source: Source, node: ast.AST, *, runtime: bool) -> None:
+    def require(self, source: Source, node: ast.AST) -> None:
         """Import what an expression of a source uses."""
         for name in sorted(names_in(node) - self.renames.keys()):
             if name in source.type_variables:
                 self.type_variables.add(source.type_variables[name])
             elif name in source.imports:
-                (self.imports if runtime else self.typing_imports).add(source.imports[name])
+                self.imports.add(source.imports[name])
             elif not hasattr(builtins, name):
                 raise UnsupportedSourceError(source, node, f"{name} is defined nowhere")
 
@@ -92,7 +91,7 @@ class ModuleBuilder:
 
     def annotation(self, source: Source, node: ast.expr) -> str:
         """Return an annotation with the classes' other names."""
-        self.require(source, node, runtime=False)
+        self.require(source, node)
         return self.renamed(ast.unparse(node))
 
     def docstring(self, text: str | None) -> str:
@@ -129,17 +128,17 @@ class ModuleBuilder:
             argument.annotation = ast.parse(self.annotation(source, argument.annotation), mode="eval").body
         for default in [*parameters.defaults, *parameters.kw_defaults]:
             if default is not None:
-                self.require(source, default, runtime=True)
+                self.require(source, default)
         if item.returns is None:
             raise UnsupportedSourceError(source, item, f"{item.name} has no return annotation")
         head = f"{prefix}def {name or item.name}({ast.unparse(parameters)}) -> "
         head += f"{returns or self.annotation(source, item.returns)}:\n"
         return head + indent(self.docstring(docstring or ast.get_docstring(item)) + body, "    ")
 
-    def property(self, name: str, annotation: str, docstring: str | None, value: str) -> str:
+    def property(self, name: str, annotation: str, docstring: str | None, value: str, kind: str = "property") -> str:
         """Return a property."""
         body = indent(f"{self.docstring(docstring)}return {value}\n", "    ")
-        return f"@property\ndef {name}(self) -> {annotation}:\n{body}"
+        return f"@{kind}\ndef {name}(self) -> {annotation}:\n{body}"
 
 
 class AsyncRemover(ast.NodeTransformer):
@@ -163,7 +162,7 @@ def forward(function: str, item: Function) -> str:
 
 def is_property(item: Function) -> bool:
     """Return whether a method is read like an attribute."""
-    return [ast.unparse(decorator) for decorator in item.decorator_list] in (["property"], ["cached_property"])
+    return [ast.unparse(decorator) for decorator in item.decorator_list] in (["property"], ["resource"], ["view"])
 
 
 def is_text(node: ast.stmt | None) -> TypeGuard[ast.Expr]:

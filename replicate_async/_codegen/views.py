@@ -23,8 +23,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicate_async._http.response import AsyncResponseContext
-from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming
+from replicate_async._typing import LazyModule
+from replicate_async.resources._resource import as_raw, as_streaming, raw, streaming, view
 '''
+
+# The modules of the viewed classes import this one.
+FOOTER = """
+else:
+    replicate_async = LazyModule("replicate_async")
+"""
 
 
 class Kind(NamedTuple):
@@ -50,20 +57,21 @@ class ViewsBuilder(ModuleBuilder):
 
     def __init__(self, sources: list[Source]) -> None:
         super().__init__({})
-        self.typing_imports.add("from replicate_async._http.pages import AsyncPage")
-        self.typing_imports.add("from replicate_async._http.response import APIResponse")
+        self.imports.add("from replicate_async._http.pages import AsyncPage")
+        self.imports.add("from replicate_async._http.response import APIResponse")
         classes = [(source, node) for source in sources for node in source.classes]
         self.viewed = {node.name: (source, node) for source, node in classes if any(map(match_view, node.body))}
 
     def build(self) -> str:
         """Return the text of the module."""
         views = [self.view(source, node, kind) for source, node in self.viewed.values() for kind in KINDS]
-        return self.module(HEADER, views)
+        modules = sorted({f"    import {source.module}" for source, _ in self.viewed.values()})
+        return self.module(HEADER, ["if TYPE_CHECKING:", *modules, FOOTER, *views])
 
     def view(self, source: Source, node: ast.ClassDef, kind: Kind) -> str:
         """Return a view of a class."""
-        self.typing_imports.add(f"from {source.module} import {node.name}")
-        members = [f"def __init__(self, calls: {node.name}) -> None:\n    self._calls = {kind.suffix.lower()}(calls)\n"]
+        head = f"def __init__(self, calls: {source.module}.{node.name}) -> None:\n"
+        members = [f"{head}    self._calls = {kind.suffix.lower()}(calls)\n"]
         for item in node.body:
             if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
@@ -71,7 +79,7 @@ class ViewsBuilder(ModuleBuilder):
             if is_property(item) and resource in self.viewed:
                 view = f"{resource}{kind.suffix}"
                 docstring = f"The calls of ``{item.name}``, returning {kind.returned}."
-                members.append(self.property(item.name, view, docstring, f"{view}(self._calls.{item.name})"))
+                members.append(self.property(item.name, view, docstring, f"{view}(self._calls.{item.name})", "view"))
             elif is_call(item):
                 members.append(self.method(source, node, item, kind))
         docstring = f'"""The calls of ``{node.name}``, returning {kind.returned}."""\n'
@@ -103,6 +111,8 @@ def match_view(item: ast.stmt) -> re.Match[str] | None:
 def is_call(item: Function) -> bool:
     """Return whether a method makes one API call, and takes its options."""
     last = item.body[-1]
+    if isinstance(last, ast.With):
+        last = last.body[-1]
     if item.args.kwarg is None or item.args.kwarg.arg != "options" or not isinstance(last, ast.Return):
         return False
     value = last.value.value if isinstance(last.value, ast.Await) else last.value

@@ -48,6 +48,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         outcome: What is known about the call.
         sent_at: When the body of the last attempt began to leave, by the client's clock.
         abandoned: Whether the caller has given up, so that the call is not repeated.
+        attempts: How often it was sent; counted for hooks only.
     """
 
     request: Request[T]
@@ -61,6 +62,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     outcome: Outcome = Outcome.NOT_SENT
     sent_at: float = 0.0
     abandoned: bool = False
+    attempts: int = 0
 
     @property
     def may_exist(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from typing import Protocol
+
+from replicate_async._background import monotonic
 
 
 class Timer(Protocol):
@@ -47,7 +48,7 @@ class _RealClock:
         return datetime.now(timezone.utc)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return monotonic()
 
     async def sleep(self, seconds: float) -> None:
         import asyncio  # keeps the import of this module light

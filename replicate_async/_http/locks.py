@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from replicate_async._threads import running_loop
+
 
 class _Entry(msgspec.Struct):
     lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
@@ -23,7 +25,7 @@ class KeyedLock:
     @asynccontextmanager
     async def hold(self, *key: object) -> AsyncGenerator[None, None]:
         """Hold the lock of a key."""
-        loop_key = (asyncio.get_running_loop(), *key)
+        loop_key = (running_loop(), *key)
         entry = self._entries.setdefault(loop_key, _Entry())
         entry.users += 1
         try:

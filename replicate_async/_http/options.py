@@ -7,21 +7,18 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _advice as advice
+from replicate_async._hooks import Hooks
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._references import to_reference
+from replicate_async._typing import TypedDict, aiohttp, tenacity
 from replicate_async.errors import ReplicateError
-
-if TYPE_CHECKING:
-    import aiohttp
-    import tenacity
-
 
 TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
 DEFAULT_TIMEOUT = 60.0
@@ -83,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_query: Mapping[str, QueryValue] | None = None
     retry: tenacity.AsyncRetrying | None = None
     rate_limit: RateLimit | None = None
+    hooks: Hooks = msgspec.field(default_factory=Hooks)
 
     def find_token(self) -> Secret:
         """Return the token, from the environment if the client has none."""

@@ -22,7 +22,7 @@ class AsyncPage(HintedPage, Generic[T]):
     """One page of a list; iterating it continues through the pages that follow."""
 
     def __init__(
-        self, transport: Transport, request: Request[PageData[T]], data: PageData[T], position: Position = (1, None)
+        self, transport: Transport, request: Request[PageData[T]], data: PageData[T], position: Position
     ) -> None:
         self._transport = transport
         self._request = request

@@ -10,6 +10,7 @@ from replicate_async import errors
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.options import Settings
+from replicate_async._http.reports import report_retry
 from replicate_async._logging import logger
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ async def retry(
                 # The attempt that has failed already.
                 raise error
             logger.info("retry %d of %s %s after: %s", number - 1, call.request.method, call.request.log_path, error)
+            report_retry(settings.hooks, call, number - 1, step.retry_state.idle_for, error)
             try:
                 return await attempt(), number - 1
             except BaseException as next_error:

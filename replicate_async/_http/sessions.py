@@ -23,13 +23,12 @@ from replicate_async._http.options import Secret
 from replicate_async._http.ratelimit import RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
-from replicate_async._threads import run_in_thread
+from replicate_async._threads import run_in_thread, running_loop
+from replicate_async._typing import aiohttp
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
     import ssl
-
-    import aiohttp
 
 DEFAULT_MAX_CONNECTIONS = 100
 
@@ -123,7 +122,7 @@ class SessionPool(StateOwner):
         Raises:
             ReplicateError: the client is closed, or ``session=`` belongs to another event loop.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         session = self._by_loop.get(loop)
         return self._open(loop) if session is None else session
 
@@ -159,7 +158,7 @@ class SessionPool(StateOwner):
 
     async def close(self) -> None:
         """Close the sessions of all loops; those of other running loops are closed there, soon."""
-        current_loop = asyncio.get_running_loop()
+        current_loop = running_loop()
         self.closed = True
         for loop, session in [*self._by_loop.items()]:
             if loop is current_loop:

@@ -11,12 +11,14 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
+from replicate_async._hooks import Hooks
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.body import Body
@@ -26,6 +28,7 @@ from replicate_async._http.exchange import base_headers, read_bounded, send_requ
 from replicate_async._http.options import Secret, Settings, check_options, drop_unset_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
 from replicate_async._http.ratelimit import RateLimited, TokenBucket
+from replicate_async._http.reports import report_attempt
 from replicate_async._http.request import (
     Request,
     encode_body,
@@ -66,6 +69,7 @@ class Transport:
     def __init__(self, settings: Settings, pool: SessionPool, guard: Guard | None = None) -> None:
         self.settings: Settings = settings
         self.pool: SessionPool = pool
+        self.hooks: Hooks = settings.hooks
         self.guard: Guard | None = guard
         self._api_prefix = settings.base_url + "/"
         self._headers: dict[str | None, CIMultiDict[str]] = {}
@@ -94,7 +98,7 @@ class Transport:
         settings = self.settings
         headers, query = settings.default_headers, settings.default_query
         return (
-            *(settings.base_url, settings.token, settings.timeout, settings.max_retries, settings.retry),
+            *(settings.base_url, settings.token, settings.timeout, settings.max_retries, settings.retry, self.hooks),
             tuple(headers.items()) if headers else (),
             tuple(query.items()) if query else (),
         )
@@ -116,9 +120,12 @@ class Transport:
             APIError: there is no response, or it has an error status, or can't be decoded.
         """
         try:
-            return (await self._send_with_retries(request)).parse()
+            result = (await self._send_with_retries(request)).parse()
         except APIError as error:
             raise trim_traceback(error) from error.__cause__
+        if self.hooks.follows:
+            self.hooks.observe(result, clock.current.monotonic())
+        return result
 
     async def send(self, request: Request[T] | Call[T]) -> APIResponse[T]:
         """Send a request, or a prepared call, with retries and return its response.
@@ -208,11 +215,14 @@ class Transport:
         attempt = self.guard if call.request.billable and self.guard else Transport.send_once
         try:
             # The path of most calls, which does not touch the retry machinery.
-            return await attempt(self, call)
+            response = await attempt(self, call)
         except APIError as error:
             response, retries = await retry(call, error, lambda: attempt(self, call), self.settings)
             response.retries_taken = retries
-            return response
+        if call.request.billable and self.hooks.follows:
+            with suppress(APIError):
+                self.hooks.observe(response.parse(), clock.current.monotonic(), created_at=call.sent_at)
+        return response
 
     async def send_once(self, call: Call[T]) -> APIResponse[T]:
         """Make one attempt and read its response to the end."""
@@ -220,14 +230,11 @@ class Transport:
         return APIResponse(call.request, call.url, response.status, response.headers, body, elapsed)
 
     async def _exchange(self, call: Call[Any]) -> tuple[aiohttp.ClientResponse, bytes, float]:
-        """Make one attempt when the limits allow it, and note its outcome; the body of an error is always read."""
-        import aiohttp
-
-        request, bucket = call.request, call.bucket
-        session = self.pool.current()
+        """Make one attempt when the limits allow it."""
+        bucket, session = call.bucket, self.pool.current()
         # A response that is read on demand keeps no slot, or readers could block all other calls.
-        limiter = session.urgent_limiter if request.skips_queue else session.limiter
-        sent_at = clock.current.monotonic()
+        limiter = session.urgent_limiter if call.request.skips_queue else session.limiter
+        sent_at = queued_at = clock.current.monotonic()
         is_open = not bucket or not bucket.reserve(sent_at, id(call))
         if not is_open or not limiter.try_acquire():
             await _wait_in_queue(session, call, limiter, is_open=is_open)
@@ -237,6 +244,19 @@ class Transport:
         if bucket and call.prefer_wait:
             # It may be held for long, and its response says nothing about how many more may be sent.
             bucket.in_flight.pop(id(call), None)
+        attempt = self._exchange_now(call, session, limiter)
+        return await (
+            report_attempt(self.hooks, call, sent_at - queued_at, attempt) if self.hooks.functions else attempt
+        )
+
+    async def _exchange_now(
+        self, call: Call[Any], session: LoopSession, limiter: ConcurrencyLimiter
+    ) -> tuple[aiohttp.ClientResponse, bytes, float]:
+        """Make one attempt, and note its outcome; the body of an error is always read."""
+        import aiohttp
+
+        request, bucket = call.request, call.bucket
+        sent_at = call.sent_at
         done = clock.current.busy()
         try:
             # A client that closes still cancels predictions, but begins nothing new.

@@ -107,7 +107,8 @@ class AbandonedRun(msgspec.Struct, eq=False):
                 # They may be someone else's.
                 logger.warning("a create was interrupted, and its prediction may run on: %s", error)
         if self.prediction_id is not None:
-            await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT))
+            canceled = await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT))
+            transport.hooks.observe(canceled, clock.current.monotonic(), final_status="canceled")
 
     async def _find(self, transport: Transport) -> str | None:
         """Return the prediction's id; None if there is no prediction, or it has ended.
@@ -140,7 +141,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         error = creating.exception()
         if error is None:
             return None if creating.result().done else creating.result().id
-        if isinstance(error, CreateOutcomeUnknown):
+        if isinstance(error, CreateOutcomeUnknown) and error.prediction_id is None:
             raise error
         return error.prediction_id if isinstance(error, APIError) else None
 

@@ -7,11 +7,15 @@ import base64
 import hashlib
 import math
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from functools import partial
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any, cast
+from urllib.parse import ParseResult, SplitResult
 from weakref import WeakSet
 
 import anyio
@@ -19,6 +23,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async._files import CHUNK_SIZE, Upload, open_upload, suffix_for
+from replicate_async._foreign_files import is_array, unwrap
 from replicate_async._http import clock
 from replicate_async._http.options import check_choice
 from replicate_async._http.request import Request
@@ -41,6 +46,7 @@ _MAX_INLINE_TOTAL = 1_000_000
 _MAX_OUTPUT_URI = 10_000
 _MAX_CONCURRENT_UPLOADS = 8
 
+_REMEDY = "pass text, a number, a list, a dict, a time, a picture, an open file, its path or its bytes"
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
@@ -66,6 +72,15 @@ class _Inlined:
 
 class _InFlight(WeakSet[_Inlined]):
     """The files inside of all requests for predictions that are in flight on an event loop."""
+
+
+def starting(transport: Transport, request: Request[Any], model: object = None) -> AbstractContextManager[None]:
+    """Report to the client's hooks that a request is about to create a prediction or training."""
+    if not transport.hooks.functions:
+        return nullcontext()
+    path = request.path[1:].removeprefix("models/").removesuffix("/predictions").removesuffix("/trainings")
+    model = model or request.json.get("version") or path.replace("/versions/", ":")
+    return transport.hooks.starting(model, request.json["input"])
 
 
 async def encode_files(
@@ -151,20 +166,46 @@ def _is_plain(value: Any) -> bool:
     return is_list(value) and type(value) is list and all(map(_is_plain, value))
 
 
-async def _encode(value: Any, place: str, pending: list[_Pending]) -> Any:
-    """Copy an input and collect the files in it; errors name the place."""
+# Types whose subclasses, such as a Timestamp of pandas, the encoder does not support. They are sent as their base.
+_BASES: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    datetime: methodcaller("isoformat"),
+    date: methodcaller("isoformat"),
+    timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
+    Decimal: float,
+    ParseResult: ParseResult.geturl,
+    SplitResult: SplitResult.geturl,
+}
+
+
+def _to_plain(value: Any, place: str) -> Any:
+    """Return what stands for an object in JSON, if that is simple."""
     # Objects of the blocking client wrap asynchronous ones.
     value = getattr(value, "_async", value)
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        value = value.tolist()
+    if type(value) in _PLAIN_TYPES or isinstance(value, Enum):
+        return value
+    try:
+        if is_array(value):
+            return value.tolist() if unwrap(value) is None else value
+        for kind, to_base in _BASES.items():
+            if isinstance(value, kind):
+                # Only what is not a number, or not a time, differs from itself.
+                return to_base(value) if value == value else math.nan  # noqa: PLR0124
+    except TypeError as error:
+        raise TypeError(f"{place}: {error}") from error
+    return value
+
+
+async def _encode(value: Any, place: str, pending: list[_Pending]) -> Any:
+    """Copy an input and collect the files in it; errors name the place."""
+    value = _to_plain(value, place)
     if type(value) in _PLAIN_TYPES:
         if type(value) is float:
             # This raises if the number is not finite.
             encode_json(value, place)
         return value
-    if isinstance(value, str) and not isinstance(value, Enum):
-        # The encoder supports no subclasses of str, such as StreamEvent.
-        return str.__str__(value)
     if is_mapping(value):
         members = dict(value)
         for key in members:
@@ -187,12 +228,13 @@ async def _encode_item(container: Any, key: Any, place: str, pending: list[_Pend
 
 async def _encode_object(value: Any, place: str) -> Any:
     try:
-        if (url := _url_attribute(value)) is not None:
+        is_foreign = unwrap(value) is not None
+        if not is_foreign and (url := _url_attribute(value)) is not None:
             return await _open_output(url) if url.startswith("data:") and len(url) > _MAX_OUTPUT_URI else url
         if hasattr(value, "__await__"):
             # Awaited when the whole input has been checked.
             return _AwaitedOutput(value, place)
-        if isinstance(value, (bytes, bytearray, memoryview, os.PathLike)) or hasattr(value, "read"):
+        if is_foreign or isinstance(value, (bytes, bytearray, memoryview, os.PathLike)) or hasattr(value, "read"):
             upload = await open_upload(cast("Any", value))
             if upload.size == 0:
                 raise ValueError(f"{upload.name} is empty: there is nothing to send")
@@ -203,7 +245,10 @@ async def _encode_object(value: Any, place: str) -> Any:
         if error.errno is None:
             raise type(error)(f"{place}: {error}") from error
         raise type(error)(error.errno, f"{place}: {error.strerror}", error.filename) from error
-    encode_json(value, place)
+    try:
+        encode_json(value, place)
+    except TypeError as error:
+        raise TypeError(f"{error}; {_REMEDY}") from error
     return value
 
 
@@ -219,6 +264,9 @@ async def _open_output(uri: str) -> Upload | str:
 
 def _url_attribute(value: Any) -> str | None:
     """Return the URL from which a model can fetch a value, such as a file output of this or another SDK."""
+    if hasattr(value, "scheme") and hasattr(value, "host"):
+        # A URL of pydantic, yarl or httpx.
+        return str(value)
     if hasattr(value, "seek"):
         # An open file has its content at hand. Its URL, if any, may be private or relative, as in Django.
         return None

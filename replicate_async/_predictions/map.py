@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -17,9 +17,6 @@ from replicate_async._predictions.run import PredictionRun, run
 from replicate_async._threads import ThreadIterator
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -89,14 +86,13 @@ class MapRunner:
         # Needed in addition to the feeder: eager tasks run, and may fail, before there is a feeder to cancel.
         self._stopped = False
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> None:
         """Start."""
-        self._feeder = asyncio.ensure_future(self._feed())
-        self._feeder.add_done_callback(lambda _: self._changed.set())
         # An exception in the reader's loop may close the client before it closes the generator.
         self._on_close = self._pool.current().on_close
+        self._feeder = asyncio.ensure_future(self._feed())
+        self._feeder.add_done_callback(lambda _: self._changed.set())
         self._on_close.add(self._abandon)
-        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Cancel the runs in progress."""

@@ -7,9 +7,10 @@ import hashlib
 import os
 import posixpath
 import re
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from replicate_async import _schema as schemas
@@ -34,6 +35,9 @@ from replicate_async._json import is_dict, is_list
 from replicate_async._predictions import display
 from replicate_async._threads import run_in_thread
 
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
+
 # No two repetitions can match the same character, so that a long text takes linear time.
 _WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
 _GONE = frozenset({403, 404, 410})
@@ -41,7 +45,43 @@ _GONE = frozenset({403, 404, 410})
 _FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 
 
-class AsyncFileOutput(HintedObject):
+class BaseFileOutput(HintedObject):
+    """What both kinds of file outputs are to pydantic and FastAPI: their URL."""
+
+    def __init__(self, _wrapped: Any) -> None: ...
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        # Only pydantic calls this, so pydantic_core is installed.
+        from pydantic_core import core_schema
+
+        def convert(value: object) -> object:
+            if isinstance(value, cls):
+                return value
+            if not isinstance(value, str):
+                raise ValueError("not a file output or its URL")  # noqa: TRY004 - pydantic expects a ValueError
+            file = AsyncFileOutput(value)
+            return file if cls is AsyncFileOutput else cls(file)
+
+        return core_schema.no_info_plain_validator_function(
+            convert,
+            json_schema_input_schema=core_schema.str_schema(),
+            serialization=core_schema.to_string_ser_schema(when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+        return {"type": "string", "format": "uri"}
+
+
+def _register_with_fastapi() -> None:
+    """Let FastAPI send file outputs as their URLs, also in responses whose type is not declared."""
+    if (encoders := sys.modules.get("fastapi.encoders")) is not None:
+        for kind in BaseFileOutput.__subclasses__():
+            encoders.ENCODERS_BY_TYPE.setdefault(kind, str)
+
+
+class AsyncFileOutput(BaseFileOutput):
     """A file that a model made. Reading fetches it, which is possible for an hour after the prediction.
 
     As an input of another model, it is passed by its URL. It can be pickled (without the token), and read after its
@@ -52,6 +92,8 @@ class AsyncFileOutput(HintedObject):
         self.url: str = url
         """The file's address: on the web, or a data URI with the content itself."""
         self._transport = transport
+        self._parts: ReadChunk | None = None
+        _register_with_fastapi()
         self._content_type: str | None = None
         self._size: int | None = None
 
@@ -72,13 +114,25 @@ class AsyncFileOutput(HintedObject):
         except errors.APIResponseValidationError:
             return None
 
-    async def read(self) -> bytes:
-        """Return the content.
+    async def read(self, size: int = -1) -> bytes:
+        """Return the content, or the next part of it.
+
+        Args:
+            size: The maximum size of a part in bytes, for libraries that read files in parts. After the last part
+                comes an empty one, and then the content starts over. If negative, the whole content is returned.
+
+        Returns:
+            The content.
 
         Raises:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        if size >= 0:
+            self._parts = self._parts or reader_of(await self.read())
+            part = await self._parts(size)
+            self._parts = self._parts if part else None
+            return part
         chunks: list[bytes] = []
         async with self._open() as read:
             while chunk := await read(CHUNK_SIZE, chunks.clear):

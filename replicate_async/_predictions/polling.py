@@ -335,6 +335,7 @@ class Poller(Generic[JobT]):
         if not job.done and is_older(state, polled.state):
             # Lists may lag behind.
             return
+        self._transport.hooks.observe(job, clock.current.monotonic())
         changed, polled.state = state != polled.state, state
         if job.done or (changed and polled.watchers):
             polled.publish(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import msgspec
@@ -21,7 +21,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list, is_nested_deeper
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
-from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, consume_exception, fetch_job, output_of, wait_shielded
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.polling import wait_until_done
@@ -35,11 +35,9 @@ from replicate_async._predictions.requests import (
     request_options,
 )
 from replicate_async._predictions.streaming import EventReader, StreamEvent
+from replicate_async._typing import Self
 from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, ModelVersion, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16
@@ -114,25 +112,32 @@ class PredictionRun(msgspec.Struct):
         if self.wait is True and (self.on_update is not None or slots.held >= _max_held(session, slots)):
             prefer = UNSET
         slots.held += prefer is not UNSET
-        versions = self.transport.pool.state(LatestVersions)
-        if not self.model.version:
-            self.model = versions.cached((self.transport.options_key, self.model)) or self.model
+        versions, model = self.transport.pool.state(LatestVersions), self.model
+        if not model.version:
+            self.model = versions.cached((self.transport.options_key, model)) or model
         try:
-            strategy = self.options.get("file_encoding_strategy") or UNSET
-            request = await encode_files(self.transport, self.describe(prefer), strategy)
-            self.input, self.inlined = request.json["input"], request.holds
-            try:
-                self.prediction = await self._send(request)
-            except NotFoundError:
-                # Only official models run by their name alone.
-                latest = None if self.model.version else await versions.fetch(self.transport, self.model)
-                if latest is None:
-                    raise
-                self.model = latest
-                self.prediction = await self._send(self.describe(prefer))
+            request = self.describe(prefer)
+            with starting(self.transport, request, model):
+                self.prediction = await self._create(request, prefer, versions)
         finally:
             slots.held -= prefer is not UNSET
         return self.prediction
+
+    async def _create(
+        self, request: Request[Prediction], prefer: str | UnsetType, versions: LatestVersions
+    ) -> Prediction:
+        strategy = self.options.get("file_encoding_strategy") or UNSET
+        request = await encode_files(self.transport, request, strategy)
+        self.input, self.inlined = request.json["input"], request.holds
+        try:
+            return await self._send(request)
+        except NotFoundError:
+            # Only official models run by their name alone.
+            latest = None if self.model.version else await versions.fetch(self.transport, self.model)
+            if latest is None:
+                raise
+            self.model = latest
+            return await self._send(self.describe(prefer))
 
     async def _send(self, request: Request[Prediction]) -> Prediction:
         # A task of its own: if the caller is canceled, the response still shows what has to be canceled.
@@ -171,7 +176,8 @@ class PredictionRun(msgspec.Struct):
         self.input, self.call, self.creating = {}, None, None
         # A held response often says "processing" and has the whole output, with the files in it. Only lists may grow.
         output = prediction.output if held and prediction.error is None else None
-        if output is None or is_list(output) or prediction.status != "processing" or self.on_update is not None:
+        needs_end = self.on_update is not None or bool(self.transport.hooks.functions)
+        if output is None or is_list(output) or prediction.status != "processing" or needs_end:
             options = request_options(self.options)
             self.prediction = await wait_until_done(
                 self.transport, prediction, Prediction, options, poll_now=held, on_update=self.on_update
@@ -180,6 +186,8 @@ class PredictionRun(msgspec.Struct):
                 # Other callers may wait for the same prediction.
                 self.prediction = copy.copy(self.prediction)
                 self.prediction.output = _keep_files(output, self.prediction.output)
+        else:
+            self.transport.hooks.observe(prediction, clock.current.monotonic(), final_status="succeeded")
         self.inlined = None
         return self.prediction or prediction
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -23,11 +23,9 @@ from replicate_async._logging import logger
 from replicate_async._predictions.jobs import consume_exception, fetch_job, output_of
 from replicate_async._predictions.patience import Patience, max_retries_of
 from replicate_async._predictions.polled_job import poll_interval
+from replicate_async._typing import Self
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError
 from replicate_async.types import Prediction, logs_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from replicate_async.cli._console import INTERRUPTED, NAME, print_error
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import click
 
 

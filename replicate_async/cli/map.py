@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from replicate_async._predictions.requests import ModelRef
+from replicate_async._usage import Usage
 from replicate_async.cli._client import check_folder, local_option, open_client
 from replicate_async.cli._console import print_error
+from replicate_async.cli._usage import print_usage, read_prices
 
 if TYPE_CHECKING:
     from replicate_async.cli._files import Result
@@ -41,7 +44,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many predictions run at once.",
 )
-def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrency: int) -> None:
+@click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=read_prices,
+    metavar="TOML",
+    help="A file with a table of prices for each model, such as image_count = 0.003: the command prints the cost.",
+)
+def map_command(
+    *, ref: str, inputs: Path, local: bool, output: Path, concurrency: int, prices: Mapping[str, Any] | None
+) -> None:
     """Run the model REF on each line of INPUTS.
 
     A line of INPUTS is a JSON object with the model's inputs by name; empty lines are skipped. Each result is a line
@@ -52,6 +64,8 @@ def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrenc
     meanwhile, and nothing is paid for twice. The file OUTPUTS.journal holds what this needs until all is done. With
     --local, or when OUTPUTS is not a file but - or a pipe, the command cannot resume: Ctrl-C cancels the running
     predictions.
+
+    With --prices, or if the progress is shown, the command prints in the end what the predictions took.
 
     The exit status is 1 if any prediction failed.
 
@@ -66,6 +80,7 @@ def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrenc
     model = ModelRef.parse(ref)
     # A regular file can be read twice: every line of it is checked before anything is sent.
     total = sum(1 for _ in open_rows(inputs)) if inputs.is_file() and str(inputs) != "-" else None
+    usage = Usage()
     batch = None if local else f"{ref} at {os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL}"
     with ExitStack() as stack:
         journal, writer = open_results(stack, output, batch)
@@ -92,7 +107,7 @@ def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrenc
 
                 async def run() -> None:
                     async with open_client(local=local) as client:
-                        transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                        transport = client.with_options(hooks=[usage])._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                         await Batch(transport, model, journal).run(rows, write, concurrency=concurrency)
 
                 bar.update(writer.done)
@@ -107,5 +122,7 @@ def map_command(*, ref: str, inputs: Path, local: bool, output: Path, concurrenc
             raise
         if journal is not None:
             journal.remove()
+    if shown or prices is not None:
+        print_usage(usage, prices)
     if writer.failed:
         raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines have the errors")

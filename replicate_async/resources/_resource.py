@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, get_type_hints, overload
 
 from replicate_async._hints import Hinted
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
 from replicate_async._http.response import APIResponse, AsyncResponseContext, AsyncStreamedResponse, read_response
 from replicate_async._http.transport import Transport
+from replicate_async._typing import Never
 
 if TYPE_CHECKING:
-    from typing_extensions import Never, Self
+    from builtins import property as view
+    from functools import cached_property as resource
+else:
+
+    class resource(cached_property):  # noqa: N801 - a decorator
+        """A property that is created once. Of the class, it is the class of its value, as ``create_autospec`` needs."""
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            return get_type_hints(self.func)["return"] if instance is None else super().__get__(instance, owner)
+
+    class view(property):  # noqa: N801 - a decorator
+        """A property that is created each time. Of the class, it is the class of its value."""
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            return get_type_hints(self.fget)["return"] if instance is None else super().__get__(instance, owner)
+
+
+__all__ = ["AsyncResource", "View", "as_raw", "as_streaming", "raw", "resource", "streaming", "view"]
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -35,13 +54,14 @@ class View(Generic[V]):
         self.__doc__ = view.__doc__
 
     @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
+    def __get__(self, instance: None, owner: type) -> Callable[[Any], V]: ...
 
     @overload
     def __get__(self, instance: object, owner: type) -> V: ...
 
-    def __get__(self, instance: object, owner: type) -> Self | V:
-        return self if instance is None else self._view(instance)
+    def __get__(self, instance: object, owner: type) -> Callable[[Any], V] | V:
+        # Of the class, it is the view's class, as ``create_autospec`` needs.
+        return self._view if instance is None else self._view(instance)
 
     def __set__(self, instance: object, value: Never) -> NoReturn:
         raise AttributeError("a view is read-only")

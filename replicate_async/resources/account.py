@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncAccountsRaw, AsyncAccountsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Account
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async._http.options import RequestOptions
 
 
 class AsyncAccounts(AsyncResource):

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
-from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
+from replicate_async._typing import Unpack
 from replicate_async._views import (
     AsyncDeploymentPredictionsRaw,
     AsyncDeploymentPredictionsStreaming,
     AsyncDeploymentsRaw,
     AsyncDeploymentsStreaming,
 )
-from replicate_async.resources._resource import AsyncResource, View
+from replicate_async.resources._resource import AsyncResource, View, resource
 from replicate_async.types import Deployment, Hardware, Model, ModelVersion, PageData, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncDeployments(AsyncResource):
@@ -32,7 +29,7 @@ class AsyncDeployments(AsyncResource):
     with_raw_response: View[AsyncDeploymentsRaw] = View(AsyncDeploymentsRaw)
     with_streaming_response: View[AsyncDeploymentsStreaming] = View(AsyncDeploymentsStreaming)
 
-    @cached_property
+    @resource
     def predictions(self) -> AsyncDeploymentPredictions:
         """Predictions with deployments."""
         return AsyncDeploymentPredictions(self._transport)
@@ -230,8 +227,9 @@ class AsyncDeploymentPredictions(AsyncResource):
         """
         path = model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
-        return await self._transport.call(request)
+        with starting(self._transport, request):
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            return await self._transport.call(request)
 
 
 def _check_instances(**counts: int) -> None:

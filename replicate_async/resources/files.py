@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from replicate_async._files import open_upload
+from replicate_async._files import FileInput, open_upload
 from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._predictions.uploads import UploadCache, upload_request
 from replicate_async._references import to_reference
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncFilesRaw, AsyncFilesStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Account, File, PageData
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async._files import FileInput
 
 
 class AsyncFiles(AsyncResource):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import builtins
 
+from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncHardwareKindsRaw, AsyncHardwareKindsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Hardware
-
-if TYPE_CHECKING:
-    import builtins
-
-    from typing_extensions import Unpack
-
-    from replicate_async._http.options import RequestOptions
 
 
 class AsyncHardwareKinds(AsyncResource):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from msgspec import UNSET
 
 from replicate_async._http.options import CallOptions, RequestOptions, check_headers, check_mapping
 from replicate_async._http.request import Request
 from replicate_async._http.response import APIResponse
+from replicate_async._typing import Unpack
 from replicate_async.resources._resource import AsyncResource
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 T = TypeVar("T")
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from replicate_async._http.options import RequestOptions
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.requests import model_path
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncModelVersionsRaw, AsyncModelVersionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Model, ModelVersion, PageData
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncModelVersions(AsyncResource):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
-from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
+from replicate_async._typing import Unpack
 from replicate_async._views import (
     AsyncModelExamplesRaw,
     AsyncModelExamplesStreaming,
@@ -23,12 +23,9 @@ from replicate_async._views import (
     AsyncModelsRaw,
     AsyncModelsStreaming,
 )
-from replicate_async.resources._resource import AsyncResource, View
+from replicate_async.resources._resource import AsyncResource, View, resource
 from replicate_async.resources.model_versions import AsyncModelVersions
 from replicate_async.types import Account, Hardware, Model, PageData, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncModels(AsyncResource):
@@ -37,22 +34,22 @@ class AsyncModels(AsyncResource):
     with_raw_response: View[AsyncModelsRaw] = View(AsyncModelsRaw)
     with_streaming_response: View[AsyncModelsStreaming] = View(AsyncModelsStreaming)
 
-    @cached_property
+    @resource
     def examples(self) -> AsyncModelExamples:
         """Example predictions of models."""
         return AsyncModelExamples(self._transport)
 
-    @cached_property
+    @resource
     def predictions(self) -> AsyncModelPredictions:
         """Predictions with official models."""
         return AsyncModelPredictions(self._transport)
 
-    @cached_property
+    @resource
     def readme(self) -> AsyncModelReadme:
         """READMEs of models."""
         return AsyncModelReadme(self._transport)
 
-    @cached_property
+    @resource
     def versions(self) -> AsyncModelVersions:
         """Versions of models."""
         return AsyncModelVersions(self._transport)
@@ -329,8 +326,9 @@ class AsyncModelPredictions(AsyncResource):
         """
         path = model_path(model_owner, model_name, tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
-        return await self._transport.call(request)
+        with starting(self._transport, request):
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            return await self._transport.call(request)
 
 
 class AsyncModelReadme(AsyncResource):

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from msgspec import UNSET
 
 from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.jobs import cancel_request
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request
 from replicate_async._predictions.run import PredictionRun, RunEvents
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncPredictionsRaw, AsyncPredictionsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Model, ModelVersion, PageData, Prediction
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncPredictions(AsyncResource):
@@ -71,8 +69,9 @@ class AsyncPredictions(AsyncResource):
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         request = create_request("/predictions", options, input, version=version, stream=stream, prefer=prefer)
-        request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
-        return await self._transport.call(request)
+        with starting(self._transport, request):
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            return await self._transport.call(request)
 
     async def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
         """Fetch a prediction.

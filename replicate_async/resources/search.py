@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.request import Request
+from replicate_async._typing import Unpack
 from replicate_async.resources._resource import AsyncResource
 from replicate_async.types import SearchResults
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 _MAX_LIMIT = 50
 

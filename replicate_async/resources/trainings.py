@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import check_events, check_input, model_path
+from replicate_async._typing import Unpack
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
 from replicate_async.resources._resource import AsyncResource, View
 from replicate_async.types import Model, ModelVersion, PageData, Training, WebhookEvent
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class AsyncTrainings(AsyncResource):
@@ -72,7 +70,8 @@ class AsyncTrainings(AsyncResource):
             webhook_events_filter=webhook_events_filter,
         )
         request = Request[Training]("POST", path, Training, options, json=body, billable=True)
-        return await self._transport.call(await encode_files(self._transport, request))
+        with starting(self._transport, request):
+            return await self._transport.call(await encode_files(self._transport, request))
 
     async def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
         """Fetch a training.

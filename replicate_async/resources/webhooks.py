@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
-
+from replicate_async._http.options import RequestOptions
 from replicate_async._http.request import Request
+from replicate_async._typing import Unpack
 from replicate_async._views import (
     AsyncDefaultWebhookRaw,
     AsyncDefaultWebhookStreaming,
@@ -14,13 +13,8 @@ from replicate_async._views import (
     AsyncWebhooksRaw,
     AsyncWebhooksStreaming,
 )
-from replicate_async.resources._resource import AsyncResource, View
+from replicate_async.resources._resource import AsyncResource, View, resource
 from replicate_async.types import WebhookSecret
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async._http.options import RequestOptions
 
 
 class AsyncWebhooks(AsyncResource):
@@ -29,7 +23,7 @@ class AsyncWebhooks(AsyncResource):
     with_raw_response: View[AsyncWebhooksRaw] = View(AsyncWebhooksRaw)
     with_streaming_response: View[AsyncWebhooksStreaming] = View(AsyncWebhooksStreaming)
 
-    @cached_property
+    @resource
     def default(self) -> AsyncDefaultWebhook:
         """The webhook that predictions and trainings use."""
         return AsyncDefaultWebhook(self._transport)
@@ -41,7 +35,7 @@ class AsyncDefaultWebhook(AsyncResource):
     with_raw_response: View[AsyncDefaultWebhookRaw] = View(AsyncDefaultWebhookRaw)
     with_streaming_response: View[AsyncDefaultWebhookStreaming] = View(AsyncDefaultWebhookStreaming)
 
-    @cached_property
+    @resource
     def secret(self) -> AsyncWebhookSecrets:
         """The secret that signs the webhook."""
         return AsyncWebhookSecrets(self._transport)

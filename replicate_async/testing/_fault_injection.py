@@ -8,18 +8,17 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 from msgspec import UNSET
+
+from replicate_async._typing import Unpack
 
 from ._calls import Call, Problem, Response
 from ._faults import HINTS, Fault, Hint, Kind
 from ._limits import throttled
 from ._real_clock import Clock
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 Operate = Callable[[], Awaitable[Response]]
 

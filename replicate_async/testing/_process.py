@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from replicate_async._typing import Self
 
 DEFAULT_TARGET = "replicate_async.testing.models:register"
 

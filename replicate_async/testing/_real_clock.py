@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Protocol, get_args
+
+from replicate_async.types import Time
 
 _NO_CONTEXT = nullcontext()
+# In a tuple, where freezegun replaces nothing.
+_CLASSES: tuple[type[datetime]] = (get_args(Time)[0],)
 
 
 def _do_nothing() -> None:
@@ -28,7 +32,9 @@ class Clock:
 
     def now(self) -> datetime:
         """Return the date and time, in UTC."""
-        return datetime.now(timezone.utc)
+        now = datetime.now(timezone.utc)
+        # Not of a subclass, which freezegun makes, and which JSON encoders don't know.
+        return _CLASSES[0].combine(now.date(), now.timetz())
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary point; only differences are meaningful."""

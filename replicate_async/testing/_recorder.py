@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,14 +18,13 @@ import msgspec
 import yarl
 from aiohttp import web
 
+from replicate_async._typing import Self
+
 from ._cassette import Body, Cassette, Exchange, RecordedRequest, RecordedResponse, read_request, read_response
 from ._clock import VirtualClock
 from ._player import Player
 from ._scrubber import Scrubber, map_values
 from ._threads import ServerThread
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _MAX_BODY_BYTES = 200 * 2**20
 # The proxy doesn't forward these headers.

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 
+from replicate_async._typing import Self
 from replicate_async.types import Model, Prediction
 
 from . import _openapi
@@ -31,9 +32,6 @@ from ._site import Site
 from ._store import Store
 from ._threads import ServerThread
 from ._webhooks import Webhooks
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 F = TypeVar("F", bound=Callable[..., Any])
 

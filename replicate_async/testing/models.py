@@ -6,14 +6,12 @@ import asyncio
 import struct
 import zlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta
 
 from ._files import OutputFile
-
-if TYPE_CHECKING:
-    from ._server import LocalServer
+from ._server import LocalServer
 
 __all__ = ["gradient", "hello_world", "register", "stream_text"]
 

@@ -222,7 +222,7 @@ def test_a_bar_on_a_terminal(server):
     # click hides the cursor while it draws.
     shown = re.sub(r"\x1b\[\?25[lh]", "", shown)
     assert re.search(r"\r\[#+-+\]  \d+/30 done, 0 failed\r", shown)
-    assert re.search(r"\r\[#+\]  30/30 done, 0 failed\r\n$", shown)
+    assert re.search(r"\r\[#+\]  30/30 done, 0 failed\r\nreplicate-async: me/shout: 30 predictions; .*\r\n$", shown)
 
 
 def test_results_on_a_terminal(server):

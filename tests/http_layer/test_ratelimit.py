@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async import AsyncReplicate, RateLimit, RateLimitError
+from rawserver import RawServer, answer
+from replicate_async import AsyncReplicate, NotFoundError, RateLimit, RateLimitError
 from replicate_async._http import clock as sdk_clock
-from replicate_async._http.ratelimit import Limits, RateLimiter, TokenBucket
+from replicate_async._http.ratelimit import Limits, RateLimited, RateLimiter, TokenBucket
 from replicate_async.testing import LocalServer
 from simulated_api import ApiLimit
 from simulation import Simulation, simulate
@@ -340,6 +341,26 @@ def test_tokens_go_to_waiters_in_order(visits, per_minute):
     simulate(main)
 
 
+def test_waiters_that_are_turned_away_leave_no_timers():
+    """Each call that does not wait for a long Retry-After is turned away at once; a single timer remains."""
+
+    async def main(_: Simulation) -> None:
+        sdk_clock.current = clock = _TimerCountingClock()
+        bucket = TokenBucket(600)
+        bucket.on_throttled(0.0, 0.0, 100.0)
+        limiter = RateLimiter(bucket)
+        patient = asyncio.create_task(limiter.acquire(next(KEYS)))
+        await asyncio.sleep(1)
+        for _ in range(3):
+            with pytest.raises(RateLimited, match="99 s"):
+                await limiter.acquire(next(KEYS), 5.0)
+        assert clock.monotonic() == 1
+        await patient
+        assert (clock.monotonic(), clock.most) == (pytest.approx(100), 1)
+
+    simulate(main)
+
+
 def test_a_waiter_cancelled_with_a_token_returns_it():
     """The token of a waiter that is cancelled as its turn comes goes to the next waiter."""
 
@@ -494,6 +515,20 @@ def test_clients_with_the_same_token_share_limits():
                 await asyncio.gather(other_client.account.get(), return_exceptions=True)
             assert sim.monotonic() - before < 5
             await throttled
+
+    simulate(main)
+
+
+def test_errors_say_what_remains_as_well():
+    """The calls that remain by the headers of an error slow further calls down, like those of any other response."""
+
+    async def main(sim: Simulation) -> None:
+        many, none = ({"ratelimit-remaining": remaining} for remaining in ("100", "0"))
+        async with RawServer(answer(404, {}, many), answer(404, {}, none)) as server, server.client() as client:
+            for _ in range(12):
+                with pytest.raises(NotFoundError):
+                    await client.account.get()
+            assert 1 < sim.monotonic() < 3
 
     simulate(main)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -243,13 +244,13 @@ async def test_retries_taken():
 
 async def test_retries_taken_by_a_streamed_response():
     """A response that is read on demand has the number of failed attempts before it."""
-    failure = answer(502, b"", {"Retry-After": "0"})
-    async with (
-        RawServer(failure, answer(200, ACCOUNT)) as server,
-        server.client() as client,
-        client.account.with_streaming_response.get() as response,
-    ):
-        assert (response.retries_taken, (await response.parse()).username) == (1, "alice")
+    for failures in range(3):
+        async with (
+            RawServer(*[answer(502, b"", {"Retry-After": "0"})] * failures, answer(200, ACCOUNT)) as server,
+            server.client() as client,
+            client.account.with_streaming_response.get() as response,
+        ):
+            assert (response.retries_taken, (await response.parse()).username) == (failures, "alice")
 
 
 async def test_the_last_failure_is_raised():
@@ -343,6 +344,13 @@ async def test_retry_after_is_respected(step, minimum):
     assert len(delays) >= 4
     assert minimum <= delays[0] <= minimum + 0.05
     assert all(minimum <= delay <= minimum + 1 for delay in delays)
+
+
+async def test_the_jitter_after_retry_after(monkeypatch):
+    """Its maximum grows by a twentieth of a second with each attempt, up to a second."""
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+    _, delays = await attempts(get, answer(503, b"", {"Retry-After": "1"}), max_retries=25)
+    assert delays == pytest.approx([1 + min(1.0, 0.05 * number) for number in range(1, 26)])
 
 
 async def test_a_too_long_retry_after_is_raised():

@@ -168,6 +168,15 @@ async def test_the_variables_of_proxies(environment, name, scheme):
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic dXNAZXI6cC93"
 
 
+async def test_a_host_beyond_ascii(environment):
+    """A host in another script is asked for by its ASCII form."""
+    async with RawServer(answer(200, ACCOUNT)) as proxy:
+        environment.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        async with AsyncReplicate(bearer_token=TOKEN, base_url="http://bücher.test/v1") as client:
+            await client.account.get()
+        assert proxy.requests[0].target == "http://xn--bcher-kva.test/v1/account"
+
+
 async def test_a_redirect_chooses_the_proxy_again(environment):
     """The credentials of a proxy don't go to a host that is redirected to without it."""
     async with RawServer(answer(200, ACCOUNT)) as stranger:
@@ -182,6 +191,19 @@ async def test_a_redirect_chooses_the_proxy_again(environment):
 
 # --- certificate authorities ---
 
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBdzCCAR2gAwIBAgIUMsRMvqQc9rdov+QJm3A2lm69moAwCgYIKoZIzj0EAwIw
+EDEOMAwGA1UEAwwFdGVzdHMwIBcNMjYxMTI5MTM0NjI2WhgPMjEyNjExMDUxMzQ2
+MjZaMBAxDjAMBgNVBAMMBXRlc3RzMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
+62kNfobHzkP+LJlHCoI5GqsHP5GWuOpsR1k9qeln3t/tQYC5VV6hbO0dJ41h5R7v
+ao2BSFZSxRU6UqsA+QTk4qNTMFEwHQYDVR0OBBYEFBzn7d8rmLtdJwnqrfGPyh6Z
+KY9dMB8GA1UdIwQYMBaAFBzn7d8rmLtdJwnqrfGPyh6ZKY9dMA8GA1UdEwEB/wQF
+MAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAJOqPz90hmzGwT0TcKTo5UCCWcN14uvx
+xMy2GYAKsYKwAiAoqrk/x5C+jNNKfTS2J50+iZproKkVfaMJLRRyLW4/hA==
+-----END CERTIFICATE-----
+"""
+
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
 async def test_certificate_authorities(environment, tmp_path, name):
@@ -193,12 +215,17 @@ async def test_certificate_authorities(environment, tmp_path, name):
         with pytest.raises(ValueError, match=f"{name}=.*{file}"):
             await client.account.get()
         await client.close()
-    environment.setenv(name, str(tmp_path))
-    async with AsyncReplicate(bearer_token=TOKEN, base_url=f"https://127.0.0.1:{free_port()}", max_retries=0) as client:
-        with pytest.raises(APIConnectionError):
-            await client.account.get()
-        session = client._transport.pool.current().session
-        assert isinstance(session.connector._ssl, ssl.SSLContext)
+    (tmp_path / "good.pem").write_text(CERTIFICATE, encoding="utf-8")
+    # A folder is only looked into when a certificate is needed.
+    for path, authorities in ((tmp_path, 0), (tmp_path / "good.pem", 1)):
+        environment.setenv(name, str(path))
+        base_url = f"https://127.0.0.1:{free_port()}"
+        async with AsyncReplicate(bearer_token=TOKEN, base_url=base_url, max_retries=0) as client:
+            with pytest.raises(APIConnectionError):
+                await client.account.get()
+            context = client._transport.pool.current().session.connector._ssl
+            assert isinstance(context, ssl.SSLContext)
+            assert len(context.get_ca_certs()) == authorities
 
 
 # --- gateways ---

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import random
 import signal
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from programs import run as run_program
 from programs import start
+from rawserver import RawServer, after, answer, prediction
 from replicate_async import AsyncReplicate, Replicate, ReplicateError
 from replicate_async.testing import LocalServer
 from simulation import Simulation, simulate
@@ -190,6 +193,31 @@ def test_cancellations_that_never_succeed_are_logged(status, seconds, caplog):
     assert f"predictions.cancel('{prediction_id}')" in record.getMessage()
 
 
+@pytest.mark.parametrize(("jitter", "delays"), [(0, [0.25, 0.5, 1.0]), (1, [0.5, 1.0, 2.0])])
+def test_the_delays_between_attempts(jitter, delays, monkeypatch):
+    """The delay doubles with each attempt, and jitter shortens it to half of that at most."""
+    monkeypatch.setattr(random, "uniform", lambda *bounds: bounds[jitter])
+
+    async def main(sim: Simulation) -> list[float]:
+        times: list[float] = []
+        async with add_model(LocalServer(clock=sim)) as server, client_of(server) as client:
+            task = asyncio.ensure_future(client.run(MODEL, wait=False))
+            await sim.sleep(3)
+            server.faults.add(
+                kind="status",
+                status=503,
+                operation="predictions.cancel",
+                times=6,
+                when=lambda _: times.append(sim.monotonic()) or True,
+            )
+            task.cancel()
+            await asyncio.wait([task])
+            return times
+
+    times = simulate(main)
+    assert [after - before for before, after in itertools.pairwise(times[:4])] == pytest.approx(delays, abs=0.1)
+
+
 # --- the create is still on its way ---
 
 
@@ -237,6 +265,23 @@ def test_the_background_takes_over_from_a_loop_that_goes_on(server, after, caplo
     # The debug mode raises an error where one thread changes what belongs to the loop of another.
     asyncio.run(main(), debug=True)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_create_that_is_canceled_and_answered_unreadably():
+    """What an unreadable response has created is canceled by its id, also if it can't be fetched."""
+
+    async def main(sim: Simulation) -> None:
+        created = after(0.5, answer(201, b'{"id": "p1", "status":'))
+        canceled = answer(200, prediction(id="p1", status="canceled"))
+        async with RawServer(created, answer(403, {}), canceled) as server, server.client() as client:
+            task = asyncio.ensure_future(client.run("owner/name", wait=False))
+            await sim.sleep(0.2)
+            task.cancel()
+            await asyncio.wait([task])
+            targets = [request.target for request in server.requests]
+            assert targets == ["/v1/models/owner/name/predictions", "/v1/predictions/p1", "/v1/predictions/p1/cancel"]
+
+    simulate(main)
 
 
 def test_a_create_that_was_refused_is_not_repeated_for_nobody(server):

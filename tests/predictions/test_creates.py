@@ -707,11 +707,28 @@ def test_found_results_that_can_not_be_fetched(fault):
         async with serving(sim) as server, client_of(server) as client:
             server.faults.add(operation=CREATES, times=1, kind="html", after=True)
             server.faults.add(operation="predictions.get", **fault)
-            with pytest.raises(CreateOutcomeUnknown, match="can't be fetched") as caught:
+            with pytest.raises(CreateOutcomeUnknown, match=r"can't be fetched: \w") as caught:
                 await WAYS["predictions"](client)
             (job,) = jobs(server)
             assert (caught.value.prediction_id, caught.value.candidates) == (job.id, [job.id])
             assert creates(server) == 1
+
+    simulate(main)
+
+
+def test_an_identical_create_waits_for_a_lookup():
+    """No identical create is sent while a lost one is looked for, because their results could not be told apart."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            server.faults.add(operation=CREATES, times=1, kind="reset")
+            lost = asyncio.ensure_future(WAYS["predictions"](client))
+            await sim.sleep(1)
+            second = asyncio.ensure_future(WAYS["predictions"](client))
+            await sim.sleep(1)
+            assert creates(server) == 1
+            assert len({(await lost).id, (await second).id}) == len(jobs(server)) == 2
+            assert creates(server) == 3
 
     simulate(main)
 

@@ -34,6 +34,7 @@ from replicate_async import (
     ReplicateError,
 )
 from replicate_async.testing import LocalServer, OutputFile
+from simulation import Simulation, simulate
 
 pytestmark = pytest.mark.anyio
 
@@ -500,6 +501,7 @@ async def test_bad_arguments(call, server, arguments, kind):
     """Invalid arguments raise before anything is sent."""
     _, error = await collect(call, *arguments)
     assert type(error) is kind
+    assert ("inputs must be an iterable of mappings" in str(error)) is (kind is TypeError)
     assert server.requests == []
 
 
@@ -637,6 +639,47 @@ async def test_leaving_closes_the_inputs(client, kind):
             await closed.wait()
     finally:
         gc.enable()
+
+
+def test_a_failure_while_the_inputs_wait():
+    """A failure ends a map at once, also if the next input is not there yet."""
+
+    async def main(sim: Simulation) -> None:
+        async def inputs() -> AsyncIterator[dict[str, Any]]:
+            yield {"n": 0, "fail": True}
+            await sim.sleep(1000)
+
+        async with LocalServer(clock=sim) as server:
+            Models(server)
+            async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+                with pytest.raises(ModelError):
+                    await anext(client.map("owner/number", inputs()))
+                assert sim.monotonic() < 5
+
+    simulate(main)
+
+
+def test_inputs_that_do_not_close():
+    """A map that is left waits for its inputs and its runs for at most six seconds."""
+
+    async def main(sim: Simulation) -> None:
+        async def inputs() -> AsyncIterator[dict[str, Any]]:
+            yield {"n": 0}
+            try:
+                await sim.sleep(1000)
+            finally:
+                await sim.sleep(1000)
+
+        async with LocalServer(clock=sim) as server:
+            Models(server)
+            async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+                outputs = client.map("owner/number", inputs())
+                assert await anext(outputs) == 0
+                before = sim.monotonic()
+                await outputs.aclose()
+                assert sim.monotonic() - before == pytest.approx(6, abs=0.1)
+
+    simulate(main)
 
 
 async def test_leaving_without_canceling(server, models):

@@ -33,6 +33,7 @@ from replicate_async import (
     PermissionDeniedError,
     ReplicateError,
 )
+from replicate_async._hooks import Hooks
 from replicate_async._http.request import Request
 from replicate_async._http.state import StateOwner
 from replicate_async._predictions.polled_job import poll_interval
@@ -55,6 +56,8 @@ class Job(msgspec.Struct, kw_only=True):
     created: float
     duration: float
     final_status: str = "succeeded"
+    # All the time before, in place of the API's own.
+    running_status: str | None = None
     # By so many seconds the list is behind.
     lag: float = 0.0
     # Or: twice, omitted, garbled, undated, without output.
@@ -64,6 +67,7 @@ class Job(msgspec.Struct, kw_only=True):
         """Return the prediction as the API shows it at a time."""
         age = now - self.created
         done = now >= self.created + self.duration
+        running = "starting" if age < self.duration / 5 else "processing"
         return {
             "id": self.id,
             "model": "owner/name",
@@ -71,7 +75,7 @@ class Job(msgspec.Struct, kw_only=True):
             "input": {},
             "urls": {},
             "created_at": (START + timedelta(seconds=self.created)).isoformat(),
-            "status": self.final_status if done else "starting" if age < self.duration / 5 else "processing",
+            "status": self.final_status if done else self.running_status or running,
             "completed_at": (START + timedelta(seconds=self.created + self.duration)).isoformat() if done else None,
             "logs": "." * int(5 * min(1.0, max(0.0, age / self.duration))) if self.duration else "",
             "output": f"output of {self.id}" if done and self.final_status == "succeeded" else None,
@@ -88,6 +92,7 @@ class Api:
     def __init__(self, sim: Simulation, *, max_retries: int | None = None, latency: float = 0.05) -> None:
         self.settings = SimpleNamespace(max_retries=max_retries)
         self.options_key = ()
+        self.hooks = Hooks()
         session = StateOwner()
         self.pool = SimpleNamespace(current=lambda: session)
         self.jobs: dict[str, Job] = {}
@@ -412,6 +417,18 @@ def test_a_final_status_in_the_list_without_logs():
         updates = [Updates(job) for job in jobs]
         await asyncio.gather(*[api.wait(job, on_update=update) for job, update in zip(jobs, updates, strict=True)])
         assert {update.last for update in updates} == {(2, 5)}
+
+    simulate(main)
+
+
+def test_an_end_without_another_status():
+    """A status that is not documented is final as soon as the list has a completion time."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        jobs = [api.add(number, 0, 20, running_status="resting", final_status="resting") for number in range(10)]
+        await asyncio.wait_for(asyncio.gather(*[api.wait(job) for job in jobs]), 30)
+        assert api.single_polls() == []
 
     simulate(main)
 
@@ -764,6 +781,24 @@ def test_errors_that_are_not_the_apis_reach_every_caller(count):
         assert [type(error) for error in errors] == [ReplicateError] * count
         assert len({id(error) for error in errors}) == count, "each has a traceback of its own"
         assert await api.is_idle()
+
+    simulate(main)
+
+
+def test_waiting_again_after_an_error_that_has_ended_the_polling():
+    """A caller that waits again before others have taken the error starts the polling again."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        api.fail = lambda *_: ReplicateError("no luck at first") if len(api.polls) == 1 else None
+
+        async def wait_twice(job: Job) -> None:
+            with pytest.raises(ReplicateError, match="no luck"):
+                await api.wait(job)
+            await api.wait(job)
+
+        # So many are polled by the list, whose error ends the polling.
+        await asyncio.wait_for(asyncio.gather(*[wait_twice(api.add(number, 0, 20)) for number in range(5)]), 60)
 
     simulate(main)
 

@@ -837,6 +837,33 @@ async def test_a_list_that_leads_in_circles(kind, length):
         assert len(server.requests) <= 4 * length + 2
 
 
+def test_the_latest_version_is_remembered_for_a_minute():
+    """A community model's latest version is looked up once; its runs in the next minute are created at once."""
+
+    async def main(sim: Simulation) -> None:
+        async with LocalServer(clock=sim) as server:
+            Models(server)
+            async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+                lookups = []
+                for pause in (0, 55, 10):
+                    await sim.sleep(pause)
+                    assert await client.run("owner/echo", input={"text": "A"}) == "hello A"
+                    operations = [request.operation for request in server.requests]
+                    lookups.append((operations.count("models.get"), operations.count("models.predictions.create")))
+        assert lookups == [(1, 1), (1, 1), (2, 2)]
+
+    simulate(main)
+
+
+async def test_what_is_not_held():
+    """A stream and a submitted run begin at once: the API is not asked to hold their creates."""
+    done = answer(201, prediction(status="succeeded", output="done", **ENDED))
+    async with RawServer(done) as server, server.client() as client:
+        assert await (await client.submit("owner/name", input={})).output() == "done"
+        assert [str(event) async for event in client.stream("owner/name", input={})] == ["done", ""]
+        assert [request.headers.get("prefer") for request in server.requests] == [None, None]
+
+
 @pytest.mark.parametrize("cursor", ["http://host:port/", "http://[::1/", "http://127.0.0.1:99999/"])
 async def test_a_page_with_an_impossible_cursor(cursor):
     """A cursor that is no URL is an APIError, after the items of its page."""

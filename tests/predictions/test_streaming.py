@@ -977,6 +977,39 @@ def test_the_connection_is_closed_first():
     simulate(main)
 
 
+def test_leaving_after_a_poll_has_failed():
+    """A poll that fails while the reader is busy is no concern of a reader that then leaves: nothing is logged."""
+
+    async def main(sim: Simulation) -> None:
+        async def step(writer: asyncio.StreamWriter) -> None:
+            request = server.requests[-1]
+            if request.method == "POST":
+                writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+            elif request.target == "/stream":
+                writer.write(HEAD + b"\r\n" + A.encode())
+                await asyncio.sleep(3)
+                writer.write(B.encode())
+                await asyncio.sleep(60)
+            else:
+                # The poll, which fails after the second event.
+                await asyncio.sleep(1)
+            await writer.drain()
+
+        logged: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        async with RawServer(step) as server, server.client(max_retries=0) as client:
+            events = client.stream("owner/name")
+            assert [str(await anext(events)) for _ in range(2)] == ["a", "b"]
+            assert (targets(server).count("poll"), sim.monotonic()) == (1, pytest.approx(3, abs=0.1))
+            await asyncio.sleep(2)
+            await events.aclose()
+        del events
+        gc.collect()
+        assert logged == []
+
+    simulate(main)
+
+
 async def test_leaving_at_the_end_cancels_nothing(server, client):
     """Leaving at the ``done`` event, or after it, sends no cancellation."""
     async with aclosing(client.stream("owner/words")) as events:

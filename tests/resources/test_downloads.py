@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import os
 import threading
@@ -30,6 +31,7 @@ from replicate_async import (
     NotFoundError,
     Replicate,
 )
+from replicate_async._threads import run_in_thread
 from simulation import Simulation, simulate
 
 if TYPE_CHECKING:
@@ -318,6 +320,16 @@ async def test_a_download_that_breaks_often(make_call, tmp_path):
         await call("close")
 
 
+async def test_connections_that_break_before_the_first_byte(make_call, tmp_path):
+    """They are retried, but the content does not start over with them: it still may twice, when some has arrived."""
+    async with Storage(0, 0, 1000, 1000, None, headers={}) as storage:
+        storage.has_ranges = False
+        call = make_call(storage)
+        assert await get(storage, call, "read", tmp_path) == DATA
+        await call("close")
+    assert len(storage.ranges) == 5
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_server_without_ranges(make_call, tmp_path, way):
     """If a server sends the same file from its beginning, the bytes that were read before are skipped."""
@@ -567,6 +579,31 @@ ITERATIONS = """
     except asyncio.TimeoutError:
         pass
 """
+
+
+async def test_an_error_in_a_thread_whose_caller_is_canceled():
+    """The canceled caller waits for what must be completed, and its error is not logged."""
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    go_on, threads = threading.Event(), []
+
+    def fail() -> None:
+        threads.append(threading.current_thread())
+        go_on.wait(10)
+        raise OSError("the disk is full")
+
+    writing = asyncio.ensure_future(run_in_thread(fail, abandon=False))
+    await asyncio.sleep(0.01)
+    writing.cancel()
+    await asyncio.sleep(0.01)
+    assert not writing.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    threads.pop().join()
+    del writing
+    gc.collect()
+    assert logged == []
 
 
 @pytest.mark.parametrize("close", ["", "1"])

@@ -1,0 +1,49 @@
+"""Names for annotations, which tools evaluate at run time, without the cost of importing libraries for them."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+# pydantic can't read the TypedDict of older versions.
+if sys.version_info >= (3, 12):
+    from typing import Never, Self, TypedDict, Unpack
+else:
+    from typing_extensions import Never, Self, TypedDict, Unpack
+
+__all__ = ["LazyModule", "Never", "Self", "TypedDict", "Unpack", "aiohttp", "tenacity"]
+
+
+class LazyModule:
+    """Stands for a module that is imported when one of its attributes is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+class _LazyTypes(LazyModule):
+    """Stands for a module of another library in annotations."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Annotated[super().__getattr__(name), _ArbitraryType()]
+
+
+class _ArbitraryType:
+    """Lets pydantic take a type that it does not know: a value must be an instance of it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.is_instance_schema(source)
+
+
+if TYPE_CHECKING:
+    import aiohttp
+    import tenacity
+else:
+    aiohttp = _LazyTypes("aiohttp")
+    tenacity = _LazyTypes("tenacity")
