@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from replicate_async._version import __version__ as __version__
@@ -124,10 +125,24 @@ if not TYPE_CHECKING:
         if name in _SUBMODULES:
             return import_module(f"{__name__}.{name}")
         if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            hints = import_module(f"{__name__}._hints")
+            raise hints.missing_attribute(sys.modules[__name__], __name__, name)
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), _ALIASES.get(name, name))
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted(__all__)
+
+    class _Module(ModuleType):
+        """A module that refuses settings, which would have no effect: other credentials would be used, and billed."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            # Tests may replace the function by another.
+            if name == "default_client" and not callable(value):
+                raise AttributeError("default_client can't be replaced: create a Replicate(...), and call its methods")
+            if not isinstance(value, ModuleType) and name in import_module(f"{__name__}._hints").SETTINGS:
+                raise import_module(f"{__name__}._hints").missing_attribute(self, __name__, name)
+            super().__setattr__(name, value)
+
+    sys.modules[__name__].__class__ = _Module

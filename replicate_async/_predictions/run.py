@@ -28,6 +28,7 @@ from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import (
     ModelRef,
     PredictionOptions,
+    check_callback,
     check_time_limit,
     create_request,
     prefer_header,
@@ -60,7 +61,11 @@ class LatestVersions:
         async with self._lock.hold(*key):
             version = self.cached(key)
             if version is None:
-                latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
+                try:
+                    latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
+                except NotFoundError as error:
+                    error.args = (f"there is no model {model}, or the token may not see it ({error.args[0]})",)
+                    raise
                 if isinstance(latest, ModelVersion):
                     version = ModelRef(version=latest.id)
                     self._versions[key] = version, clock.current.monotonic() + _LATEST_VERSION_TTL
@@ -87,6 +92,9 @@ class PredictionRun(msgspec.Struct):
     # What is canceled when the caller has given up, and the task that does it.
     abandoned: AbandonedRun | None = None
     canceling: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        check_callback(self.on_update)
 
     def describe(self, prefer: str | UnsetType = UNSET) -> Request[Prediction]:
         """Describe the create; invalid arguments raise here."""

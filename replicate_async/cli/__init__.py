@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import click
     except ModuleNotFoundError:
-        print_error("the command line needs another package: pip install 'replicate-async[cli]'")
+        print_error("the command line needs another package: pip install click")
         return 1
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         # Characters that the terminal cannot encode are escaped instead of raising an error.
