@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from replicate_async._predictions.functions import AsyncOutputStream as AsyncOutputStream
     from replicate_async._predictions.functions import AsyncRun as AsyncRun
     from replicate_async._predictions.functions import AsyncStreamingFunction as AsyncStreamingFunction
+    from replicate_async._predictions.functions import FunctionOptions as FunctionOptions
     from replicate_async._predictions.map import MapProgress as MapProgress
     from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
     from replicate_async._predictions.requests import PredictionOptions as PredictionOptions
@@ -94,7 +95,7 @@ if not TYPE_CHECKING:
         "_http.pages": "AsyncPage AsyncPaginator",
         "_http.ratelimit": "RateLimit",
         "_http.response": "APIResponse AsyncStreamedResponse",
-        "_predictions.functions": "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction",
+        "_predictions.functions": "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction FunctionOptions",
         "_predictions.map": "MapProgress",
         "_predictions.outputs": "AsyncFileOutput",
         "_predictions.requests": "PredictionOptions",
