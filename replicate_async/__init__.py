@@ -95,7 +95,9 @@ if not TYPE_CHECKING:
         "_http.pages": "AsyncPage AsyncPaginator",
         "_http.ratelimit": "RateLimit",
         "_http.response": "APIResponse AsyncStreamedResponse",
-        "_predictions.functions": "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction FunctionOptions",
+        "_predictions.functions": (
+            "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction FunctionOptions"
+        ),
         "_predictions.map": "MapProgress",
         "_predictions.outputs": "AsyncFileOutput",
         "_predictions.requests": "PredictionOptions",

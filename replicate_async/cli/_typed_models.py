@@ -20,7 +20,7 @@ from replicate_async._predictions.requests import ModelRef
 
 _WIDTH = 120
 # References and lists may be nested without an end.
-_MAX_LEVELS = 20
+_MAX_LEVELS = 8
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _LITERALS = {"string": str, "integer": int, "boolean": bool}
 
@@ -45,8 +45,8 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import {extensions}
 
-T_co = TypeVar("T_co", covariant=True)
 """
+_TYPE_VARIABLE = 'T_co = TypeVar("T_co", covariant=True)\n'
 _FILE_INPUT = "FileInput: TypeAlias = str | bytes | PathLike[str] | BinaryIO | FileOutput | AsyncFileOutput\n"
 _RENAME = '''
 
@@ -60,6 +60,7 @@ def _rename(function: Any, names: dict[str, str]) -> Any:
 '''
 _TITLE = "# Models:"
 _PINNED_TITLE = "# Models, pinned to their latest versions:"
+_TYPING_NAMES = ("Any", "BinaryIO", "Literal", "Protocol", "TypeAlias", "TypedDict", "TypeVar", "overload")
 _PUBLIC_NAMES = (
     *("AsyncFileOutput", "AsyncOutputStream", "AsyncReplicate"),
     *("FileOutput", "FunctionOptions", "OutputStream", "Replicate"),
@@ -67,8 +68,8 @@ _PUBLIC_NAMES = (
 # Names that the module uses itself. A model named so gets another name.
 _RESERVED = {
     *dir(builtins),
-    *re.findall(r"\w+", _IMPORTS + _FILE_INPUT + _RENAME),
-    *("Any", "Literal", "Mapping", "NotRequired", "Protocol", "Sequence", "TypedDict", "Unpack", "overload"),
+    *("Coroutine", "FileInput", "Mapping", "NotRequired", "PathLike", "Sequence", "T_co", "Unpack", "sys"),
+    *_TYPING_NAMES,
     *_PUBLIC_NAMES,
 }
 
@@ -93,14 +94,14 @@ def generate(models: Sequence[TypedModel], arguments: Sequence[str], *, pin: boo
     body = "".join(_Function(model, name, used).source() for model, name in zip(models, names, strict=True))
     title = _PINNED_TITLE if pin else _TITLE
     recorded = "".join(f"{line}\n" for line in (title, *(f"#   {argument}" for argument in arguments)))
-    helpers = _FILE_INPUT * ("FileInput" in body) + _RENAME * ("_rename(" in body)
+    helpers = _TYPE_VARIABLE + _FILE_INPUT * ("FileInput" in body) + _RENAME * ("_rename(" in body)
 
     def import_list(*names: str) -> str:
         return ", ".join(name for name in names if re.search(rf"\b{name}\b", body + helpers))
 
     imports = _IMPORTS.format(
         abstract="".join(f", {name}" for name in ("Mapping", "Sequence") if f"{name}[" in body),
-        typing=import_list("Any", "BinaryIO", "Literal", "Protocol", "TypeAlias", "TypedDict") + ", TypeVar, overload",
+        typing=import_list(*_TYPING_NAMES),
         replicate="".join(f"    {name},\n" for name in _PUBLIC_NAMES if re.search(rf"\b{name}\b", body + helpers)),
         extensions=import_list("NotRequired", "Unpack"),
     )
@@ -130,7 +131,7 @@ def _function_names(refs: Sequence[ModelRef]) -> list[str]:
 
     def choose(index: int) -> str:
         for level, name in enumerate(levels[index]):
-            if all(other[level] != name for other in levels[:index] + levels[index + 1 :]):
+            if name not in _RESERVED and all(names[level] != name for names in levels[:index] + levels[index + 1 :]):
                 return name
         return levels[index][-1]
 
@@ -177,8 +178,10 @@ class _Function:
         overloads = "".join(self._overloads(protocol))
         use = f"client.use({_literal(self._ref)}{', streaming=streaming' * self._streams}, **options)"
         if names:
-            pairs = ", ".join(f"{_literal(name)}: {_literal(input_name)}" for name, input_name in names.items())
-            use = f"_rename({use}, {{{pairs}}})"
+            pairs = "".join(
+                f"            {_literal(name)}: {_literal(input_name)},\n" for name, input_name in names.items()
+            )
+            use = f"_rename(\n        {use},\n        {{\n{pairs}        }},\n    )"
         return (
             "".join(self._class_sources)
             + f'\n\nclass {protocol}(Protocol[T_co]):\n    """``{self._ref}`` as a function."""\n\n{call}{overloads}'
@@ -188,13 +191,14 @@ class _Function:
         )
 
     def _call(self) -> tuple[str, dict[str, str]]:
-        """Return the source of the protocol's method, and the inputs' own names by those that Python allows."""
+        """Return the source of the protocol's method, and the inputs' own names by allowed names."""
         required = schemas.required(self._document)
         names: dict[str, str] = {}
         parameters, descriptions = ["*,"], list[str]()
-        for input_name, schema in schemas.inputs(self._document).items():
+        declared = schemas.inputs(self._document)
+        for input_name, schema in declared.items():
             name = _identifier(input_name, "input")
-            while name in names:
+            while name != input_name and (name in names or name in declared):
                 name += "_"
             names[name] = input_name
             type_ = self._type(schema, "FileInput", f"{self._title}{_camel(name)}")
@@ -219,7 +223,9 @@ class _Function:
             if self._streams:
                 results.append(("streaming: Literal[True]", f"{mode}OutputStream"))
             for streaming, returned in results:
-                signature = _signature(self._name, f"{mode}Replicate", streaming, f"{protocol}[{returned}]")
+                fits = len(f") -> {protocol}[{returned}]: ...") <= _WIDTH
+                function = f"{protocol}[{returned}]" if fits else f"{protocol}[\n    {returned}\n]"
+                signature = _signature(self._name, f"{mode}Replicate", streaming, function)
                 yield f"\n\n@overload\n{signature.lstrip()}: ...\n"
 
     def _type(self, schema: object, file: str, name: str, level: int = 0, *, guess: bool = False) -> str:
@@ -342,7 +348,10 @@ def _escape(text: str) -> str:
 def _literal(value: object) -> str:
     """Return a value as a literal, in double quotes if that needs no escapes."""
     text = repr(value)
-    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text
+    if not isinstance(value, str) or text[0] == '"' or value.count('"') > value.count("'"):
+        return text
+    # Only a text with quotes of both kinds has escaped ones.
+    return '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
 
 
 def _camel(name: str) -> str:
