@@ -31,6 +31,12 @@ class Deliveries:
         self._subscribers: dict[str, list[tuple[asyncio.AbstractEventLoop, Callback]]] = {}
         self._unclaimed = OrderedDict[str, Prediction | Training]()
 
+    def register(self, options: PredictionOptions, *, all_events: bool) -> PredictionOptions:
+        """Return the options of a create, with this receiver as the webhook if the caller names no other."""
+        if options.get("webhook") is not None:
+            return options
+        return {**options, "webhook": self.url, "webhook_events_filter": None if all_events else ["completed"]}
+
     def publish(self, job: Prediction | Training) -> None:
         """Pass a job to its subscribers, each on its own loop, or keep it for the first one."""
         with self._lock:
@@ -83,11 +89,3 @@ def deliveries_for(transport: Transport) -> Deliveries | None:
 
     receivers = reversed(transport.pool.state(OpenReceivers))
     return next((item for item in receivers if account(item.transport) == account(transport)), None)
-
-
-def with_receiver(transport: Transport, options: PredictionOptions, *, all_events: bool) -> PredictionOptions:
-    """Return the options of a create, with the client's receiver as the webhook if the caller names no other."""
-    deliveries = deliveries_for(transport)
-    if deliveries is None or options.get("webhook") is not None:
-        return options
-    return {**options, "webhook": deliveries.url, "webhook_events_filter": None if all_events else ["completed"]}

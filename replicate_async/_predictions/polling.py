@@ -149,7 +149,7 @@ class Poller(Generic[JobT]):
             polled = PolledJob[JobT](job_id, now, now, Patience(exists=job is not None))
             if job is not None:
                 polled.state, polled.created_at = (job.status, logs_of(job)), created_at_of(job)
-                deliveries = deliveries_for(self._transport)
+                deliveries = deliveries_for(self._transport) if job.webhook else None
                 if deliveries is not None and deliveries.url == job.webhook:
                     polled.deliveries = deliveries
             polled.reschedule(now)

@@ -21,7 +21,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list, is_nested_deeper
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
-from replicate_async._predictions.deliveries import with_receiver
+from replicate_async._predictions.deliveries import deliveries_for
 from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, consume_exception, fetch_job, output_of, wait_shielded
 from replicate_async._predictions.outputs import with_files
@@ -100,10 +100,10 @@ class PredictionRun(msgspec.Struct):
         session = self.transport.pool.current()
         slots = session.state(CreateSlots)
         prefer = prefer_header(self.wait)
-        own_webhook = self.options.get("webhook")
-        if not self.stream:
-            self.options = with_receiver(self.transport, self.options, all_events=self.on_update is not None)
-        by_webhook = self.options.get("webhook") != own_webhook
+        deliveries = None if self.stream else deliveries_for(self.transport)
+        if deliveries is not None:
+            self.options = deliveries.register(self.options, all_events=self.on_update is not None)
+        by_webhook = deliveries is not None and self.options.get("webhook") == deliveries.url
         # A held response is the fastest way to the output, but it occupies a connection. Polling many predictions
         # together is cheaper, and a webhook costs nothing.
         if self.wait is True and (by_webhook or self.on_update is not None or slots.held >= _max_held(session, slots)):

@@ -38,6 +38,13 @@ def served(**options: Any) -> LocalServer:
             await server.clock.sleep(1)
             yield word
 
+    async def train() -> None:
+        await server.clock.sleep(15)
+
+    @server.model("owner/trainable", version="e" * 64, train=train)
+    def trainable() -> str:
+        return ""
+
     @server.model("owner/fail", official=True)
     async def fail() -> str:
         await server.clock.sleep(5)
@@ -259,8 +266,19 @@ def test_predictions_and_trainings_that_name_the_receiver():
         prediction = await client.models.predictions.create(
             model_owner="owner", model_name="slow", input={"seconds": 9}, webhook=receiver.url
         )
+        account = (await client.account.get()).username
+        await client.models.create(owner=account, name="mine", hardware="cpu", visibility="private")
+        training = await client.trainings.create(
+            model_owner="owner",
+            model_name="trainable",
+            version_id="e" * 64,
+            destination=f"{account}/mine",
+            input={},
+            webhook=receiver.url,
+        )
         before = len(server.requests)
         assert (await client.predictions.wait(prediction)).output == "output of "
+        assert (await client.trainings.wait(training)).status == "succeeded"
         assert len(server.requests) == before
 
     receiving(main)
