@@ -20,7 +20,7 @@ Callback = Callable[[Prediction | Training], None]
 
 
 class Deliveries:
-    """What one receiver of webhooks has received, for waiting callers on any thread and event loop."""
+    """The jobs that a receiver of webhooks has received, for callers on any thread and event loop."""
 
     def __init__(self, transport: Transport, url: str) -> None:
         self.transport = transport
