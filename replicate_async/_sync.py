@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from msgspec import UNSET, UnsetType
-from typing_extensions import Self
 
 from replicate_async import _bridge
 from replicate_async._client import AsyncReplicate

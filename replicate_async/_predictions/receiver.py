@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.deliveries import Deliveries, OpenReceivers
 from replicate_async._predictions.webhook_app import WebhookApp
+from replicate_async._typing import Self
 from replicate_async._webhooks import verify_webhook
 from replicate_async.types import Prediction, Training, WebhookSecret
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class AsyncWebhookReceiver:
