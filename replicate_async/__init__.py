@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from replicate_async._predictions.functions import AsyncOutputStream as AsyncOutputStream
     from replicate_async._predictions.functions import AsyncRun as AsyncRun
     from replicate_async._predictions.functions import AsyncStreamingFunction as AsyncStreamingFunction
+    from replicate_async._predictions.functions import FunctionOptions as FunctionOptions
     from replicate_async._predictions.map import MapProgress as MapProgress
     from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
+    from replicate_async._predictions.receiver import AsyncWebhookReceiver as AsyncWebhookReceiver
     from replicate_async._predictions.requests import PredictionOptions as PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent as StreamEvent
     from replicate_async._sync import FileOutput as FileOutput
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from replicate_async._sync import Run as Run
     from replicate_async._sync import StreamedResponse as StreamedResponse
     from replicate_async._sync import StreamingFunction as StreamingFunction
+    from replicate_async._sync import WebhookReceiver as WebhookReceiver
     from replicate_async._sync import default_client as default_client
     from replicate_async._sync import delete as delete
     from replicate_async._sync import get as get
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from replicate_async._sync import patch as patch
     from replicate_async._sync import post as post
     from replicate_async._sync import put as put
+    from replicate_async._sync import receive_webhooks as receive_webhooks
     from replicate_async._sync import request as request
     from replicate_async._sync import run as run
     from replicate_async._sync import search as search
@@ -95,14 +99,18 @@ if not TYPE_CHECKING:
         "_http.pages": "AsyncPage AsyncPaginator",
         "_http.ratelimit": "RateLimit",
         "_http.response": "APIResponse AsyncStreamedResponse",
-        "_predictions.functions": "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction",
+        "_predictions.functions": (
+            "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction FunctionOptions"
+        ),
         "_predictions.map": "MapProgress",
         "_predictions.outputs": "AsyncFileOutput",
+        "_predictions.receiver": "AsyncWebhookReceiver",
         "_predictions.requests": "PredictionOptions",
         "_predictions.streaming": "StreamEvent",
         "_sync": (
             "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
-            "StreamingFunction default_client delete get map patch post put request run search stream submit usage use"
+            "StreamingFunction WebhookReceiver default_client delete get map patch post put receive_webhooks "
+            "request run search stream submit usage use"
         ),
         "_usage": "Cost ModelUsage Usage",
         "_webhooks": "verify_webhook",

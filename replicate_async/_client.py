@@ -22,6 +22,7 @@ from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun,
 from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.progress import map_progress, run_progress
+from replicate_async._predictions.receiver import AsyncWebhookReceiver
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
@@ -41,7 +42,7 @@ from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.search import AsyncSearch
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
-from replicate_async.types import Prediction
+from replicate_async.types import Prediction, WebhookSecret
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -562,6 +563,28 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             The collection, a context manager.
         """
         return Usage(self._transport.hooks)
+
+    def receive_webhooks(self, url: str, *, secret: WebhookSecret | str | None = None) -> AsyncWebhookReceiver:
+        """Wait by webhook instead of polling, in a server that Replicate can reach.
+
+        In the block of the receiver, ``run``, ``submit``, ``map`` and the functions of ``use`` register it as the
+        webhook of their predictions, unless they are streamed or have a ``webhook`` of their own. The end of a
+        prediction is known as soon as its webhook arrives. If it does not arrive, the prediction is polled: every 20
+        seconds, and more often while no webhooks arrive.
+
+        Args:
+            url: URL at which Replicate reaches the receiver's ``app``, or the handler that calls its ``deliver``.
+            secret: Secret that signs the webhooks. If omitted, it is fetched when the block is entered.
+
+        Returns:
+            The receiver, a context manager.
+
+        Raises:
+            ValueError: ``url`` is not an HTTP URL.
+
+        Source: https://replicate.com/docs/topics/webhooks/receive-webhook
+        """
+        return AsyncWebhookReceiver(self._transport, url, secret)
 
     # --- opening and closing ---
 

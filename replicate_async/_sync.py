@@ -36,8 +36,10 @@ from replicate_async._predictions.functions import (
 )
 from replicate_async._predictions.map import MapProgress
 from replicate_async._predictions.outputs import AsyncFileOutput, BaseFileOutput
+from replicate_async._predictions.receiver import AsyncWebhookReceiver
 from replicate_async._predictions.requests import ModelLike, PredictionOptions
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async._predictions.webhook_app import WebhookApp
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
 from replicate_async._usage import Usage
 from replicate_async._views import (
@@ -2142,6 +2144,66 @@ class Run(HintedObject):
         return repr(self._async).replace("Async", "", 1)
 
 
+class WebhookReceiver(Hinted):
+    """Receives the webhooks of the predictions that a client waits for. It is a context manager.
+
+    In its block, the client's creates register its URL, unless they have a ``webhook`` of their own. A webhook wakes
+    the callers that wait for its prediction, on whatever thread and event loop they are. Predictions whose webhook does
+    not come are polled, less often.
+    """
+
+    def __init__(self, wrapped: AsyncWebhookReceiver) -> None:
+        self._async = wrapped
+
+    @property
+    def url(self) -> str:
+        """The URL that creates register: yours, with a parameter that names this receiver."""
+        return self._async.url
+
+    @property
+    def app(self) -> WebhookApp:
+        """ASGI application that receives the webhooks, for the path of the URL."""
+        __tracebackhide__ = True
+        return self._async.app
+
+    def deliver(self, body: bytes | str, headers: Mapping[str, str]) -> Prediction | Training:
+        """Take a webhook that your web framework has received, and wake the callers that wait for its prediction.
+
+        Webhooks may come more than once and out of order. Callers get no state twice, and none that is older than the
+        one before.
+
+        Args:
+            body: Raw body of the request.
+            headers: Headers of the request. The case of their names doesn't matter.
+
+        Returns:
+            The prediction or the training in the webhook.
+
+        Raises:
+            WebhookVerificationError: the webhook is malformed or not from Replicate, or the secret was neither passed
+                nor fetched yet.
+
+        Source: https://replicate.com/docs/topics/webhooks/verify-webhook
+        """
+        __tracebackhide__ = True
+        return _bridge.run(self._async.deliver(body, headers))
+
+    def __enter__(self) -> Self:
+        """Fetch the secret if it was not passed, and register the receiver with the client."""
+        __tracebackhide__ = True
+        _bridge.run(self._async.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Let the client poll again."""
+        __tracebackhide__ = True
+        _bridge.close(self._async.__aexit__(*exc_info))
+
+    def __repr__(self) -> str:
+        __tracebackhide__ = True
+        return repr(self._async).replace("Async", "", 1)
+
+
 class AccountsRaw(Hinted):
     """The calls of ``Accounts``, returning the response with its whole body."""
 
@@ -3969,6 +4031,29 @@ class Replicate(HintedClient):
         __tracebackhide__ = True
         return self._async.usage()
 
+    def receive_webhooks(self, url: str, *, secret: WebhookSecret | str | None = None) -> WebhookReceiver:
+        """Wait by webhook instead of polling, in a server that Replicate can reach.
+
+        In the block of the receiver, ``run``, ``submit``, ``map`` and the functions of ``use`` register it as the
+        webhook of their predictions, unless they are streamed or have a ``webhook`` of their own. The end of a
+        prediction is known as soon as its webhook arrives. If it does not arrive, the prediction is polled: every 20
+        seconds, and more often while no webhooks arrive.
+
+        Args:
+            url: URL at which Replicate reaches the receiver's ``app``, or the handler that calls its ``deliver``.
+            secret: Secret that signs the webhooks. If omitted, it is fetched when the block is entered.
+
+        Returns:
+            The receiver, a context manager.
+
+        Raises:
+            ValueError: ``url`` is not an HTTP URL.
+
+        Source: https://replicate.com/docs/topics/webhooks/receive-webhook
+        """
+        __tracebackhide__ = True
+        return WebhookReceiver(self._async.receive_webhooks(url, secret=secret))
+
     def close(self) -> None:
         """Close the connections of this client and its copies. A ``session`` that was passed stays open."""
         __tracebackhide__ = True
@@ -4583,3 +4668,27 @@ def usage() -> Usage:
     """
     __tracebackhide__ = True
     return default_client().usage()
+
+
+def receive_webhooks(url: str, *, secret: WebhookSecret | str | None = None) -> WebhookReceiver:
+    """Wait by webhook instead of polling, in a server that Replicate can reach.
+
+    In the block of the receiver, ``run``, ``submit``, ``map`` and the functions of ``use`` register it as the
+    webhook of their predictions, unless they are streamed or have a ``webhook`` of their own. The end of a
+    prediction is known as soon as its webhook arrives. If it does not arrive, the prediction is polled: every 20
+    seconds, and more often while no webhooks arrive.
+
+    Args:
+        url: URL at which Replicate reaches the receiver's ``app``, or the handler that calls its ``deliver``.
+        secret: Secret that signs the webhooks. If omitted, it is fetched when the block is entered.
+
+    Returns:
+        The receiver, a context manager.
+
+    Raises:
+        ValueError: ``url`` is not an HTTP URL.
+
+    Source: https://replicate.com/docs/topics/webhooks/receive-webhook
+    """
+    __tracebackhide__ = True
+    return default_client().receive_webhooks(url, secret=secret)

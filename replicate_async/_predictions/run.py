@@ -21,6 +21,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list, is_nested_deeper
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
+from replicate_async._predictions.deliveries import deliveries_for
 from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, consume_exception, fetch_job, output_of, wait_shielded
 from replicate_async._predictions.outputs import with_files
@@ -107,9 +108,13 @@ class PredictionRun(msgspec.Struct):
         session = self.transport.pool.current()
         slots = session.state(CreateSlots)
         prefer = prefer_header(self.wait)
+        deliveries = None if self.stream else deliveries_for(self.transport)
+        if deliveries is not None:
+            self.options = deliveries.register(self.options, all_events=self.on_update is not None)
+        by_webhook = deliveries is not None and self.options.get("webhook") == deliveries.url
         # A held response is the fastest way to the output, but it occupies a connection. Polling many predictions
-        # together is cheaper.
-        if self.wait is True and (self.on_update is not None or slots.held >= _max_held(session, slots)):
+        # together is cheaper, and a webhook costs nothing.
+        if self.wait is True and (by_webhook or self.on_update is not None or slots.held >= _max_held(session, slots)):
             prefer = UNSET
         slots.held += prefer is not UNSET
         versions, model = self.transport.pool.state(LatestVersions), self.model
@@ -121,6 +126,8 @@ class PredictionRun(msgspec.Struct):
                 self.prediction = await self._create(request, prefer, versions)
         finally:
             slots.held -= prefer is not UNSET
+        if by_webhook:
+            self.prediction.webhook = self.options.get("webhook")
         return self.prediction
 
     async def _create(
