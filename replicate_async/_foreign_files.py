@@ -42,7 +42,9 @@ def unwrap(value: Any) -> ForeignFile | None:
         # A response of httpx, requests or aiohttp.
         name = urlsplit(str(getattr(value, "url", ""))).path.rpartition("/")[2]
         return ForeignFile(content, name or None, _plain_type(headers.get("Content-Type")))
-    if not (hasattr(value, "content_type") or hasattr(value, "filename")):
+    is_upload = hasattr(value, "content_type") or hasattr(value, "filename")
+    if not is_upload or (hasattr(value, "url") and not hasattr(value, "seek")):
+        # The last is a file output, which models fetch.
         return None
     # Starlette, Django, Werkzeug (Flask) and aiohttp. In the last two, the name is that of the form's field.
     filename = getattr(value, "filename", None)

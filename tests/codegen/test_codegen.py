@@ -23,18 +23,18 @@ from replicate_async._codegen.__main__ import PACKAGE, SOURCES, format_module, g
 from replicate_async._codegen.source import Source, UnsupportedSourceError
 from replicate_async._codegen.sync import SyncBuilder
 from replicate_async._codegen.views import ViewsBuilder
-from replicate_async.resources._resource import View
+from replicate_async.resources._resource import View, resource, view
 
 HEAD = """
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from functools import cached_property
 from typing import Any, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
 from replicate_async._http.pages import AsyncPaginator
+from replicate_async.resources._resource import resource
 from replicate_async.types import Prediction
 
 T = TypeVar("T")
@@ -114,18 +114,18 @@ def test_a_class_and_its_coroutine():
 
 
 def test_imports_follow_from_what_is_used():
-    """Defaults are imported at run time, annotations for type checkers only, and nothing else at all."""
+    """What defaults and annotations use is imported, so that tools can evaluate them, and nothing else at all."""
     text = generated("""
     class AsyncThings:
         async def get(self, *, limit: int = LIMIT, **options: Mapping[str, Any]) -> Prediction:
             return 1
     """)
-    runtime, _, typing_only = text.partition("if TYPE_CHECKING:\n")
-    assert "from replicate_async.resources.things import LIMIT, AsyncThings\n" in runtime
-    assert "    from collections.abc import Callable, Mapping\n" in typing_only
-    assert "    from replicate_async.types import Prediction\n" in typing_only
+    assert "TYPE_CHECKING" not in text
+    assert "\nfrom replicate_async.resources.things import LIMIT, AsyncThings\n" in text
+    assert "\nfrom collections.abc import Callable, Mapping\n" in text
+    assert "\nfrom replicate_async.types import Prediction\n" in text
     assert "TypeVar" not in text
-    assert "cached_property" not in text
+    assert "@resource" not in text
 
 
 def test_frames_are_hidden():
@@ -181,8 +181,8 @@ def test_frames_are_hidden():
             "def other(self) -> Things:\n    return Things(_bridge.run(self._async.other()))",
         ),
         (
-            "@cached_property\ndef parts(self) -> AsyncThings:\n    return self",
-            "@cached_property\ndef parts(self) -> Things:\n    return Things(self._async.parts)",
+            "@resource\ndef parts(self) -> AsyncThings:\n    return self",
+            "@resource\ndef parts(self) -> Things:\n    return Things(self._async.parts)",
         ),
         (
             "@property\ndef size(self) -> int:\n    return 1",
@@ -229,7 +229,7 @@ def test_a_view_is_a_property():
         """The calls of ``AsyncThings``."""
     ''')
     assert text.partition("self._async = wrapped\n")[2].startswith('''
-    @property
+    @view
     def with_raw_response(self) -> ThingsRaw:
         """The calls of ``Things``."""
         return ThingsRaw(self._async.with_raw_response)
@@ -351,7 +351,7 @@ def test_only_names_of_generated_classes_are_changed():
             return 1
     """)
     assert "def get(self, source: AsyncFile) -> int:" in text
-    assert "    from anyio import AsyncFile\n" in text
+    assert "\nfrom anyio import AsyncFile\n" in text
 
 
 @pytest.mark.parametrize(
@@ -651,7 +651,7 @@ def test_every_member_is_the_same_in_the_twin(pair):
     for name, member in public(before).items():
         first, second = function_of(member), function_of(members[name])
         if isinstance(member, View):
-            assert type(members[name]) is property, name
+            assert type(members[name]) is view, name
             assert renamed(before.__annotations__[name]) == f"View[{inspect.signature(second).return_annotation}]"
             assert renamed(inspect.getdoc(member)) == inspect.getdoc(second)
             continue
@@ -824,8 +824,6 @@ def test_no_public_submodule_hides_a_resource():
 
 def test_every_resource_is_exported():
     """What the client has as a resource, the package has as well."""
-    resources = {
-        name for name, member in public(replicate_async.Replicate).items() if type(member).__name__ == "cached_property"
-    }
+    resources = {name for name, member in public(replicate_async.Replicate).items() if type(member) is resource}
     assert resources
     assert resources <= set(replicate_async.__all__)

@@ -962,7 +962,7 @@ async def test_values_that_have_a_json_form(server, client):
         "small": np.float32(0.5),
         "truth": np.bool_(True),
         "text": np.str_("abc"),
-        "array": np.arange(6, dtype=np.uint8).reshape(2, 3),
+        "array": np.arange(6, dtype=np.int16).reshape(2, 3),
         "scalar array": np.array(7),
         "none": np.array([]),
         "nested": [{"a": np.float16(2)}],
