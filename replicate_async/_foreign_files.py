@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 _CHANNELS = {1: 0, 2: 4, 3: 2, 4: 6}  # and the color types of PNG
-_PNG_MODES = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
+_PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 
 
 class ForeignFile(msgspec.Struct):
@@ -116,5 +116,5 @@ def _image_to_png(image: Any) -> bytes:
     # Cameras turn pictures by a tag, which PNG files lose.
     image = ImageOps.exif_transpose(image)
     file = io.BytesIO()
-    (image if image.mode in _PNG_MODES else image.convert("RGB")).save(file, "PNG")
+    (image if image.mode in _PNG_MODES else image.convert("I;16" if image.mode == "I" else "RGB")).save(file, "PNG")
     return file.getvalue()

@@ -166,6 +166,7 @@ def _is_plain(value: Any) -> bool:
     return is_list(value) and type(value) is list and all(map(_is_plain, value))
 
 
+_ENCODED_TYPES = _PLAIN_TYPES | {datetime, date, timedelta}
 # Types whose subclasses, such as a Timestamp of pandas, the encoder does not support. They are sent as their base.
 _BASES: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
@@ -184,7 +185,7 @@ def _to_plain(value: Any, place: str) -> Any:
     """Return what stands for an object in JSON, if that is simple."""
     # Objects of the blocking client wrap asynchronous ones.
     value = getattr(value, "_async", value)
-    if type(value) in _PLAIN_TYPES or isinstance(value, Enum):
+    if type(value) in _ENCODED_TYPES or isinstance(value, Enum):
         return value
     try:
         if is_array(value):
