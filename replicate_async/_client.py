@@ -12,7 +12,6 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._advice import explain_arguments
 from replicate_async._hints import HintedClient
-from replicate_async._hooks import Hooks
 from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
@@ -29,7 +28,7 @@ from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
 from replicate_async._usage import Usage
 from replicate_async._views import AsyncReplicateRaw, AsyncReplicateStreaming
-from replicate_async.hooks import Hook
+from replicate_async.hooks import Hook, Hooks
 from replicate_async.resources._resource import View, resource
 from replicate_async.resources.account import AsyncAccounts
 from replicate_async.resources.collections import AsyncCollections

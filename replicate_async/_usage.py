@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from replicate_async._hooks import Hooks
 from replicate_async._typing import Self
-from replicate_async.hooks import Event, PredictionCreated, PredictionEnded
+from replicate_async.hooks import Event, Hooks, PredictionCreated, PredictionEnded
 from replicate_async.types import Prediction, Training
 
 # Runners report tokens by one of two names.

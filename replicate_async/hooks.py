@@ -7,12 +7,17 @@ context manager: the client enters it at once, and exits it when the prediction 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import logging
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import msgspec
 
+from replicate_async._logging import logger
 from replicate_async.types import Prediction, Training
 
 __all__ = [
@@ -157,3 +162,107 @@ class PredictionEnded(Event, frozen=True, kw_only=True, eq=False):
 
 
 Hook: TypeAlias = Callable[[Event], AbstractContextManager[object] | None]
+
+
+# --- calling them ---
+
+# The predictions whose last status is remembered, so that each change is reported once.
+_MAX_FOLLOWED = 100_000
+# Threads add and remove functions of the same client.
+_lock = threading.Lock()
+
+
+class Hooks:
+    """The hooks that a client and its copies call, and the predictions that they have seen."""
+
+    def __init__(self, functions: Iterable[Hook] = ()) -> None:
+        if not hasattr(functions, "__iter__") or not all(map(callable, functions)):
+            raise TypeError(f"hooks must be a list of functions, not {functions!r}")
+        self.functions: tuple[Hook, ...] = tuple(functions)
+        # The last status of each prediction, None once it has ended, and when it was first seen.
+        self._followed: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[Hooks], tuple[()]]:
+        # Functions can't always be pickled, and belong to the program that passed them.
+        return Hooks, ()
+
+    def add(self, function: Hook) -> None:
+        """Call another function from now on."""
+        with _lock:
+            self.functions = (*self.functions, function)
+
+    def remove(self, function: Hook) -> None:
+        """Stop calling a function."""
+        with _lock:
+            self.functions = tuple(other for other in self.functions if other is not function)
+
+    @property
+    def follows(self) -> bool:
+        """Whether predictions are followed."""
+        return bool(self.functions) or logger.isEnabledFor(logging.INFO)
+
+    def emit(self, event: Event) -> None:
+        """Call all hooks with an event."""
+        for function in self.functions:
+            _call(function, event)
+
+    @contextmanager
+    def starting(self, model: object, input: Any) -> Generator[None]:
+        """Report that a prediction is about to be created, inside of the contexts that the hooks return."""
+        event = PredictionStarted(model=str(model), input=input)
+        entered: list[AbstractContextManager[Any]] = []
+        for function in self.functions:
+            context: AbstractContextManager[Any] | None = _call(function, event)
+            if context is not None and _call(_enter, context):
+                entered.append(context)
+        try:
+            yield
+        finally:
+            for context in reversed(entered):
+                _call(context.__exit__, *sys.exc_info())
+
+    def observe(
+        self, job: object, now: float, *, created_at: float | None = None, final_status: str | None = None
+    ) -> None:
+        """Report what is new about a prediction or training; anything else is ignored.
+
+        Args:
+            job: What a call has returned.
+            now: The time, in seconds.
+            created_at: When the call was sent, if it has created the prediction.
+            final_status: What its end is called if its own status does not say that it has ended.
+        """
+        if not (self.follows and isinstance(job, (Prediction, Training))):
+            return
+        followed = self._followed.get(job.id)
+        status, since = followed or (job.status, now if created_at is None else created_at)
+        if status is None:
+            return
+        ended = job.done or final_status is not None
+        self._followed[job.id] = None if ended else job.status, since
+        if len(self._followed) > _MAX_FOLLOWED:
+            self._followed.popitem(last=False)
+        if created_at is not None and followed is None:
+            self.emit(PredictionCreated(prediction=job))
+        if ended:
+            final_status = job.status if job.done else final_status
+            logger.info(
+                "prediction %s of %s: %s after %.1f s", job.id, job.model or job.version, final_status, now - since
+            )
+            self.emit(PredictionEnded(prediction=job, seconds=now - since))
+        elif status != job.status:
+            self.emit(PredictionChanged(prediction=job, previous_status=status))
+
+
+def _enter(context: AbstractContextManager[Any]) -> bool:
+    context.__enter__()
+    return True
+
+
+def _call(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function of a hook; its errors must not concern those whose calls it observes."""
+    try:
+        return function(*arguments)
+    except Exception:  # noqa: BLE001 - it is logged
+        logger.warning("the hook %r failed", function, exc_info=True)
+        return None

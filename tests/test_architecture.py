@@ -28,7 +28,6 @@ LAYERS = [
         "_foreign_files",
         "_fork",
         "_hints",
-        "_hooks",
         "_json",
         "_logging",
         "_references",

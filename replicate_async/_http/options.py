@@ -14,11 +14,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _advice as advice
-from replicate_async._hooks import Hooks
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._references import to_reference
 from replicate_async._typing import TypedDict, aiohttp, tenacity
 from replicate_async.errors import ReplicateError
+from replicate_async.hooks import Hooks
 
 TOKEN_VARIABLE = "REPLICATE_API_TOKEN"  # noqa: S105 - a name, not a token
 DEFAULT_TIMEOUT = 60.0

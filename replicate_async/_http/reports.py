@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from replicate_async._hooks import Hooks
 from replicate_async._http import clock
 from replicate_async._http.call import Call
 from replicate_async._http.request import redact_url
 from replicate_async.errors import APIStatusError
-from replicate_async.hooks import RequestFailed, RequestRetried, RequestSent, RequestThrottled, ResponseReceived
+from replicate_async.hooks import Hooks, RequestFailed, RequestRetried, RequestSent, RequestThrottled, ResponseReceived
 
 T = TypeVar("T")
 

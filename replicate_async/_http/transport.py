@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from replicate_async._hooks import Hooks
 from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.body import Body
@@ -43,6 +42,7 @@ from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, ReplicateError
+from replicate_async.hooks import Hooks
 
 if TYPE_CHECKING:
     import aiohttp

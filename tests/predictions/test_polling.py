@@ -33,11 +33,11 @@ from replicate_async import (
     PermissionDeniedError,
     ReplicateError,
 )
-from replicate_async._hooks import Hooks
 from replicate_async._http.request import Request
 from replicate_async._http.state import StateOwner
 from replicate_async._predictions.polled_job import poll_interval
 from replicate_async._predictions.polling import wait_until_done
+from replicate_async.hooks import Hooks
 from replicate_async.testing import LocalServer
 from replicate_async.types import PageData, Prediction, Training
 from simulated_api import SimulatedApi
