@@ -246,7 +246,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Args:
             ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
             input: Inputs of the model by name. Files can be anywhere in it: paths (``pathlib.Path``), open binary
-                files, bytes, and the file outputs of other runs.
+                files, bytes, uploads of web frameworks, pictures, and the file outputs of other runs.
             wait: How long the API may hold its response until the output is ready: 1 to 60 seconds; False: not at all;
                 True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
                 call waits for the output.
