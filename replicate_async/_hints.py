@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-from replicate_async import _advice as advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +66,11 @@ _TWINS = {
 }
 
 
+def _advice() -> Any:
+    """Return the module with the advice for common mistakes, which only errors need."""
+    return import_module("replicate_async._advice")
+
+
 def missing_attribute(owner: object, kind: str, name: str) -> AttributeError:
     """Return the error for an attribute that does not exist, with a hint if the official SDK has it.
 
@@ -80,7 +84,7 @@ def missing_attribute(owner: object, kind: str, name: str) -> AttributeError:
     plain = kind.removeprefix("Async")
     if hint := _hint_for(plain, name):
         message += f". Write {hint}; replicate_async.compat has the names of the official SDK"
-    elif remedy := advice.for_attribute(owner, plain, name):
+    elif remedy := _advice().for_attribute(owner, plain, name):
         # Without the name, Python adds no suggestion of its own.
         return AttributeError(message + remedy)
     return AttributeError(message, name=name, obj=owner)
@@ -126,7 +130,7 @@ class HintedObject(Hinted):
 
         def __getitem__(self, key: object) -> Any:
             kind = type(self).__name__
-            raise TypeError(f"{kind!r} object has no items: {advice.for_index(kind, key)}")
+            raise TypeError(f"{kind!r} object has no items: {_advice().for_index(kind, key)}")
 
 
 class HintedPage(HintedObject):

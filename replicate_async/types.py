@@ -284,7 +284,9 @@ class _Job(Struct, kw_only=True):
         rows = {name: escape(text if len(text) <= 500 else f"{text[:500]}...") for name, text in texts.items()}
         if isinstance(web, str) and web.startswith("https://"):
             rows["id"] = f'<a href="{escape(web)}">{rows["id"]}</a>'
-        cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
+        cells = "".join(
+            f"<tr><th>{name}</th><td style='text-align: left'>{text}</td></tr>" for name, text in rows.items()
+        )
         return f"<table><caption>{type(self).__name__}</caption>{cells}</table>"
 
     @property

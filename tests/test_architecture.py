@@ -54,7 +54,7 @@ LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 TYPING_ONLY = {"_views": {"_client", "resources"}}
 # The views are the resources' own, in a generated module.
 FLOORS = {"_views": "resources"}
-MAX_FLOORS = 12
+MAX_FLOORS = 13
 MAX_LINES = 400
 MAY_BE_LONGER = {"types", "_client", *GENERATED}
 MAX_PRIVATE_TOUCHES = 30
@@ -157,7 +157,7 @@ def test_no_circles(part):
 
 
 def test_few_floors():
-    """No floor imports itself through others, and the longest chain has at most twelve; each folder is one floor."""
+    """No floor imports itself through others, and the longest chain has at most thirteen; each folder is one floor."""
     edges: dict[str, set[str]] = {}
     for module, imports in graph().items():
         floor = FLOORS.get(part_of(module), part_of(module))

@@ -422,7 +422,7 @@ async def test_the_document(http: httpx.AsyncClient) -> None:
     schema = returned("/prediction")
     assert schema["type"] == "object"
     assert list(schema["properties"]) == list(Prediction.__struct_fields__)
-    assert schema["properties"]["id"] == {"type": "string"}
+    assert schema["properties"]["id"]["type"] == "string"
     assert schema["properties"]["created_at"] == {"type": "string", "format": "date-time"}
     assert "id" in schema["required"]
     assert "logs" not in schema["required"]

@@ -170,4 +170,4 @@ def test_what_a_notebook_shows(
     assert completed[0].text == "set()\n"
     for outputs, value in ((mapped, 30), (ran, 100)):
         assert any(WIDGET in output.get("data", {}) for output in outputs)
-        assert value in [state["state"].get("value") for state in executing.widget_state.values()]
+        assert value in [state.get("value") for state in executing.widget_state.values()]

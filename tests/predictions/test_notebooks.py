@@ -228,7 +228,7 @@ def test_names() -> None:
     for module in (replicate_async, types, errors, testing):
         for name in dir(module):
             assert not name.startswith("_") or name == "__version__"
-            assert not inspect.ismodule(getattr(module, name)) or name in {"errors", "types"}
+            assert not inspect.ismodule(getattr(module, name)) or name in {"errors", "hooks", "types"}
     assert {"Any", "atexit", "sys", "annotations"}.isdisjoint(dir(replicate_async))
 
 
