@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from replicate_async._predictions.functions import FunctionOptions as FunctionOptions
     from replicate_async._predictions.map import MapProgress as MapProgress
     from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
-    from replicate_async._predictions.receiver import AsyncWebhookReceiver as AsyncWebhookReceiver
     from replicate_async._predictions.requests import PredictionOptions as PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent as StreamEvent
     from replicate_async._sync import FileOutput as FileOutput
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from replicate_async._usage import Usage as Usage
     from replicate_async._webhooks import verify_webhook as verify_webhook
     from replicate_async.errors import *  # noqa: F403 - all of its ``__all__``
+    from replicate_async.resources.webhook_receiver import AsyncWebhookReceiver as AsyncWebhookReceiver
 
     AsyncClient = AsyncReplicate
     Client = Replicate
@@ -104,7 +104,7 @@ if not TYPE_CHECKING:
         ),
         "_predictions.map": "MapProgress",
         "_predictions.outputs": "AsyncFileOutput",
-        "_predictions.receiver": "AsyncWebhookReceiver",
+        "resources.webhook_receiver": "AsyncWebhookReceiver",
         "_predictions.requests": "PredictionOptions",
         "_predictions.streaming": "StreamEvent",
         "_sync": (

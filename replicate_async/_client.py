@@ -21,7 +21,6 @@ from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun,
 from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.progress import map_progress, run_progress
-from replicate_async._predictions.receiver import AsyncWebhookReceiver
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
@@ -40,6 +39,7 @@ from replicate_async.resources.models import AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.search import AsyncSearch
 from replicate_async.resources.trainings import AsyncTrainings
+from replicate_async.resources.webhook_receiver import AsyncWebhookReceiver
 from replicate_async.resources.webhooks import AsyncWebhooks
 from replicate_async.types import Prediction, WebhookSecret
 

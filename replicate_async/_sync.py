@@ -36,7 +36,6 @@ from replicate_async._predictions.functions import (
 )
 from replicate_async._predictions.map import MapProgress
 from replicate_async._predictions.outputs import AsyncFileOutput, BaseFileOutput
-from replicate_async._predictions.receiver import AsyncWebhookReceiver
 from replicate_async._predictions.requests import ModelLike, PredictionOptions
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._predictions.webhook_app import WebhookApp
@@ -89,6 +88,7 @@ from replicate_async.resources.model_versions import AsyncModelVersions
 from replicate_async.resources.models import AsyncModelExamples, AsyncModelPredictions, AsyncModelReadme, AsyncModels
 from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.trainings import AsyncTrainings
+from replicate_async.resources.webhook_receiver import AsyncWebhookReceiver
 from replicate_async.resources.webhooks import AsyncDefaultWebhook, AsyncWebhooks, AsyncWebhookSecrets
 from replicate_async.types import (
     Account,

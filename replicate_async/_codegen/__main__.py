@@ -31,7 +31,7 @@ SOURCES = (
     "resources/trainings.py",
     "resources/webhooks.py",
     "_predictions/functions.py",
-    "_predictions/receiver.py",
+    "resources/webhook_receiver.py",
     "_client.py",
 )
 
