@@ -6,7 +6,6 @@ import ast
 import asyncio
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import msgspec
 import pytest
 
 from replicate_async import default_client
-from replicate_async.testing import LocalServer, OutputFile, models
+from replicate_async.testing import LocalServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
@@ -23,36 +22,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = PYTHON.findall(README)
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalServer]:
-    """A server with the models that the README names, to which the environment points."""
-    server = LocalServer()
-    models.register(server)
-
-    @server.model("anthropic/claude-sonnet-4")
-    def claude(prompt: str) -> Iterator[str]:
-        yield from (prompt[:4], " and ", "so on")
-
-    @server.model("black-forest-labs/flux-dev")
-    def flux(prompt: str) -> OutputFile:
-        return OutputFile(PNG + prompt.encode(), "image/png", "out.png")
-
-    @server.model("salesforce/blip")
-    def blip(image: Path) -> str:
-        return f"a picture of {len(image.read_bytes())} bytes"
-
-    (tmp_path / "cat.png").write_bytes(PNG)
-    (tmp_path / "pictures").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with server:
-        monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
-        monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
-        default_client.cache_clear()
-        yield server
-        default_client().close()
-        default_client.cache_clear()
 
 
 def execute(block: str) -> dict[str, Any]:
