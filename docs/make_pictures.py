@@ -50,7 +50,9 @@ def browser() -> Iterator[Any]:
 
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
         yield chromium
         chromium.close()
 
@@ -65,7 +67,7 @@ def serving() -> Iterator[LocalServer]:
     async def upscale(image: Path, scale: Annotated[int, msgspec.Meta(ge=2, le=8)] = 4) -> OutputFile:
         """Make a picture larger."""
         for step in range(13):
-            print(f"\r{step * 5:3d}%|{'█' * (step // 2):10}| {step}/20 [00:{step:02d}<00:{20 - step:02d}]", end="")  # noqa: T201
+            print(f"\r{step * 5:3d}%|{'█' * (step // 2):10}| {step}/20 [00:{step:02d}<00:{20 - step:02d}]", end="")
             await asyncio.sleep(0.01)
         await asyncio.Event().wait()
         return models.gradient(256 * scale, 256 * scale)
@@ -136,8 +138,8 @@ def terminal() -> None:
     height = 58 + 21 * (len(lines) - 1)
     dots = "".join(f'<circle cx="{22 + 20 * n}" cy="20" r="6" fill="#5a534c"/>' for n in range(3))
     (IMAGES / "terminal.svg").write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 {height}" font-family="ui-monospace, Menlo, Consolas,'
-        f' monospace" font-size="13.5"><rect width="780" height="{height}" rx="8" fill="#211f1d"/>{dots}{rows}</svg>\n',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 {height}" font-size="13.5"'
+        f' font-family="ui-monospace, Menlo, Consolas, monospace"><rect width="780" height="{height}" rx="8" fill="#211f1d"/>{dots}{rows}</svg>\n',
         encoding="utf-8",
     )
 

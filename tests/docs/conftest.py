@@ -81,5 +81,10 @@ def deployment(server: LocalServer) -> Any:
         latest = client.models.get("replicate/hello-world").latest_version
         assert latest is not None, version
         return client.deployments.create(
-            name="fast", model="replicate/hello-world", version=latest.id, hardware="cpu", min_instances=0, max_instances=1
+            name="fast",
+            model="replicate/hello-world",
+            version=latest.id,
+            hardware="cpu",
+            min_instances=0,
+            max_instances=1,
         )

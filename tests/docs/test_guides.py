@@ -10,10 +10,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import examples
 import httpx
 import pytest
 
+import examples
 from replicate_async import cli
 from replicate_async.testing import LocalServer
 

@@ -7,14 +7,16 @@ import asyncio
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
-import pytest
 
 from replicate_async import default_client
 from replicate_async.testing import LocalServer
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"

@@ -49,7 +49,7 @@ def page(name: str) -> list[Example]:
 
 def execute(code: str, namespace: dict[str, Any]) -> None:
     """Run a block, which may use await at its top level."""
-    running = eval(compile(code, "<example>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), namespace)  # noqa: S307
+    running = eval(compile(code, "<example>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), namespace)
     if inspect.iscoroutine(running):
         asyncio.run(running)
 
