@@ -139,7 +139,8 @@ def terminal() -> None:
     dots = "".join(f'<circle cx="{22 + 20 * n}" cy="20" r="6" fill="#5a534c"/>' for n in range(3))
     (IMAGES / "terminal.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 {height}" font-size="13.5"'
-        f' font-family="ui-monospace, Menlo, Consolas, monospace"><rect width="780" height="{height}" rx="8" fill="#211f1d"/>{dots}{rows}</svg>\n',
+        ' font-family="ui-monospace, Menlo, Consolas, monospace">'
+        f'<rect width="780" height="{height}" rx="8" fill="#211f1d"/>{dots}{rows}</svg>\n',
         encoding="utf-8",
     )
 
