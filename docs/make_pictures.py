@@ -38,7 +38,8 @@ NOTEBOOK = [
 ]
 COMMANDS = [
     "replicate-async --local run replicate/hello-world text=Alice",
-    "replicate-async --local map replicate/hello-world names.jsonl",
+    "replicate-async --local run replicate-local/gradient width=640 -o gradient.png && ls gradient.png",
+    'replicate-async --local run replicate-local/stream-text prompt="Text appears as the model writes it."',
     "replicate-async --local run replicate/hello-world txt=Alice",
 ]
 
@@ -110,7 +111,7 @@ def notebook() -> None:
         with browser() as chromium:
             for theme in THEMES:
                 text, _ = HTMLExporter(theme=theme).from_notebook_node(document)
-                tab = chromium.new_page(viewport={"width": 900, "height": 480}, java_script_enabled=False)
+                tab = chromium.new_page(viewport={"width": 900, "height": 350}, java_script_enabled=False)
                 tab.set_content(text, wait_until="domcontentloaded")
                 time.sleep(0.5)
                 tab.screenshot(path=IMAGES / f"notebook-{theme}.png")
@@ -120,11 +121,12 @@ def terminal() -> None:
     """Run commands, and draw what a terminal shows."""
     lines: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "names.jsonl").write_text('{"text": "Alice"}\n{"text": "Bob"}\n', encoding="utf-8")
         for command in COMMANDS:
             # Its own interpreter, because ``--local`` changes the environment.
-            words = [sys.executable, "-m", "replicate_async.cli", *command.split()[1:]]
-            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
+            script = command.replace("replicate-async", f"{sys.executable} -m replicate_async.cli")
+            done = subprocess.run(
+                ["sh", "-c", script], cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False
+            )
             lines.append(("command", f"$ {command}"))
             for kind, text in (("output", done.stdout), ("error", done.stderr)):
                 for line in text.splitlines():

@@ -49,7 +49,7 @@ SEARCHES = {
     "gateway": "proxies/",
     "logging": "security/",
     "webhook signature": "security/",
-    "leak token": "security/",
+    "DNS rebinding": "security/",
     "upload": "files/",
     "save": "files/ reference/file-output/",
     "stream": "streaming/",
