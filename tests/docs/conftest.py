@@ -56,7 +56,7 @@ def register(server: LocalServer) -> None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalServer]:
     """A server to which the environment points, in a folder with the files of the examples."""
-    server = LocalServer()
+    server = LocalServer(username="acme")
     register(server)
     for name in ("cat.png", "cat.zip"):
         (tmp_path / name).write_bytes(PNG)

@@ -17,6 +17,8 @@ import examples
 from replicate_async import cli
 from replicate_async.testing import LocalServer
 
+pytest_plugins = ["pytester"]
+
 GUIDES = [
     "cookbook.md",
     "errors.md",
@@ -29,8 +31,8 @@ GUIDES = [
     "security.md",
     "streaming.md",
 ]
-# These need a server process, packages that are not installed here, or a browser.
-NOT_RUN = re.compile(r"serve\b|# test_|import discord|import boto3")
+# These have tests of their own: they need packages that are not installed here, or slow down what follows.
+NOT_RUN = re.compile(r"serve\b|# test_|import discord|import boto3|creates=3")
 
 
 @pytest.mark.usefixtures("deployment")
@@ -90,6 +92,19 @@ def test_a_page_that_streams() -> None:
     assert namespace["text"] == "cats and so on"
 
 
+@pytest.mark.usefixtures("server")
+def test_a_slow_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """The recipe for small accounts creates its first prediction at once."""
+    examples.execute(example_with("cookbook.md", "creates=3"), {"__name__": "example"})
+    assert capsys.readouterr().out == "hello Alice\n"
+
+
+def test_a_test(pytester: pytest.Pytester) -> None:
+    """The test of the cookbook passes, and needs no settings."""
+    pytester.makepyfile(test_greeting=example_with("cookbook.md", "test_greeting"))
+    pytester.runpytest_subprocess("-p", "no:asyncio").assert_outcomes(passed=1)
+
+
 class StandInForDiscord(ModuleType):
     """As much of discord.py as the recipe uses."""
 
@@ -147,7 +162,7 @@ def test_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     boto3 = ModuleType("boto3")
     monkeypatch.setattr(boto3, "client", lambda _: SimpleNamespace(upload_file=upload_file), raising=False)
     monkeypatch.setitem(sys.modules, "boto3", boto3)
-    examples.execute(example_with("cookbook.md", "import boto3"), {"__name__": "example"})
+    examples.execute(example_with("cookbook.md", "import boto3|creates=3"), {"__name__": "example"})
     assert stored == {("my-bucket", "cats/1.png"): b"\x89PNG\r\n\x1a\na cat"}
 
 

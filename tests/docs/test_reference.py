@@ -70,9 +70,13 @@ def test_every_public_name_is_on_the_page(name):
     """Each exported name has an entry, or is the blocking name or an alias of one that has."""
     if name in {"default_client", "use", "verify_webhook"} or name[0].isupper() or name in {"errors", "types"}:
         thing = getattr(replicate_async, DESCRIBED_AS.get(name, name))
-        classes = [getattr(types, each) for each in types.__all__] if thing is types else []
-        assert covered(thing) or all(covered(each) for each in classes if inspect.isclass(each)), name
-        assert covered(thing) or classes, name
+        if thing is types:
+            # Aliases of literals are strings when a program runs.
+            classes = {getattr(types, each) for each in types.__all__} - {str, types.WebhookEvent}
+            assert len(classes) > 20
+            assert [each for each in classes if not covered(each)] == []
+        else:
+            assert covered(thing), name
     else:
         assert f"`{name}`" in PAGE or f"`replicate_async.{name}`" in PAGE
         assert hasattr(AsyncReplicate, name) or name == "__version__"
