@@ -15,7 +15,7 @@ import pytest
 
 import examples
 from replicate_async import cli
-from replicate_async.testing import LocalServer
+from replicate_async.testing import LocalServer, VirtualClock, models
 
 pytest_plugins = ["pytester"]
 
@@ -92,10 +92,14 @@ def test_a_page_that_streams() -> None:
     assert namespace["text"] == "cats and so on"
 
 
-@pytest.mark.usefixtures("server")
-def test_a_slow_client(capsys: pytest.CaptureFixture[str]) -> None:
-    """The recipe for small accounts creates its first prediction at once."""
-    examples.execute(example_with("cookbook.md", "creates=3"), {"__name__": "example"})
+def test_a_slow_client(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe for small accounts waits for its limit, and runs the model."""
+    server = LocalServer(clock=VirtualClock())
+    models.register(server)
+    with server:
+        monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
+        monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
+        examples.execute(example_with("cookbook.md", "creates=3"), {"__name__": "example"})
     assert capsys.readouterr().out == "hello Alice\n"
 
 
@@ -162,7 +166,7 @@ def test_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     boto3 = ModuleType("boto3")
     monkeypatch.setattr(boto3, "client", lambda _: SimpleNamespace(upload_file=upload_file), raising=False)
     monkeypatch.setitem(sys.modules, "boto3", boto3)
-    examples.execute(example_with("cookbook.md", "import boto3|creates=3"), {"__name__": "example"})
+    examples.execute(example_with("cookbook.md", "import boto3"), {"__name__": "example"})
     assert stored == {("my-bucket", "cats/1.png"): b"\x89PNG\r\n\x1a\na cat"}
 
 
