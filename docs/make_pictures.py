@@ -38,8 +38,8 @@ NOTEBOOK = [
 ]
 COMMANDS = [
     "replicate-async --local run replicate/hello-world text=Alice",
-    "replicate-async --local run replicate-local/gradient width=640 -o gradient.png && ls gradient.png",
-    'replicate-async --local run replicate-local/stream-text prompt="Text appears as the model writes it."',
+    "replicate-async --local run replicate-local/gradient width=640 -o gradient.png",
+    'replicate-async --local run replicate-local/stream-text prompt="Text, word by word."',
     "replicate-async --local run replicate/hello-world txt=Alice",
 ]
 
