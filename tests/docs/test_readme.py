@@ -136,3 +136,14 @@ def test_the_source_distribution_can_be_tested():
     read = {f"/{file.name}" for kind in ("*.ini", "*.yml", "*.md", ".python-version") for file in ROOT.glob(kind)}
     assert "/tox.ini" in read
     assert read <= included
+
+
+def test_what_shows_the_figures():
+    """Each row that compares this package names a command, and what the command runs exists."""
+    table = [line for line in README.splitlines() if line.startswith("| ") and line.count("|") == 5]
+    benchmarks = {name for row in table for name in re.findall(r"`python -m benchmarks (\w+)`", row)}
+    tests = {path for row in table for path in re.findall(r"`pytest (\S+)`", row)}
+    assert len(benchmarks) == 3
+    assert tests
+    assert all((ROOT / "benchmarks" / f"{name}.py").exists() for name in benchmarks)
+    assert all((ROOT / path).exists() for path in tests)
