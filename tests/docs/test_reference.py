@@ -68,7 +68,7 @@ def test_every_entry_is_there_and_complete():
 @pytest.mark.parametrize("name", replicate_async.__all__)
 def test_every_public_name_is_on_the_page(name):
     """Each exported name has an entry, or is the blocking name or an alias of one that has."""
-    if name in {"default_client", "use", "verify_webhook"} or name[0].isupper() or name in {"errors", "types"}:
+    if name in {"default_client", "use", "verify_webhook"} or name[0].isupper() or name in {"errors", "hooks", "types"}:
         thing = getattr(replicate_async, DESCRIBED_AS.get(name, name))
         if thing is types:
             # Aliases of literals are not classes of the module.
