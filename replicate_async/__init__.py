@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from replicate_async._version import __version__ as __version__
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from replicate_async._predictions.functions import AsyncOutputStream as AsyncOutputStream
     from replicate_async._predictions.functions import AsyncRun as AsyncRun
     from replicate_async._predictions.functions import AsyncStreamingFunction as AsyncStreamingFunction
+    from replicate_async._predictions.functions import FunctionOptions as FunctionOptions
     from replicate_async._predictions.map import MapProgress as MapProgress
     from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
+    from replicate_async._predictions.receiver import AsyncWebhookReceiver as AsyncWebhookReceiver
     from replicate_async._predictions.requests import PredictionOptions as PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent as StreamEvent
     from replicate_async._sync import FileOutput as FileOutput
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from replicate_async._sync import Run as Run
     from replicate_async._sync import StreamedResponse as StreamedResponse
     from replicate_async._sync import StreamingFunction as StreamingFunction
+    from replicate_async._sync import WebhookReceiver as WebhookReceiver
     from replicate_async._sync import default_client as default_client
     from replicate_async._sync import delete as delete
     from replicate_async._sync import get as get
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from replicate_async._sync import patch as patch
     from replicate_async._sync import post as post
     from replicate_async._sync import put as put
+    from replicate_async._sync import receive_webhooks as receive_webhooks
     from replicate_async._sync import request as request
     from replicate_async._sync import run as run
     from replicate_async._sync import search as search
@@ -94,14 +99,18 @@ if not TYPE_CHECKING:
         "_http.pages": "AsyncPage AsyncPaginator",
         "_http.ratelimit": "RateLimit",
         "_http.response": "APIResponse AsyncStreamedResponse",
-        "_predictions.functions": "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction",
+        "_predictions.functions": (
+            "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction FunctionOptions"
+        ),
         "_predictions.map": "MapProgress",
         "_predictions.outputs": "AsyncFileOutput",
+        "_predictions.receiver": "AsyncWebhookReceiver",
         "_predictions.requests": "PredictionOptions",
         "_predictions.streaming": "StreamEvent",
         "_sync": (
             "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
-            "StreamingFunction default_client delete get map patch post put request run search stream submit usage use"
+            "StreamingFunction WebhookReceiver default_client delete get map patch post put receive_webhooks "
+            "request run search stream submit usage use"
         ),
         "_usage": "Cost ModelUsage Usage",
         "_webhooks": "verify_webhook",
@@ -124,10 +133,24 @@ if not TYPE_CHECKING:
         if name in _SUBMODULES:
             return import_module(f"{__name__}.{name}")
         if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            hints = import_module(f"{__name__}._hints")
+            raise hints.missing_attribute(sys.modules[__name__], __name__, name)
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), _ALIASES.get(name, name))
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted(__all__)
+
+    class _Module(ModuleType):
+        """A module that refuses settings, which would have no effect: other credentials would be used, and billed."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            # Tests may replace the function by another.
+            if name == "default_client" and not callable(value):
+                raise AttributeError("default_client can't be replaced: create a Replicate(...), and call its methods")
+            if not isinstance(value, ModuleType) and name in import_module(f"{__name__}._hints").SETTINGS:
+                raise import_module(f"{__name__}._hints").missing_attribute(self, __name__, name)
+            super().__setattr__(name, value)
+
+    sys.modules[__name__].__class__ = _Module

@@ -43,6 +43,8 @@ def run(awaitable: Awaitable[T]) -> T:
     Raises:
         RuntimeError: the caller runs on the background loop itself, or the program is ending.
     """
+    # IPython and pytest leave frames with this variable out of tracebacks.
+    __tracebackhide__ = True
     call = _Call(awaitable)
     try:
         call.submit()
@@ -164,6 +166,7 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     One task drives it from its first to its last item, so that timeouts and cancel scopes inside, which belong to
     tasks, keep working. It reads some items ahead, which saves round trips.
     """
+    __tracebackhide__ = True
     call = _IteratorCall(source)
     try:
         call.submit()
@@ -231,6 +234,7 @@ class _IteratorCall(_Call):
 
 def _wait(lock: threading.Lock) -> None:
     """Acquire a lock, however long it takes, unless Ctrl-C interrupts."""
+    __tracebackhide__ = True
     # From Python 3.11 on, asyncio.run() turns Ctrl-C into a cancellation of its task, which can't take effect while
     # the task blocks here. On Windows, Ctrl-C doesn't interrupt a thread that waits for a lock.
     task = asyncio.current_task() if asyncio._get_running_loop() else None  # noqa: SLF001

@@ -10,6 +10,8 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async._advice import explain_arguments
+from replicate_async._hints import HintedClient
 from replicate_async._hooks import Hooks
 from replicate_async._http.options import DEFAULT_TIMEOUT, QueryValue, Settings
 from replicate_async._http.ratelimit import RateLimit
@@ -19,6 +21,8 @@ from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
 from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
+from replicate_async._predictions.progress import map_progress, run_progress
+from replicate_async._predictions.receiver import AsyncWebhookReceiver
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
@@ -38,7 +42,7 @@ from replicate_async.resources.predictions import AsyncPredictions
 from replicate_async.resources.search import AsyncSearch
 from replicate_async.resources.trainings import AsyncTrainings
 from replicate_async.resources.webhooks import AsyncWebhooks
-from replicate_async.types import Prediction
+from replicate_async.types import Prediction, WebhookSecret
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,13 +51,14 @@ DEFAULT_BASE_URL = "https://api.replicate.com/v1"
 BASE_URL_VARIABLE = "REPLICATE_BASE_URL"
 
 
-class AsyncReplicate(AsyncSearch, AsyncLowLevel):
+class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
     """An asynchronous client for Replicate's API.
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
     with ``close()``, or use it as a context manager.
     """
 
+    @explain_arguments
     def __init__(
         self,
         *,
@@ -98,7 +103,11 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         if bearer_token is not None and api_token is not None:
             raise TypeError("pass bearer_token or api_token, not both: they mean the same")
         token = api_token if bearer_token is None else bearer_token
-        if isinstance(max_connections, bool) or max_connections < 1:
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
+        if session is not None and not hasattr(session, "request"):
+            raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
+        if max_connections < 1:
             raise ValueError(f"max_connections={max_connections} must be at least 1")
         settings = Settings(
             base_url=base_url if base_url is not None else os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL,
@@ -229,6 +238,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
+        progress: bool = False,
         stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
@@ -247,6 +257,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction when it has been created, and whenever its status or
                 logs have changed; with the blocking client, on the thread of the background loop.
+            progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
+                percentage that the model logs.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             **options: Options of the create and of its requests:
 
@@ -273,17 +285,19 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
-        prediction_run = PredictionRun(
-            self._transport,
-            ModelRef.parse(ref),
-            {} if input is None else input,
-            options,
-            wait=True if wait is None else wait,
-            stream=stream,
-            cancel_on_abort=cancel_on_abort,
-            on_update=on_update,
-        )
-        return await run(prediction_run, time_limit=time_limit, use_file_output=use_file_output)
+        model = ModelRef.parse(ref)
+        with run_progress(on_update, show=progress) as report:
+            prediction_run = PredictionRun(
+                self._transport,
+                model,
+                {} if input is None else input,
+                options,
+                wait=True if wait is None else wait,
+                stream=stream,
+                cancel_on_abort=cancel_on_abort,
+                on_update=report,
+            )
+            return await run(prediction_run, time_limit=time_limit, use_file_output=use_file_output)
 
     async def stream(
         self,
@@ -387,6 +401,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         ordered: bool = True,
         return_exceptions: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
+        progress: bool = False,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         **options: Unpack[PredictionOptions],
@@ -408,6 +423,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
                 ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
                 map like a failure.
+            progress: Whether to draw a progress bar with tqdm, which must be installed.
             cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             **options: Options of the create and of its requests:
@@ -438,22 +454,23 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
         def make_run(_index: int, input: Mapping[str, Any]) -> PredictionRun:
             return PredictionRun(self._transport, model, input, options, wait=True, cancel_on_abort=cancel_on_abort)
 
-        runner = MapRunner(
-            self._transport.pool,
-            inputs,
-            make_run,
-            concurrency=concurrency,
-            use_file_output=use_file_output,
-            stop_on_failure=not return_exceptions,
-            on_update=on_update,
-        )
         failed: list[MapResult] = []
-        async with runner:
-            while (result := await runner.next(ordered=ordered)) is not None:
-                if result.error is None or return_exceptions:
-                    yield result.output if result.error is None else result.error
-                else:
-                    failed.append(result)
+        with map_progress(on_update, inputs, show=progress) as report:
+            runner = MapRunner(
+                self._transport.pool,
+                inputs,
+                make_run,
+                concurrency=concurrency,
+                use_file_output=use_file_output,
+                stop_on_failure=not return_exceptions,
+                on_update=report,
+            )
+            async with runner:
+                while (result := await runner.next(ordered=ordered)) is not None:
+                    if result.error is None or return_exceptions:
+                        yield result.output if result.error is None else result.error
+                    else:
+                        failed.append(result)
         runner.raise_failure(failed)
 
     @overload
@@ -546,6 +563,28 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel):
             The collection, a context manager.
         """
         return Usage(self._transport.hooks)
+
+    def receive_webhooks(self, url: str, *, secret: WebhookSecret | str | None = None) -> AsyncWebhookReceiver:
+        """Wait by webhook instead of polling, in a server that Replicate can reach.
+
+        In the block of the receiver, ``run``, ``submit``, ``map`` and the functions of ``use`` register it as the
+        webhook of their predictions, unless they are streamed or have a ``webhook`` of their own. The end of a
+        prediction is known as soon as its webhook arrives. If it does not arrive, the prediction is polled: every 20
+        seconds, and more often while no webhooks arrive.
+
+        Args:
+            url: URL at which Replicate reaches the receiver's ``app``, or the handler that calls its ``deliver``.
+            secret: Secret that signs the webhooks. If omitted, it is fetched when the block is entered.
+
+        Returns:
+            The receiver, a context manager.
+
+        Raises:
+            ValueError: ``url`` is not an HTTP URL.
+
+        Source: https://replicate.com/docs/topics/webhooks/receive-webhook
+        """
+        return AsyncWebhookReceiver(self._transport, url, secret)
 
     # --- opening and closing ---
 

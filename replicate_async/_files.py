@@ -322,6 +322,8 @@ def _errors_name(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.parent.exists():
+            raise FileNotFoundError(error.errno, f"create the folder {str(path.parent)!r} first", str(path)) from None
         raise (OSError(error.errno, error.strerror, str(path)) if error.errno else error) from None
 
 

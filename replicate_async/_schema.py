@@ -86,6 +86,12 @@ def required(document: Mapping[str, Any]) -> list[str]:
     return [name for name in _list(_part(document, "Input").get("required")) if isinstance(name, str)]
 
 
+def other_inputs(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the schema of inputs that are not declared; None if there should be none."""
+    additional: Any = _part(document, "Input").get("additionalProperties")
+    return None if additional is None or additional is False else resolve(document, additional)
+
+
 def is_text(document: Mapping[str, Any]) -> bool:
     """Return whether a list of texts is one text in pieces."""
     output = _part(document, "Output")
@@ -99,7 +105,7 @@ def output(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_file(schema: Mapping[str, Any]) -> bool | None:
     """Return whether a text is the URL of a file; None if the schema doesn't say."""
-    return schema.get("format") in {"uri", "binary"} if _kind(schema) == "string" else None
+    return schema.get("format") in {"uri", "binary"} if kind_of(schema) == "string" else None
 
 
 def below(document: Mapping[str, Any], schema: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
@@ -110,7 +116,8 @@ def below(document: Mapping[str, Any], schema: Mapping[str, Any], name: str | No
     return resolve(document, part)
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
+def kind_of(schema: Mapping[str, Any]) -> str:
+    """Return the JSON type that a schema names; empty if it names none."""
     kind: Any = schema.get("type")
     # Since OpenAPI 3.1 there may be several types, null among them.
     if is_list(kind):
@@ -118,13 +125,14 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return kind if isinstance(kind, str) else ""
 
 
-def _nullable(schema: Mapping[str, Any]) -> bool:
+def is_nullable(schema: Mapping[str, Any]) -> bool:
+    """Return whether a value may be null."""
     kind: Any = schema.get("type")
     alternatives = _list(schema.get("anyOf")) + _list(schema.get("oneOf"))
     if schema.get("nullable") or kind == "null" or (is_list(kind) and "null" in kind):
         return True
     if alternatives:
-        return any(_nullable(_dict(alternative)) for alternative in alternatives)
+        return any(is_nullable(_dict(alternative)) for alternative in alternatives)
     # A schema without a type takes anything.
     return kind is None and None in _list(schema.get("enum", [None]))
 
@@ -138,7 +146,7 @@ def signature(document: Mapping[str, Any]) -> inspect.Signature:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if name in required_names else schema.get("default"),
-                annotation=_PYTHON_TYPES.get(_kind(schema), Any),
+                annotation=_PYTHON_TYPES.get(kind_of(schema), Any),
             )
             for name, schema in inputs(document).items()
             if name.isidentifier() and not iskeyword(name)
@@ -148,19 +156,25 @@ def signature(document: Mapping[str, Any]) -> inspect.Signature:
 
 def documentation(name: str, document: Mapping[str, Any]) -> str:
     """Return a docstring that lists the inputs."""
-    required_names = required(document)
-    lines = [f"Run {name}.", "", "Args:"]
-    for input_name, schema in inputs(document).items():
-        facts = [_kind(schema) or "any"]
-        if is_list(schema.get("enum")):
-            facts.append("one of " + ", ".join(map(repr, schema["enum"])))
-        for bound, word in (("minimum", "from"), ("maximum", "to")):
-            if bound in schema:
-                facts.append(f"{word} {schema[bound]}")
-        facts.append("required" if input_name in required_names else f"default {schema.get('default')!r}")
-        text = re.sub(r"\s+", " ", str(schema.get("description") or schema.get("title") or "")).strip()
-        lines.append(f"    {input_name} ({', '.join(facts)}): {text}".rstrip())
-    return "\n".join(lines)
+    names = required(document)
+    lines = [
+        f"    {input_name} {describe(schema, required=input_name in names)}".rstrip()
+        for input_name, schema in inputs(document).items()
+    ]
+    return "\n".join([f"Run {name}.", "", "Args:", *lines])
+
+
+def describe(schema: Mapping[str, Any], *, required: bool) -> str:
+    """Return what a schema says about an input, in one line."""
+    facts = [kind_of(schema) or "any"]
+    if is_list(schema.get("enum")):
+        facts.append("one of " + ", ".join(map(repr, schema["enum"])))
+    for bound, word in (("minimum", "from"), ("maximum", "to")):
+        if bound in schema:
+            facts.append(f"{word} {schema[bound]}")
+    facts.append("required" if required else f"default {schema.get('default')!r}")
+    text = re.sub(r"\s+", " ", str(schema.get("description") or schema.get("title") or "")).strip()
+    return f"({', '.join(facts)}): {text}"
 
 
 def problems(document: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
@@ -170,11 +184,10 @@ def problems(document: Mapping[str, Any], values: Mapping[str, Any]) -> list[str
         return ["the API has no schema to check them with"]
     required_names = required(document)
     # Without a schema for additional inputs, an unknown name is probably misspelled.
-    additional: Any = _part(document, "Input").get("additionalProperties")
-    default = None if additional is None or additional is False else resolve(document, additional)
+    default = other_inputs(document)
     messages = [f"{name} is missing" for name in required_names if name not in values]
     for name, value in values.items():
-        if value is None and name in required_names and not _nullable(declared.get(name, {})):
+        if value is None and name in required_names and not is_nullable(declared.get(name, {})):
             messages.append(f"{name} must not be None")
         elif (schema := declared.get(name, default)) is None:
             messages.append(f"{name} is not an input; the inputs are {', '.join(declared)}")
@@ -185,11 +198,11 @@ def problems(document: Mapping[str, Any], values: Mapping[str, Any]) -> list[str
 
 def _problem(document: Mapping[str, Any], name: str, value: Any, schema: Mapping[str, Any]) -> str | None:
     if value is None:
-        return None if _nullable(schema) else f"{name} must not be None: omit it"
+        return None if is_nullable(schema) else f"{name} must not be None: omit it"
     # It is not yet known what a file, or another model's output, becomes.
     if type(value) not in _JSON_TYPES:
         return None
-    kind = _kind(schema)
+    kind = kind_of(schema)
     if is_list(schema.get("enum")) and value not in schema["enum"]:
         return f"{name}={value!r} is not one of {', '.join(map(repr, schema['enum']))}"
     if not _fits(value, kind):

@@ -18,8 +18,10 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 from msgspec import UNSET, UnsetType
 
 from replicate_async import _bridge
+from replicate_async._advice import explain_arguments
 from replicate_async._client import AsyncReplicate
 from replicate_async._files import FileInput
+from replicate_async._hints import Hinted, HintedClient, HintedObject, HintedPage, without_settings
 from replicate_async._http.options import DEFAULT_TIMEOUT, CallOptions, QueryValue, RequestOptions
 from replicate_async._http.pages import AsyncPage
 from replicate_async._http.ratelimit import RateLimit
@@ -34,8 +36,10 @@ from replicate_async._predictions.functions import (
 )
 from replicate_async._predictions.map import MapProgress
 from replicate_async._predictions.outputs import AsyncFileOutput, BaseFileOutput
+from replicate_async._predictions.receiver import AsyncWebhookReceiver
 from replicate_async._predictions.requests import ModelLike, PredictionOptions
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async._predictions.webhook_app import WebhookApp
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
 from replicate_async._usage import Usage
 from replicate_async._views import (
@@ -106,7 +110,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class StreamedResponse(Generic[T]):
+class StreamedResponse(Hinted, Generic[T]):
     """A response of the API whose body is read on demand.
 
     It is closed when it has been read to its end, or by ``close``.
@@ -143,11 +147,13 @@ class StreamedResponse(Generic[T]):
     @property
     def elapsed(self) -> timedelta:
         """The time between sending the last attempt and the headers of the response."""
+        __tracebackhide__ = True
         return self._async.elapsed
 
     @property
     def is_closed(self) -> bool:
         """Whether the body was read to its end, or the response was closed."""
+        __tracebackhide__ = True
         return self._async.is_closed
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
@@ -159,6 +165,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
     def iter_text(self, chunk_size: int = 65536) -> Generator[str, None, None]:
@@ -170,6 +177,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_text(chunk_size))
 
     def iter_lines(self) -> Generator[str, None, None]:
@@ -178,6 +186,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_lines())
 
     def read(self) -> bytes:
@@ -186,6 +195,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.read())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -201,10 +211,12 @@ class StreamedResponse(Generic[T]):
             OSError: the file can't be written.
             APIConnectionError: the connection broke before the end.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.save(path))
 
     def text(self) -> str:
         """Return the body as text, in the charset of the response, or UTF-8."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.text())
 
     def json(self) -> Any:
@@ -213,6 +225,7 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body is not JSON.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.json()))
 
     def parse(self) -> T:
@@ -221,21 +234,25 @@ class StreamedResponse(Generic[T]):
         Raises:
             APIResponseValidationError: the body has another shape.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.parse()))
 
     def map(self, function: Callable[[T], U]) -> StreamedResponse[U]:
         """Return this response with a function applied to the result of ``parse``."""
+        __tracebackhide__ = True
         return StreamedResponse(self._async.map(function))
 
     def close(self) -> None:
         """Close the response. The unread rest of the body is lost, and its connection is closed."""
+        __tracebackhide__ = True
         _bridge.close(self._async.close())
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
-class ResponseContext(Generic[T]):
+class ResponseContext(Hinted, Generic[T]):
     """A context manager that sends a request and gives its response, unread; leaving it closes the response."""
 
     def __init__(self, wrapped: AsyncResponseContext[T]) -> None:
@@ -243,14 +260,17 @@ class ResponseContext(Generic[T]):
 
     def __enter__(self) -> StreamedResponse[T]:
         """Send the request and return its response, unread."""
+        __tracebackhide__ = True
         return StreamedResponse(_bridge.run(self._async.__aenter__()))
 
     def __exit__(self, *exc_info: object) -> None:
         """Close the response."""
+        __tracebackhide__ = True
         _bridge.close(self._async.__aexit__(*exc_info))
 
     def map(self, function: Callable[[T], U]) -> ResponseContext[U]:
         """Return this context with a function applied to the result of ``parse``."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.map(function))
 
 
@@ -272,11 +292,13 @@ class FileOutput(BaseFileOutput):
     @property
     def content_type(self) -> str | None:
         """The MIME type: as the URL suggests, or as the server said once the file was read."""
+        __tracebackhide__ = True
         return self._async.content_type
 
     @property
     def size(self) -> int | None:
         """The size in bytes, if it is known."""
+        __tracebackhide__ = True
         return self._async.size
 
     def read(self, size: int = -1) -> bytes:
@@ -293,6 +315,7 @@ class FileOutput(BaseFileOutput):
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.read(size))
 
     def iter_bytes(self, chunk_size: int = 65536) -> Generator[bytes, None, None]:
@@ -305,10 +328,12 @@ class FileOutput(BaseFileOutput):
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
     def __iter__(self) -> Generator[bytes, None, None]:
         """Yield the content in chunks as they arrive."""
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.__aiter__())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -326,6 +351,7 @@ class FileOutput(BaseFileOutput):
             APIError: the file couldn't be fetched.
             OSError: the file can't be written.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.save(path))
 
     def local_path(self) -> str:
@@ -338,30 +364,36 @@ class FileOutput(BaseFileOutput):
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.local_path())
 
     def __fspath__(self) -> str:
         """Return the path of a copy, for ``open`` and the like."""
         return self.local_path()
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Show images, audio and video in notebooks; the text is the repr, as for any object."""
-        return self._async._repr_mimebundle_(include, exclude)  # pyright: ignore[reportPrivateUsage]
+    def _repr_html_(self) -> str | None:
+        """Show pictures, audio and video in notebooks: with their content, unless that is large or gone."""
+        __tracebackhide__ = True
+        return self._async._repr_html_()  # pyright: ignore[reportPrivateUsage]
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         return str(self._async)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
     def __eq__(self, value: object) -> bool:
+        __tracebackhide__ = True
         return isinstance(value, FileOutput) and self._async == value._async
 
     def __hash__(self) -> int:
+        __tracebackhide__ = True
         return hash(self._async)
 
 
-class Page(Generic[T]):
+class Page(HintedPage, Generic[T]):
     """One page of a list; iterating it continues through the pages that follow."""
 
     def __init__(self, wrapped: AsyncPage[T]) -> None:
@@ -384,6 +416,7 @@ class Page(Generic[T]):
 
     def has_next_page(self) -> bool:
         """Return whether another page follows."""
+        __tracebackhide__ = True
         return self._async.has_next_page()
 
     def get_next_page(self) -> Page[T]:
@@ -393,10 +426,12 @@ class Page(Generic[T]):
             RuntimeError: this is the last page.
             APIError: the call failed, or the list leads in circles.
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.get_next_page()))
 
     def iter_pages(self) -> Generator[Page[T], None, None]:
         """Yield this page and the pages that follow; each is fetched on demand."""
+        __tracebackhide__ = True
         page = self
         while True:
             yield page
@@ -406,6 +441,7 @@ class Page(Generic[T]):
 
     def __iter__(self) -> Generator[T, None, None]:
         """Yield the items of this page and of the pages that follow."""
+        __tracebackhide__ = True
         page = self
         while True:
             for item in page.results:
@@ -415,10 +451,11 @@ class Page(Generic[T]):
             page = page.get_next_page()
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
-class Accounts:
+class Accounts(Hinted):
     """The authenticated account."""
 
     def __init__(self, wrapped: AsyncAccounts) -> None:
@@ -449,10 +486,11 @@ class Accounts:
 
         Source: https://replicate.com/docs/reference/http#account.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
-class Collections:
+class Collections(Hinted):
     """List and fetch collections."""
 
     def __init__(self, wrapped: AsyncCollections) -> None:
@@ -482,6 +520,7 @@ class Collections:
 
         Source: https://replicate.com/docs/reference/http#collections.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> Collection:
@@ -500,10 +539,11 @@ class Collections:
 
         Source: https://replicate.com/docs/reference/http#collections.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
-class Deployments:
+class Deployments(Hinted):
     """Create, update and delete deployments."""
 
     def __init__(self, wrapped: AsyncDeployments) -> None:
@@ -522,6 +562,7 @@ class Deployments:
     @resource
     def predictions(self) -> DeploymentPredictions:
         """Predictions with deployments."""
+        __tracebackhide__ = True
         return DeploymentPredictions(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Deployment]:
@@ -538,6 +579,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def create(
@@ -572,6 +614,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 name=name,
@@ -606,6 +649,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -641,6 +685,7 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.update
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 deployment_owner,
@@ -672,10 +717,11 @@ class Deployments:
 
         Source: https://replicate.com/docs/reference/http#deployments.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
-class DeploymentPredictions:
+class DeploymentPredictions(Hinted):
     """Predictions with deployments."""
 
     def __init__(self, wrapped: AsyncDeploymentPredictions) -> None:
@@ -731,12 +777,13 @@ class DeploymentPredictions:
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
-class Files:
+class Files(Hinted):
     """Upload, fetch and delete files."""
 
     def __init__(self, wrapped: AsyncFiles) -> None:
@@ -766,6 +813,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def create(
@@ -798,6 +846,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.create
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> File:
@@ -816,6 +865,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(file_id, **options))
 
     def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> None:
@@ -831,6 +881,7 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(file_id, **options))
 
     def download(
@@ -861,12 +912,13 @@ class Files:
 
         Source: https://replicate.com/docs/reference/http#files.download
         """
+        __tracebackhide__ = True
         return StreamedResponse(
             _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
         )
 
 
-class HardwareKinds:
+class HardwareKinds(Hinted):
     """Kinds of hardware for models and deployments."""
 
     def __init__(self, wrapped: AsyncHardwareKinds) -> None:
@@ -896,10 +948,11 @@ class HardwareKinds:
 
         Source: https://replicate.com/docs/reference/http#hardware.list
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options))
 
 
-class ModelVersions:
+class ModelVersions(Hinted):
     """Versions of models."""
 
     def __init__(self, wrapped: AsyncModelVersions) -> None:
@@ -934,6 +987,7 @@ class ModelVersions:
 
         Source: https://replicate.com/docs/reference/http#models.versions.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
 
     def get(
@@ -960,6 +1014,7 @@ class ModelVersions:
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
@@ -983,10 +1038,11 @@ class ModelVersions:
 
         Source: https://replicate.com/docs/reference/http#models.versions.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
-class Models:
+class Models(Hinted):
     """Find, create, update and delete models."""
 
     def __init__(self, wrapped: AsyncModels) -> None:
@@ -1005,21 +1061,25 @@ class Models:
     @resource
     def examples(self) -> ModelExamples:
         """Example predictions of models."""
+        __tracebackhide__ = True
         return ModelExamples(self._async.examples)
 
     @resource
     def predictions(self) -> ModelPredictions:
         """Predictions with official models."""
+        __tracebackhide__ = True
         return ModelPredictions(self._async.predictions)
 
     @resource
     def readme(self) -> ModelReadme:
         """READMEs of models."""
+        __tracebackhide__ = True
         return ModelReadme(self._async.readme)
 
     @resource
     def versions(self) -> ModelVersions:
         """Versions of models."""
+        __tracebackhide__ = True
         return ModelVersions(self._async.versions)
 
     def list(
@@ -1044,6 +1104,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)))
 
     def create(
@@ -1083,6 +1144,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 owner=owner,
@@ -1117,6 +1179,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.search
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.search(query, body=body, **options)))
 
     def get(
@@ -1138,6 +1201,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -1175,6 +1239,7 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.update
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 model_owner,
@@ -1205,10 +1270,11 @@ class Models:
 
         Source: https://replicate.com/docs/reference/http#models.delete
         """
+        __tracebackhide__ = True
         _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
-class ModelExamples:
+class ModelExamples(Hinted):
     """Example predictions, chosen by the author of a model."""
 
     def __init__(self, wrapped: AsyncModelExamples) -> None:
@@ -1243,10 +1309,11 @@ class ModelExamples:
 
         Source: https://replicate.com/docs/reference/http#models.examples.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(model_owner, model_name, **options)))
 
 
-class ModelPredictions:
+class ModelPredictions(Hinted):
     """Predictions with official models, which don't require a version."""
 
     def __init__(self, wrapped: AsyncModelPredictions) -> None:
@@ -1302,12 +1369,13 @@ class ModelPredictions:
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
-class ModelReadme:
+class ModelReadme(Hinted):
     """READMEs of models."""
 
     def __init__(self, wrapped: AsyncModelReadme) -> None:
@@ -1342,10 +1410,11 @@ class ModelReadme:
 
         Source: https://replicate.com/docs/reference/http#models.readme.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
-class Predictions:
+class Predictions(Hinted):
     """Create, fetch, wait for, stream and cancel predictions."""
 
     def __init__(self, wrapped: AsyncPredictions) -> None:
@@ -1400,6 +1469,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
@@ -1418,6 +1488,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(prediction_id, **options))
 
     def list(
@@ -1444,6 +1515,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.list
         """
+        __tracebackhide__ = True
         return Page(
             _bridge.run(
                 self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
@@ -1466,6 +1538,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.cancel
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
     def wait(
@@ -1493,6 +1566,7 @@ class Predictions:
 
         Source: https://replicate.com/docs/reference/http#predictions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.wait(prediction, time_limit=time_limit, on_update=on_update, **options))
 
     def stream(
@@ -1518,10 +1592,11 @@ class Predictions:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.stream(prediction, cancel_on_abort=cancel_on_abort, **options))
 
 
-class Trainings:
+class Trainings(Hinted):
     """Create, fetch, wait for and cancel trainings."""
 
     def __init__(self, wrapped: AsyncTrainings) -> None:
@@ -1572,6 +1647,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.create
         """
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 model_owner,
@@ -1601,6 +1677,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> Page[Training]:
@@ -1617,6 +1694,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.list
         """
+        __tracebackhide__ = True
         return Page(_bridge.run(self._async.list(**options)))
 
     def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> Training:
@@ -1635,6 +1713,7 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.cancel
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(training_id, **options))
 
     def wait(
@@ -1662,10 +1741,11 @@ class Trainings:
 
         Source: https://replicate.com/docs/reference/http#trainings.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.wait(training, time_limit=time_limit, on_update=on_update, **options))
 
 
-class Webhooks:
+class Webhooks(Hinted):
     """Webhooks of the account."""
 
     def __init__(self, wrapped: AsyncWebhooks) -> None:
@@ -1684,10 +1764,11 @@ class Webhooks:
     @resource
     def default(self) -> DefaultWebhook:
         """The webhook that predictions and trainings use."""
+        __tracebackhide__ = True
         return DefaultWebhook(self._async.default)
 
 
-class DefaultWebhook:
+class DefaultWebhook(Hinted):
     """The webhook that predictions and trainings use."""
 
     def __init__(self, wrapped: AsyncDefaultWebhook) -> None:
@@ -1706,10 +1787,11 @@ class DefaultWebhook:
     @resource
     def secret(self) -> WebhookSecrets:
         """The secret that signs the webhook."""
+        __tracebackhide__ = True
         return WebhookSecrets(self._async.secret)
 
 
-class WebhookSecrets:
+class WebhookSecrets(Hinted):
     """The secret that signs webhooks."""
 
     def __init__(self, wrapped: AsyncWebhookSecrets) -> None:
@@ -1739,10 +1821,11 @@ class WebhookSecrets:
 
         Source: https://replicate.com/docs/reference/http#webhooks.default.secret.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
-class ModelFunction(Generic[P, T]):
+class ModelFunction(Hinted, Generic[P, T]):
     """A model as a function: call it with its inputs to get its output."""
 
     def __init__(self, wrapped: AsyncModelFunction[P, T]) -> None:
@@ -1763,6 +1846,7 @@ class ModelFunction(Generic[P, T]):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return Run(_bridge.run(self._async.create(**inputs)))
 
     def openapi_schema(self) -> dict[str, Any]:
@@ -1777,6 +1861,7 @@ class ModelFunction(Generic[P, T]):
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.openapi_schema())
 
     def default_example(self) -> Prediction | None:
@@ -1791,6 +1876,7 @@ class ModelFunction(Generic[P, T]):
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.default_example())
 
     def signature(self) -> inspect.Signature:
@@ -1802,6 +1888,7 @@ class ModelFunction(Generic[P, T]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.signature())
 
     @property
@@ -1818,12 +1905,15 @@ class ModelFunction(Generic[P, T]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.documentation())
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         return str(self._async)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
     def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> T:
@@ -1842,10 +1932,11 @@ class ModelFunction(Generic[P, T]):
             ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async(*args, **inputs)))
 
 
-class StreamingFunction(Generic[P]):
+class StreamingFunction(Hinted, Generic[P]):
     """A model as a function whose output can be read as it is made."""
 
     def __init__(self, wrapped: AsyncStreamingFunction[P]) -> None:
@@ -1866,6 +1957,7 @@ class StreamingFunction(Generic[P]):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return Run(_bridge.run(self._async.create(**inputs)))
 
     def openapi_schema(self) -> dict[str, Any]:
@@ -1880,6 +1972,7 @@ class StreamingFunction(Generic[P]):
 
         Source: https://replicate.com/docs/reference/http#models.versions.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.openapi_schema())
 
     def default_example(self) -> Prediction | None:
@@ -1894,6 +1987,7 @@ class StreamingFunction(Generic[P]):
 
         Source: https://replicate.com/docs/reference/http#models.get
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.default_example())
 
     def signature(self) -> inspect.Signature:
@@ -1905,6 +1999,7 @@ class StreamingFunction(Generic[P]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.signature())
 
     @property
@@ -1921,12 +2016,15 @@ class StreamingFunction(Generic[P]):
         Raises:
             APIError: the schema couldn't be fetched.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.documentation())
 
     def __str__(self) -> str:
+        __tracebackhide__ = True
         return str(self._async)
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
     def __call__(self, /, *args: P.args, **inputs: P.kwargs) -> OutputStream:
@@ -1939,10 +2037,11 @@ class StreamingFunction(Generic[P]):
         Returns:
             The output: iterate it for its pieces, or pass it to another model.
         """
+        __tracebackhide__ = True
         return OutputStream(self._async(*args, **inputs))
 
 
-class OutputStream:
+class OutputStream(Hinted):
     """An output as it is made: iterate it for its pieces, ``read`` it whole, or pass it to another model.
 
     The model runs when the output is first read.
@@ -1953,6 +2052,7 @@ class OutputStream:
 
     def __iter__(self) -> Generator[Any, None, None]:
         """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read."""
+        __tracebackhide__ = True
         for item in _bridge.iterate(self._async.__aiter__()):
             yield _to_blocking(item)
 
@@ -1967,10 +2067,11 @@ class OutputStream:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.read()))
 
 
-class Run:
+class Run(HintedObject):
     """A handle to a prediction that was started: wait for its output, or check on it."""
 
     def __init__(self, wrapped: AsyncRun) -> None:
@@ -1979,11 +2080,13 @@ class Run:
     @property
     def prediction(self) -> Prediction:
         """The prediction as it was last fetched."""
+        __tracebackhide__ = True
         return self._async.prediction
 
     @property
     def id(self) -> str:
         """The prediction's id."""
+        __tracebackhide__ = True
         return self._async.id
 
     def wait(self) -> Prediction:
@@ -1995,6 +2098,7 @@ class Run:
         Raises:
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.wait())
 
     def output(self) -> Any:
@@ -2008,6 +2112,7 @@ class Run:
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
             APIError: a call failed.
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.output()))
 
     def logs(self) -> str:
@@ -2019,6 +2124,7 @@ class Run:
         Raises:
             APIError: the call failed.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.logs())
 
     def cancel(self) -> Prediction:
@@ -2030,13 +2136,75 @@ class Run:
         Raises:
             APIError: the call failed.
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel())
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
-class AccountsRaw:
+class WebhookReceiver(Hinted):
+    """Receives the webhooks of the predictions that a client waits for. It is a context manager.
+
+    In its block, the client's creates register its URL, unless they have a ``webhook`` of their own. A webhook wakes
+    the callers that wait for its prediction, on whatever thread and event loop they are. Predictions whose webhook does
+    not come are polled, less often.
+    """
+
+    def __init__(self, wrapped: AsyncWebhookReceiver) -> None:
+        self._async = wrapped
+
+    @property
+    def url(self) -> str:
+        """The URL that creates register: yours, with a parameter that names this receiver."""
+        return self._async.url
+
+    @property
+    def app(self) -> WebhookApp:
+        """ASGI application that receives the webhooks, for the path of the URL."""
+        __tracebackhide__ = True
+        return self._async.app
+
+    def deliver(self, body: bytes | str, headers: Mapping[str, str]) -> Prediction | Training:
+        """Take a webhook that your web framework has received, and wake the callers that wait for its prediction.
+
+        Webhooks may come more than once and out of order. Callers get no state twice, and none that is older than the
+        one before.
+
+        Args:
+            body: Raw body of the request.
+            headers: Headers of the request. The case of their names doesn't matter.
+
+        Returns:
+            The prediction or the training in the webhook.
+
+        Raises:
+            WebhookVerificationError: the webhook is malformed or not from Replicate, or the secret was neither passed
+                nor fetched yet.
+
+        Source: https://replicate.com/docs/topics/webhooks/verify-webhook
+        """
+        __tracebackhide__ = True
+        return _bridge.run(self._async.deliver(body, headers))
+
+    def __enter__(self) -> Self:
+        """Fetch the secret if it was not passed, and register the receiver with the client."""
+        __tracebackhide__ = True
+        _bridge.run(self._async.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Let the client poll again."""
+        __tracebackhide__ = True
+        _bridge.close(self._async.__aexit__(*exc_info))
+
+    def __repr__(self) -> str:
+        __tracebackhide__ = True
+        return repr(self._async).replace("Async", "", 1)
+
+
+class AccountsRaw(Hinted):
     """The calls of ``Accounts``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncAccountsRaw) -> None:
@@ -2044,10 +2212,11 @@ class AccountsRaw:
 
     def get(self, **options: Unpack[RequestOptions]) -> APIResponse[Account]:
         """Call ``Accounts.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
-class AccountsStreaming:
+class AccountsStreaming(Hinted):
     """The calls of ``Accounts``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncAccountsStreaming) -> None:
@@ -2055,10 +2224,11 @@ class AccountsStreaming:
 
     def get(self, **options: Unpack[RequestOptions]) -> ResponseContext[Account]:
         """Call ``Accounts.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(**options))
 
 
-class CollectionsRaw:
+class CollectionsRaw(Hinted):
     """The calls of ``Collections``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncCollectionsRaw) -> None:
@@ -2066,14 +2236,16 @@ class CollectionsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Collection]]:
         """Call ``Collections.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> APIResponse[Collection]:
         """Call ``Collections.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(collection_slug, **options))
 
 
-class CollectionsStreaming:
+class CollectionsStreaming(Hinted):
     """The calls of ``Collections``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncCollectionsStreaming) -> None:
@@ -2081,14 +2253,16 @@ class CollectionsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Collection]]:
         """Call ``Collections.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def get(self, collection_slug: str | Collection, **options: Unpack[RequestOptions]) -> ResponseContext[Collection]:
         """Call ``Collections.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(collection_slug, **options))
 
 
-class DeploymentsRaw:
+class DeploymentsRaw(Hinted):
     """The calls of ``Deployments``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncDeploymentsRaw) -> None:
@@ -2097,10 +2271,12 @@ class DeploymentsRaw:
     @view
     def predictions(self) -> DeploymentPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return DeploymentPredictionsRaw(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Deployment]]:
         """Call ``Deployments.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def create(
@@ -2115,6 +2291,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 name=name,
@@ -2134,6 +2311,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -2148,6 +2326,7 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Deployment]:
         """Call ``Deployments.update`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 deployment_owner,
@@ -2167,10 +2346,11 @@ class DeploymentsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``Deployments.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(deployment_owner, deployment_name, **options))
 
 
-class DeploymentsStreaming:
+class DeploymentsStreaming(Hinted):
     """The calls of ``Deployments``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncDeploymentsStreaming) -> None:
@@ -2179,10 +2359,12 @@ class DeploymentsStreaming:
     @view
     def predictions(self) -> DeploymentPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return DeploymentPredictionsStreaming(self._async.predictions)
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Deployment]]:
         """Call ``Deployments.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def create(
@@ -2197,6 +2379,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(
                 name=name,
@@ -2216,6 +2399,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(deployment_owner, deployment_name, **options))
 
     def update(
@@ -2230,6 +2414,7 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Deployment]:
         """Call ``Deployments.update`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.update(
                 deployment_owner,
@@ -2249,10 +2434,11 @@ class DeploymentsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[None]:
         """Call ``Deployments.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(deployment_owner, deployment_name, **options))
 
 
-class DeploymentPredictionsRaw:
+class DeploymentPredictionsRaw(Hinted):
     """The calls of ``DeploymentPredictions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncDeploymentPredictionsRaw) -> None:
@@ -2269,12 +2455,13 @@ class DeploymentPredictionsRaw:
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``DeploymentPredictions.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
-class DeploymentPredictionsStreaming:
+class DeploymentPredictionsStreaming(Hinted):
     """The calls of ``DeploymentPredictions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncDeploymentPredictionsStreaming) -> None:
@@ -2291,12 +2478,13 @@ class DeploymentPredictionsStreaming:
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``DeploymentPredictions.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(deployment_owner, deployment_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
-class FilesRaw:
+class FilesRaw(Hinted):
     """The calls of ``Files``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncFilesRaw) -> None:
@@ -2304,6 +2492,7 @@ class FilesRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[File]]:
         """Call ``Files.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def create(
@@ -2316,14 +2505,17 @@ class FilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[File]:
         """Call ``Files.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[File]:
         """Call ``Files.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(file_id, **options))
 
     def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> APIResponse[None]:
         """Call ``Files.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(file_id, **options))
 
     def download(
@@ -2336,10 +2528,11 @@ class FilesRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[bytes]:
         """Call ``Files.download`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options))
 
 
-class FilesStreaming:
+class FilesStreaming(Hinted):
     """The calls of ``Files``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncFilesStreaming) -> None:
@@ -2347,6 +2540,7 @@ class FilesStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[File]]:
         """Call ``Files.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def create(
@@ -2359,14 +2553,17 @@ class FilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[File]:
         """Call ``Files.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.create(content, filename=filename, metadata=metadata, type=type, **options))
 
     def get(self, file_id: str | File, **options: Unpack[RequestOptions]) -> ResponseContext[File]:
         """Call ``Files.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(file_id, **options))
 
     def delete(self, file_id: str | File, **options: Unpack[RequestOptions]) -> ResponseContext[None]:
         """Call ``Files.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(file_id, **options))
 
     def download(
@@ -2379,12 +2576,13 @@ class FilesStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[bytes]:
         """Call ``Files.download`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.download(file_id, owner=owner, expiry=expiry, signature=signature, **options)
         )
 
 
-class HardwareKindsRaw:
+class HardwareKindsRaw(Hinted):
     """The calls of ``HardwareKinds``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncHardwareKindsRaw) -> None:
@@ -2392,10 +2590,11 @@ class HardwareKindsRaw:
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[builtins.list[Hardware]]:
         """Call ``HardwareKinds.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options))
 
 
-class HardwareKindsStreaming:
+class HardwareKindsStreaming(Hinted):
     """The calls of ``HardwareKinds``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncHardwareKindsStreaming) -> None:
@@ -2403,10 +2602,11 @@ class HardwareKindsStreaming:
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[builtins.list[Hardware]]:
         """Call ``HardwareKinds.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options))
 
 
-class ModelVersionsRaw:
+class ModelVersionsRaw(Hinted):
     """The calls of ``ModelVersions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelVersionsRaw) -> None:
@@ -2416,6 +2616,7 @@ class ModelVersionsRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[ModelVersion]]:
         """Call ``ModelVersions.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
     def get(
@@ -2426,6 +2627,7 @@ class ModelVersionsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[ModelVersion]:
         """Call ``ModelVersions.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
@@ -2436,10 +2638,11 @@ class ModelVersionsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[None]:
         """Call ``ModelVersions.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(model_owner, model_name, version_id, **options))
 
 
-class ModelVersionsStreaming:
+class ModelVersionsStreaming(Hinted):
     """The calls of ``ModelVersions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelVersionsStreaming) -> None:
@@ -2449,6 +2652,7 @@ class ModelVersionsStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[ModelVersion]]:
         """Call ``ModelVersions.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
     def get(
@@ -2459,6 +2663,7 @@ class ModelVersionsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[ModelVersion]:
         """Call ``ModelVersions.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(model_owner, model_name, version_id, **options))
 
     def delete(
@@ -2469,10 +2674,11 @@ class ModelVersionsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[None]:
         """Call ``ModelVersions.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(model_owner, model_name, version_id, **options))
 
 
-class ModelsRaw:
+class ModelsRaw(Hinted):
     """The calls of ``Models``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelsRaw) -> None:
@@ -2481,21 +2687,25 @@ class ModelsRaw:
     @view
     def examples(self) -> ModelExamplesRaw:
         """The calls of ``examples``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelExamplesRaw(self._async.examples)
 
     @view
     def predictions(self) -> ModelPredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelPredictionsRaw(self._async.predictions)
 
     @view
     def readme(self) -> ModelReadmeRaw:
         """The calls of ``readme``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelReadmeRaw(self._async.readme)
 
     @view
     def versions(self) -> ModelVersionsRaw:
         """The calls of ``versions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelVersionsRaw(self._async.versions)
 
     def list(
@@ -2506,6 +2716,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Model]]:
         """Call ``Models.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options)).map(Page)
 
     def create(
@@ -2523,6 +2734,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``Models.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 owner=owner,
@@ -2542,12 +2754,14 @@ class ModelsRaw:
         self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Model]]:
         """Call ``Models.search`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.search(query, body=body, **options)).map(Page)
 
     def get(
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Model]:
         """Call ``Models.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -2564,6 +2778,7 @@ class ModelsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Model]:
         """Call ``Models.update`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.update(
                 model_owner,
@@ -2582,10 +2797,11 @@ class ModelsRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[None]:
         """Call ``Models.delete`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.delete(model_owner, model_name, **options))
 
 
-class ModelsStreaming:
+class ModelsStreaming(Hinted):
     """The calls of ``Models``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelsStreaming) -> None:
@@ -2594,21 +2810,25 @@ class ModelsStreaming:
     @view
     def examples(self) -> ModelExamplesStreaming:
         """The calls of ``examples``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelExamplesStreaming(self._async.examples)
 
     @view
     def predictions(self) -> ModelPredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelPredictionsStreaming(self._async.predictions)
 
     @view
     def readme(self) -> ModelReadmeStreaming:
         """The calls of ``readme``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelReadmeStreaming(self._async.readme)
 
     @view
     def versions(self) -> ModelVersionsStreaming:
         """The calls of ``versions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelVersionsStreaming(self._async.versions)
 
     def list(
@@ -2619,6 +2839,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Model]]:
         """Call ``Models.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(sort_by=sort_by, sort_direction=sort_direction, **options).map(Page))
 
     def create(
@@ -2636,6 +2857,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
         """Call ``Models.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(
                 owner=owner,
@@ -2655,12 +2877,14 @@ class ModelsStreaming:
         self, query: str | None = None, *, body: str | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Model]]:
         """Call ``Models.search`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.search(query, body=body, **options).map(Page))
 
     def get(
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Model]:
         """Call ``Models.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
     def update(
@@ -2677,6 +2901,7 @@ class ModelsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Model]:
         """Call ``Models.update`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.update(
                 model_owner,
@@ -2695,10 +2920,11 @@ class ModelsStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[None]:
         """Call ``Models.delete`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.delete(model_owner, model_name, **options))
 
 
-class ModelExamplesRaw:
+class ModelExamplesRaw(Hinted):
     """The calls of ``ModelExamples``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelExamplesRaw) -> None:
@@ -2708,10 +2934,11 @@ class ModelExamplesRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[Page[Prediction]]:
         """Call ``ModelExamples.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(model_owner, model_name, **options)).map(Page)
 
 
-class ModelExamplesStreaming:
+class ModelExamplesStreaming(Hinted):
     """The calls of ``ModelExamples``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelExamplesStreaming) -> None:
@@ -2721,10 +2948,11 @@ class ModelExamplesStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[Page[Prediction]]:
         """Call ``ModelExamples.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(model_owner, model_name, **options).map(Page))
 
 
-class ModelPredictionsRaw:
+class ModelPredictionsRaw(Hinted):
     """The calls of ``ModelPredictions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelPredictionsRaw) -> None:
@@ -2741,12 +2969,13 @@ class ModelPredictionsRaw:
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``ModelPredictions.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
-class ModelPredictionsStreaming:
+class ModelPredictionsStreaming(Hinted):
     """The calls of ``ModelPredictions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelPredictionsStreaming) -> None:
@@ -2763,12 +2992,13 @@ class ModelPredictionsStreaming:
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``ModelPredictions.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(model_owner, model_name, input=input, stream=stream, prefer=prefer, **options)
         )
 
 
-class ModelReadmeRaw:
+class ModelReadmeRaw(Hinted):
     """The calls of ``ModelReadme``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncModelReadmeRaw) -> None:
@@ -2778,10 +3008,11 @@ class ModelReadmeRaw:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[str]:
         """Call ``ModelReadme.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(model_owner, model_name, **options))
 
 
-class ModelReadmeStreaming:
+class ModelReadmeStreaming(Hinted):
     """The calls of ``ModelReadme``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncModelReadmeStreaming) -> None:
@@ -2791,10 +3022,11 @@ class ModelReadmeStreaming:
         self, model_owner: str | Model, model_name: str | Model | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[str]:
         """Call ``ModelReadme.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(model_owner, model_name, **options))
 
 
-class PredictionsRaw:
+class PredictionsRaw(Hinted):
     """The calls of ``Predictions``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncPredictionsRaw) -> None:
@@ -2810,10 +3042,12 @@ class PredictionsRaw:
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``Predictions.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(prediction_id, **options))
 
     def list(
@@ -2825,16 +3059,18 @@ class PredictionsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Page[Prediction]]:
         """Call ``Predictions.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options)
         ).map(Page)
 
     def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.cancel`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(prediction_id, **options))
 
 
-class PredictionsStreaming:
+class PredictionsStreaming(Hinted):
     """The calls of ``Predictions``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncPredictionsStreaming) -> None:
@@ -2850,12 +3086,14 @@ class PredictionsStreaming:
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``Predictions.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options)
         )
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(prediction_id, **options))
 
     def list(
@@ -2867,6 +3105,7 @@ class PredictionsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Page[Prediction]]:
         """Call ``Predictions.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.list(created_after=created_after, created_before=created_before, source=source, **options).map(
                 Page
@@ -2875,10 +3114,11 @@ class PredictionsStreaming:
 
     def cancel(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.cancel`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.cancel(prediction_id, **options))
 
 
-class TrainingsRaw:
+class TrainingsRaw(Hinted):
     """The calls of ``Trainings``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncTrainingsRaw) -> None:
@@ -2897,6 +3137,7 @@ class TrainingsRaw:
         **options: Unpack[RequestOptions],
     ) -> APIResponse[Training]:
         """Call ``Trainings.create`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(
             self._async.create(
                 model_owner,
@@ -2912,18 +3153,21 @@ class TrainingsRaw:
 
     def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``Trainings.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> APIResponse[Page[Training]]:
         """Call ``Trainings.list`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.list(**options)).map(Page)
 
     def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> APIResponse[Training]:
         """Call ``Trainings.cancel`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.cancel(training_id, **options))
 
 
-class TrainingsStreaming:
+class TrainingsStreaming(Hinted):
     """The calls of ``Trainings``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncTrainingsStreaming) -> None:
@@ -2942,6 +3186,7 @@ class TrainingsStreaming:
         **options: Unpack[RequestOptions],
     ) -> ResponseContext[Training]:
         """Call ``Trainings.create`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(
             self._async.create(
                 model_owner,
@@ -2957,18 +3202,21 @@ class TrainingsStreaming:
 
     def get(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """Call ``Trainings.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(training_id, **options))
 
     def list(self, **options: Unpack[RequestOptions]) -> ResponseContext[Page[Training]]:
         """Call ``Trainings.list`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.list(**options).map(Page))
 
     def cancel(self, training_id: str | Training, **options: Unpack[RequestOptions]) -> ResponseContext[Training]:
         """Call ``Trainings.cancel`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.cancel(training_id, **options))
 
 
-class WebhooksRaw:
+class WebhooksRaw(Hinted):
     """The calls of ``Webhooks``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncWebhooksRaw) -> None:
@@ -2977,10 +3225,11 @@ class WebhooksRaw:
     @view
     def default(self) -> DefaultWebhookRaw:
         """The calls of ``default``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return DefaultWebhookRaw(self._async.default)
 
 
-class WebhooksStreaming:
+class WebhooksStreaming(Hinted):
     """The calls of ``Webhooks``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncWebhooksStreaming) -> None:
@@ -2989,10 +3238,11 @@ class WebhooksStreaming:
     @view
     def default(self) -> DefaultWebhookStreaming:
         """The calls of ``default``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return DefaultWebhookStreaming(self._async.default)
 
 
-class DefaultWebhookRaw:
+class DefaultWebhookRaw(Hinted):
     """The calls of ``DefaultWebhook``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncDefaultWebhookRaw) -> None:
@@ -3001,10 +3251,11 @@ class DefaultWebhookRaw:
     @view
     def secret(self) -> WebhookSecretsRaw:
         """The calls of ``secret``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return WebhookSecretsRaw(self._async.secret)
 
 
-class DefaultWebhookStreaming:
+class DefaultWebhookStreaming(Hinted):
     """The calls of ``DefaultWebhook``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncDefaultWebhookStreaming) -> None:
@@ -3013,10 +3264,11 @@ class DefaultWebhookStreaming:
     @view
     def secret(self) -> WebhookSecretsStreaming:
         """The calls of ``secret``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return WebhookSecretsStreaming(self._async.secret)
 
 
-class WebhookSecretsRaw:
+class WebhookSecretsRaw(Hinted):
     """The calls of ``WebhookSecrets``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncWebhookSecretsRaw) -> None:
@@ -3024,10 +3276,11 @@ class WebhookSecretsRaw:
 
     def get(self, **options: Unpack[RequestOptions]) -> APIResponse[WebhookSecret]:
         """Call ``WebhookSecrets.get`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
 
 
-class WebhookSecretsStreaming:
+class WebhookSecretsStreaming(Hinted):
     """The calls of ``WebhookSecrets``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncWebhookSecretsStreaming) -> None:
@@ -3035,10 +3288,11 @@ class WebhookSecretsStreaming:
 
     def get(self, **options: Unpack[RequestOptions]) -> ResponseContext[WebhookSecret]:
         """Call ``WebhookSecrets.get`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.get(**options))
 
 
-class ReplicateRaw:
+class ReplicateRaw(Hinted):
     """The calls of ``Replicate``, returning the response with its whole body."""
 
     def __init__(self, wrapped: AsyncReplicateRaw) -> None:
@@ -3048,55 +3302,65 @@ class ReplicateRaw:
         self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> APIResponse[SearchResults]:
         """Call ``Replicate.search`` and return the response with its whole body."""
+        __tracebackhide__ = True
         return _bridge.run(self._async.search(query, limit=limit, **options))
 
     @view
     def account(self) -> AccountsRaw:
         """The calls of ``account``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return AccountsRaw(self._async.account)
 
     @view
     def collections(self) -> CollectionsRaw:
         """The calls of ``collections``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return CollectionsRaw(self._async.collections)
 
     @view
     def deployments(self) -> DeploymentsRaw:
         """The calls of ``deployments``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return DeploymentsRaw(self._async.deployments)
 
     @view
     def files(self) -> FilesRaw:
         """The calls of ``files``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return FilesRaw(self._async.files)
 
     @view
     def hardware(self) -> HardwareKindsRaw:
         """The calls of ``hardware``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return HardwareKindsRaw(self._async.hardware)
 
     @view
     def models(self) -> ModelsRaw:
         """The calls of ``models``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return ModelsRaw(self._async.models)
 
     @view
     def predictions(self) -> PredictionsRaw:
         """The calls of ``predictions``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return PredictionsRaw(self._async.predictions)
 
     @view
     def trainings(self) -> TrainingsRaw:
         """The calls of ``trainings``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return TrainingsRaw(self._async.trainings)
 
     @view
     def webhooks(self) -> WebhooksRaw:
         """The calls of ``webhooks``, returning the response with its whole body."""
+        __tracebackhide__ = True
         return WebhooksRaw(self._async.webhooks)
 
 
-class ReplicateStreaming:
+class ReplicateStreaming(Hinted):
     """The calls of ``Replicate``, returning the response before its body is read."""
 
     def __init__(self, wrapped: AsyncReplicateStreaming) -> None:
@@ -3106,55 +3370,65 @@ class ReplicateStreaming:
         self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]
     ) -> ResponseContext[SearchResults]:
         """Call ``Replicate.search`` and return the response before its body is read."""
+        __tracebackhide__ = True
         return ResponseContext(self._async.search(query, limit=limit, **options))
 
     @view
     def account(self) -> AccountsStreaming:
         """The calls of ``account``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return AccountsStreaming(self._async.account)
 
     @view
     def collections(self) -> CollectionsStreaming:
         """The calls of ``collections``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return CollectionsStreaming(self._async.collections)
 
     @view
     def deployments(self) -> DeploymentsStreaming:
         """The calls of ``deployments``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return DeploymentsStreaming(self._async.deployments)
 
     @view
     def files(self) -> FilesStreaming:
         """The calls of ``files``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return FilesStreaming(self._async.files)
 
     @view
     def hardware(self) -> HardwareKindsStreaming:
         """The calls of ``hardware``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return HardwareKindsStreaming(self._async.hardware)
 
     @view
     def models(self) -> ModelsStreaming:
         """The calls of ``models``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return ModelsStreaming(self._async.models)
 
     @view
     def predictions(self) -> PredictionsStreaming:
         """The calls of ``predictions``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return PredictionsStreaming(self._async.predictions)
 
     @view
     def trainings(self) -> TrainingsStreaming:
         """The calls of ``trainings``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return TrainingsStreaming(self._async.trainings)
 
     @view
     def webhooks(self) -> WebhooksStreaming:
         """The calls of ``webhooks``, returning the response before its body is read."""
+        __tracebackhide__ = True
         return WebhooksStreaming(self._async.webhooks)
 
 
-class Replicate:
+class Replicate(HintedClient):
     """An asynchronous client for Replicate's API.
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
@@ -3179,6 +3453,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#search
         """
+        __tracebackhide__ = True
         return _bridge.run(self._async.search(query, limit=limit, **options))
 
     @overload
@@ -3209,6 +3484,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http
         """
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.request(method, url, cast_to=cast_to, **call)))
 
     @overload
@@ -3219,6 +3495,7 @@ class Replicate:
 
     def get(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a GET request; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.get(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3229,6 +3506,7 @@ class Replicate:
 
     def post(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a POST request, which is retried only if it had no effect; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.post(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3239,6 +3517,7 @@ class Replicate:
 
     def put(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PUT request; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.put(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3249,6 +3528,7 @@ class Replicate:
 
     def patch(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.patch(url, cast_to=cast_to, **call)))
 
     @overload
@@ -3259,8 +3539,10 @@ class Replicate:
 
     def delete(self, url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
         """Make a DELETE request; see ``request``."""
+        __tracebackhide__ = True
         return _to_blocking(_bridge.run(self._async.delete(url, cast_to=cast_to, **call)))
 
+    @explain_arguments
     def __init__(
         self,
         *,
@@ -3302,6 +3584,7 @@ class Replicate:
             TypeError: an argument has the wrong type.
             ValueError: an argument is invalid, for example an empty token.
         """
+        __tracebackhide__ = True
         self._async = AsyncReplicate(
             bearer_token=bearer_token,
             api_token=api_token,
@@ -3344,6 +3627,7 @@ class Replicate:
         Returns:
             The client. Options that are not passed are those of this client.
         """
+        __tracebackhide__ = True
         copied = object.__new__(type(self))
         copied._async = self._async.with_options(
             bearer_token=bearer_token,
@@ -3362,46 +3646,55 @@ class Replicate:
     @resource
     def account(self) -> Accounts:
         """The account that the token belongs to."""
+        __tracebackhide__ = True
         return Accounts(self._async.account)
 
     @resource
     def collections(self) -> Collections:
         """Collections of models."""
+        __tracebackhide__ = True
         return Collections(self._async.collections)
 
     @resource
     def deployments(self) -> Deployments:
         """Deployments, and predictions with them."""
+        __tracebackhide__ = True
         return Deployments(self._async.deployments)
 
     @resource
     def files(self) -> Files:
         """Files."""
+        __tracebackhide__ = True
         return Files(self._async.files)
 
     @resource
     def hardware(self) -> HardwareKinds:
         """The hardware that models run on."""
+        __tracebackhide__ = True
         return HardwareKinds(self._async.hardware)
 
     @resource
     def models(self) -> Models:
         """Models, their versions, examples and READMEs."""
+        __tracebackhide__ = True
         return Models(self._async.models)
 
     @resource
     def predictions(self) -> Predictions:
         """Predictions."""
+        __tracebackhide__ = True
         return Predictions(self._async.predictions)
 
     @resource
     def trainings(self) -> Trainings:
         """Trainings."""
+        __tracebackhide__ = True
         return Trainings(self._async.trainings)
 
     @resource
     def webhooks(self) -> Webhooks:
         """Webhooks, and the secret that signs them."""
+        __tracebackhide__ = True
         return Webhooks(self._async.webhooks)
 
     @view
@@ -3424,6 +3717,7 @@ class Replicate:
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
+        progress: bool = False,
         stream: bool | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
@@ -3442,6 +3736,8 @@ class Replicate:
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction when it has been created, and whenever its status or
                 logs have changed; with the blocking client, on the thread of the background loop.
+            progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
+                percentage that the model logs.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             **options: Options of the create and of its requests:
 
@@ -3468,6 +3764,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return _to_blocking(
             _bridge.run(
                 self._async.run(
@@ -3478,6 +3775,7 @@ class Replicate:
                     cancel_on_abort=cancel_on_abort,
                     use_file_output=use_file_output,
                     on_update=on_update,
+                    progress=progress,
                     stream=stream,
                     **options,
                 )
@@ -3524,6 +3822,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
+        __tracebackhide__ = True
         return _bridge.iterate(self._async.stream(ref, input, cancel_on_abort=cancel_on_abort, **options))
 
     def submit(
@@ -3566,6 +3865,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return Run(
             _bridge.run(self._async.submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options))
         )
@@ -3579,6 +3879,7 @@ class Replicate:
         ordered: bool = True,
         return_exceptions: bool = False,
         on_update: Callable[[MapProgress], None] | None = None,
+        progress: bool = False,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
         **options: Unpack[PredictionOptions],
@@ -3600,6 +3901,7 @@ class Replicate:
             on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
                 ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
                 map like a failure.
+            progress: Whether to draw a progress bar with tqdm, which must be installed.
             cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
             **options: Options of the create and of its requests:
@@ -3625,6 +3927,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         for item in _bridge.iterate(
             self._async.map(
                 ref,
@@ -3633,6 +3936,7 @@ class Replicate:
                 ordered=ordered,
                 return_exceptions=return_exceptions,
                 on_update=on_update,
+                progress=progress,
                 cancel_on_abort=cancel_on_abort,
                 use_file_output=use_file_output,
                 **options,
@@ -3711,6 +4015,7 @@ class Replicate:
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        __tracebackhide__ = True
         return _to_blocking(self._async.use(ref, hint=hint, streaming=streaming, **options))
 
     def usage(self) -> Usage:
@@ -3723,26 +4028,55 @@ class Replicate:
         Returns:
             The collection, a context manager.
         """
+        __tracebackhide__ = True
         return self._async.usage()
+
+    def receive_webhooks(self, url: str, *, secret: WebhookSecret | str | None = None) -> WebhookReceiver:
+        """Wait by webhook instead of polling, in a server that Replicate can reach.
+
+        In the block of the receiver, ``run``, ``submit``, ``map`` and the functions of ``use`` register it as the
+        webhook of their predictions, unless they are streamed or have a ``webhook`` of their own. The end of a
+        prediction is known as soon as its webhook arrives. If it does not arrive, the prediction is polled: every 20
+        seconds, and more often while no webhooks arrive.
+
+        Args:
+            url: URL at which Replicate reaches the receiver's ``app``, or the handler that calls its ``deliver``.
+            secret: Secret that signs the webhooks. If omitted, it is fetched when the block is entered.
+
+        Returns:
+            The receiver, a context manager.
+
+        Raises:
+            ValueError: ``url`` is not an HTTP URL.
+
+        Source: https://replicate.com/docs/topics/webhooks/receive-webhook
+        """
+        __tracebackhide__ = True
+        return WebhookReceiver(self._async.receive_webhooks(url, secret=secret))
 
     def close(self) -> None:
         """Close the connections of this client and its copies. A ``session`` that was passed stays open."""
+        __tracebackhide__ = True
         _bridge.close(self._async.close())
 
     def is_closed(self) -> bool:
         """Return whether ``close`` was called."""
+        __tracebackhide__ = True
         return self._async.is_closed()
 
     def __enter__(self) -> Self:
         """Prepare for calls, and return the client."""
+        __tracebackhide__ = True
         _bridge.run(self._async.__aenter__())
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Close the client."""
+        __tracebackhide__ = True
         _bridge.close(self._async.__aexit__(*exc_info))
 
     def __repr__(self) -> str:
+        __tracebackhide__ = True
         return repr(self._async).replace("Async", "", 1)
 
 
@@ -3760,8 +4094,8 @@ def _to_blocking(value: T) -> T:
         result = _BLOCKING_CLASSES[type(value)](value)
     # What is nested too deeply stays as it is.
     with suppress(RecursionError):
-        if type(value) is list:
-            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        if isinstance(value, list):
+            result = cast("type[list[Any]]", type(result))(_to_blocking(item) for item in cast("list[Any]", value))
         elif type(value) is dict:
             result = {key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}
     return cast("T", result)
@@ -3792,6 +4126,7 @@ for _function in (ModelFunction, StreamingFunction):
     setattr(_function, "__doc__", _Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
 
 
+@without_settings
 @cache
 def default_client() -> Replicate:
     """Return the client that the functions of the module ``replicate_async`` use, created on first use."""
@@ -3816,6 +4151,7 @@ def search(query: str, *, limit: int | None = None, **options: Unpack[RequestOpt
 
     Source: https://replicate.com/docs/reference/http#search
     """
+    __tracebackhide__ = True
     return default_client().search(query, limit=limit, **options)
 
 
@@ -3847,6 +4183,7 @@ def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOp
 
     Source: https://replicate.com/docs/reference/http
     """
+    __tracebackhide__ = True
     return default_client().request(method, url, cast_to=cast_to, **call)
 
 
@@ -3860,6 +4197,7 @@ def get(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIRe
 
 def get(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a GET request; see ``request``."""
+    __tracebackhide__ = True
     return default_client().get(url, cast_to=cast_to, **call)
 
 
@@ -3873,6 +4211,7 @@ def post(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIR
 
 def post(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a POST request, which is retried only if it had no effect; see ``request``."""
+    __tracebackhide__ = True
     return default_client().post(url, cast_to=cast_to, **call)
 
 
@@ -3886,6 +4225,7 @@ def put(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> APIRe
 
 def put(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a PUT request; see ``request``."""
+    __tracebackhide__ = True
     return default_client().put(url, cast_to=cast_to, **call)
 
 
@@ -3899,6 +4239,7 @@ def patch(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> API
 
 def patch(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a PATCH request, which is retried only if it had no effect; see ``request``."""
+    __tracebackhide__ = True
     return default_client().patch(url, cast_to=cast_to, **call)
 
 
@@ -3912,6 +4253,7 @@ def delete(url: str, *, cast_to: None = None, **call: Unpack[CallOptions]) -> AP
 
 def delete(url: str, *, cast_to: Any = None, **call: Unpack[CallOptions]) -> Any:
     """Make a DELETE request; see ``request``."""
+    __tracebackhide__ = True
     return default_client().delete(url, cast_to=cast_to, **call)
 
 
@@ -3924,6 +4266,7 @@ def run(
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,
+    progress: bool = False,
     stream: bool | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Any:
@@ -3942,6 +4285,8 @@ def run(
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Function that is called with the prediction when it has been created, and whenever its status or
             logs have changed; with the blocking client, on the thread of the background loop.
+        progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
+            percentage that the model logs.
         stream: Whether to request a stream of the output. Models that support streaming always provide one.
         **options: Options of the create and of its requests:
 
@@ -3968,6 +4313,7 @@ def run(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     return default_client().run(
         ref,
         input,
@@ -3976,6 +4322,7 @@ def run(
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
         on_update=on_update,
+        progress=progress,
         stream=stream,
         **options,
     )
@@ -4020,6 +4367,7 @@ def stream(
 
     Source: https://replicate.com/docs/topics/predictions/streaming
     """
+    __tracebackhide__ = True
     return default_client().stream(ref, input, cancel_on_abort=cancel_on_abort, **options)
 
 
@@ -4062,6 +4410,7 @@ def submit(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     return default_client().submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options)
 
 
@@ -4073,6 +4422,7 @@ def map(
     ordered: bool = True,
     return_exceptions: bool = False,
     on_update: Callable[[MapProgress], None] | None = None,
+    progress: bool = False,
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
     **options: Unpack[PredictionOptions],
@@ -4094,6 +4444,7 @@ def map(
         on_update: Function that is called with a ``MapProgress`` whenever a prediction has been created, changed or
             ended; with the blocking client, on the thread of the background loop. An error that it raises ends the
             map like a failure.
+        progress: Whether to draw a progress bar with tqdm, which must be installed.
         cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
         **options: Options of the create and of its requests:
@@ -4119,6 +4470,7 @@ def map(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     return default_client().map(
         ref,
         inputs,
@@ -4126,6 +4478,7 @@ def map(
         ordered=ordered,
         return_exceptions=return_exceptions,
         on_update=on_update,
+        progress=progress,
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
         **options,
@@ -4296,6 +4649,7 @@ def use(
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
+    __tracebackhide__ = True
     client: Any = default_client()
     if use_async:
         client = client._async
@@ -4312,4 +4666,29 @@ def usage() -> Usage:
     Returns:
         The collection, a context manager.
     """
+    __tracebackhide__ = True
     return default_client().usage()
+
+
+def receive_webhooks(url: str, *, secret: WebhookSecret | str | None = None) -> WebhookReceiver:
+    """Wait by webhook instead of polling, in a server that Replicate can reach.
+
+    In the block of the receiver, ``run``, ``submit``, ``map`` and the functions of ``use`` register it as the
+    webhook of their predictions, unless they are streamed or have a ``webhook`` of their own. The end of a
+    prediction is known as soon as its webhook arrives. If it does not arrive, the prediction is polled: every 20
+    seconds, and more often while no webhooks arrive.
+
+    Args:
+        url: URL at which Replicate reaches the receiver's ``app``, or the handler that calls its ``deliver``.
+        secret: Secret that signs the webhooks. If omitted, it is fetched when the block is entered.
+
+    Returns:
+        The receiver, a context manager.
+
+    Raises:
+        ValueError: ``url`` is not an HTTP URL.
+
+    Source: https://replicate.com/docs/topics/webhooks/receive-webhook
+    """
+    __tracebackhide__ = True
+    return default_client().receive_webhooks(url, secret=secret)

@@ -26,9 +26,13 @@ All have a ``message``, and a ``status``: the HTTP status of the response, or No
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import TracebackType
 from typing import Any
 
+from replicate_async._hints import Hinted
 from replicate_async.types import Prediction
 
 __all__ = [
@@ -54,8 +58,29 @@ __all__ = [
 ]
 
 
-class ReplicateError(Exception):
-    """The root of all errors of this package."""
+def __dir__() -> list[str]:
+    return __all__
+
+
+class ReplicateError(Hinted, Exception):
+    """The root of all errors of this package.
+
+    ``title`` and ``detail`` come from the response's problem document; None if there is no such document.
+    """
+
+    title: str | None = None
+    detail: str | None = None
+
+    def __init__(
+        self, *args: object, status: int | None = None, title: str | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(*(args or [": ".join(filter(None, (title, detail)))]))
+        if status is not None:
+            self._status: int | None = status
+        if title is not None:
+            self.title = title
+        if detail is not None:
+            self.detail = detail
 
     @property
     def message(self) -> str:
@@ -65,7 +90,28 @@ class ReplicateError(Exception):
     @property
     def status(self) -> int | None:
         """The HTTP status of the response; None if there is no response."""
-        return None
+        return self.__dict__.get("_status")
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the error in IPython and notebooks, which call this, without the frames of this package and its causes.
+
+        The whole traceback is shown after ``%xmode Verbose``.
+        """
+        renderer: Any = import_module("IPython").get_ipython().InteractiveTB
+        if renderer.mode == "Verbose":
+            whole: list[str] = renderer.structured_traceback(type(self), self, self.__traceback__)
+            return whole
+        entry, frames = self.__traceback__, list[TracebackType]()
+        while entry is not None:
+            if not entry.tb_frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+                frames.append(entry)
+            entry = entry.tb_next
+        trace: TracebackType | None = None
+        for frame in reversed(frames):
+            trace = TracebackType(trace, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+        # A copy has no cause, which the message describes.
+        lines: list[str] = renderer.structured_traceback(type(self), copy.copy(self), trace)
+        return lines
 
 
 class APIError(ReplicateError):

@@ -10,10 +10,13 @@ Source: https://replicate.com/docs/reference/http
 from __future__ import annotations
 
 import re
+import reprlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
+
+from replicate_async._hints import Hinted
 
 __all__ = [
     "Account",
@@ -47,6 +50,11 @@ __all__ = [
     "WebhookSecret",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T = TypeVar("T")
 
 # Arguments accept only known values. Fields of responses accept any.
@@ -64,8 +72,15 @@ if TYPE_CHECKING:
     Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str
     Visibility = Literal["public", "private"] | str
 else:
-    # The decoder accepts every string.
-    AccountType = Source = Status = Visibility = str
+
+    def _open_enum(*values: str) -> Any:
+        """Return the type of a text that has known values. The decoder accepts any, schemas show the known ones."""
+        return Annotated[str, msgspec.Meta(extra_json_schema={"anyOf": [{"enum": [*values]}, {"type": "string"}]})]
+
+    AccountType = _open_enum("user", "organization")
+    Source = _open_enum("web", "api")
+    Status = _open_enum("starting", "processing", "succeeded", "failed", "canceled", "aborted")
+    Visibility = _open_enum("public", "private")
     # These may be null after the data is removed, and are then empty.
     Input = dict[str, Any] | None
     Flag = bool | None
@@ -89,11 +104,27 @@ _TERMINAL = ("succeeded", "failed", "canceled", "aborted")
 _RUNNING = ("starting", "processing")
 
 
-class Struct(msgspec.Struct, kw_only=True):
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
+_brief.maxlevel = 3
+
+
+class Struct(Hinted, msgspec.Struct, kw_only=True):
     """The base of all objects of the API. They can be compared, printed, copied, pickled and serialized to JSON."""
 
+    # The fields that the repr shows; all if empty.
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        fields = ((name, getattr(self, name)) for name in self._shown or self.__struct_fields__)
+        shown = [f"{name}={_brief.repr(value)}" for name, value in fields if value is not None]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the object as a dict of JSON-compatible values; times become ISO 8601 strings."""
+        """Return the object as a dict of JSON-compatible values; times become ISO 8601 strings.
+
+        pandas makes a table with a column for each field: ``DataFrame([p.to_dict() for p in predictions])``.
+        """
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
@@ -118,21 +149,31 @@ class Struct(msgspec.Struct, kw_only=True):
 
         return core_schema.no_info_plain_validator_function(
             convert,
+            # Makes it a named component of the application's document.
+            ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
             json_schema_input_schema=core_schema.dict_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict, when_used="json"),
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         """Describe the object in the OpenAPI document of an application."""
+        from pydantic import TypeAdapter
+        from pydantic_core import core_schema
+
         (top,), components = msgspec.json.schema_components((cls,))
 
         def inline(part: Any) -> Any:
-            # The application's document has no place for our definitions: put each one where it is referenced.
             if isinstance(part, dict):
                 fields = cast("dict[str, Any]", part)
                 if "$ref" in fields:
-                    return inline(components[fields["$ref"].rpartition("/")[2]])
+                    name = fields["$ref"].rpartition("/")[2]
+                    nested: Any = globals().get(name)
+                    if nested is not None and nested is not cls:
+                        # Within a list, because the handler itself describes only what is of this class.
+                        return handler(core_schema.list_schema(TypeAdapter(nested).core_schema))["items"]
+                    # The application's document has no place for other definitions than those of pydantic.
+                    return inline(components[name])
                 return {key: inline(value) for key, value in fields.items()}
             if isinstance(part, list):
                 return [inline(item) for item in cast("list[Any]", part)]  # type: ignore[redundant-cast]  # for pyright
@@ -233,9 +274,26 @@ class _Job(Struct, kw_only=True):
     webhook_completed: str | None = None
     """URL that older clients set for the ``completed`` event only."""
 
+    _shown: ClassVar[tuple[str, ...]] = ("id", "status", "model", "output", "error")
+
     def __post_init__(self) -> None:
         if self.input is None:  # pyright: ignore[reportUnnecessaryComparison]
             self.input = {}
+
+    def _repr_html_(self) -> str:
+        """Show a table in notebooks."""
+        from html import escape
+
+        web = getattr(getattr(self, "urls", None), "web", None)
+        values = {**{name: getattr(self, name) for name in self._shown}, "input": self.input, "metrics": self.metrics}
+        texts = {
+            name: value if isinstance(value, str) else _brief.repr(value) for name, value in values.items() if value
+        }
+        rows = {name: escape(text if len(text) <= 500 else f"{text[:500]}...") for name, text in texts.items()}
+        if isinstance(web, str) and web.startswith("https://"):
+            rows["id"] = f'<a href="{escape(web)}">{rows["id"]}</a>'
+        cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
+        return f"<table><caption>{type(self).__name__}</caption>{cells}</table>"
 
     @property
     def done(self) -> bool:

@@ -21,11 +21,13 @@ GENERATED = {"_sync", "_views"}
 LAYERS = [
     (
         "_version",
+        "_advice",
         "_background",
         "_decoding",
         "_files",
         "_foreign_files",
         "_fork",
+        "_hints",
         "_hooks",
         "_json",
         "_logging",

@@ -436,6 +436,19 @@ async def test_the_document(http: httpx.AsyncClient) -> None:
     assert (await http.get("/docs")).status_code == 200
 
 
+async def test_components_have_names(http: httpx.AsyncClient) -> None:
+    """Each struct is one component with its own name, also inside of others, and statuses are listed."""
+    document = (await http.get("/openapi.json")).json()
+    components = document["components"]["schemas"]
+    assert {thing.__name__ for thing in THINGS} <= set(components)
+    known, other = components["Prediction"]["properties"]["status"]["anyOf"]
+    assert known == {"enum": ["starting", "processing", "succeeded", "failed", "canceled", "aborted"]}
+    assert other == {"type": "string"}, "the API adds statuses without notice"
+    assert components["Job"]["properties"]["prediction"] == {"$ref": "#/components/schemas/Prediction"}
+    example, _ = components["Model"]["properties"]["default_example"]["anyOf"]
+    assert example == {"$ref": "#/components/schemas/Prediction"}
+
+
 @pytest.fixture
 def local() -> Iterator[LocalServer]:
     with LocalServer(tidy=True) as server:

@@ -242,7 +242,7 @@ async def test_metrics(kind: str) -> None:
         server.steps = [answer(200, {"id": "abc", "status": "succeeded", "metrics": metrics})]
         training = await call("trainings.get", "abc")
         assert training.metrics.image_count == 4
-        assert "PredictionMetrics(" in repr(training)
+        assert "PredictionMetrics(" in repr(training.metrics)
 
 
 @pytest.mark.parametrize("digits", [0, 1, 3, 6, 9])

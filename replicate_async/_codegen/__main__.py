@@ -31,6 +31,7 @@ SOURCES = (
     "resources/trainings.py",
     "resources/webhooks.py",
     "_predictions/functions.py",
+    "_predictions/receiver.py",
     "_client.py",
 )
 

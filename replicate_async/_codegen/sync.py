@@ -11,6 +11,7 @@ import ast
 from copy import deepcopy
 from inspect import cleandoc
 from textwrap import indent
+from typing import Any
 
 from replicate_async._codegen.source import (
     AsyncRemover,
@@ -32,7 +33,7 @@ RENAMED = {"AsyncPaginator": "Page", "AsyncGenerator": "Generator"}
 # The annotation of a result doesn't always say where these are in it, or which of them it is.
 CONVERTED_AT_RUNTIME = ("AsyncFileOutput", "AsyncModelFunction", "AsyncStreamingFunction")
 BLOCKING_METHODS = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__"}
-PUBLIC_SPECIAL_METHODS = {"__call__", "__str__", "__repr__", "__eq__", "__hash__", "_repr_mimebundle_"}
+PUBLIC_SPECIAL_METHODS = {"__call__", "__str__", "__repr__", "__eq__", "__hash__", "_repr_html_"}
 # These also work after the loop has stopped.
 CLOSING_METHODS = {"close", "__aexit__"}
 # These methods of the client don't become functions of the module.
@@ -64,6 +65,8 @@ from functools import cache
 from typing import ParamSpec, TypeVar, cast, overload
 
 from replicate_async import _bridge
+from replicate_async._advice import explain_arguments
+from replicate_async._hints import Hinted, without_settings
 from replicate_async.resources._resource import resource, view
 '''
 
@@ -79,8 +82,8 @@ def _to_blocking(value: T) -> T:
         result = _BLOCKING_CLASSES[type(value)](value)
     # What is nested too deeply stays as it is.
     with suppress(RecursionError):
-        if type(value) is list:
-            result = [_to_blocking(item) for item in cast("list[Any]", value)]
+        if isinstance(value, list):
+            result = cast("type[list[Any]]", type(result))(_to_blocking(item) for item in cast("list[Any]", value))
         elif type(value) is dict:
             result = {{key: _to_blocking(item) for key, item in cast("dict[Any, Any]", value).items()}}
     return cast("T", result)
@@ -111,6 +114,7 @@ for _function in (ModelFunction, StreamingFunction):
     setattr(_function, "__doc__", _Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
 
 
+@without_settings
 @cache
 def default_client() -> Replicate:
     """Return the client that the functions of the module ``replicate_async`` use, created on first use."""
@@ -143,6 +147,11 @@ class SyncBuilder(ModuleBuilder):
                 child.slice = ast.Tuple([*getattr(child.slice, "elts", ()), ast.Constant(None)])
         return super().annotation(source, node)
 
+    def function(self, source: Source, item: Function, body: str, **options: Any) -> str:
+        # IPython and pytest leave frames with this variable out of tracebacks.
+        hidden = body if body == "..." else f"__tracebackhide__ = True\n{body}"
+        return super().function(source, item, hidden, **options)
+
     # --- classes ---
 
     def blocking_class(self, source: Source, node: ast.ClassDef) -> str:
@@ -157,7 +166,10 @@ class SyncBuilder(ModuleBuilder):
             head = f"def __init__(self, wrapped: {node.name}{parameters}) -> None:"
             members.append(f"{head}\n    self._async = wrapped\n")
         members += [self.member(source, node, item) for item in node.body]
-        head = f"class {self.renames[node.name]}({', '.join(map(ast.unparse, bases))}):\n"
+        names = [ast.unparse(base) for base in bases]
+        # Other bases have it themselves.
+        names = ["Hinted", *names] if all(name.startswith("Generic[") for name in names) else names
+        head = f"class {self.renames[node.name]}({', '.join(names)}):\n"
         return head + indent("\n".join(members), "    ")
 
     def member(self, source: Source, owner: ast.ClassDef, item: ast.stmt) -> str:
@@ -190,7 +202,8 @@ class SyncBuilder(ModuleBuilder):
     def constructor(self, source: Source, owner: ast.ClassDef, item: Function) -> str:
         """Return the client's constructor, or else a property for each public attribute that a constructor sets."""
         if owner.name == CLIENT:
-            return self.function(source, item, forward(f"self._async = {CLIENT}", item) + "\n")
+            constructor = self.function(source, item, forward(f"self._async = {CLIENT}", item) + "\n")
+            return f"@explain_arguments\n{constructor}"
         properties: list[str] = []
         for node, following in zip(item.body, [*item.body[1:], None], strict=True):
             if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Attribute):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from replicate_async import _advice as advice
 from replicate_async._hooks import Hooks
 from replicate_async._http.ratelimit import RateLimit
 from replicate_async._references import to_reference
@@ -112,7 +113,7 @@ def check_options(options: RequestOptions) -> None:
     for name, value in options.items():
         # A misspelled argument ends up among the options, whose names only type checkers know.
         if name not in RequestOptions.__optional_keys__:
-            raise TypeError(f"unexpected argument {name!r}")
+            raise TypeError(f"unexpected argument {name!r}{advice.for_argument(name)}")
         if value is not None:
             _CHECKS[name](name, value)
 

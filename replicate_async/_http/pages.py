@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Generic, TypeVar
 
+from replicate_async._hints import HintedObject, HintedPage
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._http.request import Request, next_page
 from replicate_async._http.transport import Transport
@@ -17,7 +18,7 @@ T = TypeVar("T")
 Position = tuple[int, str | None]
 
 
-class AsyncPage(Generic[T]):
+class AsyncPage(HintedPage, Generic[T]):
     """One page of a list; iterating it continues through the pages that follow."""
 
     def __init__(
@@ -81,7 +82,7 @@ class AsyncPage(Generic[T]):
         return f"<{type(self).__name__} of {len(self.results)}{more}>"
 
 
-class AsyncPaginator(Generic[T]):
+class AsyncPaginator(HintedObject, Generic[T]):
     """A list that has not been fetched yet: await it for its first page, or iterate it for the items of all pages."""
 
     def __init__(self, transport: Transport, request: Request[PageData[T]], position: Position = (1, None)) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from replicate_async import _schema as schemas
+from replicate_async._hints import HintedObject
 from replicate_async._http.locks import KeyedLock
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path
@@ -59,18 +60,18 @@ async def _fetch_schema(
 
 
 class FunctionOptions(PredictionOptions, total=False):
-    """Options of a model as a function.
+    """Options of a model as a function, in addition to ``PredictionOptions``.
 
-    ``validate`` says whether inputs are checked against the model's schema before anything is billed (False if
-    omitted), ``cancel_on_abort`` whether a prediction is canceled if the waiting ends before it does (True if
-    omitted).
+    Attributes:
+        validate: Whether to check inputs against the model's schema before anything is billed. If omitted, False.
+        cancel_on_abort: Whether to cancel the prediction if the waiting ends before it does. If omitted, True.
     """
 
     validate: bool | None
     cancel_on_abort: bool | None
 
 
-class AsyncModelReference:
+class AsyncModelReference(HintedObject):
     """A model and the options with which it is used."""
 
     # ``self`` is positional-only where inputs are keyword arguments: a model may have an input of that name.
@@ -274,7 +275,7 @@ class AsyncOutputStream:
         return self.read().__await__()
 
 
-class AsyncRun:
+class AsyncRun(HintedObject):
     """A handle to a prediction that was started: wait for its output, or check on it."""
 
     def __init__(self, prediction_run: PredictionRun, convert_output: Callable[[Any], Any] | None) -> None:

@@ -44,3 +44,8 @@ def created_at_of(job: Prediction | Training) -> datetime | None:
     """Return when a job was created, if the API has said so in a way that can be compared."""
     created_at: object = job.created_at
     return created_at if isinstance(created_at, datetime) and created_at.tzinfo is not None else None
+
+
+def lacks_result(job: Prediction | Training) -> bool:
+    """Return whether a job that has ended should have an output or an error, and has none."""
+    return job.status in ("succeeded", "failed") and job.output is None and job.error is None

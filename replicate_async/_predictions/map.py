@@ -12,6 +12,7 @@ import msgspec
 
 from replicate_async._http.sessions import SessionPool
 from replicate_async._predictions.jobs import wait_shielded
+from replicate_async._predictions.requests import check_callback
 from replicate_async._predictions.run import PredictionRun, run
 from replicate_async._threads import ThreadIterator
 from replicate_async.errors import ReplicateError
@@ -71,6 +72,7 @@ class MapRunner:
         on_update: Callable[[MapProgress], None] | None = None,
     ) -> None:
         _check_arguments(inputs, concurrency)
+        check_callback(on_update)
         self.failure: BaseException | None = None
         self._pool = pool
         self._inputs = inputs

@@ -24,12 +24,15 @@ from replicate_async._files import (
     save_file,
     suffix_for,
 )
+from replicate_async._hints import HintedObject
+from replicate_async._http import clock
 from replicate_async._http.body import Body
 from replicate_async._http.options import Settings
 from replicate_async._http.request import Request, is_valid_url, origin
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list
+from replicate_async._predictions import display
 from replicate_async._threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ _GONE = frozenset({403, 404, 410})
 _FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 
 
-class BaseFileOutput:
+class BaseFileOutput(HintedObject):
     """What both kinds of file outputs are to pydantic and FastAPI: their URL."""
 
     def __init__(self, _wrapped: Any) -> None: ...
@@ -181,6 +184,8 @@ class AsyncFileOutput(BaseFileOutput):
             APIError: the file couldn't be fetched.
             OSError: the file can't be written.
         """
+        if not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"path must be a str or a Path, of a file or a folder, not {type(path).__name__}")
         target = Path(path)
         is_folder = await run_in_thread(target.is_dir)
         async with self._open() as read:
@@ -206,17 +211,22 @@ class AsyncFileOutput(BaseFileOutput):
         async with self._open() as read:
             return str(await save_file(read, target / self._file_name()))
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
-        """Show images, audio and video in notebooks; the text is the repr, as for any object."""
-        import html
+    def _repr_html_(self) -> str | None:
+        """Show pictures, audio and video in notebooks: with their content, unless that is large or gone."""
+        content = None if self.url.startswith("data:") else display.fetch(self._read_media)
+        source = self.url if content is None else display.data_uri(content, self.content_type)
+        return None if len(source) > 2 * display.MAX_EMBEDDED else display.media_html(source, self.content_type)
 
-        bundle: dict[str, str] = {}
-        kind, source = (self.content_type or "").partition("/")[0], html.escape(self.url, quote=True)
-        if kind == "image":
-            bundle["text/html"] = f'<img src="{source}">'
-        elif kind in {"audio", "video"}:
-            bundle["text/html"] = f'<{kind} controls src="{source}"></{kind}>'
-        return bundle
+    async def _read_media(self) -> bytes | None:
+        """Return the content if it is small, and something that a browser shows."""
+        chunks: list[bytes] = []
+        with clock.time_limit(display.MAX_SECONDS):
+            async with self._open() as read:
+                while display.is_media(self.content_type) and sum(map(len, chunks)) <= display.MAX_EMBEDDED:
+                    if not (chunk := await read(CHUNK_SIZE, chunks.clear)):
+                        return b"".join(chunks)
+                    chunks.append(chunk)
+        return None
 
     def _file_name(self) -> str:
         """Return a safe file name: without separators, leading dots, and characters special to shells."""
@@ -294,6 +304,14 @@ class _Content:
             error.args = (reason,)
 
 
+class FileList(list[Any]):
+    """A list with files in it, which a notebook shows."""
+
+    def _repr_html_(self) -> str | None:
+        """Show the pictures, audio and video in the list."""
+        return display.gallery_html(self)
+
+
 def decode_data_uri(url: str) -> bytes:
     """Return the content of a data URI.
 
@@ -330,7 +348,9 @@ def with_files(
     try:
         if is_list(value):
             items = schemas.below(document, schema)
-            return [with_files(transport, item, document, items) for item in value]
+            converted = [with_files(transport, item, document, items) for item in value]
+            has_file = any(isinstance(item, AsyncFileOutput) for item in converted)
+            return FileList(converted) if has_file else converted
         if is_dict(value):
             return {
                 key: with_files(transport, member, document, schemas.below(document, schema, key))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from datetime import datetime
 from typing import Generic
 
 import msgspec
 
+from replicate_async._predictions.deliveries import Deliveries
 from replicate_async._predictions.jobs import JobT
 from replicate_async._predictions.patience import Patience
 from replicate_async.errors import APIError
@@ -16,11 +18,17 @@ from replicate_async.errors import APIError
 # Jobs whose next poll is due within this fraction of their interval are polled together with the others.
 _COALESCE = 0.25
 _MIN_INTERVAL, MAX_INTERVAL = 0.25, 10.0
+# The same for a job whose end comes by webhook, if webhooks arrive.
+_WEBHOOK_INTERVAL = 20.0
 
 
 def poll_interval(age: float) -> float:
     """Return the delay before the next poll of a job that has been waited for ``age`` seconds."""
     return min(max(_MIN_INTERVAL, age / 5), MAX_INTERVAL)
+
+
+def _do_nothing() -> None:
+    """End no subscription."""
 
 
 class PolledJob(msgspec.Struct, Generic[JobT], eq=False):
@@ -39,19 +47,27 @@ class PolledJob(msgspec.Struct, Generic[JobT], eq=False):
     error: Exception | None = None
     # A dict keeps the order in which the subscribers came.
     wakeups: dict[asyncio.Future[None], None] = {}
+    # Where the job's webhooks arrive, and the function that ends the subscription there.
+    deliveries: Deliveries | None = None
+    unsubscribe: Callable[[], None] = _do_nothing
 
     @property
     def settled(self) -> bool:
         """Whether no caller waits for another poll."""
         return not self.subscribers or (self.latest is not None and self.latest.done)
 
+    def _interval(self, now: float, fraction: float = 1) -> float:
+        if self.deliveries is not None and self.deliveries.reliable:
+            return _WEBHOOK_INTERVAL
+        return max(_MIN_INTERVAL, fraction * poll_interval(now - self.since))
+
     def is_due(self, now: float) -> bool:
         """Whether to poll the job, if others are polled now."""
-        return self.due <= now + _COALESCE * poll_interval(now - self.since)
+        return self.due <= now + _COALESCE * self._interval(now)
 
     def reschedule(self, now: float, fraction: float = 1) -> None:
         """Let the next poll come after a fraction of the usual interval."""
-        self.due = now + max(_MIN_INTERVAL, fraction * poll_interval(now - self.since))
+        self.due = now + self._interval(now, fraction)
 
     def publish(self, job: JobT) -> None:
         """Give an update to the subscribers."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from datetime import datetime, timedelta
+from functools import partial
 from math import inf
 from operator import itemgetter
 from typing import Any, Generic
@@ -22,13 +23,14 @@ from replicate_async._http.response import decoder_for
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
+from replicate_async._predictions.deliveries import deliveries_for
 from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, for_each, list_path, poll_key
-from replicate_async._predictions.listing import ListedJob, created_at_of, decode_listed, is_older
+from replicate_async._predictions.listing import ListedJob, created_at_of, decode_listed, is_older, lacks_result
 from replicate_async._predictions.patience import Patience, max_retries_of
-from replicate_async._predictions.polled_job import MAX_INTERVAL, PolledJob, poll_interval
+from replicate_async._predictions.polled_job import MAX_INTERVAL, PolledJob
 from replicate_async._predictions.requests import check_time_limit
 from replicate_async.errors import APIError, APITimeoutError, ReplicateError
-from replicate_async.types import PageData, Prediction, logs_of
+from replicate_async.types import PageData, Prediction, Training, logs_of
 
 # At most this many jobs are polled one by one. More are polled by the list, of which each page has a hundred.
 _LIST_POLL_ABOVE = 3
@@ -113,14 +115,7 @@ class Poller(Generic[JobT]):
 
     async def wait(self, job_id: str, job: JobT | None = None, on_update: Callable[[JobT], None] | None = None) -> JobT:
         """Wait until a job has ended; its first poll comes after a delay. The job is None if it was never fetched."""
-        polled = self._jobs.get(job_id)
-        # A job with an error is left to the callers that have not taken the error yet.
-        if polled is None or polled.error is not None:
-            now = clock.current.monotonic()
-            polled = PolledJob[JobT](job_id, now, now + poll_interval(0), Patience(exists=job is not None))
-            if job is not None:
-                polled.state, polled.created_at = (job.status, logs_of(job)), created_at_of(job)
-            self._jobs[job_id] = polled
+        polled = self._polled(job_id, job)
         polled.subscribers += 1
         polled.watchers += on_update is not None
         if self._task is None:
@@ -138,11 +133,30 @@ class Poller(Generic[JobT]):
         finally:
             polled.subscribers -= 1
             polled.watchers -= on_update is not None
-            if not polled.subscribers and self._jobs.get(polled.id) is polled:
-                del self._jobs[polled.id]
+            if not polled.subscribers:
+                polled.unsubscribe()
+                if self._jobs.get(polled.id) is polled:
+                    del self._jobs[polled.id]
             if not self._jobs:
                 self._stop()
         return update
+
+    def _polled(self, job_id: str, job: JobT | None) -> PolledJob[JobT]:
+        polled = self._jobs.get(job_id)
+        # A job with an error is left to the callers that have not taken the error yet.
+        if polled is None or polled.error is not None:
+            now = clock.current.monotonic()
+            polled = PolledJob[JobT](job_id, now, now, Patience(exists=job is not None))
+            if job is not None:
+                polled.state, polled.created_at = (job.status, logs_of(job)), created_at_of(job)
+                deliveries = deliveries_for(self._transport) if job.webhook else None
+                if deliveries is not None and deliveries.url == job.webhook:
+                    polled.deliveries = deliveries
+            polled.reschedule(now)
+            self._jobs[job_id] = polled
+            if polled.deliveries is not None:
+                polled.unsubscribe = polled.deliveries.subscribe(job_id, partial(self._on_delivery, polled))
+        return polled
 
     def _stop(self) -> None:
         if self._task is not None:
@@ -321,14 +335,24 @@ class Poller(Generic[JobT]):
             job: JobT = decoder_for(self._kind)(bytes(raw))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        lacks_result = job.status in ("succeeded", "failed") and job.output is None and job.error is None
-        if lacks_result or (job.done and len(logs_of(job)) < len(polled.state[1])):
+        if lacks_result(job) or (job.done and len(logs_of(job)) < len(polled.state[1])):
             return False
         self._publish(polled, job)
         return True
 
-    def _publish(self, polled: PolledJob[JobT], job: JobT) -> None:
+    def _on_delivery(self, polled: PolledJob[JobT], job: Prediction | Training) -> None:
+        """Publish what a webhook says, or poll at once if it says too little."""
+        if isinstance(job, self._kind) and not lacks_result(job):
+            self._publish(polled, job, delivered=True)
+        else:
+            polled.due = clock.current.monotonic()
+            self._woken.set()
+
+    def _publish(self, polled: PolledJob[JobT], job: JobT, *, delivered: bool = False) -> None:
         """Publish a job to the callers that wait for it."""
+        if job.done and not delivered and polled.deliveries is not None and not polled.settled:
+            # The webhook is late, or lost. Until the next one comes, jobs are polled as if there were none.
+            polled.deliveries.reliable = False
         polled.patience.on_success()
         polled.created_at = polled.created_at or created_at_of(job)
         state = job.status, logs_of(job)

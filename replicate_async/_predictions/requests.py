@@ -91,6 +91,12 @@ def check_time_limit(seconds: object) -> None:
         raise ValueError(f"time_limit={seconds} is invalid: pass seconds from 0 on, or None for no limit")
 
 
+def check_callback(value: object) -> None:
+    """Raise TypeError unless ``on_update`` is None or can be called."""
+    if value is not None and not callable(value):
+        raise TypeError(f"on_update must be a function, not {type(value).__name__}")
+
+
 def check_input(value: object) -> Mapping[str, Any]:
     """Return a model's input; raises TypeError if it is not a mapping."""
     if is_mapping(value):
@@ -167,7 +173,9 @@ class ModelRef(msgspec.Struct, frozen=True):
                 return cls(*match.groups())
         elif re.fullmatch(r"[0-9a-zA-Z]{20,}", ref):
             return cls(version=ref)
-        raise ValueError(f"ref={ref!r} is not a model: use 'owner/name', 'owner/name:version' or a version id")
+        page = re.search(r"replicate\.com/([\w-][\w.-]*/[\w-][\w.-]*)", ref, re.ASCII)
+        remedy = f"did you mean {page[1]!r}?" if page else "use 'owner/name', 'owner/name:version' or a version id"
+        raise ValueError(f"ref={ref!r} is not a model: {remedy}")
 
     def path(self, tail: str = "") -> str:
         """Return the path of the model."""

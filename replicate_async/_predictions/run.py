@@ -21,6 +21,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list, is_nested_deeper
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
+from replicate_async._predictions.deliveries import deliveries_for
 from replicate_async._predictions.inputs import encode_files, starting
 from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, consume_exception, fetch_job, output_of, wait_shielded
 from replicate_async._predictions.outputs import with_files
@@ -28,6 +29,7 @@ from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import (
     ModelRef,
     PredictionOptions,
+    check_callback,
     check_time_limit,
     create_request,
     prefer_header,
@@ -60,7 +62,11 @@ class LatestVersions:
         async with self._lock.hold(*key):
             version = self.cached(key)
             if version is None:
-                latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
+                try:
+                    latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
+                except NotFoundError as error:
+                    error.args = (f"there is no model {model}, or the token may not see it ({error.args[0]})",)
+                    raise
                 if isinstance(latest, ModelVersion):
                     version = ModelRef(version=latest.id)
                     self._versions[key] = version, clock.current.monotonic() + _LATEST_VERSION_TTL
@@ -88,6 +94,9 @@ class PredictionRun(msgspec.Struct):
     abandoned: AbandonedRun | None = None
     canceling: asyncio.Task[None] | None = None
 
+    def __post_init__(self) -> None:
+        check_callback(self.on_update)
+
     def describe(self, prefer: str | UnsetType = UNSET) -> Request[Prediction]:
         """Describe the create; invalid arguments raise here."""
         version = self.model.version or UNSET
@@ -99,9 +108,13 @@ class PredictionRun(msgspec.Struct):
         session = self.transport.pool.current()
         slots = session.state(CreateSlots)
         prefer = prefer_header(self.wait)
+        deliveries = None if self.stream else deliveries_for(self.transport)
+        if deliveries is not None:
+            self.options = deliveries.register(self.options, all_events=self.on_update is not None)
+        by_webhook = deliveries is not None and self.options.get("webhook") == deliveries.url
         # A held response is the fastest way to the output, but it occupies a connection. Polling many predictions
-        # together is cheaper.
-        if self.wait is True and (self.on_update is not None or slots.held >= _max_held(session, slots)):
+        # together is cheaper, and a webhook costs nothing.
+        if self.wait is True and (by_webhook or self.on_update is not None or slots.held >= _max_held(session, slots)):
             prefer = UNSET
         slots.held += prefer is not UNSET
         versions, model = self.transport.pool.state(LatestVersions), self.model
@@ -113,6 +126,8 @@ class PredictionRun(msgspec.Struct):
                 self.prediction = await self._create(request, prefer, versions)
         finally:
             slots.held -= prefer is not UNSET
+        if by_webhook:
+            self.prediction.webhook = self.options.get("webhook")
         return self.prediction
 
     async def _create(

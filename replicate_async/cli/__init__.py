@@ -1,4 +1,4 @@
-"""The command ``replicate-async``: run a model once or on many inputs, or serve Replicate's API on this machine.
+"""The command ``replicate-async``: run models, serve Replicate's API on this machine, and write typed functions.
 
 The command needs the extra ``cli``; this module can be imported without it. ``python -m replicate_async.cli`` is the
 same command.
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import click
     except ModuleNotFoundError:
-        print_error("the command line needs another package: pip install 'replicate-async[cli]'")
+        print_error("the command line needs another package: pip install click")
         return 1
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         # Characters that the terminal cannot encode are escaped instead of raising an error.
@@ -59,12 +59,14 @@ def _commands() -> click.Group:
     import click
 
     from replicate_async.cli._client import local_option
+    from replicate_async.cli.codegen import codegen_command
     from replicate_async.cli.map import map_command
     from replicate_async.cli.run import run_command
     from replicate_async.cli.serve import serve_command
 
     @click.group(
-        commands=[run_command, map_command, serve_command], context_settings={"help_option_names": ["-h", "--help"]}
+        commands=[run_command, map_command, serve_command, codegen_command],
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     @local_option
     @click.version_option(__version__, message="%(version)s")

@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 def _check_local(context: click.Context, _parameter: click.Parameter, local: bool) -> bool:
     """Take the option from before or after the command's name; raise UsageError if the token is missing."""
     local = local or bool(context.obj)
-    if context.parent is not None and not local and not os.environ.get(TOKEN_VARIABLE, "").strip():
+    if context.parent is not None:
+        check_token(local=local)
+    return local
+
+
+def check_token(*, local: bool) -> None:
+    """Raise UsageError if the token is missing; ``local`` needs none."""
+    if not local and not os.environ.get(TOKEN_VARIABLE, "").strip():
         raise click.UsageError(
             f"no API token: set the environment variable {TOKEN_VARIABLE}, or use --local to run demonstration models"
             " on this machine"
         )
-    return local
 
 
 # For the group, which stores the value as the context's ``obj``, and for the commands that call the API.

@@ -50,11 +50,13 @@ def run_command(
 
     \b
       name=value    text if the model takes text; otherwise a number, true, false,
-                    null, [...] or {...} if the value looks like one
+                    null, [...] or {...} if the value looks like one; the content
+                    of a file if the model takes a file: image=cat.png, image=@cat
       name:=json    JSON, whatever the model takes
 
     So prompt=42 is text and width=512 is a number. The command reads the model's schema only if a value looks like
-    JSON. The API has no schema for a bare version id: there, a value that looks like JSON is JSON.
+    JSON or the name of a file. The API has no schema for a bare version id: there, a value that looks like JSON is
+    JSON.
 
     Text is printed as it is, a file as its URL (-o saves it), and everything else as JSON. Ctrl-C cancels the
     prediction.

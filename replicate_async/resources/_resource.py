@@ -7,6 +7,7 @@ from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, get_type_hints, overload
 
+from replicate_async._hints import Hinted
 from replicate_async._http.call import Call
 from replicate_async._http.request import Request
 from replicate_async._http.response import APIResponse, AsyncResponseContext, AsyncStreamedResponse, read_response
@@ -38,7 +39,7 @@ C = TypeVar("C")
 V = TypeVar("V")
 
 
-class AsyncResource:
+class AsyncResource(Hinted):
     """A group of API operations that share a transport."""
 
     def __init__(self, transport: Transport) -> None:

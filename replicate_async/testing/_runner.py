@@ -105,6 +105,7 @@ class Runner:
                 # The function has ignored its cancellation; returning closes it.
                 if job.done:
                     return
+                function.signature.learn_from(item)
                 job.add_output(to_output(item, self._publish))
         if job.record.output is None and not job.done:
             job.record.output = []

@@ -60,6 +60,7 @@ class Signature:
             self._types[parameter.name] = hints.get(parameter.name, Any)
             if parameter.default is not parameter.empty:
                 self._defaults[parameter.name] = parameter.default
+        self._assumes_text = streams and not document and hints.get("return") is None
         self._given = document
         self.document = dict(document or self._document(function, hints.get("return")))
         fields = [
@@ -67,6 +68,14 @@ class Signature:
             for name, type_ in self._types.items()
         ]
         self._struct = msgspec.defstruct("Input", fields, kw_only=True)
+
+    def learn_from(self, item: object) -> None:
+        """Learn from an item of a generator without a return annotation, which is assumed to yield text."""
+        if self._assumes_text and not isinstance(item, str):
+            self._assumes_text = False
+            output = self.document["components"]["schemas"]["Output"]
+            output.pop("x-cog-array-display", None)
+            output["items"] = {}
 
     def arguments(self, inputs: Mapping[str, Any], open_file: OpenFile) -> dict[str, Any]:
         """Return the function's arguments, or raise the API's 422 with all invalid fields.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from contextlib import contextmanager, nullcontext
+import warnings
+from contextlib import ExitStack, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
+
+    from starlette.testclient import TestClient
 
     from replicate_async import AsyncReplicate, Replicate
 
@@ -160,6 +163,28 @@ def replicate_client(request: pytest.FixtureRequest) -> Iterator[Replicate]:
     endpoint = _endpoint(request)
     with Replicate(base_url=endpoint.base_url, bearer_token=endpoint.token) as client:
         yield client
+
+
+@pytest.fixture
+def replicate_app(request: pytest.FixtureRequest) -> Iterator[Callable[..., TestClient]]:
+    """A function that starts an application of FastAPI or Starlette, and returns a TestClient of it.
+
+    The clients that the application creates at its start are those of the test's server or recording. The application
+    ends with the test. Options are those of ``TestClient``.
+    """
+    with warnings.catch_warnings():
+        # Newer versions of starlette prefer another library for it.
+        warnings.simplefilter("ignore")
+        from starlette.testclient import TestClient
+
+    _endpoint(request)
+    with ExitStack() as applications:
+
+        def start(app: Any, **options: Any) -> TestClient:
+            client: TestClient = applications.enter_context(TestClient(app, **options))
+            return client
+
+        yield start
 
 
 class _Endpoint(Protocol):

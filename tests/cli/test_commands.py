@@ -318,7 +318,7 @@ def test_without_the_extra():
         [sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8", check=False
     )
     assert (process.returncode, process.stdout) == (1, "")
-    assert "pip install 'replicate-async[cli]'" in process.stderr
+    assert "pip install click" in process.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
@@ -381,3 +381,32 @@ def test_help():
     status, output, _ = command()
     assert (status, "serve" in output) == (0, True)
     assert "name:=json" in command("run", "--help")[1]
+
+
+@pytest.mark.parametrize("argument", ["image=cat.png", "image=@cat.png", "image=@folder/cat"])
+def test_files_as_inputs(server: LocalServer, tmp_path: Path, argument: str) -> None:
+    """A path is the content of the file, if the model takes a file. Otherwise, it is text."""
+
+    @server.model("me/picture", official=True)
+    def picture(image: Path, text: str = "") -> str:
+        return f"{len(image.read_bytes())} bytes, {text}"
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "cat.png").write_bytes(b"12345")
+    (tmp_path / "folder" / "cat").write_bytes(b"12345")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        done = command("run", "me/picture", argument, "text=@cat.png", server=server)
+        assert done == (0, "5 bytes, @cat.png\n", "")
+
+
+def test_a_file_that_is_missing(server: LocalServer) -> None:
+    """A misspelled path is not sent as text, and nothing is billed."""
+
+    @server.model("me/picture", official=True)
+    def picture(image: Path) -> str:
+        return "never"
+
+    before = len(server.predictions)
+    assert "cta.png" in refusal(command("run", "me/picture", "image=cta.png", server=server), 1)
+    assert len(server.predictions) == before

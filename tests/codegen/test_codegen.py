@@ -63,9 +63,9 @@ def generated(body: str) -> str:
 
 
 def blocking_classes(body: str) -> str:
-    """Return the classes that are generated from a source."""
-    text = generated(body)
-    return text[re.search(r"^class ", text, re.MULTILINE).start() : text.index("\n\nclass Other:")]
+    """Return the classes that are generated from a source, without what hides their frames."""
+    text = re.sub(r" +__tracebackhide__ = True\n", "", generated(body))
+    return text[re.search(r"^class ", text, re.MULTILINE).start() : text.index("\n\nclass Other(Hinted):")]
 
 
 def blocking_method(member: str) -> str:
@@ -97,7 +97,7 @@ def test_a_class_and_its_coroutine():
             return await self._transport.call(thing_id, limit, options)
     '''
     assert blocking_classes(source) == expect('''
-    class Things:
+    class Things(Hinted):
         """Things."""
 
         def __init__(self, wrapped: AsyncThings) -> None:
@@ -126,6 +126,29 @@ def test_imports_follow_from_what_is_used():
     assert "    from replicate_async.types import Prediction\n" in typing_only
     assert "TypeVar" not in text
     assert "cached_property" not in text
+
+
+def test_frames_are_hidden():
+    """Every function that has a body tells IPython and pytest to leave it out of tracebacks."""
+    text = generated("""
+    class AsyncThings:
+        @overload
+        async def get(self, *, one: int) -> int: ...
+
+        @overload
+        async def get(self, *, two: str) -> str: ...
+
+        async def get(self, **options: Any) -> Any:
+            "Get."
+            return 1
+
+        async def __aiter__(self) -> AsyncGenerator[int, None]:
+            yield 1
+    """)
+    things = text[text.index("class Things(") : text.index("class Other(")]
+    assert things.count("def get") == 3
+    assert things.count("__tracebackhide__ = True\n        return") == 1
+    assert things.count("__tracebackhide__ = True\n        yield") == 1
 
 
 @pytest.mark.parametrize(
@@ -259,7 +282,7 @@ def test_public_attributes_are_read_through():
             self.more: bool = False
     """)
     assert text == expect('''
-    class Things(Generic[T]):
+    class Things(Hinted, Generic[T]):
         """Things."""
 
         def __init__(self, wrapped: AsyncThings[T]) -> None:
@@ -490,7 +513,7 @@ def test_the_committed_modules_are_up_to_date():
         ("resources/account.py", "def get(self, **", "def get(self, more: int = 5, **", {"_sync.py", "_views.py"}),
         ("_client.py", "DEFAULT_MAX_CONNECTIONS,\n", "5,\n", {"_sync.py"}),
         ("_http/pages.py", "return self.next is not None", "return bool(self.next)", set()),
-        ("_sync.py", "class Accounts:", "class Accounts:  # changed by hand", {"_sync.py"}),
+        ("_sync.py", "class Accounts(Hinted):", "class Accounts(Hinted):  # changed by hand", {"_sync.py"}),
         ("_views.py", "APIResponse[Account]", "APIResponse[Any]", {"_views.py"}),
     ],
     ids=["docstring", "parameter", "default", "body", "class", "view"],

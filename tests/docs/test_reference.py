@@ -143,7 +143,9 @@ def test_every_field_has_a_description(kind):
     owners = [owner for owner in kind.__mro__ if owner.__module__.startswith("replicate_async")]
     fields = {name for owner in owners for name in vars(owner).get("__annotations__", {}) if not name.startswith("_")}
     fields |= set(getattr(kind, "__optional_keys__", ()))
-    bases = [replicate_async.RequestOptions] if hasattr(kind, "__optional_keys__") else []
+    # The bases of a TypedDict are not among its ancestors.
+    options = (replicate_async.RequestOptions, replicate_async.PredictionOptions)
+    bases = options if hasattr(kind, "__optional_keys__") else ()
     assert fields - {field for owner in (*owners, *bases) for field in described_fields(owner)} == set()
 
 

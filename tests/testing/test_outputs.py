@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from replicate_async import AsyncReplicate
 from replicate_async.testing import OutputFile, VirtualClock
 
 from .conftest import Caller, eventually, serve
@@ -159,3 +160,29 @@ async def test_unknown_paths(call: Caller) -> None:
         answer = await call("GET", call.server.delivery_url + path)
         assert (answer.status, answer.data["status"]) == (404, 404)
     assert call.server.requests[-1].operation == "outputs.download"
+
+
+async def test_generators_without_an_annotation(call: Caller) -> None:
+    """What a generator yields decides: texts are one text in pieces, files are files, and others are a list."""
+
+    @call.server.model("me/words")
+    def words():
+        yield from ("one ", "two")
+
+    @call.server.model("me/pictures")
+    async def pictures():
+        for number in range(2):
+            yield OutputFile(b"GIF89a%d" % number, "image/gif")
+
+    @call.server.model("me/numbers")
+    def numbers():
+        yield from (1, {"a": 2})
+
+    async with AsyncReplicate(base_url=call.server.base_url, bearer_token=call.server.token) as client:
+        assert await client.use("me/words")() == "one two"
+        assert [await file.read() for file in await client.use("me/pictures")()] == [b"GIF89a0", b"GIF89a1"]
+        assert [await file.read() async for file in client.use("me/pictures", streaming=True)()] == [
+            b"GIF89a0",
+            b"GIF89a1",
+        ]
+        assert await client.use("me/numbers")() == [1, {"a": 2}]
