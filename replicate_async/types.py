@@ -258,13 +258,21 @@ class _Job(Struct, kw_only=True):
     """The base of predictions and trainings, which have a status that becomes final."""
 
     id: JobId
+    """Unique id, by which ``get``, ``cancel`` and ``wait`` find it."""
     status: Status
+    """``starting``, ``processing``, or final: ``succeeded``, ``failed``, ``canceled``, ``aborted`` (before it ran)."""
     completed_at: Time | None = None
+    """Time at which the status became final. None before, and in responses to ``Prefer: wait``."""
     input: Input = {}
+    """Inputs by name, as the API echoes them. Empty after the API has removed the data."""
     metrics: Metrics | None = None
+    """Durations in seconds, token counts, and other numbers that the model reports. None before the end."""
     webhook: str | None = None
+    """URL that receives webhook events."""
     webhook_events_filter: list[str] | None = None
+    """Events that are sent to the webhook: ``start``, ``output``, ``logs``, ``completed``."""
     webhook_completed: str | None = None
+    """URL that older clients set for the ``completed`` event only."""
 
     _shown: ClassVar[tuple[str, ...]] = ("id", "status", "model", "output", "error")
 
@@ -299,19 +307,28 @@ class Account(Struct, kw_only=True):
     """A user or an organization."""
 
     type: AccountType
+    """``user`` or ``organization``."""
     username: Id
+    """Name in URLs, for example in ``owner/model``."""
     name: str | None = None
+    """Display name."""
     github_url: str | None = None
+    """URL of the GitHub profile."""
     avatar_url: str | None = None
+    """URL of the picture."""
 
 
 class PredictionUrls(Struct, kw_only=True):
     """The URLs to fetch, cancel, stream and view a prediction."""
 
     get: str | None = None
+    """API URL of the prediction or training."""
     cancel: str | None = None
+    """API URL to cancel it, with POST."""
     stream: str | None = None
+    """URL of the event stream of its output."""
     web: str | None = None
+    """Page on replicate.com."""
 
 
 class PredictionMetrics(OpenStruct):
@@ -322,11 +339,17 @@ class PredictionMetrics(OpenStruct):
     """
 
     predict_time: float | None
+    """Seconds for which the model ran. Most community models are billed by it."""
     total_time: float | None
+    """Seconds from the creation to the end, including the time in the queue."""
     time_to_first_token: float | None
+    """Seconds until the first token of a language model."""
     tokens_per_second: float | None
+    """Output tokens per second of a language model."""
     input_token_count: float | None
+    """Number of tokens in the input of a language model."""
     output_token_count: float | None
+    """Number of tokens in the output of a language model."""
 
 
 # A progress bar of tqdm: " 40%|####      | 20/50 [00:02<00:03, 9.8it/s]"; counts may be scaled, as in "1.50G/2.00G".
@@ -340,25 +363,41 @@ class Progress(Struct, kw_only=True):
     """The progress of a prediction: ``percentage`` from 0 to 1, and ``current`` of ``total`` steps."""
 
     percentage: float
+    """Fraction that is done, from 0 to 1."""
     current: int
+    """Number of steps that are done."""
     total: int
+    """Number of all steps."""
 
 
 class Prediction(_Job, kw_only=True):
     """One run of a model."""
 
     model: str | None = None
+    """Name of the model, ``owner/name``. None if the API omits it."""
     version: str | None = None
+    """Id of the version, or ``hidden`` for official models."""
     created_at: Time
+    """Time of creation."""
     urls: PredictionUrls = msgspec.field(default_factory=PredictionUrls)
+    """URLs of the prediction."""
     output: Any = None
+    """Output as JSON, with files as URLs or data URIs. None until there is some. The API removes it an hour after the
+    end."""
     error: str | None = None
+    """Why the prediction failed, usually a text. None if it did not."""
     logs: str | None = None
+    """What the model has printed so far. None if the API omits it."""
     data_removed: Flag = False
+    """Whether the API has removed the input, output, and logs."""
     started_at: Time | None = None
+    """Time at which the model started. None before."""
     deadline: Time | None = None
+    """Time at which the API cancels the prediction, if ``cancel_after`` was passed."""
     deployment: str | None = None
+    """Name of the deployment that runs it, ``owner/name``."""
     source: Source | None = None
+    """``web`` if it was created on replicate.com, ``api`` otherwise."""
 
     def __post_init__(self) -> None:
         # This runs for each prediction of a page, where a call of the base class would take an eighth of the decoding.
@@ -385,101 +424,152 @@ class ModelVersion(Struct, kw_only=True):
     """A version of a model, with the OpenAPI document that describes its inputs and outputs."""
 
     id: Id
+    """Id of 64 hexadecimal digits."""
     created_at: Time
+    """Time at which the version was pushed."""
     cog_version: str | None = None
+    """Version of Cog that built it."""
     openapi_schema: dict[str, Any] | None = None
+    """OpenAPI document as a dict. ``Input`` and ``Output`` are below ``components`` and ``schemas``."""
 
 
 class Model(Struct, kw_only=True):
     """A model, with its latest version."""
 
     owner: Id
+    """Username of the owner."""
     name: Id
+    """Name of the model, without the owner."""
     url: str | None = None
+    """Page on replicate.com."""
     visibility: Visibility | None = None
+    """``public`` or ``private``."""
     description: str | None = None
+    """What the model does, in a sentence."""
     github_url: str | None = None
+    """URL of the source code."""
     paper_url: str | None = None
+    """URL of the paper."""
     weights_url: str | None = None
+    """URL of the weights."""
     license_url: str | None = None
+    """URL of the license."""
     cover_image_url: str | None = None
+    """URL of the picture on the model's page."""
     run_count: int | None = None
+    """Number of predictions so far, of all users."""
     is_official: bool | None = None
+    """Whether Replicate maintains the model. Official models run by name and have no public versions."""
     created_at: Time | None = None
+    """Time of creation."""
     default_example: Prediction | None = None
+    """Prediction that the model's page shows."""
     latest_version: ModelVersion | None = None
+    """Newest version. None for a model without versions, and for some official models."""
 
 
 class Collection(Struct, kw_only=True):
     """A curated list of models; ``models`` is filled by ``collections.get``, not by lists."""
 
     name: str
+    """Title of the collection."""
     slug: Id
+    """Name in URLs, and argument of ``collections.get``."""
     description: str | None = None
+    """What the collection contains, in a sentence."""
     full_description: str | None = None
+    """Longer description in Markdown."""
     models: list[Model] | None = None
+    """Models of the collection. None in lists."""
 
 
 class DeploymentConfiguration(Struct, kw_only=True):
     """The hardware and the scaling bounds of a deployment's release."""
 
     hardware: str | None = None
+    """SKU of the hardware."""
     min_instances: int | None = None
+    """Number of instances that always run, 0 to 5."""
     max_instances: int | None = None
+    """Number of instances that run at most, 0 to 20."""
 
 
 class DeploymentRelease(Struct, kw_only=True):
     """The current release of a deployment."""
 
     number: int | None = None
+    """Number of the release; the first is 1."""
     model: str | None = None
+    """Name of the model, ``owner/name``."""
     version: str | None = None
+    """Id of the version."""
     created_at: Time | None = None
+    """Time of the release."""
     created_by: Account | None = None
+    """Account that made the release."""
     configuration: DeploymentConfiguration | None = None
+    """Hardware and number of instances."""
 
 
 class Deployment(Struct, kw_only=True):
     """A model version that runs on hardware of your choice."""
 
     owner: Id
+    """Username of the owner."""
     name: Id
+    """Name of the deployment, without the owner."""
     current_release: DeploymentRelease | None = None
+    """Release that runs now."""
 
 
 class FileChecksums(Struct, kw_only=True):
     """Digests of a file's content, in hexadecimal."""
 
     sha256: str | None = None
+    """SHA-256 digest, 64 hexadecimal digits."""
     md5: str | None = None
+    """MD5 digest, 32 hexadecimal digits."""
 
 
 class FileUrls(Struct, kw_only=True):
     """The URL to fetch a file."""
 
     get: str | None = None
+    """API URL of the file, which is also the value to pass as a model's input."""
 
 
 class File(Struct, kw_only=True):
     """A file uploaded to Replicate; ``size`` is in bytes."""
 
     id: Id
+    """Unique id, by which ``get``, ``download`` and ``delete`` find it."""
     content_type: str
+    """MIME type, for example ``image/png``."""
     size: int
+    """Size in bytes."""
     created_at: Time
+    """Time of the upload."""
     expires_at: Time | None = None
+    """Time at which the API deletes the file."""
     name: str | None = None
+    """File name, without folders."""
     etag: str | None = None
+    """Entity tag of the content."""
     checksums: FileChecksums
+    """Digests of the content."""
     metadata: dict[str, Any]
+    """Metadata that was passed to ``files.create``."""
     urls: FileUrls
+    """URLs of the file."""
 
 
 class TrainingOutput(OpenStruct):
     """The output of a training: the reference of the new version, the URL of the weights, and other members."""
 
     version: str | None
+    """Reference of the new version, ``owner/name:id``. ``run`` accepts it."""
     weights: str | None
+    """URL of the trained weights."""
 
 
 class TrainingUrls(PredictionUrls, kw_only=True):
@@ -490,14 +580,23 @@ class Training(_Job, kw_only=True):
     """One fine-tuning of a model."""
 
     model: str | None = None
+    """Name of the model that was trained, ``owner/name``."""
     version: str | None = None
+    """Id of the version that was trained."""
     output: Output | None = None
+    """New version and weights. None until there are some; a text or a list for some trainers."""
     error: str | None = None
+    """Why the training failed. None if it did not."""
     logs: str | None = None
+    """What the trainer has printed so far."""
     source: Source | None = None
+    """``web`` if it was created on replicate.com, ``api`` otherwise."""
     created_at: Time | None = None
+    """Time of creation."""
     started_at: Time | None = None
+    """Time at which the trainer started. None before."""
     urls: TrainingUrls | None = None
+    """URLs of the training. Some trainings have those of a prediction."""
 
 
 _OpenField(_Job, "metrics", PredictionMetrics)
@@ -508,13 +607,16 @@ class Hardware(Struct, kw_only=True):
     """A kind of hardware; ``models.create`` and ``deployments.create`` accept its ``sku``."""
 
     name: str
+    """Display name, for example ``Nvidia T4 GPU``."""
     sku: Id
+    """Identifier that ``models.create`` and ``deployments.create`` accept."""
 
 
 class WebhookSecret(Struct, kw_only=True):
     """The key that signs webhooks."""
 
     key: Id
+    """Key with the prefix ``whsec_``. Keep it secret: ``repr`` does not show it."""
 
     def __repr__(self) -> str:
         return "WebhookSecret(key='whsec_...')"
@@ -524,45 +626,63 @@ class SearchModelMetadata(Struct, kw_only=True):
     """Details of a model that matches a search."""
 
     generated_description: str | None = None
+    """Description that Replicate generated."""
     tags: list[str] | None = None
+    """Keywords."""
     score: float | None = None
+    """Relevance; higher is better."""
 
 
 class SearchModel(Struct, kw_only=True):
     """A model that matches a search."""
 
     model: Model
+    """The model."""
     metadata: SearchModelMetadata | None = None
+    """Relevance and keywords."""
 
 
 class SearchCollection(Struct, kw_only=True):
     """A collection that matches a search; ``models`` are names."""
 
     name: str
+    """Title of the collection."""
     slug: Id
+    """Name in URLs, and argument of ``collections.get``."""
     description: str | None = None
+    """What the collection contains, in a sentence."""
     models: list[str] | None = None
+    """Names of the models, ``owner/name``."""
 
 
 class SearchPage(Struct, kw_only=True):
     """A page of the documentation that matches a search."""
 
     name: str
+    """Title of the page."""
     href: Id
+    """URL of the page."""
 
 
 class SearchResults(Struct, kw_only=True):
     """The results of a search."""
 
     query: str
+    """Text that was searched for."""
     models: list[SearchModel] = []
+    """Models that match, the most relevant first."""
     collections: list[SearchCollection] = []
+    """Collections that match."""
     pages: list[SearchPage] = []
+    """Pages of the documentation that match."""
 
 
 class PageData(Struct, Generic[T], kw_only=True):
     """One page of a list as the API sends it; ``next`` and ``previous`` are URLs."""
 
     results: Annotated[list[T], ESSENTIAL]
+    """Objects of the page."""
     next: str | None = None
+    """URL of the next page. None on the last page."""
     previous: str | None = None
+    """URL of the previous page. None on the first page."""

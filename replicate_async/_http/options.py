@@ -27,11 +27,14 @@ QueryValue = str | int | float | bool | datetime | None
 
 
 class RequestOptions(TypedDict, total=False):
-    """Options of every call, besides its own arguments.
+    """Options of every call, besides its own arguments. An option that is None counts as omitted, except ``timeout``.
 
-    ``extra_headers``, ``extra_query`` and ``extra_body`` are added to the request and take precedence. ``timeout`` is
-    in seconds for each attempt (None: no limit). ``max_retries`` is the maximum number of retries. Any other option
-    that is None counts as omitted.
+    Attributes:
+        extra_headers: Headers that are added to the request, and take precedence.
+        extra_query: Query parameters that are added to the request, and take precedence.
+        extra_body: Members that are added to the JSON body, and take precedence.
+        timeout: Timeout of each attempt in seconds, or an ``aiohttp.ClientTimeout``. None: no limit.
+        max_retries: Maximum number of retries.
     """
 
     extra_headers: Mapping[str, str] | None
@@ -42,10 +45,13 @@ class RequestOptions(TypedDict, total=False):
 
 
 class CallOptions(RequestOptions, total=False):
-    """Options of the low-level calls.
+    """Options of the low-level calls, in addition to ``RequestOptions``.
 
-    ``json`` is the body as JSON, ``content`` the raw body, ``params`` the query. ``headers`` are sent in addition to
-    the client's.
+    Attributes:
+        json: Body, encoded as JSON.
+        content: Raw body.
+        params: Query parameters.
+        headers: Headers, in addition to the client's.
     """
 
     json: Any

@@ -60,11 +60,11 @@ async def _fetch_schema(
 
 
 class FunctionOptions(PredictionOptions, total=False):
-    """Options of a model as a function.
+    """Options of a model as a function, in addition to ``PredictionOptions``.
 
-    ``validate`` says whether inputs are checked against the model's schema before anything is billed (False if
-    omitted), ``cancel_on_abort`` whether a prediction is canceled if the waiting ends before it does (True if
-    omitted).
+    Attributes:
+        validate: Whether to check inputs against the model's schema before anything is billed. If omitted, False.
+        cancel_on_abort: Whether to cancel the prediction if the waiting ends before it does. If omitted, True.
     """
 
     validate: bool | None

@@ -29,8 +29,12 @@ _MAX_WAITING_RESULTS = 4
 class MapProgress(msgspec.Struct, frozen=True):
     """The progress of ``map``.
 
-    ``prediction`` has just changed; it belongs to the input at ``index``. ``started`` inputs have been taken, of which
-    ``succeeded`` and ``failed`` have ended.
+    Attributes:
+        index: Index of the input whose prediction has just changed, from 0.
+        prediction: The prediction that has just changed.
+        started: Number of inputs that have been taken.
+        succeeded: Number of inputs whose prediction has succeeded.
+        failed: Number of inputs whose prediction has failed.
     """
 
     index: int

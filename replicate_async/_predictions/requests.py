@@ -21,13 +21,16 @@ FileEncodingStrategy = Literal["base64", "url"]
 
 
 class PredictionOptions(RequestOptions, total=False):
-    """Options of every call that creates predictions.
+    """Options of every call that creates predictions, in addition to ``RequestOptions``.
 
-    ``webhook`` is the URL that receives webhook events, ``webhook_events_filter`` the events to send (all if
-    omitted). ``cancel_after`` is the maximum lifetime, after which the API cancels the prediction: seconds, or a
-    duration such as ``"90s"``, ``"5m"`` or ``"1h30m"``; at least 5 seconds. ``file_encoding_strategy`` says how
-    files in the input are sent: ``"base64"`` inside the request, ``"url"`` uploaded before; if omitted, files over
-    256 kB are uploaded, and all files beyond 1 MB in the requests of the predictions in flight.
+    Attributes:
+        webhook: URL that receives webhook events.
+        webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
+        cancel_after: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration such as
+            ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+        file_encoding_strategy: How to send files in the input: ``"base64"`` embeds them in the request, ``"url"``
+            uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond 1 MB in the
+            requests of the predictions in flight.
     """
 
     webhook: str | None

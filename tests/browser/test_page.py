@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +92,7 @@ def run(page: Page, model: str, **inputs: str) -> Any:
     for name, value in inputs.items():
         field(page, name).fill(value)
     before = page.get_by_role("article").count()
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("article")).to_have_count(before + 1)
     newest = page.get_by_role("article").first
     expect(newest.get_by_role("heading")).to_have_text(model)
@@ -187,7 +190,7 @@ def test_logs_and_canceling(page: Page, server: LocalServer) -> None:
     expect(prediction.get_by_label("Logs")).to_have_text("step 1\n")
     prediction.get_by_role("button", name="Cancel acme/slow").press("Enter")
     expect(prediction.get_by_text("canceled", exact=True)).to_be_visible()
-    expect(prediction.get_by_role("button")).to_have_count(0)
+    expect(prediction.get_by_role("button", name="Cancel")).to_have_count(0)
     expect(prediction).to_be_focused()  # rather than nothing at all
     assert [one.status for one in server.predictions.values()] == ["canceled"]
 
@@ -310,7 +313,7 @@ def test_the_api_refuses(page: Page, server: LocalServer) -> None:
     field(page, "Model").select_option("replicate-local/gradient")
     field(page, "height").fill("2000")
     field(page, "red").fill("300")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     height = field(page, "height")
     expect(height).to_be_focused()
     expect(height).to_have_attribute("aria-invalid", "true")
@@ -321,7 +324,7 @@ def test_the_api_refuses(page: Page, server: LocalServer) -> None:
     assert server.predictions == {}
     height.fill("4")
     field(page, "red").fill("1")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("article").get_by_text("succeeded")).to_be_visible()
     expect(page.get_by_role("alert")).to_be_empty()
     expect(height).to_have_attribute("aria-invalid", "false")
@@ -330,7 +333,7 @@ def test_the_api_refuses(page: Page, server: LocalServer) -> None:
 def test_what_is_required(page: Page) -> None:
     """A required input that isn't filled in is the API's to miss, and said at the input."""
     field(page, "Model").select_option("replicate/hello-world")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(field(page, "text")).to_have_accessible_description(re.compile("text is required"))
     expect(field(page, "text")).to_be_focused()
 
@@ -345,7 +348,7 @@ def test_what_is_not_json(page: Page, server: LocalServer) -> None:
     expect(field(page, "Model")).to_contain_text("acme/anything")
     field(page, "Model").select_option("acme/anything")
     field(page, "value").fill("{")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert")).to_have_text("Nothing was sent")
     expect(field(page, "value")).to_have_accessible_description("not JSON")
     assert server.requests == []
@@ -357,7 +360,7 @@ def test_a_fault_at_the_form(open_page: Open, server: LocalServer) -> None:
     page = open_page()
     field(page, "Model").select_option("replicate/hello-world")
     field(page, "text").fill("a")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("The local server injected this error.")
 
 
@@ -367,6 +370,205 @@ def test_the_model_is_remembered(page: Page) -> None:
     page.reload()
     expect(field(page, "Model")).to_have_value("replicate-local/gradient")
     expect(field(page, "height")).to_be_visible()
+
+
+# --- what can be done with a prediction ---
+
+
+def register_models(server: LocalServer) -> None:
+    """Register a model that shows its progress, and one that fails."""
+
+    @server.model("acme/steps", official=True)
+    async def steps(until: int = 60) -> str:
+        print("loading")
+        for step in range(0, until + 1, 20):
+            print(f" {step}%|##        | {step}/100 [00:01<00:03]")
+        if until < 100:
+            await asyncio.Event().wait()
+        return "done"
+
+    @server.model("acme/fail", official=True)
+    def fail() -> str:
+        raise ValueError("no good")
+
+
+def test_a_progress_bar(page: Page, server: LocalServer) -> None:
+    """The last progress bar in the logs is a bar while the prediction runs, and the logs show no bars before it."""
+    register_models(server)
+    expect(field(page, "Model")).to_contain_text("acme/steps")
+    prediction = run(page, "acme/steps")
+    bar = prediction.get_by_role("progressbar")
+    expect(bar).to_have_js_property("value", 0.6)
+    logs = prediction.get_by_label("Logs")
+    expect(logs).to_contain_text("loading")
+    expect(logs).to_contain_text("60/100")
+    expect(logs).not_to_contain_text("40/100")
+    prediction.get_by_role("button", name="Cancel").click()
+    expect(bar).to_be_hidden()
+
+
+def test_run_again(page: Page, server: LocalServer) -> None:
+    """A prediction of either kind of model runs again with the same input, and needs no form for it."""
+    for model, name, value in (("replicate/hello-world", "text", "Alice"), ("replicate-local/gradient", "width", "8")):
+        prediction = run(page, model, **{name: value})
+        count = page.get_by_role("article").count()
+        prediction.get_by_role("button", name=f"Run {model} again").click()
+        expect(page.get_by_role("article")).to_have_count(count + 1)
+        expect(page.get_by_role("article").first.get_by_text("succeeded")).to_be_visible()
+        first, second = list(server.predictions.values())[-2:]
+        assert (second.input, second.model) == (first.input, model)
+
+
+def test_run_again_fails(page: Page, server: LocalServer) -> None:
+    """A prediction that can't be created again says so."""
+    prediction = run(page, "replicate/hello-world", text="Alice")
+    server.faults.add(kind="status", operation="predictions.create", status=422, times=1)
+    prediction.get_by_role("button", name="again").click()
+    expect(prediction.get_by_text("The prediction could not be created.")).to_be_visible()
+
+
+@pytest.mark.parametrize("kind", ["Python", "curl", "command"])
+def test_what_is_copied_runs(
+    open_page: Open, server: LocalServer, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the buttons copy creates the same prediction, however odd its input is."""
+    odd = {
+        "text": 'it\'s "1" $HOME `id` \\ \n é \U0001f600',
+        "number": 1.5,
+        "flag": True,
+        "nothing": None,
+        "items": [1, "a"],
+    }
+
+    @server.model("acme/odd", official=True)
+    def odd_inputs(text: str, number: float, flag: bool, items: list[Any], nothing: str | None = None) -> str:
+        return text
+
+    monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
+    monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
+    with Replicate() as client:
+        client.run("acme/odd", input=odd)
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=f"Copy as {kind}").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    code = page.evaluate("navigator.clipboard.readText()")
+    if kind == "Python":
+        command = [sys.executable, "-c", f"{code}\nreplicate.default_client().close()"]
+    else:
+        (tmp_path / "replicate-async").write_text(f'#!/bin/sh\nexec {sys.executable} -m replicate_async.cli "$@"\n')
+        (tmp_path / "replicate-async").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        command = ["sh", "-c", code]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
+    assert done.returncode == 0, (code, done.stderr)
+    first, second = server.predictions.values()
+    assert (second.input, second.model) == (first.input, "acme/odd")
+
+
+def test_copied_files(open_page: Open, server: LocalServer) -> None:
+    """A file in the input is a file name in what is copied, not its content."""
+
+    @server.model("acme/size", official=True)
+    def size(image: Path) -> int:
+        return len(image.read_bytes())
+
+    with Replicate(base_url=server.base_url, bearer_token=server.token) as client:
+        client.run("acme/size", input={"image": OutputFile(IMAGE, "image/png").data_uri()})
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    copied = {}
+    for kind in ("Python", "command"):
+        page.get_by_role("button", name=f"Copy as {kind}").click()
+        expect(page.locator("#announcement")).to_have_text(f"{kind} copied")
+        copied[kind] = page.evaluate("navigator.clipboard.readText()")
+    assert 'input={"image": Path("image.png")}' in copied["Python"]
+    assert copied["command"] == "replicate-async run acme/size image=@image.png\n"
+
+
+def test_filters(page: Page, server: LocalServer) -> None:
+    """The list shows the predictions of a model or a status, and says so if there are none."""
+    register_models(server)
+    expect(field(page, "Model")).to_contain_text("acme/fail")
+    run(page, "replicate/hello-world", text="Alice")
+    run(page, "acme/fail")
+    run(page, "acme/steps")
+    articles = page.get_by_role("article")
+    model, status = page.get_by_label("Filter by model"), page.get_by_label("Filter by status")
+    model.select_option("replicate/hello-world")
+    expect(articles).to_have_count(1)
+    expect(articles.get_by_text("hello Alice")).to_be_visible()
+    status.select_option("failed")
+    expect(page.get_by_text("No prediction matches the filters.")).to_be_visible()
+    expect(articles).to_have_count(0)
+    model.select_option("All models")
+    expect(articles.get_by_text("no good", exact=True)).to_be_visible()
+    status.select_option("running")
+    expect(articles.get_by_role("heading")).to_have_text("acme/steps")
+    articles.get_by_role("button", name="Cancel").click()
+    expect(articles).to_have_count(0)
+    page.get_by_role("button", name="Show all").click()
+    expect(articles).to_have_count(3)
+
+
+def test_the_gallery(page: Page, server: LocalServer) -> None:
+    """The gallery shows the pictures only, side by side."""
+    run(page, "replicate/hello-world", text="Alice")
+    gallery = page.get_by_role("button", name="Gallery")
+    gallery.click()
+    expect(page.get_by_text("No prediction here has a picture.")).to_be_visible()
+    gallery.click()
+    for width in ("8", "9"):
+        image = run(page, "replicate-local/gradient", width=width, height="4").get_by_role("img")
+        expect(image).to_be_visible()
+    gallery.click()
+    expect(page.get_by_role("article")).to_have_count(2)
+    expect(page.get_by_role("img")).to_have_count(2)
+    expect(page.get_by_text("hello Alice")).to_be_hidden()
+    first, second = (page.get_by_role("article").nth(number).bounding_box() for number in range(2))
+    assert first
+    assert second
+    assert (first["y"], first["x"] < second["x"]) == (second["y"], True)
+
+
+def test_the_keyboard(open_page: Open, server: LocalServer) -> None:
+    """Everything works without a mouse; single keys do nothing while a text is typed."""
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    field(page, "Model").select_option("replicate/hello-world")
+    field(page, "text").press_sequentially("ngjk?")
+    expect(field(page, "text")).to_have_value("ngjk?")
+    field(page, "text").press("Control+Enter")
+    expect(page.get_by_role("article")).to_have_count(1)
+    run(page, "replicate/hello-world", text="Bob")
+    page.get_by_role("button", name="Run", exact=True).focus()
+    newest, oldest = page.get_by_role("article").first, page.get_by_role("article").last
+    page.keyboard.press("j")
+    expect(newest).to_be_focused()
+    page.keyboard.press("j")
+    expect(oldest).to_be_focused()
+    page.keyboard.press("c")
+    expect(page.locator("#announcement")).to_have_text("Python copied")
+    page.keyboard.press("r")
+    expect(page.get_by_role("article")).to_have_count(3)
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    expect(newest).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("n")
+    expect(field(page, "Model")).to_be_focused()
+    assert list(server.predictions.values())[-1].input == {"text": "ngjk?"}
+
+
+def test_the_empty_state(open_page: Open, server: LocalServer) -> None:
+    """Before the first prediction, the page says what to do; what it says works."""
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    expect(page.get_by_text("Choose a model and press Run")).to_be_visible()
+    page.get_by_role("button", name="Copy", exact=True).click()
+    variables = page.evaluate("navigator.clipboard.readText()")
+    assert variables == f"export REPLICATE_BASE_URL={server.base_url}\nexport REPLICATE_API_TOKEN={server.token}"
+    run(page, "replicate/hello-world", text="Alice")
+    expect(page.get_by_text("Choose a model and press Run")).to_be_hidden()
 
 
 # --- the page itself ---
@@ -381,6 +583,9 @@ def test_narrow_and_dark(open_page: Open, server: LocalServer) -> None:
         return ["y" * 500, "https://example.com/" + "z" * 500]
 
     page = open_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
+    # The empty state has lines that are longer than the page.
+    expect(page.get_by_text("export REPLICATE_BASE_URL")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
     expect(field(page, "Model")).to_contain_text("acme/wide")
     prediction = run(page, "acme/wide")
     expect(prediction.get_by_text("succeeded")).to_be_visible()
@@ -412,7 +617,7 @@ def test_no_models(browser: Browser) -> None:
         page = browser.new_page()
         page.goto(empty.url)
         expect(page.get_by_text("No model is registered.")).to_be_visible()
-        expect(page.get_by_role("button", name="Run")).to_be_hidden()
+        expect(page.get_by_role("button", name="Run", exact=True)).to_be_hidden()
         empty.model("acme/new")(models.hello_world)
         expect(field(page, "text")).to_be_visible()
         page.close()

@@ -7,15 +7,16 @@ import asyncio
 import inspect
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 
 from replicate_async import default_client
-from replicate_async.testing import LocalServer, OutputFile, models
+from replicate_async.testing import LocalServer
+
+if TYPE_CHECKING:
+    import pytest
 
 with warnings.catch_warnings():
     # Newer versions of starlette warn about httpx.
@@ -28,36 +29,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = PYTHON.findall(README)
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalServer]:
-    """A server with the models that the README names, to which the environment points."""
-    server = LocalServer()
-    models.register(server)
-
-    @server.model("anthropic/claude-sonnet-4")
-    def claude(prompt: str) -> Iterator[str]:
-        yield from (prompt[:4], " and ", "so on")
-
-    @server.model("black-forest-labs/flux-dev")
-    def flux(prompt: str) -> OutputFile:
-        return OutputFile(PNG + prompt.encode(), "image/png", "out.png")
-
-    @server.model("salesforce/blip")
-    def blip(image: Path) -> str:
-        return f"a picture of {len(image.read_bytes())} bytes"
-
-    (tmp_path / "cat.png").write_bytes(PNG)
-    (tmp_path / "pictures").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with server:
-        monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
-        monkeypatch.setenv("REPLICATE_BASE_URL", server.base_url)
-        default_client.cache_clear()
-        yield server
-        default_client().close()
-        default_client.cache_clear()
 
 
 def execute(block: str) -> dict[str, Any]:
@@ -164,3 +135,14 @@ def test_the_source_distribution_can_be_tested():
     read = {f"/{file.name}" for kind in ("*.ini", "*.yml", "*.md", ".python-version") for file in ROOT.glob(kind)}
     assert "/tox.ini" in read
     assert read <= included
+
+
+def test_what_shows_the_figures():
+    """Each row that compares this package names a command, and what the command runs exists."""
+    table = [line for line in README.splitlines() if line.startswith("| ") and line.count("|") == 5]
+    benchmarks = {name for row in table for name in re.findall(r"`python -m benchmarks (\w+)`", row)}
+    tests = {path for row in table for path in re.findall(r"`pytest (\S+)`", row)}
+    assert len(benchmarks) == 3
+    assert tests
+    assert all((ROOT / "benchmarks" / f"{name}.py").exists() for name in benchmarks)
+    assert all((ROOT / path).exists() for path in tests)
