@@ -1,0 +1,31 @@
+"""Results of a search."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from replicate_async.compat.model import Model
+from replicate_async.compat.resource import Members, Resource
+
+
+class SearchModel(Resource):
+    """A model that matches a search."""
+
+    _members: ClassVar[dict[str, Any]] = {"model": Model, "metadata": Members}
+
+    model: Model
+    metadata: Members | None
+
+
+class SearchResponse(Resource):
+    """The results of a search; collections and pages have their members as keys and as attributes."""
+
+    _members: ClassVar[dict[str, Any]] = {"models": [SearchModel], "collections": [Members], "pages": [Members]}
+
+    query: str
+    models: list[SearchModel]
+    collections: list[Members]
+    pages: list[Members]
+
+
+__all__ = ["SearchModel", "SearchResponse"]
