@@ -58,7 +58,7 @@ from replicate_async.compat.model import Models
 from replicate_async.compat.pagination import async_paginate as async_paginate
 from replicate_async.compat.pagination import paginate as paginate
 from replicate_async.compat.prediction import Predictions
-from replicate_async.compat.resource import Resource as BaseModel
+from replicate_async.compat.resource import Resource
 from replicate_async.compat.training import Trainings
 from replicate_async.compat.version import Version as Version
 from replicate_async.compat.webhook import Webhooks
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from replicate_async.compat.settings import BaseClient
 
 AsyncClient = AsyncReplicate
+BaseModel = Resource
 NoneType = type(None)
 DEFAULT_MAX_RETRIES = 2
 

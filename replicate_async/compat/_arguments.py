@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 from replicate_async._predictions.requests import prefer_header
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 T = TypeVar("T")
 
@@ -31,6 +34,10 @@ class Omit:
         return "omit"
 
 
+NOT_GIVEN = not_given = NotGiven()
+omit = Omit()
+
+
 class Timeout:
     """Time limits in seconds. ``write`` and ``pool`` have no effect: requests wait in a queue of their own."""
 
@@ -38,10 +45,10 @@ class Timeout:
         self,
         timeout: float | None = None,
         *,
-        connect: float | NotGiven | None = NotGiven(),
-        read: float | NotGiven | None = NotGiven(),
-        write: float | NotGiven | None = NotGiven(),
-        pool: float | NotGiven | None = NotGiven(),
+        connect: float | NotGiven | None = NOT_GIVEN,
+        read: float | NotGiven | None = NOT_GIVEN,
+        write: float | NotGiven | None = NOT_GIVEN,
+        pool: float | NotGiven | None = NOT_GIVEN,
     ) -> None:
         self.connect: float | None = timeout if isinstance(connect, NotGiven) else connect
         self.read: float | None = timeout if isinstance(read, NotGiven) else read
@@ -52,9 +59,7 @@ class Timeout:
         return f"Timeout(connect={self.connect}, read={self.read}, write={self.write}, pool={self.pool})"
 
 
-NOT_GIVEN = not_given = NotGiven()
-omit = Omit()
-Maybe = Union[T, NotGiven, Omit, None]
+Maybe: TypeAlias = "T | NotGiven | Omit | None"
 FileEncodingStrategy = Literal["base64", "url"]
 
 
@@ -148,18 +153,22 @@ def native_base_url(base_url: Any, *, version_1: bool) -> str | None:
 # --- references ---
 
 
+def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:
+    return isinstance(value, tuple)
+
+
 def owner_and_name(thing: Any, name: Any = None) -> tuple[Any, Any]:
     """Return owner and name of a model or deployment: of an object, a tuple, ``owner/name``, or two arguments."""
-    if isinstance(thing, tuple):
-        owner, name = cast("tuple[Any, ...]", thing)[:2]
-        return owner, name
+    if _is_tuple(thing):
+        parts = list(thing)
+        return parts[0], parts[1]
+    if not name and not isinstance(thing, str) and hasattr(thing, "owner"):
+        return thing.owner, thing.name
     if not name and isinstance(thing, str) and "/" in thing:
         owner, _, name = thing.partition("/")
         if ":" in name:
             raise ValueError(f"{thing!r} names a version: pass 'owner/name', or the version to predictions.create")
         return owner, name
-    if not name and hasattr(thing, "owner"):
-        return thing.owner, thing.name
     if not (thing and name):
         raise ValueError("pass 'owner/name', an (owner, name) tuple, or owner and name")
     return thing, name
@@ -167,9 +176,9 @@ def owner_and_name(thing: Any, name: Any = None) -> tuple[Any, Any]:
 
 def to_reference(ref: Any) -> Any:
     """Return ``owner/name``, ``owner/name:version`` or a version id, for any description of a model or version."""
-    if isinstance(ref, tuple):
-        owner, name, *version = cast("tuple[Any, ...]", ref)
-        return f"{owner}/{name}:{version[0]}" if version and version[0] else f"{owner}/{name}"
+    if _is_tuple(ref):
+        parts = list(ref)
+        return ":".join([f"{parts[0]}/{parts[1]}", *filter(None, parts[2:])])
     if hasattr(ref, "owner") and hasattr(ref, "name"):
         return f"{ref.owner}/{ref.name}"
     if isinstance(ref, str):

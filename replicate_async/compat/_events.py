@@ -45,7 +45,7 @@ class ServerSentEvent(str):  # noqa: SLOT000 - pickle needs a dict
         self.event, self.data, self.id, self.retry = kind, data, id, retry
         return self
 
-    def __getnewargs__(self) -> tuple[Any, ...]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getnewargs__(self) -> tuple[Any, ...]:
         return self.event.value, self.data, self.id, self.retry
 
     def __repr__(self) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from operator import attrgetter
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from replicate_async.compat import _arguments as arguments
@@ -46,6 +45,10 @@ class AsyncPaginator:
             page = await page.get_next_page()
 
 
+def _paginator(call: Callable[..., Any], *args: Any, **options: Any) -> AsyncPaginator:
+    return AsyncPaginator(partial(call, *args, **options))
+
+
 class AsyncNamespace:
     """A group of operations of ``AsyncReplicate``, such as ``client.predictions``."""
 
@@ -64,14 +67,13 @@ class AsyncNamespace:
             return self.__dict__[name]
         if call is None:
             return getattr(self._namespace, name)
-        if name == "list" and self._namespace._path != "hardware":  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            return lambda *args, **options: AsyncPaginator(lambda: call(*args, **options))
+        if name == "list" and self._namespace.pages:
+            return partial(_paginator, call)
         return call
 
     @property
     def _native(self) -> Any:
-        namespace: Any = self._namespace
-        return attrgetter(namespace._path)(namespace._client.native)
+        return self._namespace.native_group
 
     @property
     def with_raw_response(self) -> Any:

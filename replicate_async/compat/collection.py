@@ -40,7 +40,8 @@ class Collection(Resource):
         return iter(self.models or [])
 
     def __getitem__(self, index: Any) -> Any:
-        return None if self.models is None else self.models[index]
+        models: Any = self.models
+        return None if models is None else models[index]
 
     def __len__(self) -> int:
         return len(self.models or [])

@@ -111,7 +111,7 @@ class DeploymentsPredictions(Namespace):
         """Start a prediction with a deployment: an object, ``owner/name``, or a tuple of owner and name."""
         names = arguments.owner_and_name(deployment_owner if deployment is None else deployment, deployment_name)
         native = self._client.native.deployments.predictions
-        prediction = await native.create(*names, input=rewind(input) or {}, **create_options(params))
+        prediction = await native.create(*names, input=rewind(input or {}), **create_options(params))
         return wrap(Prediction, prediction, self._client)
 
     def create(

@@ -31,6 +31,7 @@ class HardwareNamespace(Namespace):
     """Operations on hardware."""
 
     _path = "hardware"
+    pages = False
 
     async def async_list(self, **options: Unpack[Options]) -> builtins.list[Hardware]:
         """List all hardware."""

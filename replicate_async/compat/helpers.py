@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import mimetypes
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicate_async import _bridge
 from replicate_async import _sync as native
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from replicate_async.compat._arguments import FileEncodingStrategy
     from replicate_async.compat.settings import BaseClient
+
+T = TypeVar("T")
 
 
 class FileOutput(native.FileOutput):
@@ -90,16 +92,15 @@ def convert_output(value: Any) -> Any:
     return value
 
 
-def rewind(value: Any) -> Any:
+def rewind(value: T) -> T:
     """Return an input after moving its open files to their beginnings, so that a call can be repeated."""
     if isinstance(value, io.IOBase):
         if not value.closed and value.seekable():
             value.seek(0)
     elif is_dict(value):
-        for item in value.values():
-            rewind(item)
-    elif isinstance(value, (list, tuple)):
-        for item in cast("list[Any]", value):
+        rewind(list(value.values()))
+    elif is_list(value):
+        for item in value:
             rewind(item)
     return value
 

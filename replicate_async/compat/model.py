@@ -150,7 +150,7 @@ class ModelsPredictions(Namespace):
         owner, name = arguments.owner_and_name(model_owner if model is None else model, model_name)
         options = create_options(params)
         prediction = await self._client.native.models.predictions.create(
-            owner, name, input=rewind(input) or {}, **options
+            owner, name, input=rewind(input or {}), **options
         )
         return wrap(Prediction, prediction, self._client)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from replicate_async import _bridge
 from replicate_async._http.pages import AsyncPage as NativePage
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # The URL of a page; ``...`` is the first one.
-Cursor = Union[str, EllipsisType, None]
+Cursor: TypeAlias = str | EllipsisType | None
 
 
 class BasePage(Generic[T]):
@@ -41,12 +42,14 @@ class BasePage(Generic[T]):
             raise RuntimeError("this is the last page: check has_next_page() first")
         return await self._fetch_next()
 
-    def dict(self, **_options: Any) -> dict[str, Any]:
+    def dict(self, **_options: Any) -> builtins.dict[str, Any]:
         """Return the page as a dict of JSON-compatible values."""
         results = [cast("Any", item).dict() for item in self.results]
         return {"previous": self.previous, "next": self.next, "results": results}
 
-    model_dump = to_dict = dict
+    def model_dump(self, **options: Any) -> builtins.dict[str, Any]:
+        """Return the page as a dict; see ``dict``."""
+        return self.dict(**options)
 
     def __len__(self) -> int:
         return len(self.results)
@@ -139,7 +142,8 @@ async def fetch_page(
         page = await before.get_next_page()
     else:
         page = await paginator
-    return _to_page(page, convert, kind)
+    converted: Page[T] = _to_page(page, convert, kind)
+    return converted
 
 
 def _to_page(native: NativePage[Any], convert: Callable[[Any], T], kind: type[BasePage[Any]]) -> Any:

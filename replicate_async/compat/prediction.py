@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from replicate_async import _bridge, types
 from replicate_async._http import clock
+from replicate_async._json import is_list
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import CreatePredictionParams, create_options, native_options
+from replicate_async.compat._arguments import create_options, native_options
 from replicate_async.compat._events import to_event
 from replicate_async.compat.helpers import rewind
 from replicate_async.compat.pagination import fetch_page
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from replicate_async.compat._arguments import CreatePredictionParams as CreateParams
     from replicate_async.compat._arguments import Maybe, Options
     from replicate_async.compat._events import ServerSentEvent
     from replicate_async.compat.pagination import Cursor, Page
@@ -129,7 +131,7 @@ class Prediction(Resource):
         """
         count = 0
         while True:
-            output: list[Any] = self.output if isinstance(self.output, list) else []
+            output = self.output if is_list(self.output) else []
             for item in output[count:]:
                 yield item
             count = len(output)
@@ -162,7 +164,7 @@ class Predictions(Namespace):
 
     _path = "predictions"
 
-    CreatePredictionParams = CreatePredictionParams
+    CreatePredictionParams = arguments.CreatePredictionParams
 
     def _wrap(self, prediction: types.Prediction) -> Prediction:
         return wrap(Prediction, prediction, self._client)
@@ -174,7 +176,7 @@ class Predictions(Namespace):
         *,
         model: Any = None,
         deployment: Any = None,
-        **params: Unpack[CreatePredictionParams],
+        **params: Unpack[CreateParams],
     ) -> Prediction:
         """Start a prediction with a version, a model or a deployment.
 
@@ -188,7 +190,7 @@ class Predictions(Namespace):
         if [version is None, model is None, deployment is None].count(False) != 1:
             raise ValueError("pass exactly one of version, model and deployment")
         client, options = self._client.native, create_options(params)
-        options["input"] = rewind(input) or {}
+        options["input"] = rewind(input or {})
         if version is not None:
             return self._wrap(await client.predictions.create(version=arguments.to_reference(version), **options))
         names = arguments.owner_and_name(deployment if model is None else model)
@@ -203,7 +205,7 @@ class Predictions(Namespace):
         *,
         model: Any = None,
         deployment: Any = None,
-        **params: Unpack[CreatePredictionParams],
+        **params: Unpack[CreateParams],
     ) -> Prediction:
         """Start a prediction; see ``async_create``."""
         return _bridge.run(self.async_create(version, input, model=model, deployment=deployment, **params))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import msgspec
 
@@ -12,7 +14,7 @@ from replicate_async._json import is_dict, is_list
 from replicate_async.types import OpenStruct, Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic_core import CoreSchema
     from typing_extensions import Self
@@ -32,7 +34,7 @@ class Time(str):
         """The time as a timezone-aware ``datetime``."""
         return msgspec.convert(str(self), datetime)
 
-    def replace(self, *args: Any, **fields: Any) -> Any:  # type: ignore[override]
+    def replace(self, *args: Any, **fields: Any) -> Any:
         """Replace text, or fields of the ``datetime``."""
         return self.datetime.replace(*args, **fields) if fields else str.replace(self, *args)
 
@@ -75,29 +77,35 @@ class Members(OpenStruct):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in _PYDANTIC:
             raise AttributeError(name)
-        return dict.get(self, name)
+        return self[name] if name in self else None  # noqa: SIM401 - ``get`` may be a URL
 
 
-class UrlOrLookup(str):
+class UrlOrLookup(str):  # noqa: SLOT000 - as its base
     """The URL ``urls.get`` of 2.x, which is also the method ``urls.get(key)`` of a dict, as in 1.x."""
 
-    __slots__ = ("_urls",)
-    _urls: Mapping[str, str]
+    _urls: dict[str, Any]
+
+    def __new__(cls, url: str, urls: Mapping[str, Any]) -> Self:
+        """Create the URL of an object that has these URLs."""
+        self = super().__new__(cls, url)
+        self._urls = dict(urls)
+        return self
 
     def __call__(self, key: str, default: Any = None) -> Any:
         """Return the URL of a key."""
-        return self._urls[key] if key in self._urls else default
+        return self._urls.get(key, default)
+
+    def __reduce__(self) -> tuple[type[UrlOrLookup], tuple[str, dict[str, Any]]]:
+        return UrlOrLookup, (str(self), self._urls)
 
 
 class Urls(Members):
     """The URLs of an object, as keys and as attributes."""
 
     @property
-    def get(self) -> UrlOrLookup:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def get(self) -> UrlOrLookup:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The URL of the object itself; called with a key, the URL of that key."""
-        url = UrlOrLookup(self["get"] if "get" in self else "")  # noqa: SIM401 - this is that method
-        url._urls = self  # noqa: SLF001
-        return url
+        return UrlOrLookup(self["get"] if "get" in self else "", self)  # noqa: SIM401 - this is that method
 
 
 _PYDANTIC = frozenset(
@@ -158,7 +166,7 @@ class Resource:
         """Return the object as a JSON document."""
         return json.dumps(self.dict(), indent=indent)
 
-    def model_dump(self, **options: Any) -> dict[str, Any]:
+    def model_dump(self, **options: Any) -> builtins.dict[str, Any]:
         """Return the members as a dict; see ``dict``."""
         return self.dict(**options)
 
@@ -166,7 +174,7 @@ class Resource:
         """Return the object as a JSON document; see ``json``."""
         return self.json(indent=indent, **options)
 
-    def to_dict(self, **options: Any) -> dict[str, Any]:
+    def to_dict(self, **options: Any) -> builtins.dict[str, Any]:
         """Return the members as a dict; see ``dict``."""
         return self.dict(**options)
 
@@ -176,9 +184,7 @@ class Resource:
 
     def copy(self, *, update: Mapping[str, Any] | None = None, **_options: Any) -> Self:
         """Return a copy with other members."""
-        duplicate = type(self)(**{**self.dict(), **(update or {})})
-        duplicate._client = self._client
-        return duplicate
+        return attach(type(self)(**{**self.dict(), **(update or {})}), self._client)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other members; see ``copy``."""
@@ -235,7 +241,7 @@ class Resource:
                 text += ": replicate_async.compat's objects are no pydantic models"
             raise AttributeError(text, name=name, obj=self)
 
-    def __iter__(self) -> Generator[tuple[str, Any], None, None]:
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Yield names and values, so that ``dict(object)`` works."""
         yield from ((name, value) for name, value in self.__dict__.items() if not name.startswith("_"))
 
@@ -244,7 +250,7 @@ class Resource:
 
     __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> builtins.dict[str, Any]:
         # The client has the token.
         return {**self.__dict__, "_client": None}
 
@@ -255,9 +261,8 @@ class Resource:
 
 def _convert(kind: Any, value: Any, client: BaseClient | None) -> Any:
     """Return a member in its type: a text as a time, a dict as an object."""
-    if isinstance(kind, list):
-        (item,) = cast("list[Any]", kind)
-        return [_convert(item, each, client) for each in value] if is_list(value) else value
+    if is_list(kind):
+        return [_convert(kind[0], each, client) for each in value] if is_list(value) else value
     if kind is Time:
         if isinstance(value, datetime):
             value = value.isoformat().replace("+00:00", "Z")
@@ -275,7 +280,7 @@ def attach(resource: R, client: BaseClient | None) -> R:
     """Return an object after giving it, and the objects in it, a client."""
     resource.__dict__["_client"] = client
     for member in resource.__dict__.values():
-        for each in cast("list[Any]", member) if is_list(member) else [member]:
+        for each in member if is_list(member) else [member]:
             if isinstance(each, Resource):
                 attach(each, client)
     return resource
@@ -300,11 +305,17 @@ def _plain(value: Any) -> Any:
 class Namespace:
     """The base of groups of operations, such as ``client.predictions``."""
 
-    # Where the native client has the same group.
+    # Where the native client has the same group, and whether its lists come in pages.
     _path: ClassVar[str] = ""
+    pages: ClassVar[bool] = True
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client
+
+    @property
+    def native_group(self) -> Any:
+        """The same operations of the asynchronous native client."""
+        return attrgetter(self._path)(self._client.native)
 
     @property
     def with_raw_response(self) -> Any:

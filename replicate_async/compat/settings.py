@@ -7,7 +7,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from replicate_async import _sync as blocking
-from replicate_async._client import BASE_URL_VARIABLE, AsyncReplicate
+from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL, AsyncReplicate
+from replicate_async._http.options import DEFAULT_TIMEOUT
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import NOT_GIVEN, Maybe, NotGiven, native_options
 from replicate_async.compat.pagination import BasePage, Page
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from replicate_async._http.transport import Transport
 
 DEFAULT_POLL_INTERVAL = 0.5
+# The settings that a program has not set, as options of the native client.
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(("bearer_token", "max_retries", "default_headers", "default_query")),
+    "base_url": DEFAULT_BASE_URL,
+    "timeout": DEFAULT_TIMEOUT,
+}
 
 
 class BaseClient:
@@ -149,13 +156,8 @@ class BaseClient:
         if self._made is None:
             self._made = settings, AsyncReplicate(**settings)
         elif self._made[0] != settings:
-            # A program has changed a setting: the connections stay.
-            unset = dict.fromkeys(self._made[0].keys() - settings.keys())
-            unset = {name: value for name, value in unset.items() if name not in {"base_url", "timeout"}}
-            if "bearer_token" in unset:
-                self._made = settings, AsyncReplicate(**settings)
-            else:
-                self._made = settings, self._made[1].with_options(**{**unset, **settings})
+            # A program has changed a setting. The connections stay.
+            self._made = settings, self._made[1].with_options(**{**_DEFAULTS, **settings})
         return self._made[1]
 
     @property
@@ -221,7 +223,8 @@ def _merge(name: str, own: Any, added: Any, replaced: Any) -> Any:
         raise ValueError(f"pass {name} or set_{name}, not both")
     if replaced is not None:
         return replaced
-    return own if added is None else {**(own or {}), **added}
+    merged: dict[str, Any] = {**(own or {}), **(added or {})}
+    return own if added is None else merged
 
 
 __all__ = ["BaseClient"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from replicate_async import _bridge, types
+from replicate_async._json import is_dict
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import FileEncodingStrategy, Maybe, Options, native_options
 from replicate_async.compat.helpers import async_encode_json, rewind
@@ -49,7 +50,7 @@ class Training(Resource):
         super()._set(members)
         if self.status == "aborted":
             self.status = "canceled"
-        version = self.output.get("version") if isinstance(self.output, dict) else None
+        version = self.output.get("version") if is_dict(self.output) else None
         if isinstance(version, str) and "/" in version:
             self.destination = version.partition(":")[0]
 
@@ -129,7 +130,7 @@ class Trainings(Namespace):
         if model is not None:
             owner, name = arguments.owner_and_name(model)
         elif not (owner and name):
-            owner, name, version_id = ModelVersionIdentifier.parse(str(version_id))
+            owner, name, version_id = cast("tuple[Any, ...]", ModelVersionIdentifier.parse(str(version_id)))
         if not options.get("destination"):
             raise ValueError("pass destination, the model that gets the new version")
         options["destination"] = arguments.to_reference(options["destination"])
