@@ -72,8 +72,8 @@ if TYPE_CHECKING:
 
 AsyncClient = AsyncReplicate
 BaseModel = Resource
-NoneType = type(None)
-DEFAULT_MAX_RETRIES = 2
+NoneType: type[None] = type(None)
+DEFAULT_MAX_RETRIES: int = 2
 
 # The modules whose names are not those of functions and groups below.
 for _name in ("exceptions", "resources", "run", "schema", "stream", "types"):

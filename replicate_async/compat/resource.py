@@ -68,7 +68,8 @@ class Time(str):
     def __eq__(self, other: object) -> bool:
         return str.__eq__(self, other) if isinstance(other, str) else self.datetime == other
 
-    __hash__ = str.__hash__
+    def __hash__(self) -> int:
+        return str.__hash__(self)
 
 
 class Members(OpenStruct):
@@ -248,7 +249,8 @@ class Resource:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.dict() == other.dict()
 
-    __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    def __hash__(self) -> int:
+        return hash(self.__dict__.get("id"))
 
     def __getstate__(self) -> builtins.dict[str, Any]:
         # The client has the token.

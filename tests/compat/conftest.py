@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -43,6 +44,19 @@ def serving() -> Iterator[LocalServer]:
             for word in prompt.split():
                 yield f"{word} "
 
+        @server.model("owner/see", version="cd" * 32)
+        def see(prompt: str, image: Path, temperature: float = 0.5, max_length: int = 100) -> Iterator[str]:
+            """Look at a picture."""
+            yield prompt
+            yield f" {len(image.read_bytes())}"
+
+        @server.model("owner/endless-words", version="ef" * 32)
+        def endless_words(prompt: str) -> Iterator[str]:
+            """Write until it is canceled."""
+            for number in itertools.count(1):
+                time.sleep(0.02)
+                yield f"{number} "
+
         @server.model("owner/slow-text")
         def slow_text() -> Iterator[str]:
             """Write slowly."""
@@ -79,8 +93,8 @@ def serving() -> Iterator[LocalServer]:
             """Return the size of a file."""
             return len(file.read_bytes())
 
-        @server.model("owner/broken")
-        def broken() -> str:
+        @server.model("owner/broken", version="ad" * 32)
+        def broken(text: str = "") -> str:
             """Fail."""
             print("about to fail")
             raise ValueError("out of paint")
