@@ -51,6 +51,7 @@ from replicate_async.compat.exceptions import UnprocessableEntityError as Unproc
 from replicate_async.compat.file import Files
 from replicate_async.compat.hardware import HardwareNamespace
 from replicate_async.compat.helpers import FileOutput as FileOutput
+from replicate_async.compat.helpers import file_from_path as file_from_path
 from replicate_async.compat.helpers import get_path_url as get_path_url
 from replicate_async.compat.identifier import ModelVersionIdentifier as ModelVersionIdentifier
 from replicate_async.compat.model import Model as Model

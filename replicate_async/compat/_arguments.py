@@ -133,6 +133,12 @@ def run_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return native
 
 
+def call_options(call: Mapping[str, Any], body: Any, options: Any) -> dict[str, Any]:
+    """Return the options of a low-level call, with its body as JSON."""
+    native = native_options({**call, **(options or {})})
+    return native if body is None else {"json": body, **native}
+
+
 def native_timeout(timeout: Any) -> Any:
     """Return a timeout in seconds or as an ``aiohttp.ClientTimeout``, for one that may be an ``httpx.Timeout``."""
     if not all(hasattr(timeout, name) for name in ("connect", "read", "write", "pool")):

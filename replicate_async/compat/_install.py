@@ -11,16 +11,21 @@ _PACKAGE = "replicate_async.compat"
 # The public modules of 1.x and 2.x.
 _MODULES = (
     *("account", "client", "collection", "deployment", "exceptions", "file", "hardware", "helpers", "identifier"),
-    *("model", "pagination", "prediction", "resource", "resources", "run", "schema", "stream", "training", "types"),
-    *("version", "webhook"),
+    *("model", "pagination", "prediction", "resource", "resources", "resources.deployments", "resources.models"),
+    *("resources.webhooks", "run", "schema", "stream", "training", "types", "version", "webhook"),
 )
-# Modules of 2.x whose names are found in one module here.
-_TYPES = ("models", "deployments", "webhooks", "webhooks.default")
-_RESOURCES = (
-    *("account", "collections", "deployments", "deployments.deployments", "deployments.predictions", "files"),
-    *("hardware", "models", "models.models", "models.predictions", "models.versions", "predictions", "trainings"),
-    *("webhooks", "webhooks.webhooks"),
-)
+# The modules of 2.x whose names are in one module here.
+_ALIASES = {
+    "resources": ("account", "collections", "files", "hardware", "predictions", "trainings"),
+    "resources.deployments": ("deployments", "predictions"),
+    "resources.models": ("examples", "models", "predictions", "readme", "versions"),
+    "resources.webhooks": ("default", "default.default", "default.secret", "webhooks"),
+    "types": (
+        *("deployments", "deployments.prediction_create_params", "models", "models.prediction_create_params"),
+        *("models.readme_get_response", "models.version_get_response", "models.version_list_response", "webhooks"),
+        *("webhooks.default", "webhooks.default.secret_get_response"),
+    ),
+}
 
 
 def install() -> None:
@@ -45,7 +50,9 @@ def module_names() -> dict[str, ModuleType]:
     """Return the modules of this package by their names in the official SDK."""
     # Not by attribute: some modules have the name of a function.
     modules = {name: import_module(f"{_PACKAGE}.{name}") for name in _MODULES}
-    names = [f"types.{re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}" for name in modules["types"].__all__]
-    aliases = [*names, *(f"types.{name}" for name in _TYPES), *(f"resources.{name}" for name in _RESOURCES)]
-    modules.update({name: modules[name.partition(".")[0]] for name in aliases})
+    for name, aliases in _ALIASES.items():
+        modules.update({f"{name}.{alias}": modules[name] for alias in aliases})
+    for name in modules["types"].__all__:
+        # In 2.x, each type has a module of its own.
+        modules[f"types.{re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}"] = modules["types"]
     return {"replicate": sys.modules[_PACKAGE], **{f"replicate.{name}": module for name, module in modules.items()}}

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import native_options
+from replicate_async.compat._arguments import call_options
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import AsyncCursorURLPage, BasePage
 from replicate_async.compat.resource import Namespace
@@ -170,25 +170,27 @@ class AsyncReplicate(BaseClient):
         """Search for models, collections and pages of the documentation."""
         return await self._groups.async_search(query=query, limit=limit, **options)
 
-    async def get(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a GET request with the native client."""
-        return await self.native.get(path, cast_to=cast_to, **native_options(call))
+    async def get(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a GET request with the native client; ``body`` is sent as JSON."""
+        return await self.native.get(path, cast_to=cast_to, **call_options(call, body, options))
 
-    async def post(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a POST request with the native client."""
-        return await self.native.post(path, cast_to=cast_to, **native_options(call))
+    async def post(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a POST request with the native client; ``body`` is sent as JSON."""
+        return await self.native.post(path, cast_to=cast_to, **call_options(call, body, options))
 
-    async def put(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a PUT request with the native client."""
-        return await self.native.put(path, cast_to=cast_to, **native_options(call))
+    async def put(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a PUT request with the native client; ``body`` is sent as JSON."""
+        return await self.native.put(path, cast_to=cast_to, **call_options(call, body, options))
 
-    async def patch(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a PATCH request with the native client."""
-        return await self.native.patch(path, cast_to=cast_to, **native_options(call))
+    async def patch(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a PATCH request with the native client; ``body`` is sent as JSON."""
+        return await self.native.patch(path, cast_to=cast_to, **call_options(call, body, options))
 
-    async def delete(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a DELETE request with the native client."""
-        return await self.native.delete(path, cast_to=cast_to, **native_options(call))
+    async def delete(
+        self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any
+    ) -> Any:
+        """Make a DELETE request with the native client; ``body`` is sent as JSON."""
+        return await self.native.delete(path, cast_to=cast_to, **call_options(call, body, options))
 
     @property
     def with_raw_response(self) -> Any:

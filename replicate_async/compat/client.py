@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_async import _bridge
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import Maybe, native_options
+from replicate_async.compat._arguments import Maybe, call_options
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import SyncCursorURLPage
 from replicate_async.compat.run import async_run, run
@@ -93,25 +93,25 @@ class Client(BaseClient, Groups):
         """Search for models, collections and pages of the documentation."""
         return _bridge.run(self.async_search(query=query, limit=limit, **options))
 
-    def get(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a GET request with the native client."""
-        return self.native_view("").get(path, cast_to=cast_to, **native_options(call))
+    def get(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a GET request with the native client; ``body`` is sent as JSON."""
+        return self.native_view("").get(path, cast_to=cast_to, **call_options(call, body, options))
 
-    def post(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a POST request with the native client."""
-        return self.native_view("").post(path, cast_to=cast_to, **native_options(call))
+    def post(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a POST request with the native client; ``body`` is sent as JSON."""
+        return self.native_view("").post(path, cast_to=cast_to, **call_options(call, body, options))
 
-    def put(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a PUT request with the native client."""
-        return self.native_view("").put(path, cast_to=cast_to, **native_options(call))
+    def put(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a PUT request with the native client; ``body`` is sent as JSON."""
+        return self.native_view("").put(path, cast_to=cast_to, **call_options(call, body, options))
 
-    def patch(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a PATCH request with the native client."""
-        return self.native_view("").patch(path, cast_to=cast_to, **native_options(call))
+    def patch(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a PATCH request with the native client; ``body`` is sent as JSON."""
+        return self.native_view("").patch(path, cast_to=cast_to, **call_options(call, body, options))
 
-    def delete(self, path: str, *, cast_to: Any = None, **call: Any) -> Any:
-        """Make a DELETE request with the native client."""
-        return self.native_view("").delete(path, cast_to=cast_to, **native_options(call))
+    def delete(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
+        """Make a DELETE request with the native client; ``body`` is sent as JSON."""
+        return self.native_view("").delete(path, cast_to=cast_to, **call_options(call, body, options))
 
     @property
     def with_raw_response(self) -> Any:

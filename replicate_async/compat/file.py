@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from replicate_async.compat.pagination import Page
 
 
+class Checksums(Members):
+    """Digests of a file's content."""
+
+    sha256: str | None
+    md5: str | None
+
+
 class File(Resource):
     """A file uploaded to Replicate."""
 
     _members: ClassVar[dict[str, Any]] = {
         **dict.fromkeys(("created_at", "expires_at"), Time),
-        "checksums": Members,
+        "checksums": Checksums,
         "urls": Urls,
     }
 
@@ -33,7 +40,7 @@ class File(Resource):
     content_type: str
     size: int
     etag: str | None
-    checksums: Members
+    checksums: Checksums
     metadata: dict[str, Any]
     created_at: Time
     expires_at: Time | None

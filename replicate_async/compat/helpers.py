@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import mimetypes
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicate_async import _bridge
@@ -130,6 +131,11 @@ def base64_encode_file(file: io.IOBase) -> str:
     kind = mimetypes.guess_type(str(getattr(file, "name", "")))[0] or "application/octet-stream"
     encoded = base64.b64encode(content.encode() if isinstance(content, str) else content)
     return f"data:{kind};base64,{encoded.decode()}"
+
+
+def file_from_path(path: str) -> tuple[str, bytes]:
+    """Return a file's name and content, for ``files.create(content=...)``."""
+    return Path(path).name, Path(path).read_bytes()
 
 
 def get_path_url(path: Any) -> str | None:

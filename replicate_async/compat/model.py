@@ -113,8 +113,8 @@ class _ModelCall(ModelName, Options, total=False):
     pass
 
 
-class _UpdateCall(ModelName, _UpdateModelParams, total=False):
-    pass
+class ModelUpdateCall(ModelName, _UpdateModelParams, total=False):
+    """Arguments of ``models.update``."""
 
 
 def _split(model: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[tuple[Any, Any], dict[str, Any]]:
@@ -284,12 +284,12 @@ class Models(Namespace):
         """Create a model."""
         return _bridge.run(self.async_create(owner, name, **params))
 
-    async def async_update(self, *model: Any, **params: Unpack[_UpdateCall]) -> Model:
+    async def async_update(self, *model: Any, **params: Unpack[ModelUpdateCall]) -> Model:
         """Change the description, README or links of a model."""
         names, rest = _split(model, params)
         return self._wrap(await self._client.native.models.update(*names, **rest))
 
-    def update(self, *model: Any, **params: Unpack[_UpdateCall]) -> Model:
+    def update(self, *model: Any, **params: Unpack[ModelUpdateCall]) -> Model:
         """Change the description, README or links of a model."""
         return _bridge.run(self.async_update(*model, **params))
 

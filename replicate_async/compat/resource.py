@@ -44,29 +44,29 @@ class Time(str):
     def __format__(self, spec: str) -> str:
         return format(self.datetime if "%" in spec else str(self), spec)
 
-    def __sub__(self, other: Any) -> Any:
-        return self.datetime - (other.datetime if isinstance(other, Time) else other)
+    def __sub__(self, value: Any) -> Any:
+        return self.datetime - (value.datetime if isinstance(value, Time) else value)
 
-    def __rsub__(self, other: Any) -> Any:
-        return other - self.datetime
+    def __rsub__(self, value: Any) -> Any:
+        return value - self.datetime
 
-    def __add__(self, other: Any) -> Any:
-        return str.__add__(self, other) if isinstance(other, str) else self.datetime + other
+    def __add__(self, value: Any) -> Any:
+        return str.__add__(self, value) if isinstance(value, str) else self.datetime + value
 
-    def __lt__(self, other: Any) -> bool:
-        return str.__lt__(self, other) if isinstance(other, str) else self.datetime < other
+    def __lt__(self, value: Any) -> bool:
+        return str.__lt__(self, value) if isinstance(value, str) else self.datetime < value
 
-    def __le__(self, other: Any) -> bool:
-        return str.__le__(self, other) if isinstance(other, str) else self.datetime <= other
+    def __le__(self, value: Any) -> bool:
+        return str.__le__(self, value) if isinstance(value, str) else self.datetime <= value
 
-    def __gt__(self, other: Any) -> bool:
-        return str.__gt__(self, other) if isinstance(other, str) else self.datetime > other
+    def __gt__(self, value: Any) -> bool:
+        return str.__gt__(self, value) if isinstance(value, str) else self.datetime > value
 
-    def __ge__(self, other: Any) -> bool:
-        return str.__ge__(self, other) if isinstance(other, str) else self.datetime >= other
+    def __ge__(self, value: Any) -> bool:
+        return str.__ge__(self, value) if isinstance(value, str) else self.datetime >= value
 
-    def __eq__(self, other: object) -> bool:
-        return str.__eq__(self, other) if isinstance(other, str) else self.datetime == other
+    def __eq__(self, value: object) -> bool:
+        return str.__eq__(self, value) if isinstance(value, str) else self.datetime == value
 
     def __hash__(self) -> int:
         return str.__hash__(self)
@@ -102,6 +102,10 @@ class UrlOrLookup(str):  # noqa: SLOT000 - as its base
 
 class Urls(Members):
     """The URLs of an object, as keys and as attributes."""
+
+    cancel: str | None
+    stream: str | None
+    web: str | None
 
     @property
     def get(self) -> UrlOrLookup:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -246,8 +250,8 @@ class Resource:
         """Yield names and values, so that ``dict(object)`` works."""
         yield from ((name, value) for name, value in self.__dict__.items() if not name.startswith("_"))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.dict() == other.dict()
+    def __eq__(self, value: object) -> bool:
+        return isinstance(value, type(self)) and self.dict() == value.dict()
 
     def __hash__(self) -> int:
         return hash(self.__dict__.get("id"))

@@ -8,13 +8,21 @@ from replicate_async.compat.model import Model
 from replicate_async.compat.resource import Members, Resource
 
 
+class ModelMetadata(Members):
+    """Details of a model that matches a search."""
+
+    generated_description: str | None
+    score: float | None
+    tags: list[str] | None
+
+
 class SearchModel(Resource):
     """A model that matches a search."""
 
-    _members: ClassVar[dict[str, Any]] = {"model": Model, "metadata": Members}
+    _members: ClassVar[dict[str, Any]] = {"model": Model, "metadata": ModelMetadata}
 
     model: Model
-    metadata: Members | None
+    metadata: ModelMetadata | None
 
 
 class SearchResponse(Resource):

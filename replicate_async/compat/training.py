@@ -26,7 +26,8 @@ class Training(Resource):
 
     _members: ClassVar[dict[str, Any]] = {
         **dict.fromkeys(("created_at", "started_at", "completed_at"), Time),
-        **dict.fromkeys(("output", "metrics"), Members),
+        "output": types.TrainingOutput,
+        "metrics": Members,
         "urls": Urls,
     }
 
@@ -79,7 +80,9 @@ class _CreateTrainingParams(Options, total=False):
     file_encoding_strategy: Maybe[FileEncodingStrategy]
 
 
-class _CreateCall(_CreateTrainingParams, total=False):
+class TrainingCreateCall(_CreateTrainingParams, total=False):
+    """Arguments of ``trainings.create``, besides those by position."""
+
     model_owner: str
     model_name: str
     version_id: str
@@ -105,7 +108,7 @@ class Trainings(Namespace):
         model: Any = None,
         version: Any = None,
         input: Mapping[str, Any] | None = None,
-        **params: Unpack[_CreateCall],
+        **params: Unpack[TrainingCreateCall],
     ) -> Training:
         """Start a training.
 
@@ -145,7 +148,7 @@ class Trainings(Namespace):
         model: Any = None,
         version: Any = None,
         input: Mapping[str, Any] | None = None,
-        **params: Unpack[_CreateCall],
+        **params: Unpack[TrainingCreateCall],
     ) -> Training:
         """Start a training; see ``async_create``."""
         return _bridge.run(self.async_create(*args, model=model, version=version, input=input, **params))

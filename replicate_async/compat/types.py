@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from replicate_async.compat._arguments import CreatePredictionParams
+from typing import Any
+
+from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
 from replicate_async.compat.account import Account
 from replicate_async.compat.collection import Collection
 from replicate_async.compat.deployment import Deployment, Deployments
-from replicate_async.compat.file import File, Files
+from replicate_async.compat.file import Checksums, File, Files
 from replicate_async.compat.hardware import Hardware
-from replicate_async.compat.model import Model, Models
+from replicate_async.compat.model import Model, Models, ModelUpdateCall
 from replicate_async.compat.prediction import Prediction
-from replicate_async.compat.search import SearchResponse
-from replicate_async.compat.training import Training, Trainings
+from replicate_async.compat.resource import Urls
+from replicate_async.compat.search import ModelMetadata, SearchResponse
+from replicate_async.compat.training import Training, TrainingCreateCall
 from replicate_async.compat.version import Version
 from replicate_async.compat.webhook import WebhookSigningSecret
+from replicate_async.types import PredictionMetrics, TrainingOutput
+
+
+class _RunParams(CreatePredictionParams, total=False):
+    input: Any
+
 
 AccountGetResponse = Account
 CollectionGetResponse = CollectionListResponse = Collection
@@ -28,14 +37,99 @@ TrainingCancelResponse = TrainingCreateResponse = TrainingGetResponse = Training
 VersionGetResponse = VersionListResponse = Version
 
 DeploymentCreateParams = Deployments.CreateDeploymentParams
-DeploymentUpdateParams = Deployments.UpdateDeploymentParams
-FileCreateParams = Files.CreateFileParams
-ModelCreateParams = Models.CreateModelParams
-PredictionCreateParams = PredictionCreateParamsWithoutVersion = CreatePredictionParams
-TrainingCreateParams = Trainings.CreateTrainingParams
+PredictionCreateParamsWithoutVersion = _RunParams
+# What is inside of those objects.
+Output = TrainingOutput
+CurrentRelease = Deployment.Release
+CurrentReleaseConfiguration = Deployment.Release.Configuration
+CurrentReleaseCreatedBy = Account
+Metrics = PredictionMetrics
+ModelModel = Model
+URLs = Urls
+
+
+class ClientSearchParams(Options, total=False):
+    """Arguments of ``search``."""
+
+    query: str
+    limit: Maybe[int]
+
+
+class DeploymentUpdateParams(Deployments.UpdateDeploymentParams, total=False):
+    """Arguments of ``deployments.update``."""
+
+    deployment_owner: str
+    deployment_name: str
+
+
+class FileCreateParams(Files.CreateFileParams, total=False):
+    """Arguments of ``files.create``."""
+
+    content: Any
+    type: Maybe[str]
+
+
+class FileDownloadParams(Options, total=False):
+    """Arguments of ``files.download``."""
+
+    file_id: str
+    expiry: int
+    owner: str
+    signature: str
+
+
+class ModelCreateParams(Models.CreateModelParams):
+    """Arguments of ``models.create``."""
+
+    owner: str
+    name: str
+
+
+class ModelListParams(Options, total=False):
+    """Arguments of ``models.list``."""
+
+    sort_by: Maybe[str]
+    sort_direction: Maybe[str]
+
+
+class ModelSearchParams(Options, total=False):
+    """Arguments of ``models.search``."""
+
+    body: str
+
+
+class ModelUpdateParams(ModelUpdateCall, total=False):
+    """Arguments of ``models.update``."""
+
+
+class PredictionCreateParams(_RunParams, total=False):
+    """Arguments of ``predictions.create``."""
+
+    version: str
+    model_owner: str
+    model_name: str
+    deployment_owner: str
+    deployment_name: str
+
+
+class PredictionListParams(Options, total=False):
+    """Arguments of ``predictions.list``."""
+
+    created_after: Maybe[Any]
+    created_before: Maybe[Any]
+    source: Maybe[str]
+
+
+class TrainingCreateParams(TrainingCreateCall, total=False):
+    """Arguments of ``trainings.create``."""
+
+    input: Any
+
 
 __all__ = [
     "AccountGetResponse",
+    "Checksums",
+    "ClientSearchParams",
     "CollectionGetResponse",
     "CollectionListResponse",
     "DeploymentCreateParams",
@@ -46,6 +140,7 @@ __all__ = [
     "DeploymentUpdateResponse",
     "FileCreateParams",
     "FileCreateResponse",
+    "FileDownloadParams",
     "FileGetResponse",
     "FileListResponse",
     "HardwareListResponse",
@@ -53,12 +148,17 @@ __all__ = [
     "ModelCreateParams",
     "ModelCreateResponse",
     "ModelGetResponse",
+    "ModelListParams",
     "ModelListResponse",
+    "ModelMetadata",
+    "ModelSearchParams",
     "ModelSearchResponse",
+    "ModelUpdateParams",
     "ModelUpdateResponse",
     "Prediction",
     "PredictionCreateParams",
     "PredictionCreateParamsWithoutVersion",
+    "PredictionListParams",
     "ReadmeGetResponse",
     "SearchResponse",
     "SecretGetResponse",

@@ -54,7 +54,7 @@ class InvalidSignatureError(WebhookValidationError):
 _ERRORS = {"secret": InvalidSecretKeyError, "webhook-timestamp": InvalidTimestampError}
 
 
-class _Secret(Namespace):
+class DefaultWebhookSecret(Namespace):
     """The secret, by its call in 1.x, ``secret()``, and in 2.x, ``secret.get()``."""
 
     _path = "webhooks.default.secret"
@@ -73,15 +73,15 @@ class _Secret(Namespace):
         return self.get(**options)
 
 
-class _Default(Namespace):
+class DefaultWebhook(Namespace):
     """Operations on the default webhook."""
 
     _path = "webhooks.default"
 
     @cached_property
-    def secret(self) -> _Secret:
+    def secret(self) -> DefaultWebhookSecret:
         """The secret."""
-        return _Secret(self._client)
+        return DefaultWebhookSecret(self._client)
 
     async def async_secret(self, **options: Unpack[Options]) -> WebhookSigningSecret:
         """Fetch the secret."""
@@ -93,12 +93,12 @@ class Webhooks(Namespace):
 
     _path = "webhooks"
 
-    Default = _Default
+    Default = DefaultWebhook
 
     @cached_property
-    def default(self) -> _Default:
+    def default(self) -> DefaultWebhook:
         """The default webhook."""
-        return _Default(self._client)
+        return DefaultWebhook(self._client)
 
     @staticmethod
     def validate(

@@ -11,12 +11,11 @@ from replicate_async.compat.hardware import HardwareNamespace as HardwareResourc
 from replicate_async.compat.model import Models as ModelsResource
 from replicate_async.compat.prediction import Predictions as PredictionsResource
 from replicate_async.compat.training import Trainings as TrainingsResource
-from replicate_async.compat.version import Versions as VersionsResource
 from replicate_async.compat.webhook import Webhooks as WebhooksResource
 
 AsyncAccountResource = AsyncCollectionsResource = AsyncDeploymentsResource = AsyncNamespace
 AsyncFilesResource = AsyncHardwareResource = AsyncModelsResource = AsyncPredictionsResource = AsyncNamespace
-AsyncTrainingsResource = AsyncVersionsResource = AsyncWebhooksResource = AsyncNamespace
+AsyncTrainingsResource = AsyncWebhooksResource = AsyncNamespace
 
 __all__ = [
     "AccountResource",
@@ -28,7 +27,6 @@ __all__ = [
     "AsyncModelsResource",
     "AsyncPredictionsResource",
     "AsyncTrainingsResource",
-    "AsyncVersionsResource",
     "AsyncWebhooksResource",
     "CollectionsResource",
     "DeploymentsResource",
@@ -37,6 +35,5 @@ __all__ = [
     "ModelsResource",
     "PredictionsResource",
     "TrainingsResource",
-    "VersionsResource",
     "WebhooksResource",
 ]
