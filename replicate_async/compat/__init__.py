@@ -60,6 +60,7 @@ from replicate_async.compat.pagination import async_paginate as async_paginate
 from replicate_async.compat.pagination import paginate as paginate
 from replicate_async.compat.prediction import Predictions
 from replicate_async.compat.resource import Resource
+from replicate_async.compat.search import SearchResponse
 from replicate_async.compat.training import Trainings
 from replicate_async.compat.version import Version as Version
 from replicate_async.compat.webhook import Webhooks
@@ -67,7 +68,7 @@ from replicate_async.compat.webhook import Webhooks
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from replicate_async.compat._arguments import CreatePredictionParams
+    from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
     from replicate_async.compat._events import ServerSentEvent
     from replicate_async.compat.settings import BaseClient
 
@@ -151,6 +152,11 @@ def use(ref: Any, *, hint: Any = None, streaming: bool = False, use_async: bool 
     """Return a model as a function; with ``use_async``, an asynchronous one."""
     client: Any = default_client
     return (client.native if use_async else client).use(ref, hint=hint, streaming=streaming)
+
+
+def search(*, query: str, limit: Maybe[int] = None, **options: Unpack[Options]) -> SearchResponse:
+    """Search for models, collections and pages of the documentation; see ``Client.search``."""
+    return default_client.search(query=query, limit=limit, **options)
 
 
 if not TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pytest
 import replicate_async as replicate
 from callers import Caller, calling
 from rawserver import TOKEN, RawServer, answer
-from replicate_async import AsyncReplicate, NotFoundError, PermissionDeniedError, Replicate
+from replicate_async import AsyncReplicate, NotFoundError, PermissionDeniedError, Replicate, compat
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.testing._jobs import Job
 from replicate_async.testing._routes import OPERATIONS
@@ -265,6 +265,18 @@ async def test_examples_awaited(operation: str) -> None:
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
             shown = await execute(example(CALLS[operation], awaited=True), replicate=client)
         check(operation, server, shown)
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("operation", SHOWN)
+async def test_examples_on_compat(operation: str, awaited: bool) -> None:
+    """The same example runs with the official SDK's surface, ``replicate_async.compat``."""
+    with serving(operation) as server:
+        kind = compat.AsyncReplicate if awaited else compat.Replicate
+        client = kind(bearer_token=server.token, base_url=server.base_url)
+        shown = await execute(example(CALLS[operation], awaited=awaited), replicate=client)
+        check(operation, server, shown)
+        await client.native.close()
 
 
 @pytest.mark.parametrize("awaited", [False, True])
