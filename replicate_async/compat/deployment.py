@@ -78,14 +78,18 @@ class Deployment(Resource):
         return DeploymentPredictions(self._api, self)
 
 
-class _UpdateDeploymentParams(Options, total=False):
+class DeploymentUpdate(Options, total=False):
+    """Options of ``deployments.update``."""
+
     version: Maybe[str]
     hardware: Maybe[str]
     min_instances: Maybe[int]
     max_instances: Maybe[int]
 
 
-class _CreateDeploymentParams(Options):
+class DeploymentCreate(Options):
+    """Options of ``deployments.create``."""
+
     name: str
     model: str
     version: str
@@ -154,8 +158,8 @@ class Deployments(Namespace):
 
     _path = "deployments"
 
-    CreateDeploymentParams = _CreateDeploymentParams
-    UpdateDeploymentParams = _UpdateDeploymentParams
+    CreateDeploymentParams = DeploymentCreate
+    UpdateDeploymentParams = DeploymentUpdate
 
     @cached_property
     def predictions(self) -> DeploymentsPredictions:
@@ -189,27 +193,25 @@ class Deployments(Namespace):
             self.async_get(name, deployment_owner=deployment_owner, deployment_name=deployment_name, **options)
         )
 
-    async def async_create(self, **params: Unpack[_CreateDeploymentParams]) -> Deployment:
+    async def async_create(self, **params: Unpack[DeploymentCreate]) -> Deployment:
         """Create a deployment."""
         options: Any = native_options(params)
         # In 1.x, the name may have an owner.
         options["name"] = str(options.get("name", "")).rpartition("/")[2]
         return self._wrap(await self._client.native.deployments.create(**options))
 
-    def create(self, **params: Unpack[_CreateDeploymentParams]) -> Deployment:
+    def create(self, **params: Unpack[DeploymentCreate]) -> Deployment:
         """Create a deployment."""
         return _bridge.run(self.async_create(**params))
 
     async def async_update(
-        self, deployment_owner: str, deployment_name: str, **params: Unpack[_UpdateDeploymentParams]
+        self, deployment_owner: str, deployment_name: str, **params: Unpack[DeploymentUpdate]
     ) -> Deployment:
         """Change the version, hardware or scaling bounds of a deployment."""
         native = self._client.native.deployments
         return self._wrap(await native.update(deployment_owner, deployment_name, **native_options(params)))
 
-    def update(
-        self, deployment_owner: str, deployment_name: str, **params: Unpack[_UpdateDeploymentParams]
-    ) -> Deployment:
+    def update(self, deployment_owner: str, deployment_name: str, **params: Unpack[DeploymentUpdate]) -> Deployment:
         """Change the version, hardware or scaling bounds of a deployment."""
         return _bridge.run(self.async_update(deployment_owner, deployment_name, **params))
 

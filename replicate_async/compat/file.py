@@ -47,13 +47,15 @@ class File(Resource):
     urls: Urls
 
 
-class _CreateFileParams(Options, total=False):
+class FileUpload(Options, total=False):
+    """Options of ``files.create``, in 1.x."""
+
     filename: Maybe[str]
     content_type: Maybe[str]
     metadata: Maybe[dict[str, Any]]
 
 
-class _CreateCall(_CreateFileParams, total=False):
+class _CreateCall(FileUpload, total=False):
     content: Any
     type: Maybe[str]
 
@@ -63,7 +65,7 @@ class Files(Namespace):
 
     _path = "files"
 
-    CreateFileParams = _CreateFileParams
+    CreateFileParams = FileUpload
 
     def _wrap(self, file: types.File) -> File:
         return wrap(File, file, self._client)

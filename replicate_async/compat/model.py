@@ -85,7 +85,9 @@ class _OptionalModelParams(Options, total=False):
     cover_image_url: Maybe[str]
 
 
-class _CreateModelParams(_OptionalModelParams):
+class ModelCreate(_OptionalModelParams):
+    """Options of ``models.create``."""
+
     hardware: str
     visibility: Any
 
@@ -209,7 +211,7 @@ class Models(Namespace):
     _path = "models"
 
     model = Model
-    CreateModelParams = _CreateModelParams
+    CreateModelParams = ModelCreate
 
     @cached_property
     def predictions(self) -> ModelsPredictions:
@@ -275,12 +277,12 @@ class Models(Namespace):
         """Search for public models."""
         return _bridge.run(self.async_search(query, body=body, **options))
 
-    async def async_create(self, owner: str, name: str, **params: Unpack[_CreateModelParams]) -> Model:
+    async def async_create(self, owner: str, name: str, **params: Unpack[ModelCreate]) -> Model:
         """Create a model."""
         options: Any = native_options(params)
         return self._wrap(await self._client.native.models.create(owner=owner, name=name, **options))
 
-    def create(self, owner: str, name: str, **params: Unpack[_CreateModelParams]) -> Model:
+    def create(self, owner: str, name: str, **params: Unpack[ModelCreate]) -> Model:
         """Create a model."""
         return _bridge.run(self.async_create(owner, name, **params))
 

@@ -72,7 +72,9 @@ class Training(Resource):
         _bridge.run(self.async_cancel())
 
 
-class _CreateTrainingParams(Options, total=False):
+class TrainingCreate(Options, total=False):
+    """Options of ``trainings.create``, in 1.x."""
+
     destination: Any
     webhook: Maybe[str]
     webhook_completed: Maybe[str]
@@ -80,7 +82,7 @@ class _CreateTrainingParams(Options, total=False):
     file_encoding_strategy: Maybe[FileEncodingStrategy]
 
 
-class TrainingCreateCall(_CreateTrainingParams, total=False):
+class TrainingCreateCall(TrainingCreate, total=False):
     """Arguments of ``trainings.create``, besides those by position."""
 
     model_owner: str
@@ -97,7 +99,7 @@ class Trainings(Namespace):
 
     _path = "trainings"
 
-    CreateTrainingParams = _CreateTrainingParams
+    CreateTrainingParams = TrainingCreate
 
     def _wrap(self, training: types.Training) -> Training:
         return wrap(Training, training, self._client)

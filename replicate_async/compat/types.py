@@ -7,10 +7,10 @@ from typing import Any
 from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
 from replicate_async.compat.account import Account
 from replicate_async.compat.collection import Collection
-from replicate_async.compat.deployment import Deployment, Deployments
-from replicate_async.compat.file import Checksums, File, Files
+from replicate_async.compat.deployment import Deployment, DeploymentCreate, DeploymentUpdate
+from replicate_async.compat.file import Checksums, File, FileUpload
 from replicate_async.compat.hardware import Hardware
-from replicate_async.compat.model import Model, Models, ModelUpdateCall
+from replicate_async.compat.model import Model, ModelCreate, ModelUpdateCall
 from replicate_async.compat.prediction import Prediction
 from replicate_async.compat.resource import Urls
 from replicate_async.compat.search import ModelMetadata, SearchResponse
@@ -36,7 +36,7 @@ SecretGetResponse = WebhookSigningSecret
 TrainingCancelResponse = TrainingCreateResponse = TrainingGetResponse = TrainingListResponse = Training
 VersionGetResponse = VersionListResponse = Version
 
-DeploymentCreateParams = Deployments.CreateDeploymentParams
+DeploymentCreateParams = DeploymentCreate
 PredictionCreateParamsWithoutVersion = _RunParams
 # What is inside of those objects.
 Output = TrainingOutput
@@ -55,14 +55,14 @@ class ClientSearchParams(Options, total=False):
     limit: Maybe[int]
 
 
-class DeploymentUpdateParams(Deployments.UpdateDeploymentParams, total=False):
+class DeploymentUpdateParams(DeploymentUpdate, total=False):
     """Arguments of ``deployments.update``."""
 
     deployment_owner: str
     deployment_name: str
 
 
-class FileCreateParams(Files.CreateFileParams, total=False):
+class FileCreateParams(FileUpload, total=False):
     """Arguments of ``files.create``."""
 
     content: Any
@@ -78,7 +78,7 @@ class FileDownloadParams(Options, total=False):
     signature: str
 
 
-class ModelCreateParams(Models.CreateModelParams):
+class ModelCreateParams(ModelCreate):
     """Arguments of ``models.create``."""
 
     owner: str

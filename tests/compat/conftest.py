@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from official_programs import serving
 
+from official_programs import serving
 from replicate_async.testing import LocalServer
 
 

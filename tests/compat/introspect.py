@@ -7,7 +7,6 @@ import inspect
 import json
 import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any

@@ -16,7 +16,7 @@ failures = {}
 for name in sys.argv[2:]:
     try:
         runpy.run_path(str(Path(__file__).parent / "programs" / f"{name}.py"), run_name="__main__")
-    except BaseException:
+    except (Exception, SystemExit):  # noqa: BLE001 - all of them are reported
         failures[name] = traceback.format_exc()
     if sys.argv[1] == "official":
         # Its clients belong to the event loop that used them first.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from official_programs import FOLDER, run_programs, run_python
 
+from official_programs import FOLDER, run_programs, run_python
 from replicate_async.testing import LocalServer
 
 PROGRAMS = sorted(path.stem for path in (FOLDER / "programs").glob("*.py"))

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from official_programs import FOLDER, run_python
 
+from official_programs import FOLDER, run_python
 from replicate_async.compat import _arguments
 from replicate_async.compat._install import module_names
 from replicate_async.compat.asynchronous import AsyncNamespace

@@ -8,7 +8,7 @@ from replicate_async.compat import install
 install()
 warnings.simplefilter("ignore")
 
-from langchain_community.llms import Replicate  # noqa: E402 - after install()
+from langchain_community.llms import Replicate
 
 pinned = Replicate(model="owner/chat:" + "ab" * 32, model_kwargs={"temperature": 0.1})
 assert pinned.invoke("Ann") == "you said: Ann "

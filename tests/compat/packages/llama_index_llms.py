@@ -7,8 +7,8 @@ from replicate_async.compat import install
 
 install()
 
-from llama_index.core.base.llms.types import ChatMessage  # noqa: E402 - after install()
-from llama_index.llms.replicate import Replicate  # noqa: E402
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.llms.replicate import Replicate
 
 llm = Replicate(model="owner/chat:" + "ab" * 32, context_window=100)
 assert llm.complete("Ann Bob").text == "you said: Ann Bob "

@@ -16,8 +16,8 @@ models.parent.mkdir()
 entry = {"model": "owner/chat", "model_id": "owner-chat", "version": "ab" * 32, "aliases": ["chat"], "chat": True}
 models.write_text(json.dumps([entry]), encoding="utf-8")
 
-import llm  # noqa: E402 - after install()
-import llm_replicate  # noqa: E402
+import llm
+import llm_replicate
 
 model = llm.get_model("chat")
 assert isinstance(model, llm_replicate.ReplicateModel)

@@ -4,11 +4,11 @@ from replicate_async.compat import install
 
 install()
 
-import replicate  # noqa: E402 - after install()
-from opentelemetry.instrumentation.replicate import ReplicateInstrumentor  # noqa: E402
-from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
+import replicate
+from opentelemetry.instrumentation.replicate import ReplicateInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 exporter = InMemorySpanExporter()
 provider = TracerProvider()
