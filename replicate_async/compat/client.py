@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from replicate_async import _bridge
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import Maybe, call_options
 from replicate_async.compat.groups import Groups
-from replicate_async.compat.pagination import SyncCursorURLPage
+from replicate_async.compat.pagination import BasePage, SyncCursorURLPage
 from replicate_async.compat.run import async_run, run
 from replicate_async.compat.settings import BaseClient
 from replicate_async.compat.stream import async_stream, stream
@@ -137,7 +137,7 @@ class Client(BaseClient, Groups):
 class Replicate(Client):
     """The client of 2.x. Iterating a page of a list continues through the pages that follow."""
 
-    page = SyncCursorURLPage
+    page: ClassVar[type[BasePage[Any]]] = SyncCursorURLPage
 
 
 __all__ = ["Client", "Replicate"]
