@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
+import inspect
 import json
 import pickle
+import pkgutil
 import subprocess
 import sys
 import time
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -308,3 +312,14 @@ def test_outputs_are_lists_and_iterators(client: compat.Client) -> None:
         return [piece async for piece in client.run("owner/text", input={"text": "Bob"})]
 
     assert asyncio.run(read()) == ["hello ", "Bob"]
+
+
+def test_annotations_evaluate_at_run_time() -> None:
+    """Tools that inject dependencies or make schemas can evaluate all annotations."""
+    names = [f"replicate_async.compat.{info.name}" for info in pkgutil.iter_modules(compat.__path__)]
+    for module in [importlib.import_module(name) for name in names if not name.endswith("__main__")]:
+        for value in [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]:
+            functions = [value, *vars(value).values()] if inspect.isclass(value) else [value]
+            for function in functions:
+                if inspect.isfunction(function) or inspect.isclass(function):
+                    typing.get_type_hints(function)

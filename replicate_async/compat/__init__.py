@@ -22,12 +22,15 @@ from replicate_async._http.response import APIResponse as APIResponse
 from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
 from replicate_async._version import __version__ as __version__
 from replicate_async.compat._arguments import NOT_GIVEN as NOT_GIVEN
+from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
 from replicate_async.compat._arguments import NotGiven as NotGiven
 from replicate_async.compat._arguments import Omit as Omit
 from replicate_async.compat._arguments import Timeout as Timeout
 from replicate_async.compat._arguments import not_given as not_given
 from replicate_async.compat._arguments import omit as omit
+from replicate_async.compat._events import ServerSentEvent
 from replicate_async.compat._install import install as install
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.account import Accounts
 from replicate_async.compat.asynchronous import AsyncReplicate as AsyncReplicate
 from replicate_async.compat.client import Client as Client
@@ -61,16 +64,10 @@ from replicate_async.compat.pagination import paginate as paginate
 from replicate_async.compat.prediction import Predictions
 from replicate_async.compat.resource import Resource
 from replicate_async.compat.search import SearchResponse
+from replicate_async.compat.settings import BaseClient
 from replicate_async.compat.training import Trainings
 from replicate_async.compat.version import Version as Version
 from replicate_async.compat.webhook import Webhooks
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
-    from replicate_async.compat._events import ServerSentEvent
-    from replicate_async.compat.settings import BaseClient
 
 AsyncClient = AsyncReplicate
 BaseModel = Resource

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from replicate_async._predictions.requests import prefer_header
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeIs
+from replicate_async.compat._typing import TypedDict
 
 T = TypeVar("T")
 
@@ -60,7 +58,7 @@ class Timeout:
         return f"Timeout(connect={self.connect}, read={self.read}, write={self.write}, pool={self.pool})"
 
 
-Maybe: TypeAlias = "T | NotGiven | Omit | None"
+Maybe: TypeAlias = T | NotGiven | Omit | None
 FileEncodingStrategy = Literal["base64", "url"]
 
 
@@ -160,14 +158,10 @@ def native_base_url(base_url: Any, *, version_1: bool) -> str | None:
 # --- references ---
 
 
-def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:
-    return isinstance(value, tuple)
-
-
 def owner_and_name(thing: Any, name: Any = None) -> tuple[Any, Any]:
     """Return owner and name of a model or deployment: of an object, a tuple, ``owner/name``, or two arguments."""
-    if _is_tuple(thing):
-        parts = list(thing)
+    if isinstance(thing, tuple):
+        parts: list[Any] = list(cast("Any", thing))
         return parts[0], parts[1]
     if not name and not isinstance(thing, str) and hasattr(thing, "owner"):
         return thing.owner, thing.name
@@ -183,8 +177,8 @@ def owner_and_name(thing: Any, name: Any = None) -> tuple[Any, Any]:
 
 def to_reference(ref: Any) -> Any:
     """Return ``owner/name``, ``owner/name:version`` or a version id, for any description of a model or version."""
-    if _is_tuple(ref):
-        parts = list(ref)
+    if isinstance(ref, tuple):
+        parts: list[Any] = list(cast("Any", ref))
         return ":".join([f"{parts[0]}/{parts[1]}", *filter(None, parts[2:])])
     if hasattr(ref, "owner") and hasattr(ref, "name"):
         return f"{ref.owner}/{ref.name}"

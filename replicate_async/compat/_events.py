@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.streaming import StreamEvent
+from replicate_async.compat._typing import Self
 from replicate_async.compat.helpers import convert_output
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from replicate_async.compat.settings import BaseClient
+from replicate_async.compat.settings import BaseClient
 
 
 class _EventType(str, Enum):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import call_options
+from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, call_options
+from replicate_async.compat._typing import Self, Unpack
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import AsyncCursorURLPage, BasePage
 from replicate_async.compat.resource import Namespace
 from replicate_async.compat.run import native_run
+from replicate_async.compat.search import SearchResponse
 from replicate_async.compat.settings import BaseClient
-from replicate_async.compat.stream import async_stream
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-
-    from typing_extensions import Self, Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
-    from replicate_async.compat.search import SearchResponse
-    from replicate_async.compat.stream import ServerSentEvent
+from replicate_async.compat.stream import ServerSentEvent, async_stream
 
 
 class AsyncPaginator:

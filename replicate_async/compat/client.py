@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any, ClassVar
 
 from replicate_async import _bridge
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import Maybe, call_options
+from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, call_options
+from replicate_async.compat._typing import Self, Unpack
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import BasePage, SyncCursorURLPage
 from replicate_async.compat.run import async_run, run
+from replicate_async.compat.search import SearchResponse
 from replicate_async.compat.settings import BaseClient
-from replicate_async.compat.stream import async_stream, stream
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
-
-    from typing_extensions import Self, Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams, Options
-    from replicate_async.compat.search import SearchResponse
-    from replicate_async.compat.stream import ServerSentEvent
+from replicate_async.compat.stream import ServerSentEvent, async_stream, stream
 
 
 class Client(BaseClient, Groups):

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from replicate_async import _bridge, types
-from replicate_async.compat._arguments import native_options
+from replicate_async.compat._arguments import Options, native_options
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.model import Model
-from replicate_async.compat.pagination import fetch_page
-from replicate_async.compat.resource import Namespace, Resource, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import Options
-    from replicate_async.compat.pagination import Cursor, Page
+from replicate_async.compat.pagination import Cursor, Page, fetch_page
+from replicate_async.compat.resource import Kinds, Namespace, Resource, wrap
 
 
 class Collection(Resource):
     """A collection of models, which can be iterated."""
 
-    _members: ClassVar[dict[str, Any]] = {"models": [Model]}
+    _members: ClassVar[Kinds] = {"models": [Model]}
 
     slug: str
     name: str

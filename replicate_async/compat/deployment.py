@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from replicate_async import _bridge, types
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import Maybe, Options, create_options, native_options
+from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, create_options, native_options
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.account import Account
 from replicate_async.compat.helpers import rewind
-from replicate_async.compat.pagination import fetch_page
+from replicate_async.compat.pagination import Cursor, Page, fetch_page
 from replicate_async.compat.prediction import Prediction
-from replicate_async.compat.resource import Namespace, Resource, Time, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams
-    from replicate_async.compat.pagination import Cursor, Page
-    from replicate_async.compat.settings import BaseClient
+from replicate_async.compat.resource import Kinds, Namespace, Resource, Time, wrap
+from replicate_async.compat.settings import BaseClient
 
 
 class _Configuration(Resource):
@@ -35,7 +29,7 @@ class _Configuration(Resource):
 class _Release(Resource):
     """A release of a deployment."""
 
-    _members: ClassVar[dict[str, Any]] = {
+    _members: ClassVar[Kinds] = {
         "created_at": Time,
         "created_by": Account,
         "configuration": _Configuration,
@@ -54,7 +48,7 @@ class _Release(Resource):
 class Deployment(Resource):
     """A model version that runs on hardware of your choice."""
 
-    _members: ClassVar[dict[str, Any]] = {"current_release": _Release}
+    _members: ClassVar[Kinds] = {"current_release": _Release}
 
     Release: ClassVar[type[_Release]] = _Release
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from replicate_async import _bridge, types
+from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._sync import StreamedResponse
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import FileEncodingStrategy, Maybe, Options, native_options
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import rewind
-from replicate_async.compat.pagination import fetch_page
-from replicate_async.compat.resource import Members, Namespace, Resource, Time, Urls, wrap
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async._http.response import AsyncStreamedResponse
-    from replicate_async.compat.pagination import Page
+from replicate_async.compat.pagination import Page, fetch_page
+from replicate_async.compat.resource import JSONObject, Kinds, Members, Namespace, Resource, Time, Urls, wrap
 
 
 class Checksums(Members):
@@ -29,7 +25,7 @@ class Checksums(Members):
 class File(Resource):
     """A file uploaded to Replicate."""
 
-    _members: ClassVar[dict[str, Any]] = {
+    _members: ClassVar[Kinds] = {
         **dict.fromkeys(("created_at", "expires_at"), Time),
         "checksums": Checksums,
         "urls": Urls,
@@ -41,7 +37,7 @@ class File(Resource):
     size: int
     etag: str | None
     checksums: Checksums
-    metadata: dict[str, Any]
+    metadata: JSONObject
     created_at: Time
     expires_at: Time | None
     urls: Urls

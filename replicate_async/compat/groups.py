@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from replicate_async.compat._arguments import Maybe, Options, native_options
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.account import Accounts
 from replicate_async.compat.collection import Collections
 from replicate_async.compat.deployment import Deployments
@@ -18,9 +18,6 @@ from replicate_async.compat.search import SearchResponse
 from replicate_async.compat.settings import BaseClient
 from replicate_async.compat.training import Trainings
 from replicate_async.compat.webhook import Webhooks
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 class Groups:

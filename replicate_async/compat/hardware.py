@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING
 
 from replicate_async import _bridge
-from replicate_async.compat._arguments import native_options
+from replicate_async.compat._arguments import Options, native_options
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.resource import Namespace, Resource, wrap
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import Options
 
 
 class Hardware(Resource):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import mimetypes
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from replicate_async import _bridge
 from replicate_async import _sync as native
@@ -14,15 +15,10 @@ from replicate_async._http.request import Request
 from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.outputs import AsyncFileOutput, with_files
+from replicate_async.compat._arguments import FileEncodingStrategy
+from replicate_async.compat._typing import Self
+from replicate_async.compat.settings import BaseClient
 from replicate_async.types import Prediction
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from typing_extensions import Self
-
-    from replicate_async.compat._arguments import FileEncodingStrategy
-    from replicate_async.compat.settings import BaseClient
 
 T = TypeVar("T")
 

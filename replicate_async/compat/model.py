@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypedDict
+from typing import Any, ClassVar, NoReturn
 
 from replicate_async import _bridge, types
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import Maybe, Options, create_options, native_options
+from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, create_options, native_options
+from replicate_async.compat._typing import TypedDict, Unpack
 from replicate_async.compat.helpers import rewind
-from replicate_async.compat.pagination import fetch_page
+from replicate_async.compat.pagination import Cursor, Page, fetch_page
 from replicate_async.compat.prediction import Prediction
-from replicate_async.compat.resource import Namespace, Resource, Time, wrap
+from replicate_async.compat.resource import Kinds, Namespace, Resource, Time, wrap
 from replicate_async.compat.version import Version, Versions
 from replicate_async.errors import ReplicateError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams
-    from replicate_async.compat.pagination import Cursor, Page
 
 
 class Model(Resource):
     """A model, with its latest version."""
 
-    _members: ClassVar[dict[str, Any]] = {
+    _members: ClassVar[Kinds] = {
         "default_example": Prediction,
         "latest_version": Version,
         "created_at": Time,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from replicate_async import _bridge
 from replicate_async._http.pages import AsyncPage as NativePage
 from replicate_async._http.pages import AsyncPaginator
 from replicate_async.types import PageData
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 
 T = TypeVar("T")
 # The URL of a page; ``...`` is the first one.

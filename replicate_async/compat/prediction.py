@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from replicate_async import _bridge, types
 from replicate_async._http import clock
 from replicate_async._json import is_list
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import create_options, native_options
-from replicate_async.compat._events import to_event
+from replicate_async.compat._arguments import CreatePredictionParams as CreateParams
+from replicate_async.compat._arguments import Maybe, Options, create_options, native_options
+from replicate_async.compat._events import ServerSentEvent, to_event
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import rewind
-from replicate_async.compat.pagination import fetch_page
-from replicate_async.compat.resource import Namespace, Resource, Time, Urls, wrap
+from replicate_async.compat.pagination import Cursor, Page, fetch_page
+from replicate_async.compat.resource import JSONObject, Kinds, Namespace, Resource, Time, Urls, wrap
+from replicate_async.compat.settings import BaseClient
 from replicate_async.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
-
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams as CreateParams
-    from replicate_async.compat._arguments import Maybe, Options
-    from replicate_async.compat._events import ServerSentEvent
-    from replicate_async.compat.pagination import Cursor, Page
-    from replicate_async.compat.settings import BaseClient
 
 _TERMINAL = ("succeeded", "failed", "canceled")
 
@@ -34,7 +27,7 @@ _TERMINAL = ("succeeded", "failed", "canceled")
 class Prediction(Resource):
     """One run of a model."""
 
-    _members: ClassVar[dict[str, Any]] = {
+    _members: ClassVar[Kinds] = {
         **dict.fromkeys(("created_at", "started_at", "completed_at", "deadline"), Time),
         "urls": Urls,
         "metrics": types.PredictionMetrics,
@@ -44,7 +37,7 @@ class Prediction(Resource):
     model: str
     version: str
     status: str
-    input: dict[str, Any] | None
+    input: JSONObject | None
     output: Any
     logs: str | None
     error: str | None
@@ -80,7 +73,7 @@ class Prediction(Resource):
             return None if progress is None else cls(progress.percentage, progress.current, progress.total)
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> Prediction.Progress | None:
         """The progress according to the logs; None if they have no progress bar."""
         return self.Progress.parse(self.logs) if self.logs else None
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
 from replicate_async._json import is_dict, is_list
+from replicate_async.compat._typing import Self
+from replicate_async.compat.settings import BaseClient
 from replicate_async.types import OpenStruct, Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pydantic_core import CoreSchema
-    from typing_extensions import Self
-
-    from replicate_async.compat.settings import BaseClient
-
 R = TypeVar("R", bound="Resource")
+# Aliases, because objects have a method ``dict``.
+JSONObject: TypeAlias = dict[str, Any]
+Kinds: TypeAlias = dict[str, Any]
 
 
 class Time(str):
@@ -84,7 +81,7 @@ class Members(OpenStruct):
 class UrlOrLookup(str):  # noqa: SLOT000 - as its base
     """The URL ``urls.get`` of 2.x, which is also the method ``urls.get(key)`` of a dict, as in 1.x."""
 
-    _urls: dict[str, Any]
+    _urls: JSONObject
 
     def __new__(cls, url: str, urls: Mapping[str, Any]) -> Self:
         """Create the URL of an object that has these URLs."""
@@ -128,7 +125,7 @@ class Resource:
     """
 
     # The types of members that are objects themselves.
-    _members: ClassVar[dict[str, Any]] = {}
+    _members: ClassVar[Kinds] = {}
     _names: ClassVar[tuple[str, ...]] = ()
     _client: BaseClient | None
 
@@ -163,7 +160,7 @@ class Resource:
 
     # --- the methods of pydantic models, versions 1 and 2 ---
 
-    def dict(self, **_options: Any) -> dict[str, Any]:
+    def dict(self, **_options: Any) -> JSONObject:
         """Return the members as a dict of JSON-compatible values."""
         return {name: _plain(value) for name, value in self.__dict__.items() if not name.startswith("_")}
 
@@ -171,7 +168,7 @@ class Resource:
         """Return the object as a JSON document."""
         return json.dumps(self.dict(), indent=indent)
 
-    def model_dump(self, **options: Any) -> builtins.dict[str, Any]:
+    def model_dump(self, **options: Any) -> JSONObject:
         """Return the members as a dict; see ``dict``."""
         return self.dict(**options)
 
@@ -179,7 +176,7 @@ class Resource:
         """Return the object as a JSON document; see ``json``."""
         return self.json(indent=indent, **options)
 
-    def to_dict(self, **options: Any) -> builtins.dict[str, Any]:
+    def to_dict(self, **options: Any) -> JSONObject:
         """Return the members as a dict; see ``dict``."""
         return self.dict(**options)
 
@@ -226,7 +223,7 @@ class Resource:
         return cls.parse_raw(json_data)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
         """Let pydantic, and so FastAPI, use the object as a field or a result."""
         from pydantic_core import core_schema
 
@@ -256,7 +253,7 @@ class Resource:
     def __hash__(self) -> int:
         return hash(self.__dict__.get("id"))
 
-    def __getstate__(self) -> builtins.dict[str, Any]:
+    def __getstate__(self) -> JSONObject:
         # The client has the token.
         return {**self.__dict__, "_client": None}
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from replicate_async import _bridge
-from replicate_async.compat._arguments import run_options, to_reference
+from replicate_async.compat._arguments import CreatePredictionParams, run_options, to_reference
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import convert_output, rewind
 from replicate_async.compat.prediction import model_errors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import CreatePredictionParams
-    from replicate_async.compat.settings import BaseClient
+from replicate_async.compat.settings import BaseClient
 
 
 async def native_run(

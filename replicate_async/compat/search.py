@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from replicate_async.compat.model import Model
-from replicate_async.compat.resource import Members, Resource
+from replicate_async.compat.resource import Kinds, Members, Resource
 
 
 class ModelMetadata(Members):
@@ -19,7 +19,7 @@ class ModelMetadata(Members):
 class SearchModel(Resource):
     """A model that matches a search."""
 
-    _members: ClassVar[dict[str, Any]] = {"model": Model, "metadata": ModelMetadata}
+    _members: ClassVar[Kinds] = {"model": Model, "metadata": ModelMetadata}
 
     model: Model
     metadata: ModelMetadata | None
@@ -28,7 +28,7 @@ class SearchModel(Resource):
 class SearchResponse(Resource):
     """The results of a search; collections and pages have their members as keys and as attributes."""
 
-    _members: ClassVar[dict[str, Any]] = {"models": [SearchModel], "collections": [Members], "pages": [Members]}
+    _members: ClassVar[Kinds] = {"models": [SearchModel], "collections": [Members], "pages": [Members]}
 
     query: str
     models: list[SearchModel]

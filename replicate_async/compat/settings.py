@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from replicate_async import _sync as blocking
 from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL, AsyncReplicate
 from replicate_async._http.options import DEFAULT_TIMEOUT
+from replicate_async._http.transport import Transport
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import NOT_GIVEN, Maybe, NotGiven, native_options
+from replicate_async.compat._typing import Self
 from replicate_async.compat.pagination import BasePage, Page
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from typing_extensions import Self
-
-    from replicate_async._http.transport import Transport
 
 DEFAULT_POLL_INTERVAL = 0.5
 # The settings that a program has not set, as options of the native client.

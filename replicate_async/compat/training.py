@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 from replicate_async import _bridge, types
 from replicate_async._json import is_dict
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import FileEncodingStrategy, Maybe, Options, native_options
+from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import async_encode_json, rewind
 from replicate_async.compat.identifier import ModelVersionIdentifier
-from replicate_async.compat.pagination import fetch_page
-from replicate_async.compat.resource import Members, Namespace, Resource, Time, Urls, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from typing_extensions import Unpack
-
-    from replicate_async.compat.pagination import Cursor, Page
+from replicate_async.compat.pagination import Cursor, Page, fetch_page
+from replicate_async.compat.resource import JSONObject, Kinds, Members, Namespace, Resource, Time, Urls, wrap
 
 
 class Training(Resource):
     """One fine-tuning of a model."""
 
-    _members: ClassVar[dict[str, Any]] = {
+    _members: ClassVar[Kinds] = {
         **dict.fromkeys(("created_at", "started_at", "completed_at"), Time),
         "output": types.TrainingOutput,
         "metrics": Members,
@@ -36,7 +31,7 @@ class Training(Resource):
     version: str
     destination: str | None
     status: str
-    input: dict[str, Any] | None
+    input: JSONObject | None
     output: Any
     logs: str | None
     error: str | None

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from replicate_async import _bridge
 from replicate_async.compat import _arguments as arguments
-from replicate_async.compat._arguments import native_options
-from replicate_async.compat.pagination import fetch_page
-from replicate_async.compat.resource import Namespace, Resource, Time, wrap
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from replicate_async.compat._arguments import Options
-    from replicate_async.compat.pagination import Page
-    from replicate_async.compat.settings import BaseClient
-    from replicate_async.types import ModelVersion
+from replicate_async.compat._arguments import Options, native_options
+from replicate_async.compat._typing import Unpack
+from replicate_async.compat.pagination import Page, fetch_page
+from replicate_async.compat.resource import JSONObject, Kinds, Namespace, Resource, Time, wrap
+from replicate_async.compat.settings import BaseClient
+from replicate_async.types import ModelVersion
 
 
 class Version(Resource):
     """A version of a model."""
 
-    _members: ClassVar[dict[str, Any]] = {"created_at": Time}
+    _members: ClassVar[Kinds] = {"created_at": Time}
 
     id: str
     created_at: Time
     cog_version: str
-    openapi_schema: dict[str, Any]
+    openapi_schema: JSONObject
 
 
 class Versions(Namespace):
