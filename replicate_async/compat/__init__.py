@@ -20,6 +20,7 @@ from replicate_async._http.options import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
 from replicate_async._http.options import RequestOptions as RequestOptions
 from replicate_async._http.response import APIResponse as APIResponse
 from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
+from replicate_async._typing import Unpack
 from replicate_async._version import __version__ as __version__
 from replicate_async.compat._arguments import NOT_GIVEN as NOT_GIVEN
 from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options
@@ -30,7 +31,6 @@ from replicate_async.compat._arguments import not_given as not_given
 from replicate_async.compat._arguments import omit as omit
 from replicate_async.compat._events import ServerSentEvent
 from replicate_async.compat._install import install as install
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.account import Accounts
 from replicate_async.compat.asynchronous import AsyncReplicate as AsyncReplicate
 from replicate_async.compat.client import Client as Client

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from replicate_async._predictions.requests import prefer_header
-from replicate_async.compat._typing import TypedDict
+from replicate_async._typing import TypedDict
 
 T = TypeVar("T")
 

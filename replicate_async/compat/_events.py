@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.streaming import StreamEvent
-from replicate_async.compat._typing import Self
+from replicate_async._typing import Self
 from replicate_async.compat.helpers import convert_output
 from replicate_async.compat.settings import BaseClient
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapp
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
+from replicate_async._typing import Self, Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, call_options
-from replicate_async.compat._typing import Self, Unpack
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import AsyncCursorURLPage, BasePage
 from replicate_async.compat.resource import Namespace

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, ClassVar
 
 from replicate_async import _bridge
+from replicate_async._typing import Self, Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, call_options
-from replicate_async.compat._typing import Self, Unpack
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import BasePage, SyncCursorURLPage
 from replicate_async.compat.run import async_run, run

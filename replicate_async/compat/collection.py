@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from replicate_async import _bridge, types
+from replicate_async._typing import Unpack
 from replicate_async.compat._arguments import Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.model import Model
 from replicate_async.compat.pagination import Cursor, Page, fetch_page
 from replicate_async.compat.resource import Kinds, Namespace, Resource, wrap

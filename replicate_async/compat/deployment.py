@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from replicate_async import _bridge, types
+from replicate_async._typing import Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, create_options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.account import Account
 from replicate_async.compat.helpers import rewind
 from replicate_async.compat.pagination import Cursor, Page, fetch_page

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from replicate_async import _bridge, types
 from replicate_async._http.response import AsyncStreamedResponse
 from replicate_async._sync import StreamedResponse
+from replicate_async._typing import Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import FileEncodingStrategy, Maybe, Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import rewind
 from replicate_async.compat.pagination import Page, fetch_page
 from replicate_async.compat.resource import JSONObject, Kinds, Members, Namespace, Resource, Time, Urls, wrap

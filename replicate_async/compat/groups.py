@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from replicate_async._typing import Unpack
 from replicate_async.compat._arguments import Maybe, Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.account import Accounts
 from replicate_async.compat.collection import Collections
 from replicate_async.compat.deployment import Deployments

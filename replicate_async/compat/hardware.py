@@ -5,8 +5,8 @@ from __future__ import annotations
 import builtins
 
 from replicate_async import _bridge
+from replicate_async._typing import Unpack
 from replicate_async.compat._arguments import Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.resource import Namespace, Resource, wrap
 
 

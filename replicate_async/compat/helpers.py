@@ -15,8 +15,8 @@ from replicate_async._http.request import Request
 from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.outputs import AsyncFileOutput, with_files
+from replicate_async._typing import Self
 from replicate_async.compat._arguments import FileEncodingStrategy
-from replicate_async.compat._typing import Self
 from replicate_async.compat.settings import BaseClient
 from replicate_async.types import Prediction
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, cast
 from replicate_async import _bridge, types
 from replicate_async._http import clock
 from replicate_async._json import is_list
+from replicate_async._typing import Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import CreatePredictionParams as CreateParams
 from replicate_async.compat._arguments import Maybe, Options, create_options, native_options
 from replicate_async.compat._events import ServerSentEvent, to_event
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import rewind
 from replicate_async.compat.pagination import Cursor, Page, fetch_page
 from replicate_async.compat.resource import JSONObject, Kinds, Namespace, Resource, Time, Urls, wrap

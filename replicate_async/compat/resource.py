@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, TypeVar
 import msgspec
 
 from replicate_async._json import is_dict, is_list
-from replicate_async.compat._typing import Self
+from replicate_async._typing import Self
 from replicate_async.compat.settings import BaseClient
 from replicate_async.types import OpenStruct, Struct
 

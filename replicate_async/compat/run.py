@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicate_async import _bridge
+from replicate_async._typing import Unpack
 from replicate_async.compat._arguments import CreatePredictionParams, run_options, to_reference
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import convert_output, rewind
 from replicate_async.compat.prediction import model_errors
 from replicate_async.compat.settings import BaseClient

@@ -11,9 +11,9 @@ from replicate_async import _sync as blocking
 from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL, AsyncReplicate
 from replicate_async._http.options import DEFAULT_TIMEOUT
 from replicate_async._http.transport import Transport
+from replicate_async._typing import Self
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import NOT_GIVEN, Maybe, NotGiven, native_options
-from replicate_async.compat._typing import Self
 from replicate_async.compat.pagination import BasePage, Page
 
 DEFAULT_POLL_INTERVAL = 0.5

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
 
 from replicate_async import _bridge
+from replicate_async._typing import Unpack
 from replicate_async.compat._arguments import CreatePredictionParams, run_options, to_reference
 from replicate_async.compat._events import ServerSentEvent, to_event
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import rewind
 from replicate_async.compat.prediction import model_errors
 from replicate_async.compat.settings import BaseClient

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, cast
 
 from replicate_async import _bridge, types
 from replicate_async._json import is_dict
+from replicate_async._typing import Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import FileEncodingStrategy, Maybe, Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.helpers import async_encode_json, rewind
 from replicate_async.compat.identifier import ModelVersionIdentifier
 from replicate_async.compat.pagination import Cursor, Page, fetch_page

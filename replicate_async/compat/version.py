@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from replicate_async import _bridge
+from replicate_async._typing import Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.pagination import Page, fetch_page
 from replicate_async.compat.resource import JSONObject, Kinds, Namespace, Resource, Time, wrap
 from replicate_async.compat.settings import BaseClient

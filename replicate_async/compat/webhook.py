@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from replicate_async import _bridge
+from replicate_async._typing import Unpack
 from replicate_async._webhooks import verify_webhook
 from replicate_async.compat._arguments import Options, native_options
-from replicate_async.compat._typing import Unpack
 from replicate_async.compat.resource import Namespace, Resource, wrap
 from replicate_async.errors import WebhookVerificationError
 
