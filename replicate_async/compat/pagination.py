@@ -136,7 +136,7 @@ async def fetch_page(
         raise ValueError("cursor must not be None: the page before was the last one")
     if isinstance(cursor, str):
         parts = vars(paginator)
-        before = NativePage[Any](parts["_transport"], parts["_request"], PageData(results=[], next=cursor))
+        before = NativePage[Any](parts["_transport"], parts["_request"], PageData(results=[], next=cursor), (1, None))
         page = await before.get_next_page()
     else:
         page = await paginator
