@@ -22,6 +22,7 @@ import replicate_async as replicate
 from callers import Caller, calling
 from rawserver import TOKEN, RawServer, answer
 from replicate_async import AsyncReplicate, NotFoundError, PermissionDeniedError, Replicate, compat
+from replicate_async.compat import deployment
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.testing._jobs import Job
 from replicate_async.testing._routes import OPERATIONS
@@ -232,12 +233,12 @@ def default_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     replicate.default_client.cache_clear()
 
 
-def check(operation: str, server: LocalServer, shown: list[Any]) -> None:
+def check(operation: str, server: LocalServer, shown: list[Any], *, release: type = DeploymentRelease) -> None:
     """Check what an example has printed, and that it made one call."""
     assert server.requests[0].status < 300
     if operation != "run":
         assert [request.operation for request in server.requests] == [operation]
-    expected = SHOWN[operation]
+    expected = release if SHOWN[operation] is DeploymentRelease else SHOWN[operation]
     if expected == NOTHING:
         assert shown == []
     elif expected == ANY_ID:
@@ -274,9 +275,11 @@ async def test_examples_on_compat(operation: str, awaited: bool) -> None:
     with serving(operation) as server:
         kind = compat.AsyncReplicate if awaited else compat.Replicate
         client = kind(bearer_token=server.token, base_url=server.base_url)
-        shown = await execute(example(CALLS[operation], awaited=awaited), replicate=client)
-        check(operation, server, shown)
-        await client.native.close()
+        try:
+            shown = await execute(example(CALLS[operation], awaited=awaited), replicate=client)
+        finally:
+            await client.native.close()
+        check(operation, server, shown, release=deployment.Deployment.Release)
 
 
 @pytest.mark.parametrize("awaited", [False, True])
