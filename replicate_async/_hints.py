@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -188,6 +188,28 @@ class _WithoutSettings:
             if name in SETTINGS:
                 raise missing_attribute(self, "Replicate", name)
             return getattr(self.__wrapped__, name)
+
+
+def explain_missing_version(function: Callable[..., Any]) -> None:
+    """Let a create without a version reach ``check_version``. Its signature still requires one."""
+    # Imported here, because the errors need nothing of it.
+    import inspect
+
+    from msgspec import UNSET
+
+    vars(function)["__signature__"] = inspect.signature(function)
+    cast("dict[str, Any]", function.__kwdefaults__)["version"] = UNSET
+
+
+def check_version(version: object, options: Mapping[str, Any]) -> None:
+    """Raise TypeError if a create has no version, as in ``predictions.create(model=...)`` of the official SDK."""
+    if not version and not isinstance(version, str):
+        group = "deployments" if "deployment" in options else "models"
+        raise TypeError(
+            "predictions.create needs version=: an 'owner/name' (official models only), an 'owner/name:version', or a "
+            f"version id. For a model or a deployment, write client.{group}.predictions.create('owner/name', "
+            "input=...); replicate_async.compat has the arguments of the official SDK"
+        )
 
 
 def without_settings(function: F) -> F:

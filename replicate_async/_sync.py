@@ -21,7 +21,14 @@ from replicate_async import _bridge
 from replicate_async._advice import explain_arguments
 from replicate_async._client import AsyncReplicate
 from replicate_async._files import FileInput
-from replicate_async._hints import Hinted, HintedClient, HintedObject, HintedPage, without_settings
+from replicate_async._hints import (
+    Hinted,
+    HintedClient,
+    HintedObject,
+    HintedPage,
+    explain_missing_version,
+    without_settings,
+)
 from replicate_async._http.options import DEFAULT_TIMEOUT, CallOptions, QueryValue, RequestOptions
 from replicate_async._http.pages import AsyncPage
 from replicate_async._http.ratelimit import RateLimit
@@ -4124,6 +4131,9 @@ class _Documentation:
 
 for _function in (ModelFunction, StreamingFunction):
     setattr(_function, "__doc__", _Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
+
+
+explain_missing_version(Predictions.create)
 
 
 @without_settings

@@ -121,3 +121,16 @@ def test_the_root_error_has_the_problem() -> None:
     for other in (errors.ModelError(PREDICTION), errors.APIConnectionError("lost"), errors.ReplicateError("x")):
         assert (other.status, other.title, other.detail) == (None, None, None)
     assert errors.NotFoundError("gone", status_code=404, detail="no such model").detail == "no such model"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("argument", ["model", "deployment"])
+async def test_creates_by_model(argument: str) -> None:
+    """The official ``predictions.create(model=...)`` raises, and the error says which call it is here."""
+    options: Any = {argument: "owner/name", "input": {}}
+    with pytest.raises(TypeError, match=rf"client\.{argument}s\.predictions\.create") as blocking:
+        Replicate(bearer_token="r8_test").predictions.create(**options)
+    async with AsyncReplicate(bearer_token="r8_test") as client:
+        with pytest.raises(TypeError) as caught:
+            await client.predictions.create(**options)
+    assert str(caught.value) == str(blocking.value)

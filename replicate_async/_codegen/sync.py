@@ -66,7 +66,7 @@ from typing import ParamSpec, TypeVar, cast, overload
 
 from replicate_async import _bridge
 from replicate_async._advice import explain_arguments
-from replicate_async._hints import Hinted, without_settings
+from replicate_async._hints import Hinted, explain_missing_version, without_settings
 from replicate_async.resources._resource import resource, view
 '''
 
@@ -112,6 +112,9 @@ class _Documentation:
 
 for _function in (ModelFunction, StreamingFunction):
     setattr(_function, "__doc__", _Documentation(_function.__doc__ or ""))  # noqa: B010 - type checkers
+
+
+explain_missing_version(Predictions.create)
 
 
 @without_settings

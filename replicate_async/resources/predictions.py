@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from msgspec import UNSET
 
+from replicate_async._hints import check_version, explain_missing_version
 from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
@@ -68,6 +69,7 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
+        check_version(version, options)
         request = create_request("/predictions", options, input, version=version, stream=stream, prefer=prefer)
         with starting(self._transport, request):
             request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
@@ -200,3 +202,6 @@ class AsyncPredictions(AsyncResource):
         async with RunEvents(prediction_run) as events:
             while (event := await events.next()) is not None:
                 yield event
+
+
+explain_missing_version(AsyncPredictions.create)

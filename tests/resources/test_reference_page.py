@@ -21,7 +21,8 @@ import pytest
 import replicate_async as replicate
 from callers import Caller, calling
 from rawserver import TOKEN, RawServer, answer
-from replicate_async import AsyncReplicate, NotFoundError, PermissionDeniedError, Replicate
+from replicate_async import AsyncReplicate, NotFoundError, PermissionDeniedError, Replicate, compat
+from replicate_async.compat import deployment
 from replicate_async.testing import LocalServer, OutputFile
 from replicate_async.testing._jobs import Job
 from replicate_async.testing._routes import OPERATIONS
@@ -232,12 +233,12 @@ def default_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     replicate.default_client.cache_clear()
 
 
-def check(operation: str, server: LocalServer, shown: list[Any]) -> None:
+def check(operation: str, server: LocalServer, shown: list[Any], *, release: type = DeploymentRelease) -> None:
     """Check what an example has printed, and that it made one call."""
     assert server.requests[0].status < 300
     if operation != "run":
         assert [request.operation for request in server.requests] == [operation]
-    expected = SHOWN[operation]
+    expected = release if SHOWN[operation] is DeploymentRelease else SHOWN[operation]
     if expected == NOTHING:
         assert shown == []
     elif expected == ANY_ID:
@@ -265,6 +266,20 @@ async def test_examples_awaited(operation: str) -> None:
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
             shown = await execute(example(CALLS[operation], awaited=True), replicate=client)
         check(operation, server, shown)
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("operation", SHOWN)
+async def test_examples_on_compat(operation: str, awaited: bool) -> None:
+    """The same example runs with the official SDK's surface, ``replicate_async.compat``."""
+    with serving(operation) as server:
+        kind = compat.AsyncReplicate if awaited else compat.Replicate
+        client = kind(bearer_token=server.token, base_url=server.base_url)
+        try:
+            shown = await execute(example(CALLS[operation], awaited=awaited), replicate=client)
+        finally:
+            await client.native.close()
+        check(operation, server, shown, release=deployment.Deployment.Release)
 
 
 @pytest.mark.parametrize("awaited", [False, True])

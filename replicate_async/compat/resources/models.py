@@ -1,0 +1,26 @@
+"""The groups of operations on models by their names in 2.x."""
+
+from __future__ import annotations
+
+from replicate_async.compat.asynchronous import AsyncNamespace
+from replicate_async.compat.model import ModelExamples as ExamplesResource
+from replicate_async.compat.model import ModelReadme as ReadmeResource
+from replicate_async.compat.model import Models as ModelsResource
+from replicate_async.compat.model import ModelsPredictions as PredictionsResource
+from replicate_async.compat.version import Versions as VersionsResource
+
+AsyncExamplesResource = AsyncModelsResource = AsyncPredictionsResource = AsyncReadmeResource = AsyncNamespace
+AsyncVersionsResource = AsyncNamespace
+
+__all__ = [
+    "AsyncExamplesResource",
+    "AsyncModelsResource",
+    "AsyncPredictionsResource",
+    "AsyncReadmeResource",
+    "AsyncVersionsResource",
+    "ExamplesResource",
+    "ModelsResource",
+    "PredictionsResource",
+    "ReadmeResource",
+    "VersionsResource",
+]
