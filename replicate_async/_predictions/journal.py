@@ -210,6 +210,7 @@ class JournaledRun(PredictionRun, kw_only=True):
     value: bytes | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # The sooner the journal has the id, the less has to be looked for after a crash.
         self.wait = False
         self.cancel_on_abort = False
