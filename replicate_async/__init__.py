@@ -28,16 +28,22 @@ if TYPE_CHECKING:
     from replicate_async._http.ratelimit import RateLimit as RateLimit
     from replicate_async._http.response import APIResponse as APIResponse
     from replicate_async._http.response import AsyncStreamedResponse as AsyncStreamedResponse
+    from replicate_async._postgres import PostgresStore as PostgresStore
     from replicate_async._predictions.functions import AsyncModelFunction as AsyncModelFunction
     from replicate_async._predictions.functions import AsyncOutputStream as AsyncOutputStream
     from replicate_async._predictions.functions import AsyncRun as AsyncRun
     from replicate_async._predictions.functions import AsyncStreamingFunction as AsyncStreamingFunction
     from replicate_async._predictions.functions import FunctionOptions as FunctionOptions
+    from replicate_async._predictions.journal import AsyncJournal as AsyncJournal
+    from replicate_async._predictions.journal import JournalResult as JournalResult
     from replicate_async._predictions.map import MapProgress as MapProgress
     from replicate_async._predictions.outputs import AsyncFileOutput as AsyncFileOutput
     from replicate_async._predictions.requests import PredictionOptions as PredictionOptions
     from replicate_async._predictions.streaming import StreamEvent as StreamEvent
+    from replicate_async._stores import JournalStore as JournalStore
+    from replicate_async._stores import SQLiteStore as SQLiteStore
     from replicate_async._sync import FileOutput as FileOutput
+    from replicate_async._sync import Journal as Journal
     from replicate_async._sync import ModelFunction as ModelFunction
     from replicate_async._sync import OutputStream as OutputStream
     from replicate_async._sync import Page as Page
@@ -102,13 +108,16 @@ if not TYPE_CHECKING:
         "_predictions.functions": (
             "AsyncModelFunction AsyncOutputStream AsyncRun AsyncStreamingFunction FunctionOptions"
         ),
+        "_postgres": "PostgresStore",
+        "_predictions.journal": "AsyncJournal JournalResult",
         "_predictions.map": "MapProgress",
         "_predictions.outputs": "AsyncFileOutput",
         "resources.webhook_receiver": "AsyncWebhookReceiver",
         "_predictions.requests": "PredictionOptions",
         "_predictions.streaming": "StreamEvent",
+        "_stores": "JournalStore SQLiteStore",
         "_sync": (
-            "Client FileOutput ModelFunction OutputStream Page Replicate Run StreamedResponse "
+            "Client FileOutput Journal ModelFunction OutputStream Page Replicate Run StreamedResponse "
             "StreamingFunction WebhookReceiver default_client delete get map patch post put receive_webhooks "
             "request run search stream submit usage use"
         ),

@@ -102,7 +102,7 @@ def _run(started: SimpleQueue[asyncio.AbstractEventLoop | BaseException]) -> Non
         with _start_lock:
             if _loop is None:
                 _loop, _thread = asyncio.new_event_loop(), threading.current_thread()
-                # The loop goes on where a test has frozen the time.
+                # The loop continues where a test has frozen the time.
                 setattr(_loop, "time", monotonic)  # noqa: B010 - type checkers
             loop = _loop
     except BaseException as error:  # noqa: BLE001 - the caller's, for example too many open files

@@ -18,6 +18,7 @@ from replicate_async._http.sessions import DEFAULT_MAX_CONNECTIONS, SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.creates import send_create
 from replicate_async._predictions.functions import AsyncModelFunction, AsyncRun, AsyncStreamingFunction, FunctionOptions
+from replicate_async._predictions.journal import JournalLike, index_key, make_run
 from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.progress import map_progress, run_progress
@@ -239,6 +240,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         on_update: Callable[[Prediction], None] | None = None,
         progress: bool = False,
         stream: bool | None = None,
+        key: str | None = None,
+        journal: JournalLike | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
@@ -259,6 +262,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
                 percentage that the model logs.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
+                call: a repetition returns its output or raises its error. It is not canceled if the waiting ends early.
+            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -279,18 +285,20 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             APITimeoutError: the time limit has passed, or a request took too long.
             APIError: a call failed. The error has the ``prediction_id`` if there is one.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is invalid.
+            ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
             OSError: a file in the input can't be read.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         model = ModelRef.parse(ref)
         with run_progress(on_update, show=progress) as report:
-            prediction_run = PredictionRun(
+            prediction_run = make_run(
                 self._transport,
                 model,
                 {} if input is None else input,
                 options,
+                key=key,
+                journal=journal,
                 wait=True if wait is None else wait,
                 stream=stream,
                 cancel_on_abort=cancel_on_abort,
@@ -353,6 +361,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
+        key: str | None = None,
+        journal: JournalLike | None = None,
         **options: Unpack[PredictionOptions],
     ) -> AsyncRun:
         """Start a model and return a handle to its prediction, which also has the id, logs and metrics.
@@ -363,6 +373,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction whenever its status or logs have changed, while a
                 caller waits.
+            key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
+                call.
+            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -387,7 +400,10 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         inputs: Mapping[str, Any] = {} if input is None else input
-        prediction_run = PredictionRun(self._transport, ModelRef.parse(ref), inputs, options, on_update=on_update)
+        model = ModelRef.parse(ref)
+        prediction_run = make_run(
+            self._transport, model, inputs, options, key=key, journal=journal, on_update=on_update
+        )
         convert_output = partial(with_files, self._transport) if use_file_output else None
         return AsyncRun(await create_or_cancel(prediction_run), convert_output)
 
@@ -403,6 +419,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         progress: bool = False,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
+        journal: JournalLike | None = None,
         **options: Unpack[PredictionOptions],
     ) -> AsyncGenerator[Any, None]:
         """Run a model on many inputs and yield the outputs.
@@ -425,6 +442,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             progress: Whether to draw a progress bar with tqdm, which must be installed.
             cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
+            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database. It records
+                each prediction by the index of its input, so that the same call resumes after an interruption: no input
+                is paid for twice, and what was running is waited for. With a journal, nothing is canceled.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -450,15 +470,22 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         """
         model = ModelRef.parse(ref)
 
-        def make_run(_index: int, input: Mapping[str, Any]) -> PredictionRun:
-            return PredictionRun(self._transport, model, input, options, wait=True, cancel_on_abort=cancel_on_abort)
+        def run_for(index: int, input: Mapping[str, Any]) -> PredictionRun:
+            key = None if journal is None else index_key(index)
+            return make_run(
+                *(self._transport, model, input, options),
+                key=key,
+                journal=journal,
+                wait=True,
+                cancel_on_abort=cancel_on_abort,
+            )
 
         failed: list[MapResult] = []
         with map_progress(on_update, inputs, show=progress) as report:
             runner = MapRunner(
                 self._transport.pool,
                 inputs,
-                make_run,
+                run_for,
                 concurrency=concurrency,
                 use_file_output=use_file_output,
                 stop_on_failure=not return_exceptions,
@@ -531,6 +558,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
                 - ``validate``: Whether to check inputs against the model's schema before anything is billed.
                 - ``cancel_on_abort``: Whether to cancel the prediction if the waiting ends before it does; True if
                   omitted.
+                - ``key``, ``journal``: Name of the prediction in a journal, and the journal, as for ``run``.
                 - ``webhook``: URL that receives webhook events.
                 - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string

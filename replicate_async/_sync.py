@@ -41,11 +41,13 @@ from replicate_async._predictions.functions import (
     AsyncStreamingFunction,
     FunctionOptions,
 )
+from replicate_async._predictions.journal import AsyncJournal, JournalLike, JournalResult
 from replicate_async._predictions.map import MapProgress
 from replicate_async._predictions.outputs import AsyncFileOutput, BaseFileOutput
 from replicate_async._predictions.requests import ModelLike, PredictionOptions
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._predictions.webhook_app import WebhookApp
+from replicate_async._stores import JournalStore, StoreLike
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
 from replicate_async._usage import Usage
 from replicate_async._views import (
@@ -1830,6 +1832,70 @@ class WebhookSecrets(Hinted):
         """
         __tracebackhide__ = True
         return _bridge.run(self._async.get(**options))
+
+
+class Journal(Hinted):
+    """Records predictions and their results by key, for any number of processes.
+
+    ``client.run``, ``submit``, ``map`` and ``use`` take it. They pay for a key once, whichever process repeats the
+    call, and return what was recorded. Close the journal with ``close()``, or use it as a context manager.
+    """
+
+    def __init__(self, store: StoreLike) -> None:
+        """Describe a journal. It is opened when it is first used.
+
+        Args:
+            store: Path of an SQLite file, for the processes of one machine; URL of a PostgreSQL database, for many
+                machines; or a ``JournalStore``.
+        """
+        __tracebackhide__ = True
+        self._async = AsyncJournal(store)
+
+    @property
+    def store(self) -> JournalStore:
+        """The store, which a ``RateLimit`` can use as well."""
+        return self._async.store
+
+    def results(self) -> Generator[JournalResult, None, None]:
+        """Yield the results of the predictions that have ended, in the order of their keys.
+
+        Returns:
+            The results. The keys of ``map`` are the indices of the inputs, with eight digits.
+        """
+        __tracebackhide__ = True
+        return _bridge.iterate(self._async.results())
+
+    def remove(self, key: str) -> None:
+        """Forget a key, so that the next call with it creates a prediction: to repeat a failed one, for example.
+
+        Args:
+            key: The key. The keys of ``map`` are the indices of the inputs, with eight digits.
+
+        Raises:
+            KeyError: the journal does not have the key.
+        """
+        __tracebackhide__ = True
+        _bridge.run(self._async.remove(key))
+
+    def close(self) -> None:
+        """Close the store. A journal that is used again opens it again."""
+        __tracebackhide__ = True
+        _bridge.close(self._async.close())
+
+    def __enter__(self) -> Self:
+        """Return the journal."""
+        __tracebackhide__ = True
+        _bridge.run(self._async.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the store."""
+        __tracebackhide__ = True
+        _bridge.close(self._async.__aexit__(*exc_info))
+
+    def __repr__(self) -> str:
+        __tracebackhide__ = True
+        return repr(self._async).replace("Async", "", 1)
 
 
 class ModelFunction(Hinted, Generic[P, T]):
@@ -3726,6 +3792,8 @@ class Replicate(HintedClient):
         on_update: Callable[[Prediction], None] | None = None,
         progress: bool = False,
         stream: bool | None = None,
+        key: str | None = None,
+        journal: JournalLike | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Any:
         """Run a model and return its output.
@@ -3746,6 +3814,9 @@ class Replicate(HintedClient):
             progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
                 percentage that the model logs.
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
+            key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
+                call: a repetition returns its output or raises its error. It is not canceled if the waiting ends early.
+            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3766,7 +3837,7 @@ class Replicate(HintedClient):
             APITimeoutError: the time limit has passed, or a request took too long.
             APIError: a call failed. The error has the ``prediction_id`` if there is one.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is invalid.
+            ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
             OSError: a file in the input can't be read.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
@@ -3784,6 +3855,8 @@ class Replicate(HintedClient):
                     on_update=on_update,
                     progress=progress,
                     stream=stream,
+                    key=key,
+                    journal=journal,
                     **options,
                 )
             )
@@ -3839,6 +3912,8 @@ class Replicate(HintedClient):
         *,
         use_file_output: bool = True,
         on_update: Callable[[Prediction], None] | None = None,
+        key: str | None = None,
+        journal: JournalLike | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Run:
         """Start a model and return a handle to its prediction, which also has the id, logs and metrics.
@@ -3849,6 +3924,9 @@ class Replicate(HintedClient):
             use_file_output: Whether URLs in the output become file outputs.
             on_update: Function that is called with the prediction whenever its status or logs have changed, while a
                 caller waits.
+            key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
+                call.
+            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3874,7 +3952,17 @@ class Replicate(HintedClient):
         """
         __tracebackhide__ = True
         return Run(
-            _bridge.run(self._async.submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options))
+            _bridge.run(
+                self._async.submit(
+                    ref,
+                    input,
+                    use_file_output=use_file_output,
+                    on_update=on_update,
+                    key=key,
+                    journal=journal,
+                    **options,
+                )
+            )
         )
 
     def map(
@@ -3889,6 +3977,7 @@ class Replicate(HintedClient):
         progress: bool = False,
         cancel_on_abort: bool = True,
         use_file_output: bool = True,
+        journal: JournalLike | None = None,
         **options: Unpack[PredictionOptions],
     ) -> Generator[Any, None, None]:
         """Run a model on many inputs and yield the outputs.
@@ -3911,6 +4000,9 @@ class Replicate(HintedClient):
             progress: Whether to draw a progress bar with tqdm, which must be installed.
             cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
             use_file_output: Whether URLs in the outputs become file outputs.
+            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. It records
+                each prediction by the index of its input, so that the same call resumes after an interruption: no input
+                is paid for twice, and what was running is waited for. With a journal, nothing is canceled.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3946,6 +4038,7 @@ class Replicate(HintedClient):
                 progress=progress,
                 cancel_on_abort=cancel_on_abort,
                 use_file_output=use_file_output,
+                journal=journal,
                 **options,
             )
         ):
@@ -4005,6 +4098,7 @@ class Replicate(HintedClient):
                 - ``validate``: Whether to check inputs against the model's schema before anything is billed.
                 - ``cancel_on_abort``: Whether to cancel the prediction if the waiting ends before it does; True if
                   omitted.
+                - ``key``, ``journal``: Name of the prediction in a journal, and the journal, as for ``run``.
                 - ``webhook``: URL that receives webhook events.
                 - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
                 - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string
@@ -4278,6 +4372,8 @@ def run(
     on_update: Callable[[Prediction], None] | None = None,
     progress: bool = False,
     stream: bool | None = None,
+    key: str | None = None,
+    journal: JournalLike | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Any:
     """Run a model and return its output.
@@ -4298,6 +4394,9 @@ def run(
         progress: Whether to draw a progress bar with tqdm, which must be installed. It shows the status, and the
             percentage that the model logs.
         stream: Whether to request a stream of the output. Models that support streaming always provide one.
+        key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
+            call: a repetition returns its output or raises its error. It is not canceled if the waiting ends early.
+        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -4318,7 +4417,7 @@ def run(
         APITimeoutError: the time limit has passed, or a request took too long.
         APIError: a call failed. The error has the ``prediction_id`` if there is one.
         TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-        ValueError: ``ref`` is not a model, or another argument is invalid.
+        ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
         OSError: a file in the input can't be read.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
@@ -4334,6 +4433,8 @@ def run(
         on_update=on_update,
         progress=progress,
         stream=stream,
+        key=key,
+        journal=journal,
         **options,
     )
 
@@ -4387,6 +4488,8 @@ def submit(
     *,
     use_file_output: bool = True,
     on_update: Callable[[Prediction], None] | None = None,
+    key: str | None = None,
+    journal: JournalLike | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Run:
     """Start a model and return a handle to its prediction, which also has the id, logs and metrics.
@@ -4397,6 +4500,9 @@ def submit(
         use_file_output: Whether URLs in the output become file outputs.
         on_update: Function that is called with the prediction whenever its status or logs have changed, while a
             caller waits.
+        key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
+            call.
+        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -4421,7 +4527,9 @@ def submit(
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
     __tracebackhide__ = True
-    return default_client().submit(ref, input, use_file_output=use_file_output, on_update=on_update, **options)
+    return default_client().submit(
+        ref, input, use_file_output=use_file_output, on_update=on_update, key=key, journal=journal, **options
+    )
 
 
 def map(
@@ -4435,6 +4543,7 @@ def map(
     progress: bool = False,
     cancel_on_abort: bool = True,
     use_file_output: bool = True,
+    journal: JournalLike | None = None,
     **options: Unpack[PredictionOptions],
 ) -> Generator[Any, None, None]:
     """Run a model on many inputs and yield the outputs.
@@ -4457,6 +4566,9 @@ def map(
         progress: Whether to draw a progress bar with tqdm, which must be installed.
         cancel_on_abort: Whether to cancel the predictions in progress if the iteration is left early.
         use_file_output: Whether URLs in the outputs become file outputs.
+        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. It records
+            each prediction by the index of its input, so that the same call resumes after an interruption: no input
+            is paid for twice, and what was running is waited for. With a journal, nothing is canceled.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -4491,6 +4603,7 @@ def map(
         progress=progress,
         cancel_on_abort=cancel_on_abort,
         use_file_output=use_file_output,
+        journal=journal,
         **options,
     )
 
@@ -4642,6 +4755,7 @@ def use(
             - ``validate``: Whether to check inputs against the model's schema before anything is billed.
             - ``cancel_on_abort``: Whether to cancel the prediction if the waiting ends before it does; True if
               omitted.
+            - ``key``, ``journal``: Name of the prediction in a journal, and the journal, as for ``run``.
             - ``webhook``: URL that receives webhook events.
             - ``webhook_events_filter``: Events to send to the webhook. If omitted, all events are sent.
             - ``cancel_after``: Maximum lifetime, after which the API cancels the prediction: seconds, or a string

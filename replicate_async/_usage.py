@@ -72,7 +72,7 @@ class Usage:
         """What was used, by the name of the model."""
         self._hooks = hooks
         self._token: Token[tuple[Usage, ...]] | None = None
-        # The predictions that have not ended, and those that have.
+        # The predictions that have not ended, and the ones that have.
         self._open: dict[str, None] = {}
         self._ended: set[str] = set()
 
@@ -118,9 +118,9 @@ class Usage:
                 if metric == "prediction":
                     amount: float = usage.predictions
                 else:
-                    known = metric if metric in usage.metrics else _OTHER_NAMES.get(metric, metric)
-                    amount = usage.metrics.get(known, 0)
-                    missing = max(missing, usage.predictions - usage.reported[known])
+                    reported_as = metric if metric in usage.metrics else _OTHER_NAMES.get(metric, metric)
+                    amount = usage.metrics.get(reported_as, 0)
+                    missing = max(missing, usage.predictions - usage.reported[reported_as])
                 costs[name] = costs.get(name, Decimal(0)) + Decimal(str(amount)) * price
             if missing:
                 unpriced[name] = missing

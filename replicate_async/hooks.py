@@ -194,7 +194,7 @@ class Hooks:
     def remove(self, function: Hook) -> None:
         """Stop calling a function."""
         with _lock:
-            self.functions = tuple(other for other in self.functions if other is not function)
+            self.functions = tuple(hook for hook in self.functions if hook is not function)
 
     @property
     def follows(self) -> bool:

@@ -23,7 +23,7 @@ from replicate_async._version import __version__
 
 __all__ = ["OpenTelemetryHook"]
 
-# Spans of predictions that nobody waits for are ended when there are more.
+# Spans of predictions without a caller that waits are ended when there are more.
 _MAX_OPEN_SPANS = 10_000
 _MAX_INPUT = 10_000
 _RUN = otel_context.create_key("replicate_async.run")
@@ -173,7 +173,7 @@ class OpenTelemetryHook:
     def _send(self, event: hooks.RequestSent) -> None:
         match = _ONE_JOB.fullmatch(event.url)
         run = self._runs.get(match[2]) if match else None
-        # Polls serve all callers, so they run in nobody's context.
+        # Polls serve all callers, so they run in an empty context.
         context = None if run is None else trace.set_span_in_context(run.span)
         template = f"/{match[1]}/{{id}}{match[3] or ''}" if match else event.url
         attributes: dict[str, str | int] = {**_method(event)}

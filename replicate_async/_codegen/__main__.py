@@ -30,6 +30,7 @@ SOURCES = (
     "resources/search.py",
     "resources/trainings.py",
     "resources/webhooks.py",
+    "_predictions/journal.py",
     "_predictions/functions.py",
     "resources/webhook_receiver.py",
     "_client.py",

@@ -41,6 +41,8 @@ class Source:
                     self.type_variables[variable] = ast.unparse(node)
                 else:
                     self.imports.setdefault(variable, f"from {self.module} import {variable}")
+            elif isinstance(node, ast.ClassDef) and not node.name.startswith("Async"):
+                self.imports.setdefault(node.name, f"from {self.module} import {node.name}")
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         for node in classes:
             self.imports.setdefault(node.name, f"from {self.module} import {node.name}")

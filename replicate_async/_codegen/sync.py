@@ -28,6 +28,8 @@ from replicate_async._codegen.source import (
 from replicate_async._codegen.views import match_view
 
 CLIENT = "AsyncReplicate"
+# Users construct these. All other objects come from calls.
+CONSTRUCTED = (CLIENT, "AsyncJournal")
 # These have no class of their own: awaiting a paginator returns a page, and blocking code sees the page.
 RENAMED = {"AsyncPaginator": "Page", "AsyncGenerator": "Generator"}
 # The annotation of a result doesn't always say where these are in it, or which of them it is.
@@ -165,7 +167,7 @@ class SyncBuilder(ModuleBuilder):
             self.require(source, base)
         parameters = "".join(text[7:] for text in map(ast.unparse, bases) if text.startswith("Generic["))
         members = [self.docstring(ast.get_docstring(node))]
-        if node.name != CLIENT:
+        if node.name not in CONSTRUCTED:
             head = f"def __init__(self, wrapped: {node.name}{parameters}) -> None:"
             members.append(f"{head}\n    self._async = wrapped\n")
         members += [self.member(source, node, item) for item in node.body]
@@ -203,11 +205,12 @@ class SyncBuilder(ModuleBuilder):
         return method + PROTOCOLS.get(item.name, "")
 
     def constructor(self, source: Source, owner: ast.ClassDef, item: Function) -> str:
-        """Return the client's constructor, or else a property for each public attribute that a constructor sets."""
-        if owner.name == CLIENT:
-            constructor = self.function(source, item, forward(f"self._async = {CLIENT}", item) + "\n")
-            return f"@explain_arguments\n{constructor}"
+        """Return the constructor, if users call it, and a property for each public attribute that it sets."""
         properties: list[str] = []
+        if owner.name in CONSTRUCTED:
+            decorator = "@explain_arguments\n" if owner.name == CLIENT else ""
+            constructor = self.function(source, item, forward(f"self._async = {owner.name}", item) + "\n")
+            properties.append(decorator + constructor)
         for node, following in zip(item.body, [*item.body[1:], None], strict=True):
             if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Attribute):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -49,6 +50,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         sent_at: When the body of the last attempt began to leave, by the client's clock.
         abandoned: Whether the caller has given up, so that the call is not repeated.
         attempts: How often it was sent; counted for hooks only.
+        deadline: When the right to send it ends, by the client's clock.
     """
 
     request: Request[T]
@@ -63,6 +65,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     sent_at: float = 0.0
     abandoned: bool = False
     attempts: int = 0
+    deadline: float = inf
 
     @property
     def may_exist(self) -> bool:
@@ -81,5 +84,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         return watched_payload(self.body, self._on_write)
 
     def _on_write(self) -> None:
+        if clock.current.monotonic() > self.deadline:
+            raise ConnectionAbortedError("too late: another process may send it now")
         self.outcome = Outcome.UNKNOWN
         self.sent_at = clock.current.monotonic()

@@ -7,6 +7,13 @@ from collections import deque
 from math import inf
 
 
+class RateLimited(Exception):  # noqa: N818 - the transport makes it the caller's error
+    """A call would wait for its rate limit for longer than its timeout."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the API's rate limit lets no call through for {seconds:.0f} s, longer than the timeout")
+
+
 class ConcurrencyLimiter:
     """Limits the number of calls in flight; the rest wait, first in, first out.
 

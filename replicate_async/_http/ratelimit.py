@@ -9,6 +9,9 @@ from math import inf
 import msgspec
 
 from replicate_async._http import clock
+from replicate_async._http.concurrency import RateLimited
+from replicate_async._http.pace import SharedPace
+from replicate_async._stores import StoreLike
 
 # The API's documented limits, in calls per minute. They are the first guess after a 429 response.
 # https://replicate.com/docs/topics/predictions/rate-limits
@@ -50,10 +53,13 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         creates: Predictions and trainings created per minute; None: the limit is learned from responses.
         others: All other calls per minute; None: the limit is learned from responses. Cancels are not limited.
+        store: Shares the limits with all processes that name the same store: the path of an SQLite file, the URL of a
+            PostgreSQL database, or a ``JournalStore``, for example that of a journal. None: this process has its own.
     """
 
     creates: float | None = None
     others: float | None = None
+    store: StoreLike | None = None
 
     def __post_init__(self) -> None:
         for name in ("creates", "others"):
@@ -77,6 +83,8 @@ class TokenBucket:
 
     def __init__(self, documented_per_minute: float) -> None:
         self.active: bool = False
+        # The pace that processes share, if they do.
+        self.pace: SharedPace | None = None
         # The calls in flight, and whether each has taken a token. Threads add and remove theirs by key.
         self.in_flight: dict[int, bool] = {}
         self.accepted_at: float = -inf
@@ -234,19 +242,13 @@ class Limits:
             return
         self._explicit = limit
         now = clock.current.monotonic()
-        if limit.creates is not None:
-            self.creates.set_rate(limit.creates, now)
+        for bucket, name, rate in ((self.creates, "creates", limit.creates), (self.others, "others", limit.others)):
+            if rate is not None:
+                bucket.set_rate(rate, now)
+                bucket.pace = None if limit.store is None else SharedPace(limit.store, name, rate)
         if limit.others is not None:
-            self.others.set_rate(limit.others, now)
             # The explicit limit is for both together.
             self.polls = self.others
-
-
-class RateLimited(Exception):  # noqa: N818 - the transport makes it the caller's error
-    """A call would wait for its rate limit for longer than its timeout."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the API's rate limit lets no call through for {seconds:.0f} s, longer than the timeout")
 
 
 class RateLimiter:
@@ -264,6 +266,8 @@ class RateLimiter:
         Raises:
             RateLimited: for more than ``max_delay`` seconds, no call can be made.
         """
+        if self._bucket.pace is not None:
+            await self._bucket.pace.wait(max_delay)
         turn = asyncio.get_running_loop().create_future()
         self._queue.append((turn, key, max_delay))
         if max_delay is not None:

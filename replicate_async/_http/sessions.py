@@ -63,6 +63,8 @@ class LoopSession(StateOwner):
         """Return this loop's queue for a bucket."""
         if bucket not in self._rate_limiters:
             self._rate_limiters[bucket] = RateLimiter(bucket)
+            if bucket.pace is not None:
+                self.on_close.add(bucket.pace.close)
         return self._rate_limiters[bucket]
 
     def close_with_loop(self) -> None:

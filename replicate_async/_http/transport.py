@@ -22,11 +22,11 @@ from replicate_async._http import clock
 from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.body import Body
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.concurrency import ConcurrencyLimiter
+from replicate_async._http.concurrency import ConcurrencyLimiter, RateLimited
 from replicate_async._http.exchange import base_headers, read_bounded, send_request
 from replicate_async._http.options import Secret, Settings, check_options, drop_unset_options
 from replicate_async._http.problem import connection_error, status_error, trim_traceback
-from replicate_async._http.ratelimit import RateLimited, TokenBucket
+from replicate_async._http.ratelimit import TokenBucket
 from replicate_async._http.reports import report_attempt
 from replicate_async._http.request import (
     Request,
@@ -235,7 +235,7 @@ class Transport:
         # A response that is read on demand keeps no slot, or readers could block all other calls.
         limiter = session.urgent_limiter if call.request.skips_queue else session.limiter
         sent_at = queued_at = clock.current.monotonic()
-        is_open = not bucket or not bucket.reserve(sent_at, id(call))
+        is_open = not bucket or not (bucket.pace or bucket.reserve(sent_at, id(call)))
         if not is_open or not limiter.try_acquire():
             await _wait_in_queue(session, call, limiter, is_open=is_open)
             sent_at = clock.current.monotonic()

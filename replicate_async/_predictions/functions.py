@@ -15,6 +15,7 @@ from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.jobs import cancel_request, output_of
+from replicate_async._predictions.journal import JournalLike, make_run
 from replicate_async._predictions.outputs import has_files, with_files
 from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions, request_options
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
@@ -65,10 +66,14 @@ class FunctionOptions(PredictionOptions, total=False):
     Attributes:
         validate: Whether to check inputs against the model's schema before anything is billed. If omitted, False.
         cancel_on_abort: Whether to cancel the prediction if the waiting ends before it does. If omitted, True.
+        key: The name of the prediction in the journal.
+        journal: The journal in which the prediction is recorded.
     """
 
     validate: bool | None
     cancel_on_abort: bool | None
+    key: str | None
+    journal: JournalLike | None
 
 
 class AsyncModelReference(HintedObject):
@@ -81,15 +86,15 @@ class AsyncModelReference(HintedObject):
         self._ref = ModelRef.parse(ref)
         self._validate = bool(options.pop("validate", None))
         self._cancel_on_abort = options.pop("cancel_on_abort", None) is not False
+        self._record = {"key": options.pop("key", None), "journal": options.pop("journal", None)}
         self._options = cast("PredictionOptions", options)
 
     async def _prepare(self, inputs: Mapping[str, Any], **options: Any) -> PredictionRun:
         """Describe a prediction; invalid inputs raise here, before anything is billed."""
         if self._validate and (problems := schemas.problems(await self.openapi_schema(), inputs)):
             raise ValueError(f"the inputs don't fit {self}: " + "; ".join(problems))
-        return PredictionRun(
-            self._transport, self._ref, inputs, self._options, cancel_on_abort=self._cancel_on_abort, **options
-        )
+        options = {**self._record, "cancel_on_abort": self._cancel_on_abort, **options}
+        return make_run(self._transport, self._ref, inputs, self._options, **options)
 
     async def create(self, /, **inputs: Any) -> AsyncRun:
         """Start a prediction and return a handle to it.

@@ -52,6 +52,11 @@ class ServerClock:
         self.earliest, self.latest = max(self.earliest, earliest), min(self.latest, latest)
 
     @property
+    def is_known(self) -> bool:
+        """Whether a response has been taken."""
+        return self.earliest > -inf
+
+    @property
     def is_precise(self) -> bool:
         """Whether the bounds are close to each other."""
         return self.latest - self.earliest <= _PRECISE

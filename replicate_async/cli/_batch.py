@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-import time
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from replicate_async._http import clock
-from replicate_async._http.problem import parse_date
 from replicate_async._http.request import Request
-from replicate_async._predictions.creates import CreateLedger, reconcile
-from replicate_async._predictions.jobs import fetch_job
+from replicate_async._predictions.claims import Entries, server_time
+from replicate_async._predictions.journal import JournaledRun, digest_of, index_key
 from replicate_async._predictions.map import MapResult, MapRunner
 from replicate_async._predictions.requests import ModelRef
 from replicate_async._predictions.run import PredictionRun
-from replicate_async.cli._files import InputRow, Result
+from replicate_async.cli._files import InputRow, Result, ResultWriter
 from replicate_async.errors import (
     BadRequestError,
     CreateOutcomeUnknown,
@@ -30,28 +25,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from replicate_async._http.transport import Transport
-    from replicate_async.cli._journal import Entry, Journal
+    from replicate_async._stores import SQLiteStore
 
-# After a kill, the predictions of creates in flight have to be found in the list of predictions.
-_MAX_CONCURRENT_CREATES = 8
+# The key of the batch's description in the store.
+_BATCH = "batch"
 
 
 class Batch:
-    """The predictions for many inputs."""
+    """The predictions for many inputs. If the store is None, the batch cannot be resumed."""
 
-    def __init__(self, transport: Transport, model: ModelRef, journal: Journal | None) -> None:
-        self.transport = transport
-        self.journal = journal
-        self.creates = asyncio.Semaphore(_MAX_CONCURRENT_CREATES)
+    def __init__(self, transport: Transport, model: ModelRef, store: SQLiteStore | None) -> None:
         self.failure: BaseException | None = None
+        self._transport = transport
         self._model = model
-        self._clock_offset = 0.0
+        self._entries = Entries(store) if store is not None else None
+        # The indices of the inputs, by the order in which they are started.
+        self._indices: dict[int, int] = {}
 
-    def server_time(self) -> float:
-        """Return the time by the server's clock, which stamps predictions. Another machine may resume the batch."""
-        return clock.current.monotonic() + self._clock_offset
-
-    async def run(self, rows: Iterator[InputRow], write: Callable[[Result], None], *, concurrency: int) -> None:
+    async def run(
+        self,
+        rows: Iterator[InputRow],
+        writer: ResultWriter,
+        on_result: Callable[[], None],
+        *,
+        concurrency: int,
+    ) -> None:
         """Run the model on all inputs that have no result yet, and write each result as soon as it is ready.
 
         Raises:
@@ -59,121 +57,88 @@ class Batch:
             APIError: A call failed for a reason that isn't specific to an input. Running predictions are awaited
                 and written first.
         """
-        await self._sync_clock()
-        unfinished = await self._unfinished(rows)
-        runner = MapRunner(
-            self.transport.pool,
-            chain(unfinished, ((row, None) for row in rows)),
-            lambda _, item: self._run_for(*item),
-            concurrency=concurrency,
-            use_file_output=False,
-        )
+        unfinished = await self._unfinished(rows, writer) if self._entries is not None else []
+        # This checks the token and the model before there are many calls.
+        await server_time(self._transport, self._model)
+        inputs = chain(unfinished, rows)
+        runner = MapRunner(self._transport.pool, inputs, self._run_for, concurrency=concurrency, use_file_output=False)
         async with runner:
             while (map_result := await runner.next(ordered=False)) is not None:
-                if (result := _to_result(map_result)) is not None:
-                    write(result)
+                result = _to_result(self._indices.pop(map_result.index), map_result)
+                if result is not None:
+                    writer.write(result)
+                    on_result()
                 else:
                     runner.stop()
                     self.failure = self.failure or map_result.error
         if failure := self.failure or runner.failure:
             raise failure
 
-    async def _sync_clock(self) -> None:
-        """Read the server's clock from a response, and with it check the token and the model."""
-        path = self._model.path() if self._model.owner else "/account"
-        response = await self.transport.send(Request[Any]("GET", path, Any, {}))
-        date = parse_date(response.headers.get("Date"))
-        now = date.timestamp() if date else time.time()
-        self._clock_offset = now - clock.current.monotonic()
-
-    async def _unfinished(self, rows: Iterator[InputRow]) -> list[tuple[InputRow, str | Exception | None]]:
-        """Return the inputs that were started and have no result, each with what ``_recover`` returns."""
-        if self.journal is None:
-            return []
-        for prediction_id in self.journal.ids():
-            self.transport.account.state(CreateLedger).claim(prediction_id)
-        started = len(self.journal)
-        unfinished: list[tuple[InputRow, Entry | None]] = []
-        index = -1
+    async def _unfinished(self, rows: Iterator[InputRow], writer: ResultWriter) -> list[InputRow]:
+        """Return the inputs that were started and have no line in the output."""
+        assert self._entries is not None  # noqa: S101
+        digests: dict[int, str] = {}
+        after = ""
+        while entries := await self._entries.page(after):
+            digests.update((int(key), entry.digest) for key, _, entry in entries)
+            after = entries[-1][0]
+        await self._check_batch(is_started=bool(digests), has_results=bool(writer.written))
+        started = 1 + max([*digests, *writer.written], default=-1)
+        unfinished: list[InputRow] = []
+        count = 0
         for row in islice(rows, started):
-            index, entry = row.index, self.journal[row.index]
-            if entry is not None and entry.digest != row.digest:
-                raise ValueError(f"input {index} (counted from 0) has changed since the batch was started")
-            if entry is None or entry.failed is None:
-                unfinished.append((row, entry))
-        if index + 1 < started:
-            raise ValueError(f"there are {index + 1} inputs, but the batch was started with more")
-        # Concurrently, because identical inputs must each get a prediction of their own.
-        recovered = await asyncio.gather(*[self._recover(row, entry) for row, entry in unfinished])
-        return [(row, state) for (row, _), state in zip(unfinished, recovered, strict=True)]
+            count += 1
+            digest = digest_of(row.input)
+            if digests.get(row.index, digest) != digest:
+                raise ValueError(f"input {row.index} (counted from 0) has changed since the batch was started")
+            if row.index not in writer.written:
+                unfinished.append(row)
+        if count < started:
+            raise ValueError(f"there are {count} inputs, but the batch was started with more")
+        return unfinished
 
-    async def _recover(self, row: InputRow, entry: Entry | None) -> str | Exception | None:
-        """Return the id of the input's prediction, None if none was created, or the error if that is uncertain."""
-        if entry is None or entry.id is not None or entry.sent_at is None:
-            return entry.id if entry else None
-        call = self.transport.prepare(PredictionRun(self.transport, self._model, row.input, {}).describe())
-        # The times come from headers, which have whole seconds. How long the create waited for its turn is unknown.
-        call.sent_at = clock.current.monotonic() - (self.server_time() - entry.sent_at) - 1
-        try:
-            prediction_id = await reconcile(
-                self.transport, call, ReplicateError("the batch was interrupted"), end=math.inf
-            )
-        except CreateOutcomeUnknown as error:
-            if not error.candidates:
-                raise
-            return error
-        if prediction_id is not None and self.journal is not None:
-            self.journal.record_created(row.index, prediction_id)
-        return prediction_id
+    async def _check_batch(self, *, is_started: bool, has_results: bool) -> None:
+        """Record what the batch is, or raise ValueError if another one is recorded."""
+        assert self._entries is not None  # noqa: S101
+        store, batch = self._entries.store, f"{self._model} at {self._transport.settings.base_url}".encode()
+        recorded = await store.get(_BATCH)
+        if has_results and recorded is None:
+            raise ValueError("the output has results that are missing in its journal: move both away")
+        if recorded != batch:
+            if (is_started or has_results) and recorded is not None:
+                raise ValueError(f"this is the journal of another batch: {recorded.decode()}")
+            await store.swap(_BATCH, recorded, batch)
 
-    def _run_for(self, row: InputRow, recovered: str | Exception | None) -> BatchRun:
-        # The create doesn't wait for the output: the sooner its id is in the journal, the less has to be recovered.
-        return BatchRun(
-            self.transport,
+    def _run_for(self, index: int, row: InputRow) -> PredictionRun:
+        self._indices[index] = row.index
+        if self._entries is None:
+            return PredictionRun(self._transport, self._model, row.input, {})
+        return _BatchRun(
+            self._transport,
             self._model,
             row.input,
             {},
-            cancel_on_abort=self.journal is None,
+            key=index_key(row.index),
+            entries=self._entries,
+            ref=self._model,
+            digest=digest_of(row.input),
             batch=self,
-            row=row,
-            recovered=recovered,
         )
 
 
-class BatchRun(PredictionRun, kw_only=True):
-    """A prediction of a batch, which records its create in the journal."""
+class _BatchRun(JournaledRun, kw_only=True):
+    """A prediction of a batch."""
 
     batch: Batch
-    row: InputRow
-    recovered: str | Exception | None
 
-    async def create(self) -> Prediction:
-        """Create the prediction, or fetch the one that was recovered."""
-        if isinstance(self.recovered, Exception):
-            raise self.recovered
-        if self.recovered is not None:
-            self.prediction = await fetch_job(self.transport, self.recovered, Prediction, {})
-            return self.prediction
-        journal = self.batch.journal
-        if journal is None:
-            return await super().create()
-        async with self.batch.creates:
-            if self.batch.failure is not None:
-                raise ReplicateError("not started, because another call failed")
-            journal.record_start(self.row.index, self.row.digest, self.batch.server_time())
-            try:
-                prediction = await super().create()
-            except Exception:
-                if self.call is None or not self.call.may_exist:
-                    journal.undo_start(self.row.index)
-                raise
-            journal.record_created(self.row.index, prediction.id)
-        return prediction
+    async def _claim_and_create(self, request: Request[Prediction]) -> Prediction | None:
+        if self.batch.failure is not None:
+            raise ReplicateError("not started, because another call failed")
+        return await super()._claim_and_create(request)
 
 
-def _to_result(map_result: MapResult) -> Result | None:
+def _to_result(index: int, map_result: MapResult) -> Result | None:
     """Return the result for an input, or None if the call failed for a reason that isn't specific to the input."""
-    assert isinstance(map_result.run, BatchRun)  # noqa: S101
     error, prediction = map_result.error, map_result.run.prediction
     specific = (ModelError, UnprocessableEntityError, BadRequestError, TypeError, ValueError)
     removed = type(error) is ReplicateError and prediction is not None and prediction.data_removed
@@ -181,7 +146,7 @@ def _to_result(map_result: MapResult) -> Result | None:
     if not (error is None or isinstance(error, specific) or removed or ambiguous):
         return None
     return Result(
-        map_result.run.row.index,
+        index,
         prediction.id if prediction else None,
         prediction.status if prediction else None,
         map_result.output,

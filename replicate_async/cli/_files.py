@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+from replicate_async._stores import SQLiteStore
 from replicate_async.cli._console import write_bytes
-from replicate_async.cli._journal import Journal
 
 
 class InputRow(msgspec.Struct, frozen=True):
-    """A model's inputs; the digest shows whether they are the same as before."""
+    """A model's inputs."""
 
     index: int
-    digest: bytes
     input: dict[str, Any]
 
 
@@ -60,27 +57,28 @@ def _read_rows(file: IO[bytes], name: str) -> Generator[InputRow, None, None]:
                 value = msgspec.json.decode(text, type=dict[str, Any])
             except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 raise ValueError(f"{name}, line {number}: not a JSON object with a model's inputs: {error}") from None
-            yield InputRow(index, hashlib.blake2b(text, digest_size=16).digest(), value)
+            yield InputRow(index, value)
             index += 1
 
 
 class ResultWriter:
-    """Writes each result as one whole line, and records it in the journal.
+    """Writes each result as one whole line.
 
     Attributes:
+        written: The indices of the inputs whose results were written before an interruption.
         done: The number of results, with those from before an interruption.
         failed: How many of them are errors.
     """
 
-    def __init__(self, file: IO[bytes], journal: Journal | None = None, *, shared: bool = False) -> None:
+    def __init__(self, file: IO[bytes], *, shared: bool = False) -> None:
         self._file = file
-        self._journal = journal
         # Other processes may have written to the file, or still do.
         self._shared = shared
-        self._size = self.done = self.failed = 0
-        if journal is not None:
-            self._resume(file, journal)
-            self.done, self.failed = journal.counts()
+        self._size = self.failed = 0
+        self.written: set[int] = set()
+        if not shared:
+            self._resume()
+        self.done = len(self.written)
 
     def write(self, result: Result) -> None:
         """Append a result."""
@@ -94,42 +92,38 @@ class ResultWriter:
         self._size += size
         self.done += 1
         self.failed += result.error is not None
-        if self._journal is not None:
-            self._journal.record_result(result.index, self._size, failed=result.error is not None)
 
-    def _resume(self, file: IO[bytes], journal: Journal) -> None:
-        """Record the whole lines that are missing in the journal, and remove half a line at the end.
+    def _resume(self) -> None:
+        """Read the results that the batch has written, and remove half a line at the end.
 
         Raises:
-            ValueError: The file doesn't have the results that the batch has written.
+            ValueError: The file has something else.
         """
-        self._size = journal.size()
-        if file.seek(0, os.SEEK_END) < self._size:
-            raise ValueError(f"{file.name} has been changed since the batch was interrupted")
-        file.seek(self._size)
-        for line in file.readlines():
-            if line.endswith(b"\n"):
-                try:
-                    result = msgspec.json.decode(line, type=Result)
-                except msgspec.MsgspecError as error:
-                    raise ValueError(f"{file.name} has been changed since the batch was interrupted: {error}") from None
-                if journal[result.index] is None:
-                    raise ValueError(f"{file.name} has results that are missing in its journal: move both away")
-                self._size += len(line)
-                journal.record_result(result.index, self._size, failed=result.error is not None)
-        file.truncate(self._size)
+        self._file.seek(0)
+        for line in self._file:
+            if not line.endswith(b"\n") and line.startswith(b"{"):
+                break
+            try:
+                result = msgspec.json.decode(line, type=Result)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+                changed = f"{self._file.name} has been changed since the batch was interrupted"
+                raise ValueError(f"{changed}: {error}") from None
+            self._size += len(line)
+            self.written.add(result.index)
+            self.failed += result.error is not None
+        self._file.truncate(self._size)
 
 
-def open_results(stack: ExitStack, path: Path, batch: str | None) -> tuple[Journal | None, ResultWriter]:
-    """Open the output of a batch and its journal.
+def open_results(stack: ExitStack, path: Path, *, resumable: bool) -> tuple[SQLiteStore | None, ResultWriter]:
+    """Open the output of a batch and the store of its journal.
 
     Args:
         stack: Closes both.
         path: The file, or ``-`` for standard output.
-        batch: Describes the batch. If None, it cannot be resumed and has no journal.
+        resumable: Whether the batch can be resumed, if the output is a file.
 
     Returns:
-        The journal, or None if the batch cannot be resumed, and the writer.
+        The store, or None if the batch cannot be resumed, and the writer.
 
     Raises:
         OSError: A file cannot be opened.
@@ -142,7 +136,18 @@ def open_results(stack: ExitStack, path: Path, batch: str | None) -> tuple[Journ
     if path.exists() and not path.is_file():
         return None, ResultWriter(stack.enter_context(path.open("wb", buffering=0)), shared=True)
     journal_path = path.with_name(f"{path.name}.journal")
-    if path.exists() and path.stat().st_size and (batch is None or not journal_path.exists()):
+    if path.exists() and path.stat().st_size and not (resumable and journal_path.exists()):
         raise ValueError(f"{path} exists: move it away, or choose another name")
-    journal = None if batch is None else stack.enter_context(closing(Journal(journal_path, batch)))
-    return journal, ResultWriter(stack.enter_context(path.open("a+b", buffering=0)), journal)
+    store = None
+    if resumable:
+        store = SQLiteStore(journal_path)
+        # Two processes would write the same results.
+        store.open(exclusive=True)
+        stack.callback(store.close_now)
+    return store, ResultWriter(stack.enter_context(path.open("a+b", buffering=0)))
+
+
+def remove_journal(store: SQLiteStore) -> None:
+    """Delete the journal of a batch that is done."""
+    store.close_now()
+    Path(store.path).unlink(missing_ok=True)

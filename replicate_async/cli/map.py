@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import click
 
-from replicate_async._client import BASE_URL_VARIABLE, DEFAULT_BASE_URL
+from replicate_async._predictions.claims import Entries
 from replicate_async._predictions.requests import ModelRef
 from replicate_async._usage import Usage
 from replicate_async.cli._client import check_folder, local_option, open_client
 from replicate_async.cli._console import print_error
 from replicate_async.cli._usage import print_usage, read_prices
-
-if TYPE_CHECKING:
-    from replicate_async.cli._files import Result
 
 
 @click.command("map")
@@ -75,15 +71,14 @@ def map_command(
     import sqlite3
 
     from replicate_async.cli._batch import Batch
-    from replicate_async.cli._files import open_results, open_rows
+    from replicate_async.cli._files import open_results, open_rows, remove_journal
 
     model = ModelRef.parse(ref)
     # A regular file can be read twice: every line of it is checked before anything is sent.
     total = sum(1 for _ in open_rows(inputs)) if inputs.is_file() and str(inputs) != "-" else None
     usage = Usage()
-    batch = None if local else f"{ref} at {os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL}"
     with ExitStack() as stack:
-        journal, writer = open_results(stack, output, batch)
+        store, writer = open_results(stack, output, resumable=not local)
         # Results that go to the same terminal show the progress themselves.
         shown = sys.stderr.isatty() and not (str(output) == "-" and sys.stdout.isatty())
         try:
@@ -101,27 +96,24 @@ def map_command(
                 info_sep=" done, ",
             ) as bar:
 
-                def write(result: Result) -> None:
-                    writer.write(result)
-                    bar.update(1)
-
                 async def run() -> None:
                     async with open_client(local=local) as client:
                         transport = client.with_options(hooks=[usage])._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-                        await Batch(transport, model, journal).run(rows, write, concurrency=concurrency)
+                        batch = Batch(transport, model, store)
+                        await batch.run(rows, writer, lambda: bar.update(1), concurrency=concurrency)
 
                 bar.update(writer.done)
                 anyio.run(run)
         except BaseException as error:
-            if journal is not None and not len(journal):
-                journal.remove()
-            elif journal is not None and not isinstance(error, ValueError):
+            if store is not None and not anyio.run(Entries(store).page, ""):
+                remove_journal(store)
+            elif store is not None and not isinstance(error, ValueError):
                 print_error(f"{writer.done} done; run the same command again to resume")
             if isinstance(error, sqlite3.Error):
                 raise click.ClickException(f"the journal of {output} cannot be written: {error}") from error
             raise
-        if journal is not None:
-            journal.remove()
+        if store is not None:
+            remove_journal(store)
     if shown or prices is not None:
         print_usage(usage, prices)
     if writer.failed:

@@ -75,6 +75,14 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "http_layer/test_retry.py::test_a_policy_can_not_repeat_creates_with_an_unknown_outcome",
             "http_layer/test_transport.py::test_a_create_on_a_connection_that_closes_is_not_sent_twice",
         ],
+        "With a [journal](docs/journal.md), this also holds if the process is killed,": [
+            "predictions/test_journal_kills.py::test_killed_at_random_moments",
+            "predictions/test_journal.py::test_a_lost_create",
+        ],
+        "or a task of Celery, Dask or Ray is repeated.": [
+            "predictions/test_journal.py::test_a_key_is_paid_for_once",
+            "integration/test_distributed.py::test_a_retried_task_is_billed_once",
+        ],
         "The client waits as long as the server asks for,": ["http_layer/test_retry.py::test_retry_after_is_respected"],
         "up to five minutes.": ["http_layer/test_retry.py::test_a_too_long_retry_after_is_raised"],
     },

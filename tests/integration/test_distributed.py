@@ -4,55 +4,69 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from replicate_async import ModelError, NotFoundError, Replicate
+from postgres import running_postgres
+from replicate_async import Journal, ModelError, NotFoundError, Replicate
 from replicate_async.testing import LocalServer, OutputFile
 
-from .conftest import Running, statuses
+from .conftest import Running, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 (DASK,) = [block for block in BLOCKS if "dask" in block]
+(RAY,) = [block for block in BLOCKS if "ray" in block]
 # Dask warns if another test has a dashboard.
 QUIET = ("-W", "ignore:Port 8787")
 
 
-def test_the_pages_example(running: Running, server: LocalServer, tmp_path: Path) -> None:
-    """The example for Dask runs as written; run again, it finds its predictions and creates none."""
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_pages_example(running: Running, server: LocalServer, tmp_path: Path, kind: str) -> None:
+    """The example for Dask runs as written; run again, it returns what is recorded, and creates nothing."""
     names = [f"number {number}" for number in range(12)]
     (tmp_path / "example.py").write_text(DASK, encoding="utf-8")
-    (tmp_path / "notes").mkdir()
+    with running_postgres() if kind == "postgres" else nullcontext(str(tmp_path / "run.db")) as journal:
+        for _ in range(2):
+            with running(*QUIET, "example.py", journal, *names) as process:
+                output, errors = process.communicate(timeout=90)
+            assert (process.returncode, errors) == (0, "")
+            assert sorted(output.splitlines()) == sorted(f"hello {name}" for name in names)
+            assert len(server.predictions) == len(names)
+
+
+def test_the_pages_example_for_ray(running: Running, server: LocalServer, tmp_path: Path) -> None:
+    """The example for Ray runs as written, where Ray is installed."""
+    pytest.importorskip("ray")
+    (tmp_path / "example.py").write_text(RAY, encoding="utf-8")
     for _ in range(2):
-        with running(*QUIET, "example.py", "notes", *names) as process:
-            output, errors = process.communicate(timeout=90)
-        assert (process.returncode, errors) == (0, "")
-        assert sorted(output.splitlines()) == sorted(f"hello {name}" for name in names)
-        assert len(server.predictions) == len(names)
+        # Ray writes about itself.
+        with running("example.py", str(tmp_path / "run.db"), "Alice", "Bob", "Carol", stderr=DEVNULL) as process:
+            output, _ = process.communicate(timeout=90)
+        assert process.returncode == 0
+        assert sorted(output.splitlines()) == ["hello Alice", "hello Bob", "hello Carol"]
+        assert len(server.predictions) == 3
 
 
-# The page's functions, on a model that takes its time; a worker is killed while all tasks are waiting for it.
+# The page's functions; a worker is killed when the test says so.
 KILLED = """
 import os, signal, sys
-from pathlib import Path
 from dask.distributed import Client, as_completed
 import example
 
 def main():
     with Client(n_workers=2, threads_per_worker=8) as dask:
         dask.register_plugin(example.WithReplicate())
-        notes = Path("notes")
-        tasks = [dask.submit(example.hello, str(number), notes.resolve(), retries=3) for number in range(8)]
-        while len(list(notes.glob("*.prediction"))) < 8:
-            pass
+        tasks = [dask.submit(example.hello, str(number), sys.argv[1], retries=3) for number in range(40)]
+        sys.stdin.readline()
         address, pid = next(iter(dask.run(os.getpid).items()))
         os.kill(pid, signal.SIGKILL)
-        print("killed", flush=True)
         for task in as_completed(tasks):
             print(task.result(), flush=True)
 
@@ -61,28 +75,31 @@ if __name__ == "__main__":
 """
 
 
-def test_a_retried_task_is_billed_once(running: Running, server: LocalServer, tmp_path: Path) -> None:
-    """Tasks that are lost with their worker run on another one, which waits for the same predictions."""
-    go_on = tmp_path / "go on"
+@pytest.mark.parametrize("created", [1, 9])
+def test_a_retried_task_is_billed_once(running: Running, server: LocalServer, tmp_path: Path, created: int) -> None:
+    """Tasks that are lost with their worker run on another one, which pays for nothing again, at whichever moment."""
 
     @server.model("replicate/hello-world")
     async def hello(text: str) -> str:
-        while not go_on.exists():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
         return f"hello {text}"
 
+    # The server often knows more than the journal.
+    server.faults.add(kind="delay", operation="predictions.create", seconds=0.1, after=True)
     (tmp_path / "example.py").write_text(DASK, encoding="utf-8")
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
-    (tmp_path / "notes").mkdir()
+    journal = str(tmp_path / "run.db")
     # Dask writes about the worker that it lost.
-    with running("killed.py", stderr=DEVNULL) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "killed\n"
-        go_on.touch()
-        output = process.stdout.read()
-        assert process.wait() == 0
-    assert sorted(output.splitlines()) == [f"hello {number}" for number in range(8)]
-    assert statuses(server) == ["succeeded"] * 8
+    with running("killed.py", journal, stdin=PIPE, stderr=DEVNULL) as process:
+        until(lambda: len(server.predictions) >= created)
+        output, _ = process.communicate("kill\n", timeout=90)
+        assert process.returncode == 0
+    assert sorted(output.splitlines()) == sorted(f"hello {number}" for number in range(40))
+    assert Counter(prediction.input["text"] for prediction in server.predictions.values()) == Counter(
+        map(str, range(40))
+    )
+    with Journal(journal) as opened:
+        assert {result.id for result in opened.results()} == set(server.predictions)
 
 
 PASSED = """

@@ -257,3 +257,15 @@ async def webhooks(body: bytes, headers: dict[str, str], client: AsyncReplicate)
 async def what_is_passed_on(client: AsyncReplicate, events: Sequence[types.WebhookEvent]) -> types.Prediction:
     options: replicate.RequestOptions = {"timeout": 5, "max_retries": 1}
     return await client.predictions.create(version="v", input={}, webhook_events_filter=events, **options)
+
+
+async def journals(client: AsyncReplicate) -> None:
+    async with replicate.AsyncJournal("run.db") as journal:
+        assert_type(await client.run("owner/name", {}, key="k", journal=journal), Any)
+        assert_type(await client.submit("owner/name", {}, key="k", journal="run.db"), replicate.AsyncRun)
+        client.map("owner/name", [{}], journal=replicate.PostgresStore("postgresql://host/database"))
+        await client.use("owner/name", key="k", journal=journal)(prompt="hi")
+        async for result in journal.results():
+            assert_type(result, replicate.JournalResult)
+        assert_type(await journal.remove("k"), None)
+    AsyncReplicate(rate_limit=replicate.RateLimit(creates=60, store=journal.store))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import tenacity
@@ -261,3 +262,16 @@ def the_module() -> None:
     assert_type(replicate.post("/x", json={}), replicate.APIResponse[Any])
     assert_type(replicate.default_client(), Replicate)
     assert_type(replicate.__version__, str)
+
+
+def journals(client: Replicate) -> None:
+    with replicate.Journal(Path("run.db")) as journal:
+        assert_type(client.run("owner/name", {}, key="k", journal=journal), Any)
+        assert_type(client.submit("owner/name", {}, key="k", journal=Path("run.db")), replicate.Run)
+        client.map("owner/name", [{}], journal=journal)
+        client.use("owner/name", key="k", journal=journal)(prompt="hi")
+        replicate.run("owner/name", {}, key="k", journal=replicate.SQLiteStore("run.db"))
+        for result in journal.results():
+            assert_type(result, replicate.JournalResult)
+        assert_type(journal.remove("k"), None)
+    Replicate(rate_limit=replicate.RateLimit(creates=60, store=journal.store))
