@@ -7,28 +7,19 @@ first use starts it.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
 from replicate_async._fork import after_fork_in_child, make_immortal
+from replicate_async._monotonic import monotonic
 
 # In seconds: how long tasks may clean up at the end of the program.
 CLEANUP_SECONDS = 1.2
 # In seconds: how long the end of the program waits for the tasks that must be completed.
 EXIT_SECONDS = 10.0
-
-
-def monotonic() -> float:
-    """Return the seconds since some fixed point, whether or not a test has frozen the time."""
-    # freezegun replaces time.monotonic in all modules. Windows has no other.
-    if sys.platform == "win32":
-        return time.monotonic()
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 _start_lock = threading.Lock()

@@ -10,10 +10,11 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._threads import run_in_thread
+from replicate_async._typing import UncheckedType
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,7 +59,7 @@ class JournalStore(Protocol):
 
 
 # A store, the path of an SQLite database, or the URL of a PostgreSQL database.
-StoreLike: TypeAlias = JournalStore | str | os.PathLike[str]
+StoreLike: TypeAlias = Annotated[JournalStore, UncheckedType()] | str | os.PathLike[str]
 
 
 def open_store(store: StoreLike) -> JournalStore:

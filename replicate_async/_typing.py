@@ -12,7 +12,7 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import Never, Self, TypedDict, Unpack
 
-__all__ = ["LazyModule", "Never", "Self", "TypedDict", "Unpack", "aiohttp", "tenacity"]
+__all__ = ["LazyModule", "Never", "Self", "TypedDict", "UncheckedType", "Unpack", "aiohttp", "tenacity"]
 
 
 class LazyModule:
@@ -39,6 +39,15 @@ class _ArbitraryType:
         from pydantic_core import core_schema
 
         return core_schema.is_instance_schema(source)
+
+
+class UncheckedType:
+    """Lets pydantic take a protocol, whose values it can't check."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.any_schema()
 
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ LAYERS = [
         "_hints",
         "_json",
         "_logging",
+        "_monotonic",
         "_postgres",
         "_references",
         "_schema",

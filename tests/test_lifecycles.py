@@ -464,7 +464,7 @@ ENDS = {
         raise LookupError("on its way")
     """,
     "client that outlives its module": """
-        account = replicate.Replicate.account
+        account = vars(replicate.Replicate)['account']
         # Keeps this module's names alive.
         replicate.Replicate.account = property(lambda self: account.func(self))
         print(replicate.default_client().account.get().username, flush=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from typing import Protocol
 
-from replicate_async._background import monotonic
+from replicate_async._monotonic import monotonic
 
 
 class Timer(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -22,7 +22,7 @@ from replicate_async._predictions.jobs import fetch_job, wait_shielded
 from replicate_async._predictions.requests import ModelRef, PredictionOptions, request_options
 from replicate_async._predictions.run import PredictionRun
 from replicate_async._stores import JournalStore, StoreLike, open_store
-from replicate_async._typing import Self
+from replicate_async._typing import Self, UncheckedType
 from replicate_async.errors import APIError
 from replicate_async.types import Prediction
 
@@ -37,7 +37,7 @@ class HasStore(Protocol):
 
 
 # A journal, or what it is opened with.
-JournalLike: TypeAlias = HasStore | StoreLike
+JournalLike: TypeAlias = Annotated[HasStore, UncheckedType()] | StoreLike
 
 _RENEW_SECONDS = 10.0
 # After a kill, the predictions of creates in flight have to be found in the list of predictions.

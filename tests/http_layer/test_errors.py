@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import json
 import pickle
 from datetime import datetime, timezone
@@ -86,8 +85,15 @@ def all_errors() -> list[errors.ReplicateError]:
 
 def test_the_tree():
     """Every error has its documented parent, and there is no other error."""
-    classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
-    assert {name: kind.__bases__[0].__name__ for name, kind in classes.items()} == TREE
+    classes = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and kind.__module__ == errors.__name__
+    }
+    assert {name: kind.__mro__[1].__name__ for name, kind in classes.items() if name != "ReplicateError"} == {
+        name: parent for name, parent in TREE.items() if name != "ReplicateError"
+    }
+    assert issubclass(errors.ReplicateError, Exception)
     assert set(errors.__all__) == set(TREE)
 
 

@@ -168,7 +168,7 @@ def test_model_references(ref, parsed):
 )
 def test_invalid_references(ref):
     """An invalid reference raises ValueError, which shows it and the valid forms."""
-    with pytest.raises(ValueError, match="is not a model: use 'owner/name'") as caught:
+    with pytest.raises(ValueError, match=r"is not a model: (use|did you mean) 'owner/name'") as caught:
         ModelRef.parse(ref)
     assert f"ref={ref!r}" in str(caught.value)
 

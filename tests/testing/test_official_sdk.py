@@ -104,9 +104,10 @@ def test_use(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Quick(replicate.Replicate):
         poll_interval = 0.01
 
+    server.model("alice/hidden", official=True)(models.stream_text)
     # Official models show no version, without which this SDK can't use them.
     with pytest.raises(ValueError, match="has no version"):
-        use(Quick, "replicate-local/stream-text")()
+        use(Quick, "alice/hidden")()
     server.model("alice/stream-text", version="cd" * 32)(models.stream_text)
     name = f"alice/stream-text:{'cd' * 32}"
     text: Any = use(Quick, name)
