@@ -360,7 +360,7 @@ class _RecentList:
         for _ in range(_MAX_PAGES):
             response = await self._transport.send(request)
             # The server's clock decides, because the server has dated what it created.
-            self._server_clock.learn_from_date(response)
+            self._server_clock.learn_from(response)
             page = response.parse()
             if not all(isinstance(job, self._kind) for job in page.results):
                 raise APIError("the list has unreadable items")

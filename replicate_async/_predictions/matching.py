@@ -54,7 +54,7 @@ class ServerClock:
             created = msgspec.convert(created_at, Time).timestamp()
             self._learn(created, _JOB_RESOLUTION, sent_at, clock.current.monotonic())
 
-    def learn_from_date(self, response: APIResponse[Any]) -> None:
+    def learn_from(self, response: APIResponse[Any]) -> None:
         """Take a response that has just arrived."""
         received = clock.current.monotonic()
         sent_at = received - response.elapsed.total_seconds()

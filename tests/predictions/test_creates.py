@@ -683,7 +683,7 @@ def test_predictions_of_servers_without_dates(offset, result):
     server_clock, call = ServerClock(), create({}, version=VERSION)
     call.sent_at = clock.current.monotonic()
     created_at = datetime.now(timezone.utc) + timedelta(seconds=offset)
-    server_clock.learn_from_date(APIResponse(call.request, call.url, 200, {}, b"", 0.2))
+    server_clock.learn_from(APIResponse(call.request, call.url, 200, {}, b"", 0.2))
     assert compare(call, listed(created_at=created_at), server_clock, call.sent_at + 1) is result
 
 
