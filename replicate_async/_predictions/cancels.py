@@ -29,8 +29,8 @@ _MAX_SECONDS, _MAX_REJECTED_SECONDS = 600.0, 30.0
 _REJECTIONS = frozenset({400, 401, 403, 404, 405, 410, 422})
 # The API answers at once. A call that stalls is repeated soon.
 _ATTEMPT = RequestOptions(timeout=3.0, max_retries=0)
-# In seconds: how long the response of a create may take before its prediction is looked for.
-_ANSWER_SECONDS = 1.0
+# In seconds: how long the response of a create may take before its prediction is looked for, and how long the create.
+_ANSWER_SECONDS, _MAX_CREATE_SECONDS = 1.0, 5.5
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
 _MAX_CONNECTIONS = 32
 
@@ -120,7 +120,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         if call is None or creating is None:
             return None
         # The API carries it out although its connection is closed, and perhaps only then.
-        end = max(call.sent_at + _MAX_WAIT, clock.current.monotonic() + _ANSWER_SECONDS)
+        end = max(call.sent_at + _MAX_CREATE_SECONDS, clock.current.monotonic() + _ANSWER_SECONDS)
         lookup = partial(reconcile, transport, call, APIConnectionError("interrupted"), end=end)
         call.abandoned = True
         if not creating.done() and not (ledger.is_in_flight(call) and call.may_exist):

@@ -33,6 +33,8 @@ T = TypeVar("T")
 _MAX_CLAIMED = 100_000
 # Delays in seconds before each lookup. A create that does not appear by the last one was not carried out.
 _LOOKUP_DELAYS = (0.0, 0.5, 0.75, 2.0)
+# The same lookups, and further ones that narrow the bounds of the server's clock.
+_MAX_LOOKUPS = 6
 # In seconds: how long it takes to carry a create out. What was made later may be someone else's.
 _MAX_CREATE_SECONDS = 2.0
 _LOOKUP_POLL_SECONDS = 0.05
@@ -42,11 +44,12 @@ _MAX_PAGES = 1000
 Key = tuple[str, bytes]
 
 
-class _WithId(msgspec.Struct):
+class _Created(msgspec.Struct):
     id: JobId
+    created_at: Any = None
 
 
-_ID_DECODER = msgspec.json.Decoder(_WithId)
+_CREATED_DECODER = msgspec.json.Decoder(_Created)
 
 
 class CreateSlots:
@@ -134,7 +137,9 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
     ledger = transport.account.state(CreateLedger)
     try:
         response = await _send_in_turn(transport, call, ledger)
-        ledger.claim(_id_of(response))
+        created = _read_created(response)
+        ledger.claim(created.id)
+        transport.account.state(ServerClock).learn_from_create(created.created_at, call.sent_at)
     except APIError as error:
         job_id = error.prediction_id
         if job_id is not None:
@@ -174,17 +179,17 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
     return response
 
 
-def _id_of(response: APIResponse[Any]) -> str:
-    """Return the id of a create's result.
+def _read_created(response: APIResponse[Any]) -> _Created:
+    """Return the id of a create's result, and when it was created if that is easy to read.
 
     Raises:
         APIResponseValidationError: the response can't be read.
     """
     try:
-        return _ID_DECODER.decode(response.read()).id
+        return _CREATED_DECODER.decode(response.read())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         try:
-            return str(response.parse().id)
+            return _Created(str(response.parse().id))
         except APIError as error:
             # This error says what is wrong with the response. Its id may be readable all the same.
             error.prediction_id = find_id(response.read())
@@ -201,14 +206,14 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
         end: When the create had been carried out, if it was.
 
     Returns:
-        Its id; None if the create was not carried out, which becomes the call's outcome.
+        Its id; None if the create was not carried out, which becomes the call's outcome, or if its response arrives.
 
     Raises:
         CreateOutcomeUnknown: it is unknown whether the create was carried out.
     """
     ledger, key = transport.account.state(CreateLedger), key_of(call)
     recent_list, server_clock = _recent_list(transport, call.request), transport.account.state(ServerClock)
-    candidates: list[str] = []
+    delays, job_id, candidates, outcome = iter(_LOOKUP_DELAYS), None, list[str](), call.outcome
     # From now on, its result is claimed by looking it up, even if its response is still pending.
     ledger.in_flight.pop(id(call), None)
     ledger.unconfirmed[id(call)] = key
@@ -217,8 +222,13 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
         while ledger.has_identical(call):
             await clock.current.sleep(_LOOKUP_POLL_SECONDS)
         release = await _current_release(transport, call.request)
-        for number, delay in enumerate(_LOOKUP_DELAYS, 1):
+        for _ in range(_MAX_LOOKUPS):
+            delay = next(delays, None) if job_id is None else server_clock.narrowing_delay()
+            if delay is None:
+                break
             await clock.current.sleep(delay)
+            if call.outcome is not outcome:
+                return None
             try:
                 recent = await recent_list.since(call.sent_at)
             except APIError as lookup_error:
@@ -226,9 +236,13 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
             unconfirmed = [*ledger.unconfirmed.values()].count(key)
             matches = [(job.id, compare(call, job, server_clock, end, release)) for job in recent]
             job_id, candidates = ledger.find(matches, unconfirmed=unconfirmed)
-            if job_id is not None and (server_clock.is_precise or number == len(_LOOKUP_DELAYS)):
+            if job_id is not None and server_clock.is_precise:
+                break
+        if job_id is not None:
+            if server_clock.is_usable:
                 ledger.claim(job_id)
                 return job_id
+            candidates = [job_id]
     finally:
         ledger.unconfirmed.pop(id(call), None)
     if candidates:

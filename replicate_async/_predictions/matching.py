@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
 from math import inf
@@ -15,41 +16,66 @@ from replicate_async._http.call import Call
 from replicate_async._http.problem import parse_date
 from replicate_async._http.response import APIResponse
 from replicate_async._json import is_dict, is_list
-from replicate_async.types import DeploymentRelease, Prediction, Training
+from replicate_async.types import DeploymentRelease, Prediction, Time, Training
 
 Job = Prediction | Training
 
 # In seconds: what was created so much earlier than a create was sent is not its result.
 _MAX_CLOCK_ERROR = 2.0
 # In seconds: how much the clocks of the API's own servers may differ.
-_CLOCK_SKEW = 0.25
-# In seconds: when the server's clock is known well enough to say what was created in that time.
-_PRECISE = 0.6
+_CLOCK_SKEW = 0.02
+# In seconds: how long after its response was lost a create may be carried out.
+_MAX_DELAY = 0.25
+# In seconds: Date headers have whole seconds, and predictions milliseconds at least.
+_DATE_RESOLUTION, _JOB_RESOLUTION = 1.0, 0.001
+# In seconds: how far apart the bounds of a clock are that is known well, or well enough, apart from the round trip.
+_PRECISE, _USABLE = 0.07, 0.5
+# In seconds: how long a response is taken to be on its way, at most.
+_MAX_ONE_WAY = 0.1
+# In seconds: how much the client's own clock may be wrong.
+_MAX_LOCAL_ERROR = 0.3
+# In seconds per second: how fast two clocks may diverge.
+_MAX_DRIFT = 1e-4
 
 
 class ServerClock:
     """What is known of the server's clock: bounds of its time, in seconds since 1970, when the client's clock was at 0.
 
-    Dates of responses have whole seconds, so each narrows the bounds.
+    Each response to a create and each ``Date`` header narrows the bounds.
     """
 
     def __init__(self) -> None:
         self.earliest, self.latest = -inf, inf
+        self._round_trip, self._learned_at = 0.0, 0.0
+
+    def learn_from_create(self, created_at: object, sent_at: float) -> None:
+        """Take the creation time in the response to a create, which has just arrived."""
+        with suppress(msgspec.ValidationError):
+            created = msgspec.convert(created_at, Time).timestamp()
+            self._learn(created, _JOB_RESOLUTION, sent_at, clock.current.monotonic())
 
     def learn_from(self, response: APIResponse[Any]) -> None:
         """Take a response that has just arrived."""
         received = clock.current.monotonic()
-        sent = received - response.elapsed.total_seconds()
+        sent_at = received - response.elapsed.total_seconds()
         if date := parse_date(response.headers.get("Date")):
-            earliest, latest = date.timestamp() - received, date.timestamp() + 1 - sent
-        else:
+            self._learn(date.timestamp(), _DATE_RESOLUTION, sent_at, received)
+        elif not self.is_usable:
             # The client's own clock has to do.
-            origin = datetime.now(timezone.utc).timestamp() - received
-            earliest, latest = origin - _PRECISE / 2, origin + _PRECISE / 2
-        if earliest > self.latest or latest < self.earliest:
+            now = datetime.now(timezone.utc).timestamp()
+            self._learn(now, 0.0, received - _MAX_LOCAL_ERROR, received + _MAX_LOCAL_ERROR)
+
+    def _learn(self, time: float, resolution: float, sent_at: float, received: float) -> None:
+        """Take a time of the server's clock, rounded down, between two times of the client's clock."""
+        earliest, latest = time - received, time + resolution - sent_at
+        drift = _MAX_DRIFT * (received - self._learned_at)
+        self.earliest, self.latest = self.earliest - drift, self.latest + drift
+        if earliest > self.latest + _CLOCK_SKEW or latest < self.earliest - _CLOCK_SKEW:
             # One of the clocks was set.
             self.earliest, self.latest = earliest, latest
         self.earliest, self.latest = max(self.earliest, earliest), min(self.latest, latest)
+        self._round_trip = min(self._round_trip or inf, received - sent_at)
+        self._learned_at = received
 
     @property
     def is_known(self) -> bool:
@@ -58,8 +84,21 @@ class ServerClock:
 
     @property
     def is_precise(self) -> bool:
-        """Whether the bounds are close to each other."""
-        return self.latest - self.earliest <= _PRECISE
+        """Whether more lookups would hardly narrow the bounds: what is left is the round trip."""
+        return self.latest - self.earliest <= _PRECISE + self._round_trip
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the bounds are close enough to say whether a job was created between two times."""
+        return self.latest - self.earliest <= _USABLE + self._round_trip
+
+    def narrowing_delay(self) -> float:
+        """Return the seconds until a ``Date`` header halves the distance of the bounds, whatever it says.
+
+        That is when its second may or may not have changed.
+        """
+        middle = (self.earliest + self.latest + self._round_trip) / 2
+        return -(middle + clock.current.monotonic()) % 1
 
     def created_since(self, jobs: Sequence[Job], sent_at: float) -> list[Job]:
         """Return the jobs that were not created before a time of the client's clock."""
@@ -69,7 +108,9 @@ class ServerClock:
     def is_between(self, job: Job, sent_at: float, end: float) -> bool:
         """Return whether a job was created between two times of the client's clock, as far as that is known."""
         created = _creation_of(job)
-        earliest, latest = self.earliest + sent_at - _CLOCK_SKEW, self.latest + end + _CLOCK_SKEW
+        # The lower bound is too low by the way of a response, which is about half of the fastest round trip.
+        one_way = min(self._round_trip / 2, _MAX_ONE_WAY)
+        earliest, latest = self.earliest + one_way + sent_at - _CLOCK_SKEW, self.latest + end + _MAX_DELAY
         return created is not None and earliest <= created <= latest
 
 

@@ -25,10 +25,12 @@ from replicate_async import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from replicate_async._http import clock
 from replicate_async._http.call import Call
 from replicate_async._http.concurrency import AdaptiveConcurrencyLimiter
 from replicate_async._http.options import Settings
 from replicate_async._http.request import Request
+from replicate_async._http.response import APIResponse
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
@@ -277,9 +279,9 @@ def client_of(server: LocalServer, **options: Any) -> AsyncReplicate:
     return AsyncReplicate(base_url=server.base_url, bearer_token=server.token, timeout=5, **options)
 
 
-async def create_elsewhere(server: LocalServer, text: str = "x") -> str:
+async def create_elsewhere(server: LocalServer, **inputs: Any) -> str:
     """Create a prediction that the clients in this process don't know, and return its id."""
-    body = {"version": VERSION, "input": {"text": text}}
+    body = {"version": VERSION, "input": {"text": "x", **inputs}}
     headers = {"Authorization": f"Bearer {server.token}"}
     async with (
         aiohttp.ClientSession(server.url, headers=headers) as session,
@@ -629,6 +631,62 @@ def test_someone_elses_prediction_is_not_adopted(kind, seconds):
     simulate(main)
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["first create", "later create"])
+@pytest.mark.parametrize("latency", [0.0, 0.2])
+@pytest.mark.parametrize("before", [None, 0.8, 0.5, 0.2, 0.1])
+def test_creates_that_were_lost_shortly_after_an_identical_one(before, latency, is_first):
+    """The prediction that someone else made before is neither adopted nor canceled, the own one always is adopted."""
+
+    async def lose(sim: Simulation, phase: float, cancel_after: float | None) -> None:
+        async with serving(sim, latency=latency) as server, client_of(server, max_retries=0) as client:
+            if not is_first:
+                await client.predictions.create(version=VERSION, input={"text": "y"})
+            await sim.sleep(phase)
+            others: set[str] = set()
+            if before is not None:
+                others = {await create_elsewhere(server, seconds=40)}
+                # The request below is on its way as long as this one was, so that it is late by its latency.
+                await sim.sleep(before)
+            server.faults.add(operation="predictions.create", times=1, kind="reset", after=before is None)
+            times: list[float] = []
+            inputs = {"text": "x", "seconds": 40}
+            run = client.run(
+                f"owner/name:{VERSION}", inputs, wait=False, on_update=lambda _: times.append(sim.monotonic())
+            )
+            started, task = sim.monotonic(), asyncio.create_task(run)
+            if cancel_after is not None:
+                await sim.sleep(latency + cancel_after)
+                task.cancel()
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+            await sim.sleep(10)
+            statuses = {job.id: job.status for job in jobs(server) if job.input["text"] == "x"}
+            lookups = sum(call.operation == "predictions.list" for call in server.requests)
+            if before is not None:
+                assert statuses == dict.fromkeys(others, "processing")
+                assert isinstance(result, (CreateOutcomeUnknown, asyncio.CancelledError))
+            elif cancel_after is None:
+                assert result == "hello x"
+                assert lookups <= (6 if is_first else 1)
+                assert times[0] - started < 4.25 + latency * (lookups + 2)
+            else:
+                assert [*statuses.values()] == ["canceled"]
+
+    async def main(sim: Simulation) -> None:
+        await asyncio.gather(*[lose(sim, phase, after) for phase in (0.1, 0.4, 0.64, 0.97) for after in (None, 0.3)])
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(("offset", "result"), [(-0.8, Match.MAYBE), (-0.5, Match.MAYBE), (0.0, Match.YES)])
+def test_predictions_of_servers_without_dates(offset, result):
+    """Without a ``Date`` header, the client's clock says what was created before a create was sent."""
+    server_clock, call = ServerClock(), create({}, version=VERSION)
+    call.sent_at = clock.current.monotonic()
+    created_at = datetime.now(timezone.utc) + timedelta(seconds=offset)
+    server_clock.learn_from(APIResponse(call.request, call.url, 200, {}, b"", 0.2))
+    assert compare(call, listed(created_at=created_at), server_clock, call.sent_at + 1) is result
+
+
 def test_without_retries_results_are_adopted_but_not_repeated():
     """With ``max_retries=0``, an existing result is adopted, and a create that was not carried out raises."""
 
@@ -660,6 +718,21 @@ def test_attempts_are_counted():
 
 
 # --- unknown outcomes ---
+
+
+@pytest.mark.parametrize("created_at", ["5", '"yesterday"', '"0001-01-01T00:00:00Z"', '"2025-01-01T00:00:00"', "null"])
+def test_odd_creation_times(created_at):
+    """A creation time that can't be read, or that is wrong, changes neither a create nor the lookup of the next one."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+            body = f'{{"id":"p1","status":"starting","created_at":{created_at}}}'
+            server.faults.add(operation=CREATES, times=1, kind="json", body=body, status=201)
+            assert (await create_x(client)).id == "p1"
+            server.faults.add(operation=CREATES, times=1, kind="reset", after=True)
+            assert [(await create_x(client)).id] == [*server.predictions]
+
+    simulate(main)
 
 
 def test_two_candidates():
@@ -792,15 +865,15 @@ def test_the_servers_clock_decides(hours, after):
 
 @pytest.mark.parametrize(
     ("date", "created"),
-    [("", None), ("yesterday", None), ("Wed, 01 Jan 2025 00:00:00 -0000", "2025-01-01T00:00:00.5Z")],
+    [("", None), ("yesterday", None), ("Wed, 01 Jan 2025 00:00:00 -0000", "2025-01-01T00:00:00.05Z")],
 )
 def test_an_unusable_date(date, created):
     """Without a usable ``Date`` header, the local clock decides; a date without a time zone is in UTC."""
 
     async def main(_: Simulation) -> None:
         job = prediction(created_at=created or datetime.now(timezone.utc).isoformat())
-        # A date says the time less precisely, so that the list is read twice.
-        pages = [answer(200, {"results": [job]}, {"Date": date})] * (1 if created is None else 2)
+        # A date says the time less precisely, so that the list is read until that is enough.
+        pages = [answer(200, {"results": [job]}, {"Date": date})] * (1 if created is None else 5)
         async with RawServer(reset, *pages, answer(200, job)) as server, server.client() as client:
             adopted = await client.models.predictions.create("owner", "name", input={})
             assert adopted.id == job["id"]
