@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
+from operator import length_hint
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -481,7 +482,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             )
 
         failed: list[MapResult] = []
-        with map_progress(on_update, inputs, show=progress) as report:
+        with map_progress(on_update, length_hint(inputs) if progress else 0, show=progress) as report:
             runner = MapRunner(
                 self._transport.pool,
                 inputs,

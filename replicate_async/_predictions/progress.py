@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
-from operator import length_hint
 from typing import Any
 
 from replicate_async._predictions.map import MapProgress
@@ -47,13 +46,13 @@ def run_progress(
 
 @contextmanager
 def map_progress(
-    on_update: Callable[[MapProgress], None] | None, inputs: object, *, show: bool
+    on_update: Callable[[MapProgress], None] | None, total: int, *, show: bool
 ) -> Generator[Callable[[MapProgress], None] | None, None, None]:
     """Give the ``on_update`` of a map, which also draws a bar while the context lasts if it is shown."""
     if not show:
         yield on_update
         return
-    bar = _create_bar(total=length_hint(inputs) or None, unit="run")
+    bar = _create_bar(total=total or None, unit="run")
 
     def update(progress: MapProgress) -> None:
         ended = progress.succeeded + progress.failed

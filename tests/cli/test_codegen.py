@@ -99,8 +99,8 @@ def load(file: str = "models.py") -> Any:
 def test_wrong_usage(arguments, message, capsys):
     """Wrong usage and unusable files are one line on standard error; nothing is written."""
     Path("broken.json").write_bytes(b"{\xff")
-    Path("list.json").write_text("[]")
-    Path("document.json").write_text(json.dumps(SCHEMAS["in/text"]))
+    Path("list.json").write_text("[]", encoding="utf-8")
+    Path("document.json").write_text(json.dumps(SCHEMAS["in/text"]), encoding="utf-8")
     before = sorted(Path().iterdir())
     assert main(["codegen", *arguments]) in {1, 2}
     printed = capsys.readouterr()
@@ -111,10 +111,10 @@ def test_wrong_usage(arguments, message, capsys):
 
 def test_a_missing_model(server, capsys):
     """A model that does not exist is named, and an existing module is kept."""
-    Path("models.py").write_text("old")
+    Path("models.py").write_text("old", encoding="utf-8")
     assert main(["codegen", "acme/shout", "acme/nothing", "-o", "models.py"]) == 1
     assert "acme/nothing" in capsys.readouterr().err
-    assert Path("models.py").read_text() == "old"
+    assert Path("models.py").read_text(encoding="utf-8") == "old"
 
 
 # --- the source ---
@@ -156,7 +156,7 @@ def test_names_do_not_depend_on_the_order():
         assert main(["codegen", *order, "-o", "models.py"]) == 0
         calls = re.findall(
             r'^def (\w+)\((?:(?!^def ).)*?client\.use\("([^"]+)"',
-            Path("models.py").read_text(),
+            Path("models.py").read_text(encoding="utf-8"),
             re.MULTILINE | re.DOTALL,
         )
         sources.append({ref: name for name, ref in calls})
@@ -174,7 +174,7 @@ def test_the_schema_is_found_in_a_model_or_a_version():
     sources: list[str] = []
     for content in (SCHEMAS["in/text"], version, {"owner": "a", "latest_version": version}):
         assert main(["codegen", save("acme/shout", content), "-o", "models.py"]) == 0
-        sources.append(Path("models.py").read_text())
+        sources.append(Path("models.py").read_text(encoding="utf-8"))
     assert len(set(sources)) == 1
     assert "text: str" in sources[0]
 
@@ -194,13 +194,13 @@ def test_check(server, capsys):
     def shout(text: str, loud: bool = True) -> str:
         return text
 
-    old = Path("models.py").read_text()
+    old = Path("models.py").read_text(encoding="utf-8")
     assert main(["codegen", "--check", "-o", "models.py"]) == 1
     printed = capsys.readouterr()
     assert "-        times: int = ...," in printed.out
     assert "+        loud: bool = ...," in printed.out
     assert "models.py is out of date" in printed.err
-    assert Path("models.py").read_text() == old
+    assert Path("models.py").read_text(encoding="utf-8") == old
     assert main(["codegen", "-o", "models.py"]) == 0
     assert main(["codegen", "--check", "-o", "models.py"]) == 0
 
@@ -208,7 +208,7 @@ def test_check(server, capsys):
 def test_pinned_versions(server, capsys):
     """``--pin`` runs the version of today. A newer one is a change, which an update pins."""
     assert main(["codegen", "acme/shout", "--pin", "-o", "models.py"]) == 0
-    assert f'"acme/shout:{VERSION}"' in Path("models.py").read_text()
+    assert f'"acme/shout:{VERSION}"' in Path("models.py").read_text(encoding="utf-8")
     assert main(["codegen", "--check", "-o", "models.py"]) == 0
 
     @server.model("acme/shout", version="d" * 64)

@@ -61,4 +61,4 @@ def test_all_examples(server, capsys):
     before = len(server.requests)
     assert main(shlex.split(offline)) == 0
     assert len(server.requests) == before
-    assert "def shout(" in Path("models.py").read_text()
+    assert "def shout(" in Path("models.py").read_text(encoding="utf-8")
