@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from operator import length_hint
 from typing import Any, Literal, ParamSpec, TypeVar, overload
@@ -292,7 +293,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         model = ModelRef.parse(ref)
-        with run_progress(on_update, show=progress) as report:
+        with run_progress(on_update) if progress else nullcontext(on_update) as report:
             prediction_run = make_run(
                 self._transport,
                 model,
@@ -482,7 +483,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             )
 
         failed: list[MapResult] = []
-        with map_progress(on_update, length_hint(inputs) if progress else 0, show=progress) as report:
+        with map_progress(on_update, length_hint(inputs)) if progress else nullcontext(on_update) as report:
             runner = MapRunner(
                 self._transport.pool,
                 inputs,

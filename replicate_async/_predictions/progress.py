@@ -20,13 +20,8 @@ def _create_bar(**options: Any) -> Any:
 
 
 @contextmanager
-def run_progress(
-    on_update: Callable[[Prediction], None] | None, *, show: bool
-) -> Generator[Callable[[Prediction], None] | None, None, None]:
-    """Give the ``on_update`` of a run, which also draws a bar while the context lasts if it is shown."""
-    if not show:
-        yield on_update
-        return
+def run_progress(on_update: Callable[[Prediction], None] | None) -> Generator[Callable[[Prediction], None], None, None]:
+    """Give the ``on_update`` of a run, which also draws a bar while the context lasts."""
     bar = _create_bar(total=100, unit="%", bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}")
 
     def update(prediction: Prediction) -> None:
@@ -46,12 +41,9 @@ def run_progress(
 
 @contextmanager
 def map_progress(
-    on_update: Callable[[MapProgress], None] | None, total: int, *, show: bool
-) -> Generator[Callable[[MapProgress], None] | None, None, None]:
-    """Give the ``on_update`` of a map, which also draws a bar while the context lasts if it is shown."""
-    if not show:
-        yield on_update
-        return
+    on_update: Callable[[MapProgress], None] | None, total: int
+) -> Generator[Callable[[MapProgress], None], None, None]:
+    """Give the ``on_update`` of a map, which also draws a bar while the context lasts."""
     bar = _create_bar(total=total or None, unit="run")
 
     def update(progress: MapProgress) -> None:
