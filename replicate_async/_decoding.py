@@ -17,8 +17,9 @@ import msgspec
 
 from replicate_async._json import is_dict, is_list
 from replicate_async._logging import logger
-from replicate_async.types import ESSENTIAL, Struct
+from replicate_async.types import ESSENTIAL, JobId, Prediction, Struct, Training
 
+_JOBS = (Prediction, Training)
 _ALTERNATIVES = (Annotated, Union, UnionType)
 # Python refuses to read longer numbers.
 _MAX_DIGITS = 4000
@@ -46,7 +47,13 @@ def json_decoder(kind: Any) -> Callable[[bytes], Any]:
                 is_about_content = isinstance(error, msgspec.ValidationError)
                 raise problem if is_about_content and isinstance(problem, msgspec.ValidationError) else error from None
 
-    return decode
+    def decode_job(body: bytes) -> Any:
+        job = decode(body)
+        # For each job of a page, this would take too long.
+        msgspec.convert(job.id, JobId)
+        return job
+
+    return decode_job if kind in _JOBS else decode
 
 
 def find_id(body: bytes) -> str | None:

@@ -257,7 +257,7 @@ def logs_of(job: Prediction | Training) -> str:
 class _Job(Struct, kw_only=True):
     """The base of predictions and trainings, which have a status that becomes final."""
 
-    id: JobId
+    id: Id
     """Unique id, by which ``get``, ``cancel`` and ``wait`` find it."""
     status: Status
     """``starting``, ``processing``, or final: ``succeeded``, ``failed``, ``canceled``, ``aborted`` (before it ran)."""
