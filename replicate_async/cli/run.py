@@ -50,13 +50,15 @@ def run_command(
 
     \b
       name=value    text if the model takes text; otherwise a number, true, false,
-                    null, [...] or {...} if the value looks like one; the content
-                    of a file if the model takes a file: image=cat.png, image=@cat
+                    null, [...] or {...} if the value looks like one
+      name=@file    the content of a file, if the model takes a file; also
+                    name=cat.png, if the model's schema says that it does
+      name=-        what standard input has; name=@- as a file
       name:=json    JSON, whatever the model takes
 
     So prompt=42 is text and width=512 is a number. The command reads the model's schema only if a value looks like
-    JSON or the name of a file. The API has no schema for a bare version id: there, a value that looks like JSON is
-    JSON.
+    JSON or the name of a file. The API has no schema for a bare version id and for some official models: there, a
+    value that looks like JSON is JSON, and @ stands before the names of files. name:='"@text"' is always text.
 
     Text is printed as it is, a file as its URL (-o saves it), and everything else as JSON. Ctrl-C cancels the
     prediction.
@@ -70,6 +72,9 @@ def run_command(
     # Invalid arguments raise ValueError before anything is sent.
     ModelRef.parse(ref)
     values = [InputValue.parse(argument) for argument in inputs]
+    if sum(value.is_standard_input for value in values) > 1:
+        raise click.UsageError("only one input can be read from standard input")
+    values = [value.with_content(sys.stdin.buffer.read()) if value.is_standard_input else value for value in values]
     anyio.run(partial(_run, ref, values, local=local, as_json=as_json, wait=not no_wait, output=output))
 
 
@@ -79,7 +84,11 @@ async def _run(
     async with open_client(local=local) as client:
         model = client.use(ref)
         declared = model_schema.inputs(await _schema_of(model) if any(value.ambiguous for value in values) else {})
-        run = await model.create(**{value.name: value.decide(declared.get(value.name, {})) for value in values})
+        arguments = {value.name: value.decide(declared.get(value.name)) for value in values}
+        for value in values:
+            if value.names_file and not declared and isinstance(arguments[value.name], str) and _is_file(value.text):
+                print_error(f"{value.name}={value.text} is sent as text: write {value.name}=@{value.text} for the file")
+        run = await model.create(**arguments)
         if not wait:
             print_text(_as_json(run.prediction) if as_json else run.prediction.id)
             return
@@ -105,6 +114,10 @@ async def _run(
                 raise
         elif not as_json:
             print_text(text)
+
+
+def _is_file(name: str | None) -> bool:
+    return bool(name) and Path(str(name)).is_file()
 
 
 async def _schema_of(model: AsyncModelReference) -> dict[str, Any]:

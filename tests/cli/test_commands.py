@@ -387,7 +387,7 @@ def test_help():
 def test_files_as_inputs(server: LocalServer, tmp_path: Path, argument: str) -> None:
     """A path is the content of the file, if the model takes a file. Otherwise, it is text."""
 
-    @server.model("me/picture", official=True)
+    @server.model("me/picture", version="2" * 64, official=True)
     def picture(image: Path, text: str = "") -> str:
         return f"{len(image.read_bytes())} bytes, {text}"
 
@@ -400,13 +400,51 @@ def test_files_as_inputs(server: LocalServer, tmp_path: Path, argument: str) -> 
         assert done == (0, "5 bytes, @cat.png\n", "")
 
 
-def test_a_file_that_is_missing(server: LocalServer) -> None:
+def test_files_for_a_model_without_a_schema(server: LocalServer, tmp_path: Path) -> None:
+    """``@`` makes a value a file where no schema says what the model takes; without it, the command says how."""
+
+    @server.model("me/hidden-picture", official=True)
+    def picture(image: Path, text: str = "") -> str:
+        return f"{len(image.read_bytes())} bytes, {text}"
+
+    (tmp_path / "cat.png").write_bytes(b"12345")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        run = ("run", "me/hidden-picture", "image=@cat.png")
+        assert command(*run, 'text:="@cat.png"', server=server) == (0, "5 bytes, @cat.png\n", "")
+        status, output, errors = command(*run, "text=cat.png", server=server)
+        assert (status, output) == (0, "5 bytes, cat.png\n")
+        assert "text=@cat.png" in errors
+
+
+@pytest.mark.parametrize("options", [{"version": "4" * 64}, {}])
+def test_a_file_that_is_missing(server: LocalServer, options: dict[str, str]) -> None:
     """A misspelled path is not sent as text, and nothing is billed."""
 
-    @server.model("me/picture", official=True)
+    @server.model(f"me/missing-{len(options)}", official=True, **options)
     def picture(image: Path) -> str:
         return "never"
 
     before = len(server.predictions)
-    assert "cta.png" in refusal(command("run", "me/picture", "image=cta.png", server=server), 1)
+    arguments = ("run", f"me/missing-{len(options)}", "image=@cta.png")
+    assert "cta.png" in refusal(command(*arguments, server=server), 1)
     assert len(server.predictions) == before
+
+
+def test_standard_input(server: LocalServer) -> None:
+    """``-`` is what standard input has: text without its last line break, JSON, or a file, as the model takes it."""
+
+    @server.model("me/standard", version="3" * 64, official=True)
+    def standard(text: str = "", number: int = 0, image: Path | None = None) -> list[Any]:
+        return [text, number, image and len(image.read_bytes())]
+
+    def piped(argument: str, content: str) -> Any:
+        with start("run", "me/standard", argument, server=server, stdin=subprocess.PIPE) as process:
+            output, errors = process.communicate(content, timeout=30)
+        assert process.returncode == 0, errors
+        return json.loads(output)
+
+    assert piped("text=-", "42\n") == ["42", 0, None]
+    assert piped("number=-", "42\n") == ["", 42, None]
+    assert piped("image=-", "12345") == ["", 0, 5]
+    assert "only one" in refusal(command("run", "me/standard", "text=-", "image=@-", server=server), 2)
