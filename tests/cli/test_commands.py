@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,7 @@ def test_an_error_of_the_api(server):
     """What the API refuses ends with status 1 and the API's reason, in one line."""
     assert "could not be found" in refusal(command("run", "me/nothing", "text=Alice", server=server), 1)
     assert "input.text" in refusal(command("run", HELLO, "text:=42", server=server), 1)
+    assert "did you mean text?" in refusal(command("run", HELLO, "txt=Alice", server=server), 1)
 
 
 def test_no_connection():
@@ -448,3 +450,41 @@ def test_standard_input(server: LocalServer) -> None:
     assert piped("number=-", "42\n") == ["", 42, None]
     assert piped("image=-", "12345") == ["", 0, 5]
     assert "only one" in refusal(command("run", "me/standard", "text=-", "image=@-", server=server), 2)
+
+
+def test_text_is_printed_as_it_is_made(server: LocalServer) -> None:
+    """Pieces of text are printed before the prediction ends; what is printed is the whole text, once."""
+    opened = threading.Event()
+
+    @server.model("me/pieces-as-made", official=True)
+    def pieces() -> Iterator[str]:
+        yield from ("so", " it")
+        assert opened.wait(30)
+        yield " goes"
+
+    with start("run", "me/pieces-as-made", server=server) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == "so it"
+        opened.set()
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (0, " goes\n", "")
+
+
+def test_lists_are_no_text(server: LocalServer) -> None:
+    """Files, and texts that the schema calls a list, are not printed as one text."""
+
+    @server.model("me/list", version="6" * 64, official=True)
+    def texts() -> list[str]:
+        return ["so", "it", "goes"]
+
+    assert json.loads(command("run", "me/list", server=server)[1]) == ["so", "it", "goes"]
+
+
+def test_the_timeout_cancels(server: LocalServer) -> None:
+    """After ``--timeout`` the prediction is canceled, and the status is 1."""
+    before = set(server.predictions)
+    status, output, errors = command("run", STORY, "prompt=a b", "delay=10", "--timeout", "0.2", server=server)
+    (started,) = set(server.predictions) - before
+    assert (status, output) == (1, "")
+    assert "not done after 0.2 s" in errors
+    assert server.predictions[started].status == "canceled"

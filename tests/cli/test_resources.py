@@ -21,7 +21,7 @@ def server() -> Iterator[LocalServer]:
     server = LocalServer()
     models.register(server)
 
-    @server.model("me/hello", official=True)
+    @server.model("me/greet", official=True)
     def hello(text: str) -> str:
         return f"hello {text}"
 
@@ -93,7 +93,7 @@ def test_showing_a_model(command: Command) -> None:
 def test_listing_predictions(command: Command, client: Replicate) -> None:
     """The newest comes first; ``--limit``, ``--status`` and ``--model`` choose among them."""
     done = [
-        client.predictions.wait(client.models.predictions.create("me", "hello", input={"text": "A"})) for _ in range(3)
+        client.predictions.wait(client.models.predictions.create("me", "greet", input={"text": "A"})) for _ in range(3)
     ]
     failed = client.predictions.wait(client.models.predictions.create("me", "fail", input={}))
     lines = command("predictions", "list", "--limit", "3").splitlines()
@@ -104,13 +104,13 @@ def test_listing_predictions(command: Command, client: Replicate) -> None:
     ]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", lines[0].split("\t")[2])
     assert command("predictions", "list", "--status", "failed").startswith(failed.id)
-    assert failed.id not in command("predictions", "list", "--model", "me/hello")
+    assert failed.id not in command("predictions", "list", "--model", "me/greet")
     assert json.loads(command("predictions", "list", "--limit", "1", "--json"))["id"] == failed.id
 
 
 def test_showing_a_prediction(command: Command, client: Replicate) -> None:
     """Its fields are lines; the output comes last."""
-    done = client.predictions.wait(client.models.predictions.create("me", "hello", input={"text": "Alice"}))
+    done = client.predictions.wait(client.models.predictions.create("me", "greet", input={"text": "Alice"}))
     shown = command("predictions", "show", done.id)
     assert re.search(r"^status: +succeeded$", shown, re.MULTILINE)
     assert shown.endswith("\nhello Alice\n")
