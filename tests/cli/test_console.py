@@ -103,7 +103,7 @@ def test_the_status_of_a_slow_prediction(server: LocalServer) -> None:
     """A terminal shows status, progress and the last line of the logs, until there is text."""
     shown = on_terminal(server, "run", "me/slow").decode()
     line, _, text = shown.rpartition("\r\x1b[K")
-    assert re.search(r"\r\x1b\[Kprocessing \d+ s  50%, about \d+ s left, 50%\|#+ +\| 5/10", line), shown
+    assert re.search(r"\r\x1b\[Kprocessing \d+ s, 50%, about \d+ s left, 50%\|#+ +\| 5/10", line), shown
     assert text.endswith("tab is over\r\n")
     assert text.count("is over") == 1
     assert "\x1b" not in text
