@@ -93,8 +93,7 @@ def map_command(
     if status:
         _print_status(output, total)
         return
-    if force and output.exists() and inputs.exists() and output.samefile(inputs):
-        raise click.UsageError("the output must not overwrite the inputs")
+    _check_overwrite(inputs, output, force=force)
     usage, started_at = Usage(), time.monotonic()
     with ExitStack() as stack:
         store, writer = open_results(stack, output, resumable=not local, force=force)
@@ -147,6 +146,11 @@ def _count(inputs: Path, *, files: bool) -> int | None:
 
     # A regular file can be read twice: every line of it is checked before anything is sent.
     return sum(1 for _ in open_rows(inputs, files=files)) if inputs.is_file() and str(inputs) != "-" else None
+
+
+def _check_overwrite(inputs: Path, output: Path, *, force: bool) -> None:
+    if force and output.exists() and inputs.exists() and output.samefile(inputs):
+        raise click.UsageError("the output must not overwrite the inputs")
 
 
 def _print_status(output: Path, total: int | None) -> None:

@@ -91,9 +91,15 @@ def run_command(
     values = [InputValue.parse(argument) for argument in inputs]
     if sum(value.is_standard_input for value in values) > 1:
         raise click.UsageError("only one input can be read from standard input")
-    values = [value.with_content(sys.stdin.buffer.read()) if value.is_standard_input else value for value in values]
+    values = [value.with_content(_read_standard_input()) if value.is_standard_input else value for value in values]
     manner = {"as_json": as_json, "wait": not no_wait, "output": output, "time_limit": time_limit}
     anyio.run(partial(_run, ref, values, local=local, **manner))
+
+
+def _read_standard_input() -> bytes:
+    # Not sys.stdin, which is None where the stream is closed: this raises OSError.
+    with open(0, "rb", closefd=False) as file:
+        return file.read()
 
 
 async def _run(
