@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 import unicodedata
@@ -9,15 +10,21 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
+import msgspec
+
 from replicate_async import _schema as model_schema
 from replicate_async._client import AsyncReplicate
 from replicate_async._http import clock
+from replicate_async._predictions.jobs import consume_exception
 from replicate_async.cli._console import escape_controls, print_text
+from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction
 
 # In seconds. A prediction that is done sooner shows no status.
 _QUIET = 1.0
 _REDRAW_INTERVAL = 0.25
+# In seconds. The first piece of a text is printed after this time, or with the second.
+_HOLD = 0.25
 
 
 class StatusLine:
@@ -67,22 +74,26 @@ class Follower:
         self._prints: bool | None = None if prints_text else False
         self._pieces: list[str] = []
         self._printed = ""
+        self._printing: asyncio.Task[None] | None = None
         self._line = StatusLine()
         self._started_at = clock.current.monotonic()
 
-    async def follow(self, prediction: Prediction) -> None:
-        """Show the events of a prediction until it has ended.
+    async def follow(self, prediction: Prediction) -> bool:
+        """Show the events of a prediction until it has ended; return whether there is anything to show them.
 
         Raises:
             ModelError: The prediction failed.
             APIError: A call failed.
         """
         if not self._line.shown and self._prints is False:
-            return
+            return False
         try:
             with self._status(prediction):
                 await self._follow(prediction)
+            return True
         finally:
+            if self._printing is not None:
+                self._printing.cancel()
             if self._printed:
                 print_text("")
 
@@ -102,19 +113,43 @@ class Follower:
 
     async def _on_piece(self, piece: str) -> None:
         self._pieces.append(piece)
-        # What isn't a list comes in one piece.
-        if len(self._pieces) == 1 or self._prints is False:
-            return
+        if self._prints is not False and len(self._pieces) == 1:
+            self._printing = asyncio.ensure_future(self._print_first())
+            self._printing.add_done_callback(consume_exception)
+        elif self._prints is not False:
+            await self._print()
+
+    async def _print_first(self) -> None:
+        # What isn't a list comes in one piece, at the end: it is printed then, without a request for the schema.
+        await clock.current.sleep(_HOLD)
+        await self._print()
+
+    async def _print(self) -> None:
+        """Print what has not been printed, if the output is text."""
         if self._prints is None:
-            document = await self._fetch_schema()
-            is_file = self._pieces[0].startswith(("http://", "https://", "data:"))
-            # No schema says whether a list of texts is one text in pieces, but most are.
-            self._prints = model_schema.is_text(document) if model_schema.output(document) else not is_file
+            self._prints = await self._is_text()
         if self._prints:
             self._line.clear()
             text = "".join(self._pieces)
-            print_text(text[len(self._printed) :], end="")
-            self._printed = text
+            printed, self._printed = self._printed, text
+            print_text(text[len(printed) :], end="")
+
+    async def _is_text(self) -> bool | None:
+        """Return whether the pieces are of one text; None if that is not clear yet."""
+        try:
+            document = await self._fetch_schema()
+        except ReplicateError:
+            return False
+        if model_schema.output(document):
+            return model_schema.is_text(document)
+        # No schema says whether a list of texts is one text in pieces, but most are.
+        if self._pieces[0].startswith(("http://", "https://", "data:")):
+            return False
+        with suppress(msgspec.MsgspecError, RecursionError):
+            # A number or an object, if nothing follows.
+            msgspec.json.decode(self._pieces[0])
+            return None if len(self._pieces) == 1 else True
+        return True
 
     @contextmanager
     def _status(self, prediction: Prediction) -> Generator[None, None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -49,7 +49,7 @@ def print_rows(items: Iterable[Struct], columns: Callable[[Any], Iterable[object
         print_text(item.to_json() if as_json else "\t".join(map(_cell, columns(item))))
 
 
-def print_fields(item: Struct, fields: dict[str, object], *, as_json: bool) -> None:
+def print_fields(item: Struct, fields: Mapping[str, object], *, as_json: bool) -> None:
     """Print an item: as JSON, or a line for each field that has a value."""
     if as_json:
         print_rows([item], lambda _: (), as_json=True)

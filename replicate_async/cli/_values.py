@@ -74,7 +74,11 @@ class InputValue(NamedTuple):
         """
         text = self.text or ""
         if self.names_file and (text.startswith("@") if schema is None else is_file(schema)):
-            return Path(text.removeprefix("@")) if self.content is None else self.content
+            path = Path(text.removeprefix("@"))
+            if self.content is None and schema is None and not path.exists():
+                advice = f"write {self.name}:='{msgspec.json.encode(text).decode()}' for a text"
+                raise FileNotFoundError(f"{self.name}: there is no file {path}; {advice}")
+            return path if self.content is None else self.content
         if self.content is not None:
             try:
                 text = self.content.decode().removesuffix("\n").removesuffix("\r")

@@ -171,5 +171,5 @@ def _speed(done: int, resumed: int, total: int | None, started_at: float) -> str
     seconds, new = time.monotonic() - started_at, done - resumed
     if not new or not seconds or done == total:
         return ""
-    left = "" if total is None else f", {timedelta(seconds=round((total - done) * seconds / new))} left"
-    return f", {new / seconds:.1f}/s{left}"
+    rest = "" if total is None else f", {timedelta(seconds=round((total - done) * seconds / new))} left"
+    return f", {new / seconds:.1f}/s{rest}"

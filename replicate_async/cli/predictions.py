@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import click
 import msgspec
@@ -92,5 +93,5 @@ def _columns(prediction: Prediction) -> Iterable[object]:
 
 
 def _joined(prediction: Prediction) -> str | None:
-    metrics = prediction.to_dict().get("metrics") or {}
+    metrics: dict[str, Any] = prediction.to_dict().get("metrics") or {}
     return ", ".join(f"{name} {value}" for name, value in metrics.items())

@@ -22,7 +22,14 @@ from replicate_async.cli._client import check_folder, local_option, open_client
 from replicate_async.cli._console import print_error, print_text, write_bytes
 from replicate_async.cli._follow import Follower
 from replicate_async.cli._values import InputValue
-from replicate_async.errors import APITimeoutError, ModelError, NotFoundError, ReplicateError, UnprocessableEntityError
+from replicate_async.errors import (
+    APIError,
+    APITimeoutError,
+    ModelError,
+    NotFoundError,
+    ReplicateError,
+    UnprocessableEntityError,
+)
 
 if TYPE_CHECKING:
     from replicate_async._predictions.functions import AsyncModelReference, AsyncRun
@@ -92,8 +99,8 @@ def run_command(
     if sum(value.is_standard_input for value in values) > 1:
         raise click.UsageError("only one input can be read from standard input")
     values = [value.with_content(_read_standard_input()) if value.is_standard_input else value for value in values]
-    manner = {"as_json": as_json, "wait": not no_wait, "output": output, "time_limit": time_limit}
-    anyio.run(partial(_run, ref, values, local=local, **manner))
+    options = {"local": local, "as_json": as_json, "wait": not no_wait}
+    anyio.run(partial(_run, ref, values, **options, output=output, time_limit=time_limit))
 
 
 def _read_standard_input() -> bytes:
@@ -156,18 +163,20 @@ async def _output_of(
         if follower is None:
             return run, None
         try:
-            await follower.follow(run.prediction)
-            # Fetched, because a wait begins with a pause.
-            await run.logs()
+            if await follower.follow(run.prediction):
+                # A wait begins with a pause.
+                with suppress(APIError):
+                    await run.logs()
             return run, await run.output()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OSError):
+            # An output that is closed, as head does it, raises OSError.
             await _cancel(run)
             raise
     raise APITimeoutError(f"not done after {time_limit:g} s", prediction_id=run.prediction.id if run else None)
 
 
 async def _cancel(run: AsyncRun) -> None:
-    """Cancel a prediction that nobody waits for any more; say what became of it."""
+    """Cancel a prediction that is no longer waited for; print whether that worked."""
     try:
         # The timeout has canceled this task.
         with anyio.CancelScope(shield=True):

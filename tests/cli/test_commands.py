@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -414,6 +415,7 @@ def test_files_for_a_model_without_a_schema(server: LocalServer, tmp_path: Path)
         patch.chdir(tmp_path)
         run = ("run", "me/hidden-picture", "image=@cat.png")
         assert command(*run, 'text:="@cat.png"', server=server) == (0, "5 bytes, @cat.png\n", "")
+        assert """text:='"@Zoe"'""" in refusal(command(*run, "text=@Zoe", server=server), 1)
         status, output, errors = command(*run, "text=cat.png", server=server)
         assert (status, output) == (0, "5 bytes, cat.png\n")
         assert "text=@cat.png" in errors
@@ -453,21 +455,41 @@ def test_standard_input(server: LocalServer) -> None:
 
 
 def test_text_is_printed_as_it_is_made(server: LocalServer) -> None:
-    """Pieces of text are printed before the prediction ends; what is printed is the whole text, once."""
-    opened = threading.Event()
+    """Each piece of a text is printed before the next is made; what is printed is the whole text, once."""
+    gate = threading.Semaphore(0)
 
     @server.model("me/pieces-as-made", official=True)
     def pieces() -> Iterator[str]:
-        yield from ("so", " it")
-        assert opened.wait(30)
-        yield " goes"
+        for piece in "so", " it", " goes":
+            yield piece
+            assert gate.acquire(timeout=30)
 
     with start("run", "me/pieces-as-made", server=server) as process:
         assert process.stdout is not None
-        assert process.stdout.read(5) == "so it"
-        opened.set()
+        for piece in "so", " it", " goes":
+            assert process.stdout.read(len(piece)) == piece
+            gate.release()
         output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output, errors) == (0, " goes\n", "")
+    assert (process.returncode, output, errors) == (0, "\n", "")
+
+
+def test_a_reader_that_has_enough(server: LocalServer) -> None:
+    """If the output is closed while text is made, the prediction is canceled."""
+
+    @server.model("me/endless", official=True)
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "and so on "
+            await asyncio.sleep(0.01)
+
+    before = set(server.predictions)
+    with start("run", "me/endless", server=server) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(30) == 1
+    (started,) = set(server.predictions) - before
+    assert server.predictions[started].status == "canceled"
 
 
 def test_lists_are_no_text(server: LocalServer) -> None:
