@@ -1,4 +1,4 @@
-"""The command ``replicate-async``: run models, serve Replicate's API on this machine, and write typed functions.
+"""The command ``replicate-async``: run models, look at predictions, and serve Replicate's API on this machine.
 
 The command needs the extra ``cli``; this module can be imported without it. ``python -m replicate_async.cli`` is the
 same command.
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The SDK and the local server raise TypeError and ValueError for invalid arguments.
         usage = isinstance(error, (click.UsageError, TypeError, ValueError))
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print_error(f"{text} (see {NAME} --help)" if usage else text)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        print_error(f"{text} (see {context.command_path if context else NAME} --help)" if usage else text)
         return 2 if usage else 1
 
 
@@ -60,12 +61,18 @@ def _commands() -> click.Group:
 
     from replicate_async.cli._client import local_option
     from replicate_async.cli.codegen import codegen_command
+    from replicate_async.cli.files import files_group
     from replicate_async.cli.map import map_command
+    from replicate_async.cli.models import models_group
+    from replicate_async.cli.predictions import predictions_group
     from replicate_async.cli.run import run_command
     from replicate_async.cli.serve import serve_command
 
     @click.group(
-        commands=[run_command, map_command, serve_command, codegen_command],
+        commands=[
+            *(run_command, map_command, models_group, predictions_group),
+            *(files_group, serve_command, codegen_command),
+        ],
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     @local_option

@@ -112,11 +112,11 @@ class Batch:
     def _run_for(self, index: int, row: InputRow) -> PredictionRun:
         self._indices[index] = row.index
         if self._entries is None:
-            return PredictionRun(self._transport, self._model, row.input, {})
+            return PredictionRun(self._transport, self._model, row.arguments, {})
         return _BatchRun(
             self._transport,
             self._model,
-            row.input,
+            row.arguments,
             {},
             key=index_key(row.index),
             entries=self._entries,

@@ -24,10 +24,10 @@ def escape_controls(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def print_text(text: str, file: TextIO | None = None) -> None:
+def print_text(text: str, file: TextIO | None = None, *, end: str = "\n") -> None:
     """Print a text to a stream, by default standard output, with its control characters escaped on a terminal."""
     stream = file or sys.stdout
-    print(escape_controls(text) if stream.isatty() else text, file=stream, flush=True)
+    print(escape_controls(text) if stream.isatty() else text, end=end, file=stream, flush=True)
 
 
 def write_bytes(content: bytes, file: IO[bytes]) -> int:

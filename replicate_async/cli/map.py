@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from replicate_async._predictions.claims import Entries
 from replicate_async._predictions.requests import ModelRef
 from replicate_async._usage import Usage
 from replicate_async.cli._client import check_folder, local_option, open_client
-from replicate_async.cli._console import print_error
+from replicate_async.cli._console import print_error, print_text
 from replicate_async.cli._usage import print_usage, read_prices
 
 
@@ -40,6 +42,9 @@ from replicate_async.cli._usage import print_usage, read_prices
     show_default=True,
     help="How many predictions run at once.",
 )
+@click.option("--files", is_flag=True, help='Send files: "@cat.png" in an input is the content of cat.png.')
+@click.option("--force", is_flag=True, help="Start anew: overwrite OUTPUTS, and forget what is running.")
+@click.option("--status", is_flag=True, help="Only print how far the batch is.")
 @click.option(
     "--prices",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -48,7 +53,16 @@ from replicate_async.cli._usage import print_usage, read_prices
     help="A file with a table of prices for each model, such as image_count = 0.003: the command prints the cost.",
 )
 def map_command(
-    *, ref: str, inputs: Path, local: bool, output: Path, concurrency: int, prices: Mapping[str, Any] | None
+    *,
+    ref: str,
+    inputs: Path,
+    local: bool,
+    output: Path,
+    concurrency: int,
+    files: bool,
+    force: bool,
+    status: bool,
+    prices: Mapping[str, Any] | None,
 ) -> None:
     """Run the model REF on each line of INPUTS.
 
@@ -61,7 +75,8 @@ def map_command(
     --local, or when OUTPUTS is not a file but - or a pipe, the command cannot resume: Ctrl-C cancels the running
     predictions.
 
-    With --prices, or if the progress is shown, the command prints in the end what the predictions took.
+    With --status, the command prints how many inputs are done, and runs nothing. With --prices, or if the progress is
+    shown, the command prints in the end what the predictions took.
 
     The exit status is 1 if any prediction failed.
 
@@ -74,16 +89,21 @@ def map_command(
     from replicate_async.cli._files import open_results, open_rows, remove_journal
 
     model = ModelRef.parse(ref)
-    # A regular file can be read twice: every line of it is checked before anything is sent.
-    total = sum(1 for _ in open_rows(inputs)) if inputs.is_file() and str(inputs) != "-" else None
-    usage = Usage()
+    total = _count(inputs, files=files)
+    if status:
+        _print_status(output, total)
+        return
+    _check_overwrite(inputs, output, force=force)
+    usage, started_at = Usage(), time.monotonic()
     with ExitStack() as stack:
-        store, writer = open_results(stack, output, resumable=not local)
+        store, writer = open_results(stack, output, resumable=not local, force=force)
+        resumed = writer.done
+
         # Results that go to the same terminal show the progress themselves.
         shown = sys.stderr.isatty() and not (str(output) == "-" and sys.stdout.isatty())
         try:
             # Opened here, where Ctrl-C ends it: a pipe may not have a writer yet.
-            rows = open_rows(inputs)
+            rows = open_rows(inputs, files=files)
             # The bar takes them only because it needs an iterable where the total is unknown; the batch reads them.
             with click.progressbar(
                 rows,
@@ -92,7 +112,7 @@ def map_command(
                 bar_template="%(info)s" if total is None else "[%(bar)s]  %(info)s",
                 show_eta=False,
                 show_pos=True,
-                item_show_func=lambda _: f"{writer.failed} failed",
+                item_show_func=lambda _: f"{writer.failed} failed" + _speed(writer.done, resumed, total, started_at),
                 info_sep=" done, ",
             ) as bar:
 
@@ -118,3 +138,38 @@ def map_command(
         print_usage(usage, prices)
     if writer.failed:
         raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines have the errors")
+
+
+def _count(inputs: Path, *, files: bool) -> int | None:
+    """Return the number of inputs; None if they can be read only once. Raises ValueError if a line is invalid."""
+    from replicate_async.cli._files import open_rows
+
+    # A regular file can be read twice: every line of it is checked before anything is sent.
+    return sum(1 for _ in open_rows(inputs, files=files)) if inputs.is_file() and str(inputs) != "-" else None
+
+
+def _check_overwrite(inputs: Path, output: Path, *, force: bool) -> None:
+    if force and output.exists() and inputs.exists() and output.samefile(inputs):
+        raise click.UsageError("the output must not overwrite the inputs")
+
+
+def _print_status(output: Path, total: int | None) -> None:
+    """Print how far a batch is, by the lines of its output."""
+    from replicate_async.cli._files import journal_of, read_results
+
+    if not output.is_file():
+        raise click.UsageError("--status needs -o with the output of a batch that was started")
+    with output.open("rb") as file:
+        failures = [result.error is not None for result, _ in read_results(file)]
+    of = "" if total is None else f" of {total}"
+    resumable = "; run the same command again without --status to resume" if journal_of(output).exists() else ""
+    print_text(f"{len(failures)}{of} done, {sum(failures)} failed{resumable}")
+
+
+def _speed(done: int, resumed: int, total: int | None, started_at: float) -> str:
+    """Return the predictions per second, and how long the rest will take, as text; empty before and after the batch."""
+    seconds, new = time.monotonic() - started_at, done - resumed
+    if not new or not seconds or done == total:
+        return ""
+    rest = "" if total is None else f", {timedelta(seconds=round((total - done) * seconds / new))} left"
+    return f", {new / seconds:.1f}/s{rest}"

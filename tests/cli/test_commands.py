@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,7 @@ def test_an_error_of_the_api(server):
     """What the API refuses ends with status 1 and the API's reason, in one line."""
     assert "could not be found" in refusal(command("run", "me/nothing", "text=Alice", server=server), 1)
     assert "input.text" in refusal(command("run", HELLO, "text:=42", server=server), 1)
+    assert "did you mean text?" in refusal(command("run", HELLO, "txt=Alice", server=server), 1)
 
 
 def test_no_connection():
@@ -387,7 +390,7 @@ def test_help():
 def test_files_as_inputs(server: LocalServer, tmp_path: Path, argument: str) -> None:
     """A path is the content of the file, if the model takes a file. Otherwise, it is text."""
 
-    @server.model("me/picture", official=True)
+    @server.model("me/picture", version="2" * 64, official=True)
     def picture(image: Path, text: str = "") -> str:
         return f"{len(image.read_bytes())} bytes, {text}"
 
@@ -400,13 +403,110 @@ def test_files_as_inputs(server: LocalServer, tmp_path: Path, argument: str) -> 
         assert done == (0, "5 bytes, @cat.png\n", "")
 
 
-def test_a_file_that_is_missing(server: LocalServer) -> None:
+def test_files_for_a_model_without_a_schema(server: LocalServer, tmp_path: Path) -> None:
+    """``@`` makes a value a file where no schema says what the model takes; without it, the command says how."""
+
+    @server.model("me/hidden-picture", official=True)
+    def picture(image: Path, text: str = "") -> str:
+        return f"{len(image.read_bytes())} bytes, {text}"
+
+    (tmp_path / "cat.png").write_bytes(b"12345")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        run = ("run", "me/hidden-picture", "image=@cat.png")
+        assert command(*run, 'text:="@cat.png"', server=server) == (0, "5 bytes, @cat.png\n", "")
+        assert """text:='"@Zoe"'""" in refusal(command(*run, "text=@Zoe", server=server), 1)
+        status, output, errors = command(*run, "text=cat.png", server=server)
+        assert (status, output) == (0, "5 bytes, cat.png\n")
+        assert "text=@cat.png" in errors
+
+
+@pytest.mark.parametrize("options", [{"version": "4" * 64}, {}])
+def test_a_file_that_is_missing(server: LocalServer, options: dict[str, str]) -> None:
     """A misspelled path is not sent as text, and nothing is billed."""
 
-    @server.model("me/picture", official=True)
+    @server.model(f"me/missing-{len(options)}", official=True, **options)
     def picture(image: Path) -> str:
         return "never"
 
     before = len(server.predictions)
-    assert "cta.png" in refusal(command("run", "me/picture", "image=cta.png", server=server), 1)
+    arguments = ("run", f"me/missing-{len(options)}", "image=@cta.png")
+    assert "cta.png" in refusal(command(*arguments, server=server), 1)
     assert len(server.predictions) == before
+
+
+def test_standard_input(server: LocalServer) -> None:
+    """``-`` is what standard input has: text without its last line break, JSON, or a file, as the model takes it."""
+
+    @server.model("me/standard", version="3" * 64, official=True)
+    def standard(text: str = "", number: int = 0, image: Path | None = None) -> list[Any]:
+        return [text, number, image and len(image.read_bytes())]
+
+    def piped(argument: str, content: str) -> Any:
+        with start("run", "me/standard", argument, server=server, stdin=subprocess.PIPE) as process:
+            output, errors = process.communicate(content, timeout=30)
+        assert process.returncode == 0, errors
+        return json.loads(output)
+
+    assert piped("text=-", "42\n") == ["42", 0, None]
+    assert piped("number=-", "42\n") == ["", 42, None]
+    assert piped("image=-", "12345") == ["", 0, 5]
+    assert "only one" in refusal(command("run", "me/standard", "text=-", "image=@-", server=server), 2)
+
+
+def test_text_is_printed_as_it_is_made(server: LocalServer) -> None:
+    """Each piece of a text is printed before the next is made; what is printed is the whole text, once."""
+    gate = threading.Semaphore(0)
+
+    @server.model("me/pieces-as-made", official=True)
+    def pieces() -> Iterator[str]:
+        for piece in "so", " it", " goes":
+            yield piece
+            assert gate.acquire(timeout=30)
+
+    with start("run", "me/pieces-as-made", server=server) as process:
+        assert process.stdout is not None
+        for piece in "so", " it", " goes":
+            assert process.stdout.read(len(piece)) == piece
+            gate.release()
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (0, "\n", "")
+
+
+def test_a_reader_that_has_enough(server: LocalServer) -> None:
+    """If the output is closed while text is made, the prediction is canceled."""
+
+    @server.model("me/endless", official=True)
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield "and so on "
+            await asyncio.sleep(0.01)
+
+    before = set(server.predictions)
+    with start("run", "me/endless", server=server) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(30) == 1
+    (started,) = set(server.predictions) - before
+    assert server.predictions[started].status == "canceled"
+
+
+def test_lists_are_no_text(server: LocalServer) -> None:
+    """Files, and texts that the schema calls a list, are not printed as one text."""
+
+    @server.model("me/list", version="6" * 64, official=True)
+    def texts() -> list[str]:
+        return ["so", "it", "goes"]
+
+    assert json.loads(command("run", "me/list", server=server)[1]) == ["so", "it", "goes"]
+
+
+def test_the_timeout_cancels(server: LocalServer) -> None:
+    """After ``--timeout`` the prediction is canceled, and the status is 1."""
+    before = set(server.predictions)
+    status, output, errors = command("run", STORY, "prompt=a b", "delay=10", "--timeout", "0.2", server=server)
+    (started,) = set(server.predictions) - before
+    assert (status, output) == (1, "")
+    assert "not done after 0.2 s" in errors
+    assert server.predictions[started].status == "canceled"

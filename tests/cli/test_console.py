@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -24,6 +26,13 @@ def server() -> Iterator[LocalServer]:
         if fail:
             raise ValueError(EVIL)
         return EVIL
+
+    @server.model("me/slow", official=True)
+    async def slow() -> AsyncIterator[str]:
+        print(" 50%|#####     | 5/10 [00:01<00:01]")  # noqa: T201 - the model's logs
+        await asyncio.sleep(1.6)
+        yield EVIL
+        yield " is over"
 
     @server.model("me/items", official=True)
     def items() -> dict[str, str]:
@@ -88,3 +97,13 @@ def test_pipes_get_what_the_model_wrote(server: LocalServer) -> None:
     environment = {**os.environ, "REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
     command = [sys.executable, "-m", "replicate_async.cli", "run", "me/evil"]
     assert subprocess.check_output(command, env=environment) == f"{EVIL}\n".encode()
+
+
+def test_the_status_of_a_slow_prediction(server: LocalServer) -> None:
+    """A terminal shows status, progress and the last line of the logs, until there is text."""
+    shown = on_terminal(server, "run", "me/slow").decode()
+    line, _, text = shown.rpartition("\r\x1b[K")
+    assert re.search(r"\r\x1b\[Kprocessing \d+ s, 50%, about \d+ s left, 50%\|#+ +\| 5/10", line), shown
+    assert text.endswith("tab is over\r\n")
+    assert text.count("is over") == 1
+    assert "\x1b" not in text

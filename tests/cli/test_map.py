@@ -221,8 +221,8 @@ def test_a_bar_on_a_terminal(server):
     assert len(output.splitlines()) == 30
     # click hides the cursor while it draws.
     shown = re.sub(r"\x1b\[\?25[lh]", "", shown)
-    assert re.search(r"\r\[#+-+\]  \d+/30 done, 0 failed\r", shown)
-    assert re.search(r"\r\[#+\]  30/30 done, 0 failed\r\nreplicate-async: me/shout: 30 predictions; .*\r\n$", shown)
+    assert re.search(r"\r\[#+-+\]  \d+/30 done, 0 failed, \d+\.\d/s, 0:00:\d\d left *\r", shown)
+    assert re.search(r"\r\[#+\]  30/30 done, 0 failed *\r\nreplicate-async: me/shout: 30 predictions; .*\r\n$", shown)
 
 
 def test_results_on_a_terminal(server):
@@ -706,3 +706,68 @@ def test_an_output_that_the_api_has_removed(server, gate):
     status, _, _ = command(*slow, server=server)
     assert status == 1
     assert "removed" in results()[0]["error"]
+
+
+# --- options ---
+
+
+def test_files_in_inputs(server: LocalServer) -> None:
+    """With ``--files``, a text that begins with @ is a file, at any depth; a missing one is refused at once."""
+
+    @server.model("me/picture", official=True)
+    def picture(image: Path, more: list[Any]) -> str:
+        return f"{image.read_bytes().decode()} {more[0]['x'].partition(',')[0]}"
+
+    Path("cat.txt").write_text("a cat", encoding="utf-8")
+    row = json.dumps({"image": "@cat.txt", "more": [{"x": "@cat.txt"}]}) + "\n"
+    Path("in.jsonl").write_text(row + row.replace("cat", "cta"), encoding="utf-8")
+    run = ("map", "me/picture", "in.jsonl", "-o", "out.jsonl", "--files")
+    status, _, errors = command(*run, server=server)
+    assert (status, len(server.predictions)) == (2, 0)
+    assert "in.jsonl, line 2: there is no file cta.txt" in errors
+    Path("in.jsonl").write_text(row, encoding="utf-8")
+    assert command(*run, server=server) == (0, "", "")
+    assert results()[0]["output"] == "a cat data:text/plain;base64"
+
+
+def test_resuming_with_files(server: LocalServer) -> None:
+    """A batch with files resumes as any other."""
+
+    @server.model("me/length", official=True)
+    def length(file: Path) -> int:
+        return len(file.read_bytes())
+
+    rows = ""
+    for number in range(6):
+        Path(f"{number}.txt").write_bytes(b"x" * (number + 1))
+        rows += json.dumps({"file": f"@{number}.txt"}) + "\n"
+    Path("in.jsonl").write_text(rows, encoding="utf-8")
+    run = ("map", "me/length", "in.jsonl", "-o", "out.jsonl", "--files", "--concurrency", "1")
+    server.faults.add(kind="status", operation="models.predictions.create", status=402, skip=3)
+    assert command(*run, server=server)[0] == 1
+    server.faults.clear()
+    assert command(*run, server=server) == (0, "", "")
+    assert [result["output"] for result in results()] == [1, 2, 3, 4, 5, 6]
+    assert len(server.predictions) == 6
+
+
+def test_the_status_of_a_batch(interrupted: LocalServer) -> None:
+    """``--status`` tells how far a batch is, and runs nothing; before there is an output it is wrong usage."""
+    before = len(interrupted.requests)
+    status, output, errors = command(*MAP, "--status", server=interrupted)
+    assert (status, errors) == (0, "")
+    assert output == "10 of 30 done, 0 failed; run the same command again without --status to resume\n"
+    assert len(interrupted.requests) == before
+    assert "was started" in command("map", "me/shout", "in.jsonl", "-o", "no.jsonl", "--status", server=interrupted)[2]
+
+
+def test_starting_anew(interrupted: LocalServer) -> None:
+    """``--force`` overwrites the output and forgets its journal, but never overwrites the inputs."""
+    interrupted.faults.clear()
+    given(["a"])
+    assert command(*MAP, "--force", server=interrupted) == (0, "", "")
+    assert [result["output"] for result in results()] == ["A"]
+    assert not Path("out.jsonl.journal").exists()
+    status, _, errors = command("map", "me/shout", "in.jsonl", "-o", "in.jsonl", "--force", server=interrupted)
+    assert (status, "must not overwrite the inputs" in errors) == (2, True)
+    assert json.loads(Path("in.jsonl").read_text(encoding="utf-8")) == {"text": "a"}
