@@ -162,4 +162,8 @@ if not TYPE_CHECKING:
                 raise import_module(f"{__name__}._hints").missing_attribute(self, __name__, name)
             super().__setattr__(name, value)
 
+        def __reduce__(self) -> tuple[object, ...]:
+            # Functions that use the module are sent to other processes, with it.
+            return import_module, (self.__name__,)
+
     sys.modules[__name__].__class__ = _Module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -187,4 +188,6 @@ def explain_arguments(function: F) -> F:
             advice = for_argument(match[1]) if match else ". Write bearer_token=..., and all others by name, too"
             raise TypeError(f"{error}{advice.partition('. Inputs of')[0]}") from None
 
+    # Containers such as punq don't look through wrappers.
+    vars(explained)["__signature__"] = inspect.signature(function)
     return cast("F", explained)

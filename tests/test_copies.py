@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import replicate_async
 from replicate_async import AsyncReplicate, Replicate
 from replicate_async.testing import LocalServer, models
 
@@ -77,3 +78,9 @@ def test_a_client_works_in_other_processes(client: Replicate) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
         hello = methodcaller("run", "replicate/hello-world", input={"text": "Alice"})
         assert list(workers.map(hello, [client, client])) == ["hello Alice", "hello Alice"]
+
+
+@COPIES
+def test_the_module(copied: Callable[[Any], Any]) -> None:
+    """The module is the same one in another process, as functions need it that clusters send there."""
+    assert copied(replicate_async) is replicate_async
