@@ -26,8 +26,8 @@ class PredictionOptions(RequestOptions, total=False):
     Attributes:
         webhook: URL that receives webhook events.
         webhook_events_filter: Events to send to the webhook. If omitted, all events are sent.
-        cancel_after: Maximum lifetime, after which the API cancels the prediction: seconds, or a duration such as
-            ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
+        cancel_after: Maximum lifetime from the creation, after which the API cancels the prediction: seconds, or a
+            duration such as ``"90s"``, ``"5m"`` or ``"1h30m"``. The minimum is 5 seconds.
         file_encoding_strategy: How to send files in the input: ``"base64"`` embeds them in the request, ``"url"``
             uploads them first. If omitted, files larger than 256 kB are uploaded, and all files beyond 1 MB in the
             requests of the predictions in flight.
