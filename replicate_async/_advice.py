@@ -186,7 +186,9 @@ def explain_arguments(function: F) -> F:
                 raise
             match = _UNEXPECTED.search(str(error))
             advice = for_argument(match[1]) if match else ". Write bearer_token=..., and all others by name, too"
-            raise TypeError(f"{error}{advice.partition('. Inputs of')[0]}") from None
+            # Python 3.13 suggests names by itself.
+            message = str(error).partition(". Did you mean")[0]
+            raise TypeError(f"{message}{advice.partition('. Inputs of')[0]}") from None
 
     # Containers such as punq don't look through wrappers.
     vars(explained)["__signature__"] = inspect.signature(function)

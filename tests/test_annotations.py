@@ -83,7 +83,7 @@ def test_nothing_is_imported_for_annotations():
     """Aiohttp and tenacity are not imported before they are needed."""
     code = "import sys; from replicate_async import Replicate, AsyncReplicate; AsyncReplicate()\n"
     code += "print({'aiohttp', 'tenacity', 'pydantic', 'fastapi', 'PIL', 'opentelemetry'} & {*sys.modules})"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+    assert subprocess.check_output([sys.executable, "-c", code], encoding="utf-8").strip() == "set()"
 
 
 @pytest.mark.parametrize("method", ["run", "predictions.get", "predictions.create", "models.list", "submit"])

@@ -47,7 +47,7 @@ def server() -> Any:
 def test_first_use(server: LocalServer):
     """The package can be imported while the time is frozen, and works from then on."""
     command = [sys.executable, "-c", FIRST_USE, server.base_url, server.token]
-    assert subprocess.check_output(command, text=True, timeout=60).split() == ["done", "True"] * 2
+    assert subprocess.check_output(command, encoding="utf-8", timeout=60).split() == ["done", "True"] * 2
 
 
 @pytest.mark.parametrize("options", [{}, {"tick": True}, {"real_asyncio": True}])

@@ -34,7 +34,7 @@ _MAX_CLAIMED = 100_000
 # Delays in seconds before each lookup. A create that does not appear by the last one was not carried out.
 _LOOKUP_DELAYS = (0.0, 0.5, 0.75, 2.0)
 # The same lookups, and further ones that narrow the bounds of the server's clock.
-_MAX_LOOKUPS = 6
+_MAX_LOOKUPS = 14
 # In seconds: how long it takes to carry a create out. What was made later may be someone else's.
 _MAX_CREATE_SECONDS = 2.0
 _LOOKUP_POLL_SECONDS = 0.05

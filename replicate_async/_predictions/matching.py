@@ -29,7 +29,9 @@ _MAX_DELAY = 0.25
 # In seconds: Date headers have whole seconds, and predictions milliseconds at least.
 _DATE_RESOLUTION, _JOB_RESOLUTION = 1.0, 0.001
 # In seconds: how far apart the bounds of a clock are that is known well, or well enough, apart from the round trip.
-_PRECISE, _USABLE = 0.07, 0.5
+_PRECISE, _USABLE = 0.11, 0.5
+# In seconds: the longest pause between two lookups that narrow the bounds, so that it takes one second at most.
+_MAX_NARROWING_DELAY = 0.1
 # In seconds: how long a response is taken to be on its way, at most.
 _MAX_ONE_WAY = 0.1
 # In seconds: how much the client's own clock may be wrong.
@@ -93,12 +95,12 @@ class ServerClock:
         return self.latest - self.earliest <= _USABLE + self._round_trip
 
     def narrowing_delay(self) -> float:
-        """Return the seconds until a ``Date`` header halves the distance of the bounds, whatever it says.
+        """Return the seconds until another ``Date`` header is worth having.
 
-        That is when its second may or may not have changed.
+        It halves the distance of the bounds when its second may or may not have changed.
         """
         middle = (self.earliest + self.latest + self._round_trip) / 2
-        return -(middle + clock.current.monotonic()) % 1
+        return min(-(middle + clock.current.monotonic()) % 1, _MAX_NARROWING_DELAY)
 
     def created_since(self, jobs: Sequence[Job], sent_at: float) -> list[Job]:
         """Return the jobs that were not created before a time of the client's clock."""

@@ -71,6 +71,6 @@ def test_fastapi(server, port):
 
 def test_wsgi(server):
     """The program prints the output of a prediction whose end came by webhook."""
-    result = subprocess.run([sys.executable, "wsgi.py"], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([sys.executable, "wsgi.py"], capture_output=True, encoding="utf-8", timeout=60, check=True)
     assert result.stdout == "hello Alice\n"
     assert [call.operation for call in server.requests] == CALLS
