@@ -291,8 +291,14 @@ async def test_checking_needs_the_schema(server, client):
 async def test_leaving_a_call(server, client):
     """Cancelling a call cancels its prediction, unless the caller opted out."""
     for options, status in [({}, "canceled"), ({"cancel_on_abort": False}, "processing")]:
-        with anyio.move_on_after(0.1):
-            await client.use("owner/endless", **options)()
+        count = len(server.predictions)
+        call = asyncio.ensure_future(client.use("owner/endless", **options)())
+        await until(
+            lambda count=count: len(server.predictions) > count and [*server.predictions.values()][-1].started_at
+        )
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
         assert list(server.predictions.values())[-1].status == status
         async for piece in client.use("owner/endless", streaming=True, **options)():
             assert piece == "Once"
