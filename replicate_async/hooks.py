@@ -176,9 +176,9 @@ class Hooks:
     """The hooks that a client and its copies call, and the predictions that they have seen."""
 
     def __init__(self, functions: Iterable[Hook] = ()) -> None:
-        if not hasattr(functions, "__iter__") or not all(map(callable, functions)):
+        self.functions: tuple[Hook, ...] = tuple(functions) if hasattr(functions, "__iter__") else ()
+        if not hasattr(functions, "__iter__") or not all(map(callable, self.functions)):
             raise TypeError(f"hooks must be a list of functions, not {functions!r}")
-        self.functions: tuple[Hook, ...] = tuple(functions)
         # The last status of each prediction, None once it has ended, and when it was first seen.
         self._followed: OrderedDict[str, tuple[str | None, float]] = OrderedDict()
 

@@ -333,6 +333,13 @@ async def test_failed_create(kind: str, server: LocalServer):
     assert seen == [raised.value]
 
 
+async def test_hooks_from_a_generator(server: LocalServer, events: Events):
+    """Any iterable of functions is taken, also one that can be read only once."""
+    async with calling("async", server.base_url, server.token, hooks=(hook for hook in [events.append])) as call:
+        await call("account.get")
+    assert events
+
+
 async def test_copies(kind: str, server: LocalServer, events: Events):
     """Copies of a client call its hooks, unless they get others."""
     others: Events = []
