@@ -31,8 +31,8 @@ _MAX_BUFFERED = 64
 
 _in_flight: set[_Call] = set()
 
-# Calls on their way to the loop, how often the loop has started such calls, and the time for which it was woken last.
-# Only the loop counts, because signal handlers may make calls while another call is being submitted.
+# Calls on their way to the loop; how often the loop has started such calls; and for which of these times it was woken
+# last. Only the loop counts, because signal handlers may make calls while another call is being submitted.
 _submitted: deque[tuple[contextvars.Context, _Call]] = deque()
 _starts, _woken_for = 0, -1
 

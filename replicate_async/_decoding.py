@@ -17,9 +17,10 @@ import msgspec
 
 from replicate_async._json import is_dict, is_list
 from replicate_async._logging import logger
-from replicate_async.types import ESSENTIAL, JobId, Prediction, Struct, Training
+from replicate_async.types import ESSENTIAL, JOB_ID_PATTERN, Prediction, Struct, Training
 
 _JOBS = (Prediction, Training)
+_is_job_id = re.compile(JOB_ID_PATTERN).match
 _ALTERNATIVES = (Annotated, Union, UnionType)
 # Python refuses to read longer numbers.
 _MAX_DIGITS = 4000
@@ -50,7 +51,8 @@ def json_decoder(kind: Any) -> Callable[[bytes], Any]:
     def decode_job(body: bytes) -> Any:
         job = decode(body)
         # For each job of a page, this would take too long.
-        msgspec.convert(job.id, JobId)
+        if not _is_job_id(job.id):
+            raise msgspec.ValidationError(f"{job.id!a} can't be an id - at `$.id`")
         return job
 
     return decode_job if kind in _JOBS else decode

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
-
-def monotonic() -> float:
-    """Return the seconds since some fixed point, whether or not a test has frozen the time."""
-    # freezegun replaces time.monotonic in all modules. Windows has no other.
-    if sys.platform == "win32":
-        return time.monotonic()
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+# Seconds since some fixed point. freezegun replaces time.monotonic in all modules; Windows has nothing else.
+monotonic: Callable[[], float] = (
+    time.monotonic if sys.platform == "win32" else partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+)

@@ -36,6 +36,8 @@ _MAX_NARROWING_DELAY = 0.1
 _MAX_ONE_WAY = 0.1
 # In seconds: how much the client's own clock may be wrong.
 _MAX_LOCAL_ERROR = 0.3
+# In seconds: how long precise bounds are not narrowed any more, because each create would cost time.
+_FRESH_SECONDS = 1.0
 # In seconds per second: how fast two clocks may diverge.
 _MAX_DRIFT = 1e-4
 
@@ -52,9 +54,12 @@ class ServerClock:
 
     def learn_from_create(self, created_at: object, sent_at: float) -> None:
         """Take the creation time in the response to a create, which has just arrived."""
+        received = clock.current.monotonic()
+        if self.is_precise and received < self._learned_at + _FRESH_SECONDS:
+            return
         with suppress(msgspec.ValidationError):
             created = msgspec.convert(created_at, Time).timestamp()
-            self._learn(created, _JOB_RESOLUTION, sent_at, clock.current.monotonic())
+            self._learn(created, _JOB_RESOLUTION, sent_at, received)
 
     def learn_from(self, response: APIResponse[Any]) -> None:
         """Take a response that has just arrived."""

@@ -293,7 +293,7 @@ async def attempt(name: str, client: AsyncReplicate) -> None:
             assert error.method or error.prediction_id  # noqa: PT017 - there may be no error
 
 
-@pytest.mark.parametrize("job_id", ["", "..", "a/b", "a?b", "a#b", "a\x00"])
+@pytest.mark.parametrize("job_id", ["", "..", "a/b", "a?b", "a#b", "a\x00", "a\n"])
 @pytest.mark.parametrize("name", ["run", "stream", "map", "create"])
 async def test_an_id_that_is_no_part_of_a_path(name, job_id):
     """A prediction that can't be asked for by its id is an unreadable response, and not an invalid argument."""
