@@ -182,6 +182,8 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
                 raise RuntimeError("this iterator belongs to the process that this one was forked from: begin another")
             _wait(call.news)
         if call.error is not None:
+            if background.is_exiting():
+                _hold_daemon()
             raise call.take_error()
     finally:
         # Close the source on its loop if the iteration was left early or interrupted.
@@ -264,10 +266,15 @@ def _get_loop() -> asyncio.AbstractEventLoop:
 
 
 def _reject_call() -> NoReturn:
-    if threading.current_thread().daemon:
-        # The interpreter stops daemon threads wherever they are. An error would only be printed at the very end.
-        threading.Event().wait()
+    _hold_daemon()
     raise RuntimeError("the program is ending: no more calls can be made")
+
+
+def _hold_daemon() -> None:
+    """Hold a daemon thread while the program ends: its errors would only be printed at the very end."""
+    if threading.current_thread().daemon:
+        # The interpreter stops daemon threads wherever they are.
+        threading.Event().wait()
 
 
 @after_fork_in_child
