@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from replicate_async._http import clock
+from replicate_async._http.environment import Proxy
 from replicate_async._http.ratelimit import TokenBucket
 from replicate_async._http.request import Request
 
@@ -45,9 +46,11 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         timeout: The timeout of each attempt.
         prefer_wait: For how many seconds the API may hold the response back, whichever header asks for it.
         bucket: The rate limit that applies, or None.
+        proxy: The proxy to use, or None.
         on_demand: Whether the body of the response is left to its reader, not decompressed.
         outcome: What is known about the call.
         sent_at: When the body of the last attempt began to leave, by the client's clock.
+        received_at: When the response to the last attempt had arrived, by the client's clock.
         abandoned: Whether the caller has given up, so that the call is not repeated.
         attempts: How often it was sent; counted for hooks only.
         deadline: When the right to send it ends, by the client's clock.
@@ -60,9 +63,11 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     timeout: aiohttp.ClientTimeout
     prefer_wait: float
     bucket: TokenBucket | None
+    proxy: Proxy | None
     on_demand: bool = False
     outcome: Outcome = Outcome.NOT_SENT
     sent_at: float = 0.0
+    received_at: float = 0.0
     abandoned: bool = False
     attempts: int = 0
     deadline: float = inf
@@ -72,19 +77,10 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         """Whether a create may have made something."""
         return self.outcome in {Outcome.UNKNOWN, Outcome.ANSWERED}
 
-    def begin_attempt(self) -> Any:
-        """Return the body as aiohttp takes it for the next attempt, which has sent nothing yet."""
-        if not isinstance(self.body, bytes):
-            # Such a call is never billed, so that it need not be known when it left.
-            self._on_write()
-            return self.body() if callable(self.body) else self.body
-        from replicate_async._http.payloads import watched_payload
-
-        self.outcome = Outcome.NOT_SENT
-        return watched_payload(self.body, self._on_write)
-
-    def _on_write(self) -> None:
-        if clock.current.monotonic() > self.deadline:
+    def note_sent(self) -> None:
+        """Note that the first byte of the body goes out now."""
+        now = clock.current.monotonic()
+        if now > self.deadline:
             raise ConnectionAbortedError("too late: another process may send it now")
         self.outcome = Outcome.UNKNOWN
-        self.sent_at = clock.current.monotonic()
+        self.sent_at = now

@@ -47,7 +47,8 @@ class ConcurrencyLimiter:
     def release(self) -> None:
         """Hand the slot to the next waiter."""
         self._available += 1
-        self._wake_next()
+        if self._queue:
+            self._wake_next()
 
     def _wake_next(self) -> None:
         while self._available > 0 and self._queue:
@@ -69,10 +70,9 @@ class AdaptiveConcurrencyLimiter(ConcurrencyLimiter):
     __slots__ = ("_fastest", "_responses", "_slots")
 
     first_slots: int = 4
-    min_slots: int = 8
+    # From the first response on. A slow start begins with them, also after a 429 response.
+    min_slots: int = 16
     max_slots: int = 100
-    # What a slow start begins with after the first response, and after a 429 response.
-    slow_start_slots: int = 16
     responses_per_slot: int = 2
     # More creates in flight than this rate takes, by Little's law, would only wait at the API.
     max_per_second: float = 2000.0
@@ -92,19 +92,18 @@ class AdaptiveConcurrencyLimiter(ConcurrencyLimiter):
         """Start again after a 429 response."""
         self._responses = 0
         if self.has_response:
-            self._resize(self.slow_start_slots)
+            self._resize(self.min_slots)
 
     def on_response(self, latency: float, *, slow_start: bool = True) -> None:
-        """Add slots, up to what the latency allows."""
+        """Add slots, up to what the latency allows. The next ``release`` hands them to the waiters."""
         # The fastest latency is forgotten over time, because networks change.
         self._fastest = min(latency, 1.001 * self._fastest)
         self._responses += 1
-        self._resize(
-            self.slow_start_slots + self._responses // self.responses_per_slot if slow_start else self.max_slots
-        )
+        slots = self.max_per_second * self._fastest
+        if slow_start:
+            slots = min(slots, self.min_slots + self._responses // self.responses_per_slot)
+        self._resize(max(self.min_slots, int(min(slots, self.max_slots))))
 
     def _resize(self, slots: int) -> None:
-        slots = max(self.min_slots, int(min(slots, self.max_slots, self.max_per_second * self._fastest)))
-        added, self._slots = slots - self._slots, slots
-        self._available += added
-        self._wake_next()
+        self._available += slots - self._slots
+        self._slots = slots

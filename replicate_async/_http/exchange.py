@@ -1,25 +1,33 @@
-"""One exchange over aiohttp: redirects, headers that suit the host that is asked, and bodies of bounded size."""
+"""One exchange over aiohttp: redirects, headers that suit the host that is asked, and bodies of bounded size.
+
+Imported with the first session, because aiohttp takes long.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote, urljoin, urlsplit
 
+import aiohttp
+import yarl
+
 from replicate_async._http.body import decompress
-from replicate_async._http.call import Call
-from replicate_async._http.problem import portable_headers
-from replicate_async._http.request import origin, redact_url
-from replicate_async._http.sessions import SessionPool
-from replicate_async._version import __version__
-from replicate_async.errors import APIResponseValidationError
+from replicate_async._http.call import Call, Outcome
+from replicate_async._http.environment import Proxy
+from replicate_async._http.payloads import watched_payload
+from replicate_async._http.problem import connection_error, portable_headers
+from replicate_async._http.request import base_headers, origin, redact_url
+from replicate_async.errors import APIResponseValidationError, ReplicateError
 
 if TYPE_CHECKING:
-    import aiohttp
-    import yarl
     from multidict import CIMultiDict
+
+FindProxy: TypeAlias = Callable[[str], Proxy | None]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
@@ -37,49 +45,92 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
-def base_headers(content_type: str | None = None) -> CIMultiDict[str]:
-    """Return the headers that any host may see."""
-    from multidict import CIMultiDict
+async def exchange(
+    session: aiohttp.ClientSession, find_proxy: FindProxy, call: Call[Any]
+) -> tuple[aiohttp.ClientResponse, bytes]:
+    """Send a call and return its response, and its body unless that is read on demand; that of an error is always read.
 
-    headers = CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
-    if content_type is not None:
-        headers["Content-Type"] = content_type
-    return headers
+    A GET follows redirects, but never from https to http.
+
+    Raises:
+        APIConnectionError: there is no response. ``call.outcome`` says whether the request left.
+        APIResponseValidationError: the decompressed body is too large.
+        ReplicateError: the session is closed.
+    """
+    try:
+        response = await _send(session, call, call.url, call.headers, call.proxy)
+        if response.status in _REDIRECTS and call.request.method == "GET":
+            response = await _follow_redirects(session, find_proxy, call, response)
+        status = response.status
+        if 300 <= status < 500:
+            call.outcome = Outcome.REFUSED
+        return response, b"" if call.on_demand and status < 300 else await _read_bounded(call, response)
+    except (
+        *(aiohttp.ClientError, OSError, asyncio.TimeoutError, UnicodeError),
+        # aiohttp's errors for a session that was closed in the meantime.
+        *(AttributeError, RuntimeError),
+    ) as error:
+        if isinstance(error, (AttributeError, RuntimeError)):
+            if session.closed:
+                raise ReplicateError("this client, or its session, is closed") from error
+            raise
+        sent = call.outcome is not Outcome.NOT_SENT if isinstance(call.body, bytes) else None
+        failure = connection_error(error, call.request.method, call.url, sent=sent)
+        if not failure.sent:
+            call.outcome = Outcome.NOT_SENT
+        raise failure from error
 
 
-async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: Call[Any]) -> aiohttp.ClientResponse:
-    """Send a call and return its response, unread. A GET follows redirects, but never from https to http."""
-    import aiohttp
+def _send(
+    session: aiohttp.ClientSession, call: Call[Any], url: str, headers: CIMultiDict[str], proxy: Proxy | None
+) -> Awaitable[aiohttp.ClientResponse]:
+    """Send a call to a URL; the response is unread."""
+    proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
+    if proxy_headers and origin(url)[0] == "http":
+        # There is no tunnel: the proxy reads the request itself.
+        headers = cast("CIMultiDict[str]", headers.copy())
+        headers.update(proxy_headers)
+    return session.request(
+        call.request.method,
+        encoded_url(url),
+        data=_payload(call),
+        headers=headers,
+        timeout=call.timeout,
+        allow_redirects=False,
+        proxy=proxy.url if proxy else None,
+        proxy_headers=proxy_headers,
+        skip_auto_headers=_CONTENT_TYPE if call.body is None else None,
+        raise_for_status=False,
+        auto_decompress=not call.on_demand,
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+    )
 
+
+def _payload(call: Call[Any]) -> Any:
+    """Return a body as aiohttp takes it for the next attempt, which has sent nothing yet."""
+    if isinstance(call.body, bytes):
+        call.outcome = Outcome.NOT_SENT
+        return watched_payload(call.body, call.note_sent)
+    # Such a call is never billed, so that it need not be known when it left.
+    call.note_sent()
+    return call.body() if callable(call.body) else call.body
+
+
+async def _follow_redirects(
+    session: aiohttp.ClientSession, find_proxy: FindProxy, call: Call[Any], response: aiohttp.ClientResponse
+) -> aiohttp.ClientResponse:
+    """Return the response that redirects lead to, unread; this one if it names no other place."""
     url, headers = call.url, call.headers
     stranger: aiohttp.ClientSession | None = None
     try:
-        for _ in range(_MAX_REDIRECTS + 1):
-            proxy, sent_headers = pool.proxy(url), headers
-            proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
-            if proxy_headers and origin(url)[0] == "http":
-                # There is no tunnel: the proxy reads the request itself.
-                sent_headers = cast("CIMultiDict[str]", headers.copy())
-                sent_headers.update(proxy_headers)
-            response = await (stranger or session).request(
-                call.request.method,
-                encoded_url(url),
-                data=call.begin_attempt(),
-                headers=sent_headers,
-                timeout=call.timeout,
-                allow_redirects=False,
-                proxy=proxy.url if proxy else None,
-                proxy_headers=proxy_headers,
-                skip_auto_headers=_CONTENT_TYPE if call.body is None else None,
-                raise_for_status=False,
-                auto_decompress=not call.on_demand,
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
-            )
+        for number in count():
             location = response.headers.get("Location")
-            if call.request.method != "GET" or response.status not in _REDIRECTS or not location:
+            if response.status not in _REDIRECTS or not location:
                 return response
             response.release()
+            if number == _MAX_REDIRECTS:
+                break
             target = _redirect_target(url, location)
             if origin(target) != origin(url):
                 forwarded = {name: headers[name] for name in _FORWARDED_HEADERS if name in headers}
@@ -87,6 +138,7 @@ async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: 
                 headers.update(forwarded)
                 stranger = stranger or _session_for_strangers(session)
             url = target
+            response = await _send(stranger or session, call, url, headers, find_proxy(url))
         raise aiohttp.RedirectClientError(f"more than {_MAX_REDIRECTS} redirects")
     finally:
         if stranger is not None:
@@ -96,8 +148,6 @@ async def send_request(session: aiohttp.ClientSession, pool: SessionPool, call: 
 
 def _session_for_strangers(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
     """Return a session that shares the connections of another, but not its default headers and cookies."""
-    import aiohttp
-
     return aiohttp.ClientSession(
         connector=session.connector, connector_owner=False, cookie_jar=aiohttp.DummyCookieJar()
     )
@@ -109,8 +159,6 @@ def _redirect_target(url: str, location: str) -> str:
     Raises:
         RedirectClientError: it is not followed.
     """
-    import aiohttp
-
     try:
         target = location if _SCHEME.match(location) else urljoin(url, location)
         secure_enough = origin(target)[0] == "https" or origin(url)[0] == "http"
@@ -124,8 +172,6 @@ def _redirect_target(url: str, location: str) -> str:
 @lru_cache(maxsize=1024)
 def encoded_url(url: str) -> yarl.URL:
     """Return a URL as aiohttp takes it. What is encoded stays as it is, or a signature might become invalid."""
-    import yarl
-
     if not urlsplit(url).netloc.isascii():
         # Hosts are encoded in a way of their own.
         return yarl.URL(url)
@@ -133,7 +179,7 @@ def encoded_url(url: str) -> yarl.URL:
     return yarl.URL(quote(url, safe=_URL_CHARACTERS, errors="surrogateescape"), encoded=True)
 
 
-async def read_bounded(call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
+async def _read_bounded(call: Call[Any], response: aiohttp.ClientResponse) -> bytes:
     """Return the body of a response; of an error, what can be read of it.
 
     Raises:
@@ -166,8 +212,6 @@ async def read_bounded(call: Call[Any], response: aiohttp.ClientResponse) -> byt
 
 async def _read_error(response: aiohttp.ClientResponse) -> bytes:
     """Return the body of an error. The status is known, so a broken or long body is as good as a whole one."""
-    import aiohttp
-
     body = bytearray()
     try:
         while len(body) < _MAX_ERROR_BYTES and (chunk := await response.content.read(2**16)):

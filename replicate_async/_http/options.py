@@ -206,7 +206,9 @@ def is_passed(value: object) -> bool:
 
 def drop_unset(**arguments: Any) -> dict[str, Any]:
     """Return the arguments that the caller passed, falsy ones included, with the references of objects."""
-    return {name: to_reference(name, value) for name, value in arguments.items() if is_passed(value)}
+    return {
+        name: to_reference(name, value) for name, value in arguments.items() if value is not None and value is not UNSET
+    }
 
 
 def drop_unset_options(options: RequestOptions) -> RequestOptions:

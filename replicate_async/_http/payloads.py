@@ -1,4 +1,4 @@
-"""Bodies that note when their first byte goes out. Imported with the first request, because aiohttp takes long."""
+"""Bodies that note when their first byte goes out. Imported with the first session, because aiohttp takes long."""
 
 from __future__ import annotations
 

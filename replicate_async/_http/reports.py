@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
@@ -11,35 +10,31 @@ from replicate_async._http.request import redact_url
 from replicate_async.errors import APIStatusError
 from replicate_async.hooks import Hooks, RequestFailed, RequestRetried, RequestSent, RequestThrottled, ResponseReceived
 
-T = TypeVar("T")
 
+class AttemptReport:
+    """Reports an attempt: that it is sent, and how it ends."""
 
-async def report_attempt(hooks: Hooks, call: Call[Any], queued: float, attempt: Awaitable[T]) -> T:
-    """Make an attempt and report how it ends."""
-    call.attempts += 1
-    url = redact_url(call.request.path)
-    sent = RequestSent(method=call.request.method, url=url, attempt=call.attempts, queued=queued)
-    hooks.emit(sent)
-    status = 200
-    try:
-        return await attempt
-    except APIStatusError as error:
-        status = error.status_code
-        if status == 429:
-            hooks.emit(RequestThrottled(request=sent, retry_after=error.retry_after))
-        raise
-    except BaseException as error:
-        status = 0
+    def __init__(self, hooks: Hooks, call: Call[Any], queued: float) -> None:
+        call.attempts += 1
+        url = redact_url(call.request.path)
+        self._hooks = hooks
+        self._call = call
+        self._sent = RequestSent(method=call.request.method, url=url, attempt=call.attempts, queued=queued)
+        hooks.emit(self._sent)
+
+    def failed(self, error: BaseException) -> None:
+        """Report that no response arrived."""
         failure = error if isinstance(error, Exception) else None
-        hooks.emit(RequestFailed(request=sent, error=failure, seconds=_seconds(call)))
-        raise
-    finally:
-        if status:
-            hooks.emit(ResponseReceived(request=sent, status_code=status, seconds=_seconds(call)))
+        self._hooks.emit(RequestFailed(request=self._sent, error=failure, seconds=self._seconds()))
 
+    def answered(self, status: int, error: APIStatusError | None) -> None:
+        """Report that a response arrived."""
+        if error is not None and status == 429:
+            self._hooks.emit(RequestThrottled(request=self._sent, retry_after=error.retry_after))
+        self._hooks.emit(ResponseReceived(request=self._sent, status_code=status, seconds=self._seconds()))
 
-def _seconds(call: Call[Any]) -> float:
-    return clock.current.monotonic() - call.sent_at
+    def _seconds(self) -> float:
+        return clock.current.monotonic() - self._call.sent_at
 
 
 def report_retry(hooks: Hooks, call: Call[Any], number: int, waited: float, error: BaseException) -> None:

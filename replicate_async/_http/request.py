@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
@@ -15,7 +15,11 @@ from msgspec import UNSET
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._json import encode_json, is_mapping
 from replicate_async._references import to_reference
+from replicate_async._version import __version__
 from replicate_async.errors import APIError
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -120,7 +124,6 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 @lru_cache(maxsize=1024)
-@lru_cache(maxsize=1024)
 def is_valid_url(url: str) -> bool:
     """Return whether a URL can be requested."""
     try:
@@ -196,6 +199,17 @@ def _query_text(name: str, value: Any) -> str:
 
 
 # --- headers ---
+
+
+def base_headers(content_type: str | None = None) -> CIMultiDict[str]:
+    """Return the headers that any host may see."""
+    from multidict import CIMultiDict
+
+    headers = CIMultiDict({"User-Agent": f"replicate-async/{__version__}", "Accept": "*/*"})
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    return headers
+
 
 _PREFER = re.compile(r"\bwait(?:=([0-9]{1,9}))?\b")
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
-import re
 import socket
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
-
-import msgspec
+from functools import partial
+from typing import Any, cast
 
 from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._http.concurrency import ConcurrencyLimiter
-from replicate_async._http.options import Secret
+from replicate_async._http.environment import Proxy, environment_proxy, environment_tls
 from replicate_async._http.ratelimit import RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
 from replicate_async._threads import run_in_thread, running_loop
 from replicate_async._typing import aiohttp
 from replicate_async.errors import ReplicateError
-
-if TYPE_CHECKING:
-    import ssl
 
 DEFAULT_MAX_CONNECTIONS = 100
 
@@ -48,7 +39,11 @@ class LoopSession(StateOwner):
 
     def __init__(self, session: aiohttp.ClientSession, max_connections: int) -> None:
         super().__init__()
+        # It imports aiohttp, which takes long.
+        from replicate_async._http.exchange import exchange
+
         self.session: aiohttp.ClientSession = session
+        self.exchange = exchange
         self.pid: int = os.getpid()
         self.max_connections: int = max_connections
         self.limiter: ConcurrencyLimiter = ConcurrencyLimiter(max_connections)
@@ -152,10 +147,10 @@ class SessionPool(StateOwner):
         return session
 
     def proxy(self, url: str) -> Proxy | None:
-        """Return the proxy that the environment names for a URL; see ``_environment_proxy``."""
+        """Return the proxy that the environment names for a URL; see ``environment_proxy``."""
         key = origin(url)
         if key not in self._proxies:
-            self._proxies[key] = _environment_proxy(*key)
+            self._proxies[key] = environment_proxy(*key)
         return self._proxies[key]
 
     async def close(self) -> None:
@@ -204,7 +199,7 @@ def _new_session() -> aiohttp.ClientSession:
     # aiodns needs no threads.
     in_threads = aiohttp.DefaultResolver is aiohttp.ThreadedResolver
     resolver = aiohttp.ThreadedResolver(cast("Any", _ResolverThreads)) if in_threads else None
-    connector = aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=_environment_tls() or True)
+    connector = aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=environment_tls() or True)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
@@ -218,91 +213,3 @@ class _ResolverThreads:
     @staticmethod
     async def getnameinfo(*args: Any) -> Any:
         return await run_in_thread(socket.getnameinfo, *args)
-
-
-# --- the environment ---
-
-# aiohttp's trust_env would read the environment and ~/.netrc for every request, and a netrc entry would replace the
-# token.
-
-# The variables of requests and curl, and of OpenSSL, which reads its own only once and ignores files that don't exist.
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-def _environment_tls() -> ssl.SSLContext | None:
-    """Return the TLS settings for the certificate authorities that the environment names, if it names any.
-
-    Raises:
-        ValueError: they can't be read.
-    """
-    name = next((name for name in _CA_VARIABLES if os.environ.get(name)), None)
-    if name is None:
-        return None
-    path = os.environ[name]
-    try:
-        return _tls_context(path)
-    except OSError as error:
-        raise ValueError(f"{name}={path!r} has no certificate authorities that can be read: {error}") from error
-
-
-@lru_cache(maxsize=16)
-def _tls_context(path: str) -> ssl.SSLContext:
-    import ssl
-
-    if Path(path).is_dir():
-        return ssl.create_default_context(capath=path)
-    return ssl.create_default_context(cafile=path)
-
-
-class Proxy(msgspec.Struct, frozen=True):
-    """An HTTP proxy. Its credentials are a header, because errors and logs show URLs."""
-
-    url: str
-    authorization: Secret | None
-
-
-def _environment_proxy(scheme: str, host: str, port: int) -> Proxy | None:
-    """Return the proxy that the environment names for a host, if it names any.
-
-    Raises:
-        ValueError: its URL is malformed, or its kind is not supported. The error does not show the credentials.
-    """
-    from urllib.request import getproxies, proxy_bypass
-
-    if proxy_bypass(f"{host}:{port}"):
-        return None
-    name = next((name for name in (scheme, "all") if getproxies().get(name)), None)
-    if name is None:
-        return None
-    # A secret from the start, because tracebacks may show local variables.
-    address = Secret(getproxies()[name])
-    proxy, kind = _parse_proxy(address)
-    # Nothing that failed while the URL was parsed is in the context of these errors.
-    if kind not in {"http", "https"}:
-        raise ValueError(f"the environment's {name}_proxy is of the kind {kind}: only HTTP proxies are supported")
-    if proxy is None:
-        raise ValueError(
-            f"the environment's {name}_proxy is not the URL of a proxy, such as http://user:password@host:3128; "
-            "characters such as / and @ in a password must be percent-encoded"
-        )
-    return proxy
-
-
-_PROXY = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(?:([^/?#\s]*)@)?([^@/?#\s]+)/?")
-
-
-def _parse_proxy(address: Secret) -> tuple[Proxy | None, str]:
-    """Return a proxy, or None if its URL is malformed, and its kind."""
-    match = _PROXY.fullmatch(address.strip())
-    if match is None:
-        return None, "http"
-    kind, host = (match[1] or "http").lower(), match[3]
-    try:
-        origin(f"http://{host}")
-    except ValueError:
-        return None, kind
-    if match[2] is None:
-        return Proxy(f"{kind}://{host}", None), kind
-    user, _, password = match[2].partition(":")
-    pair = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode("utf-8", "surrogateescape")).decode()
-    return Proxy(f"{kind}://{host}", Secret(f"Basic {pair}")), kind

@@ -23,13 +23,13 @@ from replicate_async._http.account import AccountState, account_state
 from replicate_async._http.body import Body
 from replicate_async._http.call import Call, Outcome
 from replicate_async._http.concurrency import ConcurrencyLimiter, RateLimited
-from replicate_async._http.exchange import base_headers, read_bounded, send_request
 from replicate_async._http.options import Secret, Settings, check_options, drop_unset_options
-from replicate_async._http.problem import connection_error, status_error, trim_traceback
+from replicate_async._http.problem import status_error, trim_traceback
 from replicate_async._http.ratelimit import TokenBucket
-from replicate_async._http.reports import report_attempt
+from replicate_async._http.reports import AttemptReport
 from replicate_async._http.request import (
     Request,
+    base_headers,
     encode_body,
     full_url,
     is_valid_url,
@@ -41,7 +41,7 @@ from replicate_async._http.response import APIResponse, AsyncStreamedResponse, R
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
 from replicate_async._logging import logger
-from replicate_async.errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, ReplicateError
+from replicate_async.errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from replicate_async.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -120,11 +120,12 @@ class Transport:
             APIError: there is no response, or it has an error status, or can't be decoded.
         """
         try:
-            result = (await self._send_with_retries(request)).parse()
+            call = request if isinstance(request, Call) else self.prepare(request)
+            result = (await self._send_with_retries(call)).parse()
         except APIError as error:
             raise trim_traceback(error) from error.__cause__
         if self.hooks.follows:
-            self.hooks.observe(result, clock.current.monotonic())
+            self._observe(call, result)
         return result
 
     async def send(self, request: Request[T] | Call[T]) -> APIResponse[T]:
@@ -134,9 +135,18 @@ class Transport:
             APIError: there is no response, or it has an error status.
         """
         try:
-            return await self._send_with_retries(request)
+            call = request if isinstance(request, Call) else self.prepare(request)
+            response = await self._send_with_retries(call)
         except APIError as error:
             raise trim_traceback(error) from error.__cause__
+        if call.request.billable and self.hooks.follows:
+            with suppress(APIError):
+                self._observe(call, response.parse())
+        return response
+
+    def _observe(self, call: Call[Any], result: object) -> None:
+        created_at = call.sent_at if call.request.billable else None
+        self.hooks.observe(result, clock.current.monotonic(), created_at=created_at)
 
     async def open(self, request: Request[T]) -> AsyncStreamedResponse[T]:
         """Send a request with retries and return its response with the body unread.
@@ -199,8 +209,6 @@ class Transport:
             headers.update(extra or {})
         prefer = headers.get("Prefer")
         prefer_wait = max(request.prefer_wait, prefer_wait_seconds(prefer)) if prefer else request.prefer_wait
-        # Raises if the environment's proxy is malformed.
-        self.pool.proxy(url)
         min_seconds = max(prefer_wait, request.min_timeout)
         timeout = _client_timeout(options.get("timeout", settings.timeout), min_seconds, on_demand)
         bucket = None
@@ -208,20 +216,16 @@ class Transport:
             limits = self.account.limits
             is_poll = request.method == "GET" and _ONE_JOB.fullmatch(request.path.removeprefix(settings.base_url))
             bucket = limits.creates if request.billable else limits.polls if is_poll else limits.others
-        return Call(request, url, headers, body, timeout, prefer_wait, bucket, on_demand)
+        return Call(request, url, headers, body, timeout, prefer_wait, bucket, self.pool.proxy(url), on_demand)
 
-    async def _send_with_retries(self, request: Request[T] | Call[T]) -> APIResponse[T]:
-        call = request if isinstance(request, Call) else self.prepare(request)
+    async def _send_with_retries(self, call: Call[T]) -> APIResponse[T]:
         attempt = self.guard if call.request.billable and self.guard else Transport.send_once
         try:
             # The path of most calls, which does not touch the retry machinery.
-            response = await attempt(self, call)
+            return await attempt(self, call)
         except APIError as error:
             response, retries = await retry(call, error, lambda: attempt(self, call), self.settings)
-            response.retries_taken = retries
-        if call.request.billable and self.hooks.follows:
-            with suppress(APIError):
-                self.hooks.observe(response.parse(), clock.current.monotonic(), created_at=call.sent_at)
+        response.retries_taken = retries
         return response
 
     async def send_once(self, call: Call[T]) -> APIResponse[T]:
@@ -230,10 +234,10 @@ class Transport:
         return APIResponse(call.request, call.url, response.status, response.headers, body, elapsed)
 
     async def _exchange(self, call: Call[Any]) -> tuple[aiohttp.ClientResponse, bytes, float]:
-        """Make one attempt when the limits allow it."""
-        bucket, session = call.bucket, self.pool.current()
+        """Make one attempt when the limits allow it, and note its outcome; the body of an error is always read."""
+        request, bucket, session = call.request, call.bucket, self.pool.current()
         # A response that is read on demand keeps no slot, or readers could block all other calls.
-        limiter = session.urgent_limiter if call.request.skips_queue else session.limiter
+        limiter = session.urgent_limiter if request.skips_queue else session.limiter
         sent_at = queued_at = clock.current.monotonic()
         is_open = not bucket or not (bucket.pace or bucket.reserve(sent_at, id(call)))
         if not is_open or not limiter.try_acquire():
@@ -244,49 +248,33 @@ class Transport:
         if bucket and call.prefer_wait:
             # It may be held for long, and its response says nothing about how many more may be sent.
             bucket.in_flight.pop(id(call), None)
-        attempt = self._exchange_now(call, session, limiter)
-        return await (
-            report_attempt(self.hooks, call, sent_at - queued_at, attempt) if self.hooks.functions else attempt
-        )
-
-    async def _exchange_now(
-        self, call: Call[Any], session: LoopSession, limiter: ConcurrencyLimiter
-    ) -> tuple[aiohttp.ClientResponse, bytes, float]:
-        """Make one attempt, and note its outcome; the body of an error is always read."""
-        import aiohttp
-
-        request, bucket = call.request, call.bucket
-        sent_at = call.sent_at
+        report = AttemptReport(self.hooks, call, sent_at - queued_at) if self.hooks.functions else None
         done = clock.current.busy()
         try:
             # A client that closes still cancels predictions, but begins nothing new.
             self.pool.check_open(closing=request.skips_queue)
-            response = await send_request(session.session, self.pool, call)
-            status = response.status
-            if 300 <= status < 500:
-                call.outcome = Outcome.REFUSED
-            body = b"" if call.on_demand and status < 300 else await read_bounded(call, response)
-        except (
-            *(aiohttp.ClientError, OSError, asyncio.TimeoutError, UnicodeError),
-            # aiohttp's errors for a session that was closed in the meantime.
-            *(AttributeError, RuntimeError),
-        ) as error:
-            if isinstance(error, (AttributeError, RuntimeError)) and not session.session.closed:
-                raise
-            raise _connection_failure(error, call) from error
+            response, body = await session.exchange(session.session, self.pool.proxy, call)
+        except BaseException as error:
+            if report:
+                report.failed(error)
+            raise
         finally:
             limiter.release()
             if bucket:
                 bucket.in_flight.pop(id(call), None)
             done()
-        elapsed = clock.current.monotonic() - sent_at
+        call.received_at = received_at = clock.current.monotonic()
+        elapsed, status = received_at - sent_at, response.status
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s: %d in %.3f s", request.method, request.log_path, status, elapsed)
-        if status >= 300:
-            raise _response_error(call, status, response.headers, body, elapsed)
+        problem = _response_error(call, status, response.headers, body) if status >= 300 else None
+        if report:
+            report.answered(status, problem)
+        if problem is not None:
+            raise problem
         call.outcome = Outcome.ANSWERED
         if bucket:
-            _note_accepted(bucket, call, sent_at + elapsed, response.headers)
+            _note_accepted(bucket, call, response.headers)
         return response, body, elapsed
 
     def _api_headers(self, content_type: str | None) -> CIMultiDict[str]:
@@ -302,41 +290,28 @@ class Transport:
         return self._headers[content_type]
 
 
-def _connection_failure(error: Exception, call: Call[Any]) -> ReplicateError:
-    """Return the error for a failed connection, and note if the request did not leave."""
-    if isinstance(error, (AttributeError, RuntimeError)):
-        return ReplicateError("this client, or its session, is closed")
-    sent = call.outcome is not Outcome.NOT_SENT if isinstance(call.body, bytes) else None
-    failure = connection_error(error, call.request.method, call.url, sent=sent)
-    if not failure.sent:
-        call.outcome = Outcome.NOT_SENT
-    return failure
-
-
-def _response_error(
-    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, elapsed: float
-) -> APIStatusError:
+def _response_error(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes) -> APIStatusError:
     """Return the error for an error status, and note what it says about the call and its rate limit."""
     problem = status_error(call.request.method, call.url, status, headers, body)
     if was_refused(problem):
         call.outcome = Outcome.REFUSED
     if call.bucket and status != 429:
-        _note_accepted(call.bucket, call, call.sent_at + elapsed, headers)
+        _note_accepted(call.bucket, call, headers)
     # Longer waits are raised to the caller instead of blocking everyone.
     elif (
         call.bucket
         and (problem.retry_after or 0) <= MAX_RETRY_AFTER
-        and call.bucket.on_throttled(call.sent_at, call.sent_at + elapsed, problem.retry_after)
+        and call.bucket.on_throttled(call.sent_at, call.received_at, problem.retry_after)
     ):
         pace = call.bucket.per_minute
         logger.info("rate limit: %s %s goes on at %.0f a minute", call.request.method, call.request.log_path, pace)
     return problem
 
 
-def _note_accepted(bucket: TokenBucket, call: Call[Any], now: float, headers: Mapping[str, str]) -> None:
+def _note_accepted(bucket: TokenBucket, call: Call[Any], headers: Mapping[str, str]) -> None:
     """Note what a response says about the rate limit. That of a held response is outdated."""
-    remaining = None if call.prefer_wait else _whole_number(headers.get("ratelimit-remaining"))
-    bucket.on_accepted(call.sent_at, now, remaining)
+    remaining = None if call.prefer_wait else headers.get("ratelimit-remaining")
+    bucket.on_accepted(call.sent_at, call.received_at, _whole_number(remaining))
 
 
 def _whole_number(text: str | None) -> int | None:

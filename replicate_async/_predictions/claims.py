@@ -130,7 +130,7 @@ async def server_time(transport: Transport, model: ModelRef) -> float:
 
     It is read once, from a response that also checks the token and the model.
     """
-    server_clock = transport.account.state(ServerClock)
+    server_clock = transport.account.state(CreateLedger).server_clock
     async with transport.account.state(_ClockLock).hold():
         if not server_clock.is_known:
             path = model.path() if model.owner else "/account"
@@ -202,7 +202,7 @@ class Entries:
 
         Identical creates can only be told apart together: all of them must be lost, or have their ids.
         """
-        server_clock = transport.account.state(ServerClock)
+        server_clock = transport.account.state(CreateLedger).server_clock
         async with self._lock.hold(lost.path, bytes(lost.body)):
             end = clock.current.monotonic() + _MAX_CREATE_SECONDS
             claims, _ = await self._identical(lost, server_clock.earliest + end)
@@ -237,7 +237,8 @@ class Entries:
         self, transport: Transport, taken: dict[str, tuple[bytes, Entry]], end: float, pending_ids: set[str]
     ) -> list[str | BaseException | None]:
         """Return the ids of the results of identical lost creates, None where a create was not carried out."""
-        ledger, server_clock = transport.account.state(CreateLedger), transport.account.state(ServerClock)
+        ledger = transport.account.state(CreateLedger)
+        server_clock = ledger.server_clock
         claims = [entry.claim for _, entry in taken.values() if entry.claim is not None]
 
         async def find(claim: Claim) -> str | None:

@@ -61,13 +61,17 @@ class CreateSlots:
 
 
 class CreateLedger:
-    """The creates of an account: in flight, unconfirmed, and the predictions that were claimed as their results."""
+    """The creates of an account: in flight, unconfirmed, and the predictions that were claimed as their results.
+
+    ``server_clock`` is what their responses say about the server's clock.
+    """
 
     def __init__(self) -> None:
         # By the id of the call, because clients in several threads add and remove theirs at the same time.
         self.in_flight: dict[int, Key] = {}
         # Creates that are looked for. Identical ones are not sent until the lookup ends.
         self.unconfirmed: dict[int, Key] = {}
+        self.server_clock: ServerClock = ServerClock()
         self._claimed: OrderedDict[str, None] = OrderedDict()
         _ledgers.add(self)
 
@@ -139,7 +143,7 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         response = await _send_in_turn(transport, call, ledger)
         created = _read_created(response)
         ledger.claim(created.id)
-        transport.account.state(ServerClock).learn_from_create(created.created_at, call.sent_at)
+        ledger.server_clock.learn_from_create(created.created_at, call.sent_at, call.received_at)
     except APIError as error:
         job_id = error.prediction_id
         if job_id is not None:
@@ -167,7 +171,7 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
         response = await transport.send_once(call)
         if limiter:
             knows_limit = call.bucket is not None and call.bucket.remaining is not None
-            limiter.on_response(clock.current.monotonic() - call.sent_at, slow_start=not knows_limit)
+            limiter.on_response(call.received_at - call.sent_at, slow_start=not knows_limit)
     except RateLimitError:
         if limiter:
             limiter.on_throttled()
@@ -212,7 +216,7 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
         CreateOutcomeUnknown: it is unknown whether the create was carried out.
     """
     ledger, key = transport.account.state(CreateLedger), key_of(call)
-    recent_list, server_clock = _recent_list(transport, call.request), transport.account.state(ServerClock)
+    recent_list, server_clock = _recent_list(transport, call.request), ledger.server_clock
     delays, job_id, candidates, outcome = iter(_LOOKUP_DELAYS), None, list[str](), call.outcome
     # From now on, its result is claimed by looking it up, even if its response is still pending.
     ledger.in_flight.pop(id(call), None)
@@ -325,7 +329,7 @@ class _RecentList:
         self._transport = transport
         self._kind = kind
         self._options = options
-        self._server_clock = transport.account.state(ServerClock)
+        self._server_clock = transport.account.state(CreateLedger).server_clock
         self._lock = asyncio.Lock()
         self._oldest = inf
         self._next: asyncio.Task[list[Job]] | None = None

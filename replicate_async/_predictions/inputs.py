@@ -74,10 +74,13 @@ class _InFlight(WeakSet[_Inlined]):
     """The files inside of all requests for predictions that are in flight on an event loop."""
 
 
+_NO_HOOKS = nullcontext()
+
+
 def starting(transport: Transport, request: Request[Any], model: object = None) -> AbstractContextManager[None]:
     """Report to the client's hooks that a request is about to create a prediction or training."""
     if not transport.hooks.functions:
-        return nullcontext()
+        return _NO_HOOKS
     path = request.path[1:].removeprefix("models/").removesuffix("/predictions").removesuffix("/trainings")
     model = model or request.json.get("version") or path.replace("/versions/", ":")
     return transport.hooks.starting(model, request.json["input"])

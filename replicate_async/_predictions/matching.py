@@ -52,9 +52,8 @@ class ServerClock:
         self.earliest, self.latest = -inf, inf
         self._round_trip, self._learned_at = 0.0, 0.0
 
-    def learn_from_create(self, created_at: object, sent_at: float) -> None:
-        """Take the creation time in the response to a create, which has just arrived."""
-        received = clock.current.monotonic()
+    def learn_from_create(self, created_at: object, sent_at: float, received: float) -> None:
+        """Take the creation time in the response to a create."""
         if self.is_precise and received < self._learned_at + _FRESH_SECONDS:
             return
         with suppress(msgspec.ValidationError):

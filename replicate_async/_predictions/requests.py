@@ -44,7 +44,7 @@ _CREATE_OPTIONS = PredictionOptions.__optional_keys__ - RequestOptions.__optiona
 
 def request_options(options: PredictionOptions) -> RequestOptions:
     """Return the options that apply to the request itself."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in _CREATE_OPTIONS})
+    return cast("RequestOptions", {k: v for k, v in options.items() if k not in _CREATE_OPTIONS} if options else {})
 
 
 def create_request(

@@ -431,9 +431,7 @@ def test_creates_release_their_slots(how):
             await asyncio.gather(*tasks, return_exceptions=True)
             # After a reset, exactly these are free, unless slots were lost or released twice.
             limiter_of(client).on_throttled()
-            slow = how == "cancelled in the queue"
-            limiter = AdaptiveConcurrencyLimiter
-            assert free_slots(client) == (limiter.slow_start_slots if slow else limiter.min_slots)
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
             ledger = transport_of(client).account.state(CreateLedger)
             assert not ledger.in_flight
             assert not ledger.unconfirmed
@@ -450,7 +448,7 @@ def test_slots_follow_the_responses():
             await asyncio.gather(*[create_x(client) for _ in range(300)])
             server.faults.clear()
             many = free_slots(client)
-            assert many > AdaptiveConcurrencyLimiter.slow_start_slots
+            assert many > AdaptiveConcurrencyLimiter.min_slots
             server.faults.add(operation=CREATES, times=1, kind="status", status=422)
             with pytest.raises(UnprocessableEntityError):
                 await create_x(client)
@@ -458,7 +456,7 @@ def test_slots_follow_the_responses():
             server.faults.add(operation=CREATES, times=1, kind="rate_limit", retry_after=0)
             with pytest.raises(RateLimitError):
                 await create_x(client)
-            assert free_slots(client) == AdaptiveConcurrencyLimiter.slow_start_slots
+            assert free_slots(client) == AdaptiveConcurrencyLimiter.min_slots
 
     simulate(main)
 
