@@ -54,7 +54,7 @@ class ServerClock:
 
     def learn_from_create(self, created_at: object, sent_at: float, received: float) -> None:
         """Take the creation time in the response to a create."""
-        if self.is_precise and received < self._learned_at + _FRESH_SECONDS:
+        if received < self._learned_at + _FRESH_SECONDS and self.is_precise:
             return
         with suppress(msgspec.ValidationError):
             created = msgspec.convert(created_at, Time).timestamp()
