@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from replicate_async._decoding import json_decoder
 from replicate_async._files import ReadChunk, reader_of, save_file
@@ -32,7 +33,7 @@ class APIResponse(Generic[T]):
     type that the method usually returns, ``parse()``.
     """
 
-    __slots__ = ("_body", "_elapsed", "_request", "headers", "retries_taken", "status_code", "url")
+    __slots__ = ("_body", "_elapsed", "_parsed", "_request", "headers", "retries_taken", "status_code", "url")
 
     def __init__(
         self, request: Request[T], url: str, status_code: int, headers: Mapping[str, str], body: bytes, elapsed: float
@@ -40,6 +41,7 @@ class APIResponse(Generic[T]):
         self._request = request
         self._body = body
         self._elapsed = elapsed
+        self._parsed: T | UnsetType = UNSET
         self.url: str = url
         self.status_code: int = status_code
         self.headers: Mapping[str, str] = headers
@@ -77,13 +79,15 @@ class APIResponse(Generic[T]):
         return self._decode(Any)
 
     def parse(self) -> T:
-        """Return the body decoded to what the method returns without ``with_raw_response``.
+        """Return the body decoded to what the method returns without ``with_raw_response``: always the same object.
 
         Raises:
             APIResponseValidationError: the body has another shape.
         """
-        value = self._decode(self._request.response_type)
-        return self._request.transform(value) if self._request.transform else cast("T", value)
+        if self._parsed is UNSET:
+            value = self._decode(self._request.response_type)
+            self._parsed = self._request.transform(value) if self._request.transform else value
+        return cast("T", self._parsed)
 
     def map(self, function: Callable[[T], U]) -> APIResponse[U]:
         """Return this response with a function applied to the result of ``parse``."""

@@ -267,11 +267,10 @@ class Transport:
         elapsed, status = received_at - sent_at, response.status
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s: %d in %.3f s", request.method, request.log_path, status, elapsed)
-        problem = _response_error(call, status, response.headers, body) if status >= 300 else None
+        if status >= 300:
+            raise _response_error(call, status, response.headers, body, report)
         if report:
-            report.answered(status, problem)
-        if problem is not None:
-            raise problem
+            report.answered(status)
         call.outcome = Outcome.ANSWERED
         if bucket:
             _note_accepted(bucket, call, response.headers)
@@ -290,9 +289,13 @@ class Transport:
         return self._headers[content_type]
 
 
-def _response_error(call: Call[Any], status: int, headers: Mapping[str, str], body: bytes) -> APIStatusError:
+def _response_error(
+    call: Call[Any], status: int, headers: Mapping[str, str], body: bytes, report: AttemptReport | None
+) -> APIStatusError:
     """Return the error for an error status, and note what it says about the call and its rate limit."""
     problem = status_error(call.request.method, call.url, status, headers, body)
+    if report:
+        report.answered(status, problem)
     if was_refused(problem):
         call.outcome = Outcome.REFUSED
     if call.bucket and status != 429:

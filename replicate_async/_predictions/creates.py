@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from contextvars import Context
 from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakSet, WeakValueDictionary
-
-import msgspec
 
 from replicate_async import _background as background
 from replicate_async._decoding import find_id
 from replicate_async._fork import after_fork_in_child
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.concurrency import AdaptiveConcurrencyLimiter
+from replicate_async._http.concurrency import AdaptiveConcurrencyLimiter, ConcurrencyLimiter
 from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path, next_page
 from replicate_async._http.response import APIResponse
@@ -26,7 +24,7 @@ from replicate_async._http.transport import Transport
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
 from replicate_async._predictions.matching import Job, Match, ServerClock, compare
 from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError
-from replicate_async.types import Deployment, DeploymentRelease, JobId, PageData, Prediction, Training
+from replicate_async.types import Deployment, DeploymentRelease, PageData, Prediction, Training
 
 T = TypeVar("T")
 
@@ -35,6 +33,8 @@ _MAX_CLAIMED = 100_000
 _LOOKUP_DELAYS = (0.0, 0.5, 0.75, 2.0)
 # The same lookups, and further ones that narrow the bounds of the server's clock.
 _MAX_LOOKUPS = 14
+# Twice as many as may be in flight, so that one is always ready. Others need less memory.
+_MAX_READY = 2 * AdaptiveConcurrencyLimiter.max_slots
 # In seconds: how long it takes to carry a create out. What was made later may be someone else's.
 _MAX_CREATE_SECONDS = 2.0
 _LOOKUP_POLL_SECONDS = 0.05
@@ -44,18 +44,11 @@ _MAX_PAGES = 1000
 Key = tuple[str, bytes]
 
 
-class _Created(msgspec.Struct):
-    id: JobId
-    created_at: Any = None
-
-
-_CREATED_DECODER = msgspec.json.Decoder(_Created)
-
-
 class CreateSlots:
-    """The creates of one event loop: how many may be in flight, and how many the API holds."""
+    """The creates of one event loop: how many are made ready, how many may be in flight, and how many the API holds."""
 
     def __init__(self) -> None:
+        self.ready: ConcurrencyLimiter = ConcurrencyLimiter(_MAX_READY)
         self.limiter: AdaptiveConcurrencyLimiter = AdaptiveConcurrencyLimiter()
         self.held: int = 0
 
@@ -141,7 +134,7 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
     ledger = transport.account.state(CreateLedger)
     try:
         response = await _send_in_turn(transport, call, ledger)
-        created = _read_created(response)
+        created = _job_of(response)
         ledger.claim(created.id)
         ledger.server_clock.learn_from_create(created.created_at, call.sent_at, call.received_at)
     except APIError as error:
@@ -183,21 +176,18 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
     return response
 
 
-def _read_created(response: APIResponse[Any]) -> _Created:
-    """Return the id of a create's result, and when it was created if that is easy to read.
+def _job_of(response: APIResponse[Any]) -> Job:
+    """Return a create's result.
 
     Raises:
         APIResponseValidationError: the response can't be read.
     """
     try:
-        return _CREATED_DECODER.decode(response.read())
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        try:
-            return _Created(str(response.parse().id))
-        except APIError as error:
-            # This error says what is wrong with the response. Its id may be readable all the same.
-            error.prediction_id = find_id(response.read())
-            raise
+        return cast("Job", response.parse())
+    except APIError as error:
+        # Its id may be readable all the same.
+        error.prediction_id = find_id(response.read())
+        raise
 
 
 async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, end: float) -> str | None:
@@ -276,9 +266,7 @@ async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Except
     """
     request = call.request
     path = format_path(list_path(_kind(request)) + "/{job_id}", job_id=job_id)
-    fetch = Request[T](
-        "GET", path, request.response_type, follow_up_options(request.options), transform=request.transform
-    )
+    fetch = Request[T]("GET", path, request.response_type, follow_up_options(request.options))
     reason = ""
     try:
         for delay in _LOOKUP_DELAYS:

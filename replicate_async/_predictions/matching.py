@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
 from math import inf
@@ -16,7 +15,7 @@ from replicate_async._http.call import Call
 from replicate_async._http.problem import parse_date
 from replicate_async._http.response import APIResponse
 from replicate_async._json import is_dict, is_list
-from replicate_async.types import DeploymentRelease, Prediction, Time, Training
+from replicate_async.types import DeploymentRelease, Prediction, Training
 
 Job = Prediction | Training
 
@@ -56,9 +55,9 @@ class ServerClock:
         """Take the creation time in the response to a create."""
         if received < self._learned_at + _FRESH_SECONDS and self.is_precise:
             return
-        with suppress(msgspec.ValidationError):
-            created = msgspec.convert(created_at, Time).timestamp()
-            self._learn(created, _JOB_RESOLUTION, sent_at, received)
+        # A member that the API sends in another form is kept as it is.
+        if isinstance(created_at, datetime):
+            self._learn(created_at.timestamp(), _JOB_RESOLUTION, sent_at, received)
 
     def learn_from(self, response: APIResponse[Any]) -> None:
         """Take a response that has just arrived."""

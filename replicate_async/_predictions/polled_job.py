@@ -45,8 +45,7 @@ class PolledJob(msgspec.Struct, Generic[JobT], eq=False):
     watchers: int = 0
     latest: JobT | None = None
     error: Exception | None = None
-    # A dict keeps the order in which the subscribers came.
-    wakeups: dict[asyncio.Future[None], None] = {}
+    wakeups: list[asyncio.Future[None]] = []
     # Where the job's webhooks arrive, and the function that ends the subscription there.
     deliveries: Deliveries | None = None
     unsubscribe: Callable[[], None] = _do_nothing
@@ -92,9 +91,9 @@ class PolledJob(msgspec.Struct, Generic[JobT], eq=False):
                     error.prediction_id = self.id
                 raise error from self.error.__cause__
             wakeup: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.wakeups[wakeup] = None
+            self.wakeups.append(wakeup)
             try:
                 await wakeup
             finally:
-                del self.wakeups[wakeup]
+                self.wakeups.remove(wakeup)
         return self.latest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -44,7 +45,8 @@ _CREATE_OPTIONS = PredictionOptions.__optional_keys__ - RequestOptions.__optiona
 
 def request_options(options: PredictionOptions) -> RequestOptions:
     """Return the options that apply to the request itself."""
-    return cast("RequestOptions", {k: v for k, v in options.items() if k not in _CREATE_OPTIONS} if options else {})
+    own = {k: v for k, v in options.items() if k not in _CREATE_OPTIONS} if options else options
+    return cast("RequestOptions", own)
 
 
 def create_request(
@@ -168,14 +170,7 @@ class ModelRef(msgspec.Struct, frozen=True):
             return cls(version=ref.id)
         if not isinstance(ref, str):
             raise TypeError(f"ref must be a str such as 'owner/name', not {type(ref).__name__}")
-        if match := re.fullmatch(r"([\w.-]+)/([\w.-]+)(?::([\w.-]+))?", ref, re.ASCII):
-            if not {".", ".."} & set(match.groups()):
-                return cls(*match.groups())
-        elif re.fullmatch(r"[0-9a-zA-Z]{20,}", ref):
-            return cls(version=ref)
-        page = re.search(r"replicate\.com/([\w-][\w.-]*/[\w-][\w.-]*)", ref, re.ASCII)
-        remedy = f"did you mean {page[1]!r}?" if page else "use 'owner/name', 'owner/name:version' or a version id"
-        raise ValueError(f"ref={ref!r} is not a model: {remedy}")
+        return _parse_ref(ref)
 
     def path(self, tail: str = "") -> str:
         """Return the path of the model."""
@@ -184,6 +179,18 @@ class ModelRef(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         name = f"{self.owner}/{self.name}" if self.owner else None
         return ":".join(filter(None, (name, self.version)))
+
+
+@lru_cache(maxsize=256)
+def _parse_ref(ref: str) -> ModelRef:
+    if match := re.fullmatch(r"([\w.-]+)/([\w.-]+)(?::([\w.-]+))?", ref, re.ASCII):
+        if not {".", ".."} & set(match.groups()):
+            return ModelRef(*match.groups())
+    elif re.fullmatch(r"[0-9a-zA-Z]{20,}", ref):
+        return ModelRef(version=ref)
+    page = re.search(r"replicate\.com/([\w-][\w.-]*/[\w-][\w.-]*)", ref, re.ASCII)
+    remedy = f"did you mean {page[1]!r}?" if page else "use 'owner/name', 'owner/name:version' or a version id"
+    raise ValueError(f"ref={ref!r} is not a model: {remedy}")
 
 
 def model_path(owner: object, name: object = None, *, kind: str = "model", tail: str = "") -> str:

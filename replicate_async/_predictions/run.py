@@ -42,6 +42,7 @@ from replicate_async.types import Model, ModelVersion, Prediction
 
 _LATEST_VERSION_TTL = 60.0
 _MAX_HELD = 16
+_NO_INPUT: Mapping[str, Any] = {}
 
 
 class LatestVersions:
@@ -147,13 +148,16 @@ class PredictionRun(msgspec.Struct):
             return await self._send(self.describe(prefer))
 
     async def _send(self, request: Request[Prediction]) -> Prediction:
-        # A task of its own: if the caller is canceled, the response still shows what has to be canceled.
-        self.creating = asyncio.ensure_future(self._call(request))
-        self.creating.add_done_callback(consume_exception)
+        ready = None if request.prefer_wait else self.transport.pool.current().state(CreateSlots).ready
+        if ready and not ready.try_acquire():
+            await ready.acquire()
         try:
+            # A task of its own: if the caller is canceled, the response still shows what has to be canceled.
+            self.creating = asyncio.ensure_future(self._call(request))
+            self.creating.add_done_callback(consume_exception)
             return await asyncio.shield(self.creating)
         except asyncio.CancelledError:
-            if self.creating.cancelled():
+            if self.creating and self.creating.cancelled():
                 # Not the caller was canceled, but the create, which the closing client has not sent.
                 self.transport.pool.check_open()
             raise
@@ -165,6 +169,9 @@ class PredictionRun(msgspec.Struct):
             # The task keeps the error, whose traceback refers to this run: a cycle would keep its files.
             self.call = self.creating = None
             raise
+        finally:
+            if ready:
+                ready.release()
 
     async def _call(self, request: Request[Prediction]) -> Prediction:
         self.call = self.transport.prepare(request)
@@ -177,15 +184,18 @@ class PredictionRun(msgspec.Struct):
 
     async def wait_until_done(self) -> Prediction:
         """Wait until the prediction has ended; it is created if necessary."""
+        shown = self.prediction is not None
         prediction = self.prediction or await self.create()
         held = self.call is not None and self.call.prefer_wait > 0
-        # Thousands may wait: they need not keep what was sent.
-        self.input, self.call, self.creating = {}, None, None
+        # Thousands may wait: they need not keep what was sent, and what nobody has seen.
+        self.input, self.call, self.creating = _NO_INPUT, None, None
         # A held response often says "processing" and has the whole output, with the files in it. Only lists may grow.
         output = prediction.output if held and prediction.error is None else None
         needs_end = self.on_update is not None or bool(self.transport.hooks.functions)
         if output is None or is_list(output) or prediction.status != "processing" or needs_end:
             options = request_options(self.options)
+            if not (shown or prediction.done or needs_end):
+                self.prediction = prediction = _outline(prediction)
             self.prediction = await wait_until_done(
                 self.transport, prediction, Prediction, options, poll_now=held, on_update=self.on_update
             )
@@ -213,6 +223,12 @@ class PredictionRun(msgspec.Struct):
             self.canceling = self.abandoned.cancel()
         if self.canceling is not None:
             await wait_shielded(self.canceling)
+
+
+def _outline(prediction: Prediction) -> Prediction:
+    """Return a prediction that has not ended with no more than is needed to wait for it."""
+    members = ("id", "status", "created_at", "logs", "webhook")
+    return Prediction(**{name: getattr(prediction, name) for name in members})
 
 
 def _keep_files(held: Any, final: Any) -> Any:

@@ -122,7 +122,9 @@ def test_no_slow_start_if_the_api_says_how_many_may_be_made():
     simulate(main)
 
 
-@pytest.mark.parametrize(("latency", "slots"), [(0.0005, 16), (0.004, 16), (0.01, 20), (0.04, 80), (0.2, 100), (5, 100)])
+@pytest.mark.parametrize(
+    ("latency", "slots"), [(0.0005, 16), (0.004, 16), (0.01, 20), (0.04, 80), (0.2, 100), (5, 100)]
+)
 def test_create_slots_follow_the_latency(latency, slots):
     """Slots are as many as 2,000 creates per second need, from 16 to 100."""
 
