@@ -187,7 +187,7 @@ class PredictionRun(msgspec.Struct):
         shown = self.prediction is not None
         prediction = self.prediction or await self.create()
         held = self.call is not None and self.call.prefer_wait > 0
-        # Thousands may wait: they need not keep what was sent, and what nobody has seen.
+        # Thousands may wait: they need not keep what was sent, nor a response that no caller has seen.
         self.input, self.call, self.creating = _NO_INPUT, None, None
         # A held response often says "processing" and has the whole output, with the files in it. Only lists may grow.
         output = prediction.output if held and prediction.error is None else None
