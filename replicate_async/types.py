@@ -98,7 +98,6 @@ ESSENTIAL = msgspec.Meta(extra={"essential": True})
 Id = Annotated[str, ESSENTIAL]
 # A job's id becomes a part of paths.
 JOB_ID_PATTERN = r"^[^/?#.\x00-\x20\x7f][^/?#\x00-\x20\x7f]*\Z"
-JobId = Annotated[Id, msgspec.Meta(pattern=JOB_ID_PATTERN)]
 
 # Tuples, because a status of an unexpected type may have no hash.
 _TERMINAL = ("succeeded", "failed", "canceled", "aborted")
