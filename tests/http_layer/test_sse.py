@@ -184,5 +184,5 @@ def test_long_lines_take_linear_time():
     chunks = [line[start : start + 1024] for start in range(0, len(line), 1024)]
     started = perf_counter()
     (event,) = decode(chunks)
-    assert perf_counter() - started < 0.5
+    assert perf_counter() - started < 1.5
     assert len(event.data) == len(line) - 8

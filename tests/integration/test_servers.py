@@ -82,7 +82,7 @@ def test_django(running: Running, server: LocalServer) -> None:
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
         _, errors = process.communicate(timeout=10)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
     assert (process.returncode, errors) == (0, "")
 
 

@@ -186,7 +186,7 @@ def test_many_states() -> None:
     for text in (logs, "x" * 10**6, "1%|" * 300_000, "1" * 10**6, "50%|" + "#" * 10**6):
         started = perf_counter()
         progress(text)
-        assert perf_counter() - started < 1
+        assert perf_counter() - started < 3
 
 
 def test_it_is_a_plain_struct() -> None:

@@ -89,7 +89,7 @@ async def test_stopping_while_a_request_stalls() -> None:
                 request.cancel()
             await asyncio.wait(requests[::2])
             begin = time.perf_counter()
-        assert time.perf_counter() - begin < 1
+        assert time.perf_counter() - begin < 10
         await asyncio.wait(requests)
         assert all(isinstance(request.exception(), aiohttp.ClientError) for request in requests[1::2])
     await eventually(lambda: asyncio.all_tasks() == before)

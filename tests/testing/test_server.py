@@ -157,7 +157,7 @@ def test_stopping_while_requests_are_held(model: str) -> None:
         while not any(prediction.started_at for prediction in server.predictions.values()):
             time.sleep(0.002)
         begin = time.perf_counter()
-    assert time.perf_counter() - begin < 2
+    assert time.perf_counter() - begin < 6
     assert [prediction.status for prediction in server.predictions.values()] == ["canceled"]
     client.join(5)
     assert not client.is_alive()
