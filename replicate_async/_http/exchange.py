@@ -22,7 +22,7 @@ from replicate_async._http.environment import Proxy
 from replicate_async._http.payloads import watched_payload
 from replicate_async._http.problem import connection_error, portable_headers
 from replicate_async._http.request import base_headers, origin, redact_url
-from replicate_async.errors import APIResponseValidationError, ReplicateError
+from replicate_async.errors import APIConnectionError, APIResponseValidationError, ReplicateError
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -74,11 +74,17 @@ async def exchange(
             if session.closed:
                 raise ReplicateError("this client, or its session, is closed") from error
             raise
-        sent = call.outcome is not Outcome.NOT_SENT if isinstance(call.body, bytes) else None
-        failure = connection_error(error, call.request.method, call.url, sent=sent)
-        if not failure.sent:
-            call.outcome = Outcome.NOT_SENT
-        raise failure from error
+        raise _connection_failure(error, call) from error
+
+
+def _connection_failure(error: Exception, call: Call[Any]) -> APIConnectionError:
+    """Return the error for a failed connection, and note if the request did not leave."""
+    # Not in the frame that raises it: a cycle would keep the call, and the files in it.
+    sent = call.outcome is not Outcome.NOT_SENT if isinstance(call.body, bytes) else None
+    failure = connection_error(error, call.request.method, call.url, sent=sent)
+    if not failure.sent:
+        call.outcome = Outcome.NOT_SENT
+    return failure
 
 
 def _send(

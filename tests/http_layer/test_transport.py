@@ -928,3 +928,22 @@ def test_loops_that_are_closed_by_hand(local, then):
     print(len(os.listdir("/dev/fd")) <= before)
     """
     assert programs.run(program, "-W", "ignore::ResourceWarning", **environment(local)) == "True\n"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [reset, part_of(b"garbage\r\n\r\n"), answer(302, b"", {"Location": "ftp://x"})],
+    ids=["reset", "garbage", "redirect"],
+)
+async def test_failed_calls_leave_nothing_behind(step):
+    """A connection error that was caught and dropped is freed, with the body of its call, before any collection."""
+    async with RawServer(step) as server, server.client(max_retries=0) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            with suppress(APIConnectionError):
+                await client.account.get()
+            await asyncio.sleep(0)
+            assert not [thing for thing in gc.get_objects() if type(thing) is APIConnectionError]
+        finally:
+            gc.enable()
