@@ -152,6 +152,8 @@ class PredictionRun(msgspec.Struct):
         if ready and not ready.try_acquire():
             await ready.acquire()
         try:
+            # A client that was closed while this waited would let it wait for its rate limit, too.
+            self.transport.pool.check_open()
             # A task of its own: if the caller is canceled, the response still shows what has to be canceled.
             self.creating = asyncio.ensure_future(self._call(request))
             self.creating.add_done_callback(consume_exception)

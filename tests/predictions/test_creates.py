@@ -23,6 +23,7 @@ from replicate_async import (
     CreateOutcomeUnknown,
     InternalServerError,
     RateLimitError,
+    ReplicateError,
     UnprocessableEntityError,
 )
 from replicate_async._http import clock
@@ -37,6 +38,7 @@ from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async._predictions.matching import Match, ServerClock, compare
 from replicate_async.testing import LocalServer
 from replicate_async.types import DeploymentRelease, Prediction, PredictionUrls, Training
+from simulated_api import ApiLimit, SimulatedApi
 from simulation import Simulation, simulate
 
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
@@ -435,6 +437,22 @@ def test_creates_release_their_slots(how):
             ledger = transport_of(client).account.state(CreateLedger)
             assert not ledger.in_flight
             assert not ledger.unconfirmed
+
+    simulate(main)
+
+
+def test_no_run_waits_in_a_closed_client():
+    """A client that is closed ends all runs at once, however many wait for the rate limit or to be made ready."""
+
+    async def main(sim: Simulation) -> None:
+        client = SimulatedApi(sim, creates=ApiLimit(0.1, 1)).client()
+        runs = [asyncio.ensure_future(client.run("owner/model", input={"number": number})) for number in range(500)]
+        await asyncio.sleep(30)
+        await client.close()
+        closed_at = sim.monotonic()
+        outcomes = await asyncio.gather(*runs, return_exceptions=True)
+        assert sum(isinstance(outcome, ReplicateError) for outcome in outcomes) > 490
+        assert sim.monotonic() - closed_at < 1
 
     simulate(main)
 
