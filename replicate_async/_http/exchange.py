@@ -94,7 +94,7 @@ def _send(
     proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
     if proxy_headers and origin(url)[0] == "http":
         # There is no tunnel: the proxy reads the request itself.
-        headers = cast("CIMultiDict[str]", headers.copy())
+        headers = cast("CIMultiDict[str]", headers.copy())  # pyright: ignore[reportUnknownMemberType]
         headers.update(proxy_headers)
     return session.request(
         call.request.method,
