@@ -59,6 +59,28 @@ class ConcurrencyLimiter:
                 turn.set_result(None)
 
 
+class Slot:
+    """A slot of a limiter, which is released once, however often that is asked for."""
+
+    __slots__ = ("_held", "_limiter")
+
+    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+        self._limiter = limiter
+        self._held = False
+
+    async def acquire(self) -> None:
+        """Wait for the slot."""
+        if not self._limiter.try_acquire():
+            await self._limiter.acquire()
+        self._held = True
+
+    def release(self) -> None:
+        """Release the slot, if that was not done before."""
+        if self._held:
+            self._held = False
+            self._limiter.release()
+
+
 class AdaptiveConcurrencyLimiter(ConcurrencyLimiter):
     """Limits the creates in flight by the latency of the API.
 

@@ -33,8 +33,8 @@ _MAX_CLAIMED = 100_000
 _LOOKUP_DELAYS = (0.0, 0.5, 0.75, 2.0)
 # The same lookups, and further ones that narrow the bounds of the server's clock.
 _MAX_LOOKUPS = 14
-# Twice as many as may be in flight, so that one is always ready. Others need less memory.
-_MAX_READY = 2 * AdaptiveConcurrencyLimiter.max_slots
+# As many as may be in flight, so that one is always ready. Others need less memory.
+_MAX_READY = AdaptiveConcurrencyLimiter.max_slots
 # In seconds: how long it takes to carry a create out. What was made later may be someone else's.
 _MAX_CREATE_SECONDS = 2.0
 _LOOKUP_POLL_SECONDS = 0.05
@@ -158,6 +158,9 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
     if limiter and not limiter.try_acquire():
         await limiter.acquire()
     try:
+        if call.request.on_turn:
+            # While this is in flight, or waits for a retry, another one is made ready.
+            call.request.on_turn()
         if ledger.unconfirmed:
             await ledger.wait_for_lookup(key)
         ledger.in_flight[id(call)] = key

@@ -258,7 +258,9 @@ class JournaledRun(PredictionRun, kw_only=True):
         return await fetch_job(self.transport, str(entry.id), Prediction, request_options(self.options))
 
     async def _call(self, request: Request[Prediction]) -> Prediction:
-        # This runs in a task of its own, which goes on if the caller is canceled.
+        # This runs in a task of its own, which goes on if the caller is canceled. It waits for a slot of another kind.
+        if request.on_turn:
+            request.on_turn()
         prediction = None
         while prediction is None:
             async with self.transport.pool.current().state(_CreateSlots):

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
+from replicate_async._http.concurrency import Slot
 from replicate_async._http.locks import KeyedLock
 from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
@@ -148,9 +149,10 @@ class PredictionRun(msgspec.Struct):
             return await self._send(self.describe(prefer))
 
     async def _send(self, request: Request[Prediction]) -> Prediction:
-        ready = None if request.prefer_wait else self.transport.pool.current().state(CreateSlots).ready
-        if ready and not ready.try_acquire():
+        ready = Slot(self.transport.pool.current().state(CreateSlots).ready)
+        if not request.prefer_wait:
             await ready.acquire()
+            request = msgspec.structs.replace(request, on_turn=ready.release)
         try:
             # A client that was closed while this waited would let it wait for its rate limit, too.
             self.transport.pool.check_open()
@@ -172,8 +174,7 @@ class PredictionRun(msgspec.Struct):
             self.call = self.creating = None
             raise
         finally:
-            if ready:
-                ready.release()
+            ready.release()
 
     async def _call(self, request: Request[Prediction]) -> Prediction:
         self.call = self.transport.prepare(request)

@@ -457,6 +457,48 @@ def test_no_run_waits_in_a_closed_client():
     simulate(main)
 
 
+def test_creates_that_are_retried_hold_up_no_others():
+    """While hundreds of creates of a broken model are retried, those of another model are sent at once."""
+
+    async def main(sim: Simulation) -> None:
+        broken = answer(503, {"detail": "unavailable"}, {"Retry-After": "20"})
+        done = answer(201, prediction(status="succeeded", output="hello", completed_at="2025-01-01T00:00:01Z"))
+        async with RawServer(broken) as server, server.client() as client:
+            runs = [asyncio.ensure_future(client.run("owner/broken", input={"number": n})) for n in range(300)]
+            await asyncio.sleep(3)
+            started = sim.monotonic()
+            server.steps = [done]
+            assert await client.run("owner/name", input={}) == "hello"
+            assert sim.monotonic() - started < 1
+            for run in runs:
+                run.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+
+    simulate(main)
+
+
+def test_runs_with_a_journal_hold_up_no_others(tmp_path):
+    """While hundreds of runs with a journal wait for one another, a run without one is created at once."""
+
+    async def main(sim: Simulation) -> None:
+        client = SimulatedApi(sim).client()
+        options: dict[str, Any] = {"journal": tmp_path / "journal.db"}
+        runs = [
+            asyncio.ensure_future(client.run("owner/model", input={}, key=str(number), **options))
+            for number in range(300)
+        ]
+        await asyncio.sleep(1)
+        started = sim.monotonic()
+        await client.submit("owner/model", input={"text": "x"})
+        assert sim.monotonic() - started < 1
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+        await client.close()
+
+    simulate(main)
+
+
 def test_slots_follow_the_responses():
     """Fast responses add slots, a 429 response resets them, and other errors change nothing."""
 
