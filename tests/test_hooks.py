@@ -16,7 +16,7 @@ import pytest
 
 from callers import Caller, calling
 from rawserver import TOKEN, RawServer, answer, part_of, record_pauses
-from replicate_async import APIConnectionError, ModelError, PredictionCanceledError, hooks
+from replicate_async import APIConnectionError, AsyncReplicate, ModelError, PredictionCanceledError, hooks
 from replicate_async.testing import LocalServer
 from simulation import Simulation, simulate
 
@@ -290,6 +290,24 @@ async def test_hooks_that_raise(kind: str, server: LocalServer, caplog: pytest.L
     assert "PredictionEnded" in caplog.text
     assert "ZeroDivisionError: exit" in caplog.text
     assert server.token not in caplog.text
+
+
+async def test_hooks_that_end_the_program(server: LocalServer):
+    """A hook that raises SystemExit, or fails a test of pytest, keeps no slot of its client."""
+
+    def stop(event: hooks.Event) -> None:
+        if isinstance(event, hooks.RequestSent) and calls:
+            calls.pop()
+            pytest.fail("stopped")
+
+    calls = [1, 2, 3]
+    options = {"base_url": server.base_url, "bearer_token": server.token, "max_connections": 2, "timeout": 5}
+    async with AsyncReplicate(hooks=[stop], **options) as client:
+        with anyio.fail_after(5):
+            for _ in range(3):
+                with pytest.raises(pytest.fail.Exception):
+                    await client.account.get()
+            await client.account.get()
 
 
 async def test_scopes(kind: str, server: LocalServer):

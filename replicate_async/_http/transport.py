@@ -248,9 +248,11 @@ class Transport:
         if bucket and call.prefer_wait:
             # It may be held for long, and its response says nothing about how many more may be sent.
             bucket.in_flight.pop(id(call), None)
-        report = AttemptReport(self.hooks, call, sent_at - queued_at) if self.hooks.functions else None
+        report: AttemptReport | None = None
         done = clock.current.busy()
         try:
+            # A hook may end the program, or a test.
+            report = AttemptReport(self.hooks, call, sent_at - queued_at) if self.hooks.functions else None
             # A client that closes still cancels predictions, but begins nothing new.
             self.pool.check_open(closing=request.skips_queue)
             response, body = await session.exchange(session.session, self.pool.proxy, call)
