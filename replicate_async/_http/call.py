@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -54,6 +55,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         abandoned: Whether the caller has given up, so that the call is not repeated.
         attempts: How often it was sent; counted for hooks only.
         deadline: When the right to send it ends, by the client's clock.
+        on_turn: Called whenever a create has waited for its turn to be sent.
     """
 
     request: Request[T]
@@ -71,6 +73,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     abandoned: bool = False
     attempts: int = 0
     deadline: float = inf
+    on_turn: Callable[[], None] | None = None
 
     @property
     def may_exist(self) -> bool:

@@ -51,7 +51,6 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
         min_timeout: The shortest timeout in seconds that gives an upload a chance.
         transform: Makes the result from the decoded body.
         holds: Lives as long as the request.
-        on_turn: Called whenever a create has waited for its turn to be sent.
     """
 
     method: str
@@ -71,7 +70,6 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
     min_timeout: float = 0.0
     transform: Callable[[Any], T] | None = None
     holds: object = None
-    on_turn: Callable[[], None] | None = None
 
     @property
     def log_path(self) -> str:

@@ -158,9 +158,9 @@ async def _send_in_turn(transport: Transport, call: Call[T], ledger: CreateLedge
     if limiter and not limiter.try_acquire():
         await limiter.acquire()
     try:
-        if call.request.on_turn:
+        if call.on_turn:
             # While this is in flight, or waits for a retry, another one is made ready.
-            call.request.on_turn()
+            call.on_turn()
         if ledger.unconfirmed:
             await ledger.wait_for_lookup(key)
         ledger.in_flight[id(call)] = key

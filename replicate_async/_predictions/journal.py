@@ -13,6 +13,7 @@ import msgspec
 from replicate_async import _background as background
 from replicate_async._http import clock
 from replicate_async._http.call import Call
+from replicate_async._http.concurrency import Slot
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_mapping
@@ -257,10 +258,9 @@ class JournaledRun(PredictionRun, kw_only=True):
         self.value = value
         return await fetch_job(self.transport, str(entry.id), Prediction, request_options(self.options))
 
-    async def _call(self, request: Request[Prediction]) -> Prediction:
+    async def _call(self, request: Request[Prediction], ready: Slot) -> Prediction:
         # This runs in a task of its own, which goes on if the caller is canceled. It waits for a slot of another kind.
-        if request.on_turn:
-            request.on_turn()
+        ready.release()
         prediction = None
         while prediction is None:
             async with self.transport.pool.current().state(_CreateSlots):

@@ -152,12 +152,11 @@ class PredictionRun(msgspec.Struct):
         ready = Slot(self.transport.pool.current().state(CreateSlots).ready)
         if not request.prefer_wait:
             await ready.acquire()
-            request = msgspec.structs.replace(request, on_turn=ready.release)
         try:
             # A client that was closed while this waited would let it wait for its rate limit, too.
             self.transport.pool.check_open()
             # A task of its own: if the caller is canceled, the response still shows what has to be canceled.
-            self.creating = asyncio.ensure_future(self._call(request))
+            self.creating = asyncio.ensure_future(self._call(request, ready))
             self.creating.add_done_callback(consume_exception)
             return await asyncio.shield(self.creating)
         except asyncio.CancelledError:
@@ -176,8 +175,9 @@ class PredictionRun(msgspec.Struct):
         finally:
             ready.release()
 
-    async def _call(self, request: Request[Prediction]) -> Prediction:
+    async def _call(self, request: Request[Prediction], ready: Slot) -> Prediction:
         self.call = self.transport.prepare(request)
+        self.call.on_turn = ready.release
         ledger = self.transport.account.state(CreateLedger)
         if self.wait is True and request.prefer_wait and ledger.has_identical(self.call):
             # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
