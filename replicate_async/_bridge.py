@@ -129,12 +129,12 @@ class _Call:
             self.error = asyncio.CancelledError()
             _discard(self.source)
         self.ended = True
-        # At exit only daemon threads can still wait. Awake, they would print tracebacks.
-        if not background.is_exiting():
-            self.done.release()
+        self.done.release()
 
     def take_error(self) -> BaseException:
         """Return the error to raise, and drop it: the traceback refers to this call, which would be a cycle."""
+        if background.is_exiting():
+            _hold_daemon()
         error, self.error = cast("BaseException", self.error), None
         return trim_traceback(error)
 
@@ -182,8 +182,6 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
                 raise RuntimeError("this iterator belongs to the process that this one was forked from: begin another")
             _wait(call.news)
         if call.error is not None:
-            if background.is_exiting():
-                _hold_daemon()
             raise call.take_error()
     finally:
         # Close the source on its loop if the iteration was left early or interrupted.
@@ -225,8 +223,7 @@ class _IteratorCall(_Call):
 
     def finish(self, task: asyncio.Task[None]) -> None:
         super().finish(task)
-        if not background.is_exiting():
-            self.notify()
+        self.notify()
 
     def notify(self) -> None:
         # One release is enough for many items, because the reader takes all that there are.
@@ -271,10 +268,12 @@ def _reject_call() -> NoReturn:
 
 
 def _hold_daemon() -> None:
-    """Hold a daemon thread while the program ends: its errors would only be printed at the very end."""
+    """Hold a daemon thread while the program ends: its errors would only be printed at the very end.
+
+    The interpreter stops daemon threads wherever they are, unless the program waits for them.
+    """
     if threading.current_thread().daemon:
-        # The interpreter stops daemon threads wherever they are.
-        threading.Event().wait()
+        threading.Event().wait(background.EXIT_SECONDS)
 
 
 @after_fork_in_child

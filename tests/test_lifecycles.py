@@ -401,6 +401,32 @@ atexit.register(lambda: [function() for function in last])
 import replicate_async as replicate
 """
 
+
+@pytest.mark.parametrize("call", ["replicate.run('owner/endless')", "list(replicate.stream('owner/endless'))"])
+def test_programs_that_wait_for_a_daemon_thread_at_their_end(server, call):
+    """A daemon thread in a call that the end of the program has canceled gets the error in the end."""
+    program = f"""{BEGINNING}
+import threading
+from replicate_async import _background
+_background.EXIT_SECONDS = 0.3
+def work():
+    try:
+        {call}
+    except BaseException as error:
+        print(type(error).__name__, flush=True)
+thread = threading.Thread(target=work, daemon=True)
+last.append(thread.join)
+thread.start()
+print("end", flush=True)
+"""
+    with running(program, "-W", "ignore::ResourceWarning", **environment(server)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "end\n"
+        code, output, errors = ended(process)
+    assert (code, errors) == (0, "")
+    assert output in {"CancelledError\n", "RuntimeError\n"}
+
+
 ENDS = {
     "open": """
         client = replicate.Replicate()
