@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from replicate_async._http import clock
-from replicate_async._http.environment import Proxy
+from replicate_async._http.environment import Route
 from replicate_async._http.ratelimit import TokenBucket
 from replicate_async._http.request import Request
 
@@ -47,7 +47,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
         timeout: The timeout of each attempt.
         prefer_wait: For how many seconds the API may hold the response back, whichever header asks for it.
         bucket: The rate limit that applies, or None.
-        proxy: The proxy to use, or None.
+        route: How the host is reached.
         on_demand: Whether the body of the response is left to its reader, not decompressed.
         outcome: What is known about the call.
         sent_at: When the body of the last attempt began to leave, by the client's clock.
@@ -65,7 +65,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     timeout: aiohttp.ClientTimeout
     prefer_wait: float
     bucket: TokenBucket | None
-    proxy: Proxy | None
+    route: Route
     on_demand: bool = False
     outcome: Outcome = Outcome.NOT_SENT
     sent_at: float = 0.0

@@ -18,6 +18,33 @@ from replicate_async._http.request import origin
 if TYPE_CHECKING:
     import ssl
 
+
+class Proxy(msgspec.Struct, frozen=True):
+    """An HTTP proxy. Its credentials are a header, because errors and logs show URLs."""
+
+    url: str
+    authorization: Secret | None
+
+
+class Route(msgspec.Struct, frozen=True):
+    """How a host is reached: the proxy, and the TLS settings as aiohttp takes them; True means the session's own."""
+
+    proxy: Proxy | None
+    tls: ssl.SSLContext | bool = True
+
+
+def environment_route(scheme: str, host: str, port: int, *, has_tls: bool) -> Route:
+    """Return how the environment wants a host to be reached; ``has_tls``: the session has TLS settings of its own.
+
+    Raises:
+        ValueError: the proxy that it names is malformed or not supported, or the certificate authorities can't be read.
+    """
+    proxy = _proxy(scheme, host, port)
+    # Reading all authorities takes 30 ms, which a local server need not cost.
+    uses_tls = scheme == "https" or (proxy is not None and proxy.url.startswith("https:"))
+    return Route(proxy, (_tls() or True) if uses_tls and not has_tls else True)
+
+
 # aiohttp's trust_env would read the environment and ~/.netrc for every request, and a netrc entry would replace the
 # token.
 
@@ -25,7 +52,7 @@ if TYPE_CHECKING:
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-def environment_tls() -> ssl.SSLContext | None:
+def _tls() -> ssl.SSLContext | None:
     """Return the TLS settings for the certificate authorities that the environment names, if it names any.
 
     Raises:
@@ -50,14 +77,7 @@ def _tls_context(path: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=path)
 
 
-class Proxy(msgspec.Struct, frozen=True):
-    """An HTTP proxy. Its credentials are a header, because errors and logs show URLs."""
-
-    url: str
-    authorization: Secret | None
-
-
-def environment_proxy(scheme: str, host: str, port: int) -> Proxy | None:
+def _proxy(scheme: str, host: str, port: int) -> Proxy | None:
     """Return the proxy that the environment names for a host, if it names any.
 
     Raises:

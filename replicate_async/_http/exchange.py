@@ -18,7 +18,7 @@ import yarl
 
 from replicate_async._http.body import decompress
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.environment import Proxy
+from replicate_async._http.environment import Route
 from replicate_async._http.payloads import watched_payload
 from replicate_async._http.problem import connection_error, portable_headers
 from replicate_async._http.request import base_headers, origin, redact_url
@@ -27,7 +27,7 @@ from replicate_async.errors import APIConnectionError, APIResponseValidationErro
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
-FindProxy: TypeAlias = Callable[[str], Proxy | None]
+FindRoute: TypeAlias = Callable[[str], Route]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
@@ -46,7 +46,7 @@ _URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
 async def exchange(
-    session: aiohttp.ClientSession, find_proxy: FindProxy, call: Call[Any]
+    session: aiohttp.ClientSession, find_route: FindRoute, call: Call[Any]
 ) -> tuple[aiohttp.ClientResponse, bytes]:
     """Send a call and return its response, and its body unless that is read on demand; that of an error is always read.
 
@@ -58,9 +58,9 @@ async def exchange(
         ReplicateError: the session is closed.
     """
     try:
-        response = await _send(session, call, call.url, call.headers, call.proxy)
+        response = await _send(session, call, call.url, call.headers, call.route)
         if response.status in _REDIRECTS and call.request.method == "GET":
-            response = await _follow_redirects(session, find_proxy, call, response)
+            response = await _follow_redirects(session, find_route, call, response)
         status = response.status
         if 300 <= status < 500:
             call.outcome = Outcome.REFUSED
@@ -88,9 +88,10 @@ def _connection_failure(error: Exception, call: Call[Any]) -> APIConnectionError
 
 
 def _send(
-    session: aiohttp.ClientSession, call: Call[Any], url: str, headers: CIMultiDict[str], proxy: Proxy | None
+    session: aiohttp.ClientSession, call: Call[Any], url: str, headers: CIMultiDict[str], route: Route
 ) -> Awaitable[aiohttp.ClientResponse]:
     """Send a call to a URL; the response is unread."""
+    proxy = route.proxy
     proxy_headers = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else None
     if proxy_headers and origin(url)[0] == "http":
         # There is no tunnel: the proxy reads the request itself.
@@ -105,6 +106,7 @@ def _send(
         allow_redirects=False,
         proxy=proxy.url if proxy else None,
         proxy_headers=proxy_headers,
+        ssl=route.tls,
         skip_auto_headers=_CONTENT_TYPE if call.body is None else None,
         raise_for_status=False,
         auto_decompress=not call.on_demand,
@@ -124,7 +126,7 @@ def _payload(call: Call[Any]) -> Any:
 
 
 async def _follow_redirects(
-    session: aiohttp.ClientSession, find_proxy: FindProxy, call: Call[Any], response: aiohttp.ClientResponse
+    session: aiohttp.ClientSession, find_route: FindRoute, call: Call[Any], response: aiohttp.ClientResponse
 ) -> aiohttp.ClientResponse:
     """Return the response that redirects lead to, unread; this one if it names no other place."""
     url, headers = call.url, call.headers
@@ -144,7 +146,7 @@ async def _follow_redirects(
                 headers.update(forwarded)
                 stranger = stranger or _session_for_strangers(session)
             url = target
-            response = await _send(stranger or session, call, url, headers, find_proxy(url))
+            response = await _send(stranger or session, call, url, headers, find_route(url))
         raise aiohttp.RedirectClientError(f"more than {_MAX_REDIRECTS} redirects")
     finally:
         if stranger is not None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from replicate_async._fork import after_fork_in_child, make_immortal
 from replicate_async._http.concurrency import ConcurrencyLimiter
-from replicate_async._http.environment import Proxy, environment_proxy, environment_tls
+from replicate_async._http.environment import Route, environment_route
 from replicate_async._http.ratelimit import RateLimiter, TokenBucket
 from replicate_async._http.request import origin
 from replicate_async._http.state import StateOwner
@@ -111,7 +111,7 @@ class SessionPool(StateOwner):
         self._max_connections = max_connections
         self._warn_unclosed = warn_unclosed
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
-        self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
+        self._routes: dict[tuple[str, str, int], Route] = {}
 
     def current(self) -> LoopSession:
         """Return the running loop's session, opened on first use.
@@ -146,12 +146,12 @@ class SessionPool(StateOwner):
         self._by_loop[loop] = session
         return session
 
-    def proxy(self, url: str) -> Proxy | None:
-        """Return the proxy that the environment names for a URL; see ``environment_proxy``."""
+    def route(self, url: str) -> Route:
+        """Return how to reach a URL's host; see ``environment_route``."""
         key = origin(url)
-        if key not in self._proxies:
-            self._proxies[key] = environment_proxy(*key)
-        return self._proxies[key]
+        if key not in self._routes:
+            self._routes[key] = environment_route(*key, has_tls=self._session is not None)
+        return self._routes[key]
 
     async def close(self) -> None:
         """Close the sessions of all loops; those of other running loops are closed there, soon."""
@@ -199,7 +199,7 @@ def _new_session() -> aiohttp.ClientSession:
     # aiodns needs no threads.
     in_threads = aiohttp.DefaultResolver is aiohttp.ThreadedResolver
     resolver = aiohttp.ThreadedResolver(cast("Any", _ResolverThreads)) if in_threads else None
-    connector = aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=environment_tls() or True)
+    connector = aiohttp.TCPConnector(limit=0, resolver=resolver)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 

@@ -216,7 +216,7 @@ class Transport:
             limits = self.account.limits
             is_poll = request.method == "GET" and _ONE_JOB.fullmatch(request.path.removeprefix(settings.base_url))
             bucket = limits.creates if request.billable else limits.polls if is_poll else limits.others
-        return Call(request, url, headers, body, timeout, prefer_wait, bucket, self.pool.proxy(url), on_demand)
+        return Call(request, url, headers, body, timeout, prefer_wait, bucket, self.pool.route(url), on_demand)
 
     async def _send_with_retries(self, call: Call[T]) -> APIResponse[T]:
         attempt = self.guard if call.request.billable and self.guard else Transport.send_once
@@ -255,7 +255,7 @@ class Transport:
             report = AttemptReport(self.hooks, call, sent_at - queued_at) if self.hooks.functions else None
             # A client that closes still cancels predictions, but begins nothing new.
             self.pool.check_open(closing=request.skips_queue)
-            response, body = await session.exchange(session.session, self.pool.proxy, call)
+            response, body = await session.exchange(session.session, self.pool.route, call)
         except BaseException as error:
             if report:
                 report.failed(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -45,8 +46,9 @@ class RawServer:
     A step of None closes a connection before its request is read.
     """
 
-    def __init__(self, *steps: Step | None, port: int = 0) -> None:
+    def __init__(self, *steps: Step | None, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
+        self.tls = tls
         self.requests: list[RawRequest] = []
         self.connections = 0
         self.steps = list(steps)
@@ -56,10 +58,10 @@ class RawServer:
     @property
     def url(self) -> str:
         """The server's origin."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -8,11 +8,14 @@ import pickle
 import ssl
 import traceback
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from rawserver import ACCOUNT, TOKEN, RawServer, answer, close, free_port, prediction, record_pauses
+from rawserver import ACCOUNT, TOKEN, RawServer, answer, close, prediction, record_pauses
 from replicate_async import APIConnectionError, APIError, APIResponseValidationError, AsyncReplicate
 from replicate_async.types import Prediction
 
@@ -191,41 +194,86 @@ async def test_a_redirect_chooses_the_proxy_again(environment):
 
 # --- certificate authorities ---
 
+# Of a server at 127.0.0.1 that only tests use, and its name in a folder of authorities.
 CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
-MIIBdzCCAR2gAwIBAgIUMsRMvqQc9rdov+QJm3A2lm69moAwCgYIKoZIzj0EAwIw
-EDEOMAwGA1UEAwwFdGVzdHMwIBcNMjYxMTI5MTM0NjI2WhgPMjEyNjExMDUxMzQ2
-MjZaMBAxDjAMBgNVBAMMBXRlc3RzMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
-62kNfobHzkP+LJlHCoI5GqsHP5GWuOpsR1k9qeln3t/tQYC5VV6hbO0dJ41h5R7v
-ao2BSFZSxRU6UqsA+QTk4qNTMFEwHQYDVR0OBBYEFBzn7d8rmLtdJwnqrfGPyh6Z
-KY9dMB8GA1UdIwQYMBaAFBzn7d8rmLtdJwnqrfGPyh6ZKY9dMA8GA1UdEwEB/wQF
-MAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAJOqPz90hmzGwT0TcKTo5UCCWcN14uvx
-xMy2GYAKsYKwAiAoqrk/x5C+jNNKfTS2J50+iZproKkVfaMJLRRyLW4/hA==
+MIIBhDCCASugAwIBAgIBATAKBggqhkjOPQQDAjAQMQ4wDAYDVQQDDAV0ZXN0czAg
+Fw0yMDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAwMFowEDEOMAwGA1UEAwwFdGVz
+dHMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT++1pPYxiyEa2tRT3tSXd8O3HM
+ebfT479FlK//179eSuMFbQsht9aaP6dpdU6X+v2R07XJUqO9hBzI12hwYbmzo3Qw
+cjAPBgNVHREECDAGhwR/AAABMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0PAQH/BAQD
+AgGGMB0GA1UdDgQWBBRoBRg4kQleDT9udRLlht/f0a/jojAfBgNVHSMEGDAWgBRo
+BRg4kQleDT9udRLlht/f0a/jojAKBggqhkjOPQQDAgNHADBEAiA4/ifcYrT0zUdQ
+5b6u46A/h802AGALIO0aO6YVqXnShwIgbqr3/1G4BZJKyjpFt8hlT2+bmh++nlsl
+fb9a/84CY+8=
 -----END CERTIFICATE-----
 """
+KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg92XJNHkKZ3+rVaTR
+TuuKfc+7Kc4KJkp01kLanWYHnOWhRANCAAT++1pPYxiyEa2tRT3tSXd8O3HMebfT
+479FlK//179eSuMFbQsht9aaP6dpdU6X+v2R07XJUqO9hBzI12hwYbmz
+-----END PRIVATE KEY-----
+"""
+HASHED_NAME = "0d001701.0"
+
+
+@asynccontextmanager
+async def serving_tls(folder: Path) -> AsyncIterator[RawServer]:
+    """Run a server whose certificate only the folder's own authority has signed."""
+    chain = folder / HASHED_NAME
+    chain.write_text(CERTIFICATE, encoding="utf-8")
+    (folder / "key.pem").write_text(KEY, encoding="utf-8")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, folder / "key.pem")
+    async with RawServer(answer(200, ACCOUNT), tls=context) as server:
+        yield server
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_certificate_authorities(environment, tmp_path, name):
-    """The variables that name certificate authorities are honored, or their error names them."""
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
+async def test_certificate_authorities(environment, tmp_path, name, is_folder):
+    """The variables that name certificate authorities are honored: a file of them, or a folder."""
+    async with serving_tls(tmp_path) as server:
+        async with server.client(max_retries=0) as client:
+            with pytest.raises(APIConnectionError, match="certificate"):
+                await client.account.get()
+        environment.setenv(name, str(tmp_path if is_folder else tmp_path / HASHED_NAME))
+        async with server.client() as client:
+            assert (await client.account.get()).username == "alice"
+
+
+async def test_certificate_authorities_of_a_redirect(environment, tmp_path):
+    """A redirect to another host uses the environment's authorities, too."""
+    environment.setenv("SSL_CERT_FILE", str(tmp_path / HASHED_NAME))
+    async with serving_tls(tmp_path) as secure:
+        step = answer(302, b"", {"Location": f"{secure.url}/v1/account"})
+        async with RawServer(step) as server, server.client() as client:
+            assert (await client.account.get()).username == "alice"
+
+
+async def test_certificate_authorities_of_a_session(environment, tmp_path):
+    """A session of the user's own keeps its own TLS settings."""
+    context = ssl.create_default_context()
+    async with serving_tls(tmp_path) as server:
+        context.load_verify_locations(tmp_path / HASHED_NAME)
+        environment.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+        connector = aiohttp.TCPConnector(ssl=context)
+        async with aiohttp.ClientSession(connector=connector) as session, server.client(session=session) as client:
+            assert (await client.account.get()).username == "alice"
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("file", ["missing.pem", "bad.pem"])
+async def test_unreadable_certificate_authorities(environment, tmp_path, name, file):
+    """The error names the variable; a host that is asked without TLS needs none."""
     (tmp_path / "bad.pem").write_text("no certificate", encoding="utf-8")
-    for file in ("missing.pem", "bad.pem"):
-        environment.setenv(name, str(tmp_path / file))
-        client = AsyncReplicate(bearer_token=TOKEN, base_url="https://127.0.0.1:9")
+    environment.setenv(name, str(tmp_path / file))
+    async with AsyncReplicate(bearer_token=TOKEN, base_url="https://127.0.0.1:9") as client:
         with pytest.raises(ValueError, match=f"{name}=.*{file}"):
             await client.account.get()
-        await client.close()
-    (tmp_path / "good.pem").write_text(CERTIFICATE, encoding="utf-8")
-    # A folder is only looked into when a certificate is needed.
-    for path, authorities in ((tmp_path, 0), (tmp_path / "good.pem", 1)):
-        environment.setenv(name, str(path))
-        base_url = f"https://127.0.0.1:{free_port()}"
-        async with AsyncReplicate(bearer_token=TOKEN, base_url=base_url, max_retries=0) as client:
-            with pytest.raises(APIConnectionError):
-                await client.account.get()
-            context = client._transport.pool.current().session.connector._ssl
-            assert isinstance(context, ssl.SSLContext)
-            assert len(context.get_ca_certs()) == authorities
+    async with RawServer(answer(200, ACCOUNT)) as server, server.client() as client:
+        assert (await client.account.get()).username == "alice"
 
 
 # --- gateways ---
