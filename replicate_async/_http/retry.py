@@ -81,7 +81,7 @@ async def retry(
     )
     # Callers get the API's error, not tenacity's.
     policy = policy.copy(reraise=True)
-    throttles = int(isinstance(first_error, errors.RateLimitError))
+    throttles, bucket = int(isinstance(first_error, errors.RateLimitError)), call.bucket
     refused_since = clock.current.monotonic()
     patience = _MAX_REFUSED_CREATE_SECONDS if call.request.billable else _MAX_REFUSED_SECONDS
     if max_retries is not None:
@@ -89,8 +89,9 @@ async def retry(
     elif settings.retry is None:
 
         def stop(state: tenacity.RetryCallState) -> bool:
-            if isinstance(error, errors.RateLimitError):
-                accepted_at = call.bucket.accepted_at if call.bucket else refused_since
+            # Not the call itself: tenacity's objects refer to each other, and would keep it, with the files in it.
+            if isinstance(_error_of(state), errors.RateLimitError):
+                accepted_at = bucket.accepted_at if bucket else refused_since
                 refused_for = clock.current.monotonic() - max(refused_since, accepted_at)
                 return refused_for > patience and state.attempt_number >= _MIN_REFUSED_ATTEMPTS
             return state.attempt_number > _MAX_RETRIES + throttles
@@ -104,6 +105,8 @@ async def retry(
                 raise error
             logger.info("retry %d of %s %s after: %s", number - 1, call.request.method, call.request.log_path, error)
             report_retry(settings.hooks, call, number - 1, step.retry_state.idle_for, error)
+            # It refers to this frame: another cycle.
+            error.__traceback__ = None
             try:
                 return await attempt(), number - 1
             except BaseException as next_error:
@@ -118,9 +121,13 @@ async def retry(
 
 def retry_delay(state: tenacity.RetryCallState) -> float:
     """Return the delay in seconds: the API's own, or exponential; with jitter in both cases."""
-    error = state.outcome.exception() if state.outcome else None
+    error = _error_of(state)
     retry_after = error.retry_after if isinstance(error, errors.APIStatusError) else None
     if retry_after is not None:
         return retry_after + random.uniform(0, min(_MAX_JITTER, _JITTER_PER_ATTEMPT * state.attempt_number))
     # The exponent is bounded, because a float is.
     return min(_MAX_DELAY, _INITIAL_DELAY * 2.0 ** min(state.attempt_number - 1, 9)) * random.uniform(0.5, 1.0)
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -930,9 +930,9 @@ def test_loops_that_are_closed_by_hand(local, then):
     assert programs.run(program, "-W", "ignore::ResourceWarning", **environment(local)) == "True\n"
 
 
-def connection_errors() -> int:
-    """Return the number of connection errors in memory; tests that ran before may keep some."""
-    return sum(type(thing) is APIConnectionError for thing in gc.get_objects())
+def alive(kind: type) -> int:
+    """Return how many objects of a class are in memory; tests that ran before may keep some."""
+    return sum(type(thing) is kind for thing in gc.get_objects())
 
 
 @pytest.mark.parametrize(
@@ -946,10 +946,29 @@ async def test_failed_calls_leave_nothing_behind(step):
         gc.collect()
         gc.disable()
         try:
-            before = connection_errors()
+            before = alive(APIConnectionError)
             with suppress(APIConnectionError):
                 await client.account.get()
             await asyncio.sleep(0)
-            assert connection_errors() == before
+            assert alive(APIConnectionError) == before
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize(
+    "step", [reset, answer(500), answer(429, b"", {"Retry-After": "0"})], ids=["reset", "500", "429"]
+)
+async def test_retries_leave_nothing_behind(step):
+    """A call that was retried is freed, with its body, before any collection."""
+    record_pauses()
+    async with RawServer(step, step, answer(200, ACCOUNT)) as server, server.client() as client:
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive(Call)
+            await client.account.get()
+            await asyncio.sleep(0)
+            assert len(server.requests) == 3
+            assert alive(Call) == before
         finally:
             gc.enable()
