@@ -34,6 +34,8 @@ class Outcome(Enum):
     NOT_FOUND = "not found"
     # The API carried the request out.
     ANSWERED = "answered"
+    # The API carried the create out, but an identical one, whose response was lost, has taken its result.
+    TAKEN = "taken"
 
 
 class Call(msgspec.Struct, Generic[T], eq=False):
@@ -78,7 +80,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     @property
     def may_exist(self) -> bool:
         """Whether a create may have made something."""
-        return self.outcome in {Outcome.UNKNOWN, Outcome.ANSWERED}
+        return self.outcome in {Outcome.UNKNOWN, Outcome.ANSWERED, Outcome.TAKEN}
 
     def note_sent(self) -> None:
         """Note that the first byte of the body goes out now."""

@@ -139,6 +139,8 @@ class AbandonedRun(msgspec.Struct, eq=False):
         if creating.cancelled():
             return await lookup() if call.may_exist else None
         error = creating.exception()
+        if call.outcome is Outcome.TAKEN:
+            return await lookup()
         if error is None:
             return None if creating.result().done else creating.result().id
         if isinstance(error, CreateOutcomeUnknown) and error.prediction_id is None:

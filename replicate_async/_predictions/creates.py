@@ -86,11 +86,13 @@ class CreateLedger:
         self.in_flight.clear()
         self.unconfirmed.clear()
 
-    def claim(self, job_id: str) -> None:
-        """Note the result of a create, so that no other create adopts it."""
+    def claim(self, job_id: str) -> bool:
+        """Note the result of a create, so that no other create adopts it; return whether none has."""
+        is_new = job_id not in self._claimed
         self._claimed[job_id] = None
         if len(self._claimed) > _MAX_CLAIMED:
             self._claimed.popitem(last=False)
+        return is_new
 
     def unclaim(self, job_id: str) -> None:
         """Drop a claim, because the caller did not get the result."""
@@ -135,7 +137,8 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
     try:
         response = await _send_in_turn(transport, call, ledger)
         created = _job_of(response)
-        ledger.claim(created.id)
+        if not ledger.claim(created.id):
+            call.outcome = Outcome.TAKEN
         ledger.server_clock.learn_from_create(created.created_at, call.sent_at, call.received_at)
     except APIError as error:
         job_id = error.prediction_id

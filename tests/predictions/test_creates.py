@@ -1094,6 +1094,38 @@ def test_lookups_share_the_list():
     simulate(main)
 
 
+def test_a_create_that_takes_the_result_of_an_identical_one():
+    """If a lost create takes the result of an identical one, which is held, that one's lookup finds the other."""
+
+    async def main(sim: Simulation) -> None:
+        async with serving(sim) as server, client_of(server) as client:
+
+            def start() -> asyncio.Task[Any]:
+                return asyncio.create_task(client.run(f"owner/name:{VERSION}", input={"text": "x", "seconds": 3600}))
+
+            # The server's clock is known from now on, so that lookups take no time.
+            await client.run(f"owner/name:{VERSION}", input={"text": "y", "seconds": 0})
+            held = start()
+            # Both are created at the same time, by the clock.
+            for _ in range(100_000):
+                if len(server.predictions) == 2:
+                    break
+                await asyncio.sleep(0)
+            server.faults.add(operation=CREATES, kind="stall", after=True, times=1)
+            lost = start()
+            await sim.sleep(1)
+            # The lookup of the held one waits for the other, which is canceled before that one looks again.
+            held.cancel()
+            await sim.sleep(0.02)
+            lost.cancel()
+            await asyncio.gather(held, lost, return_exceptions=True)
+            await sim.sleep(60)
+            statuses = [job.status for job in server.predictions.values()]
+            assert statuses == ["succeeded", "canceled", "canceled"]
+
+    simulate(main)
+
+
 async def _run_pairs(
     sim: Simulation, count: int, seed: int, chances: dict[str, float], cancelled: dict[int, float]
 ) -> None:
