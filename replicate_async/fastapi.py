@@ -13,12 +13,13 @@ from typing import Annotated, Any, TypeVar
 import anyio
 import msgspec
 from fastapi import Depends, FastAPI, HTTPException
+from fastapi.encoders import ENCODERS_BY_TYPE
 from fastapi.requests import HTTPConnection, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send  # noqa: TC002 - annotations evaluate at run time
 
-from replicate_async import errors
+from replicate_async import errors, types
 from replicate_async._client import AsyncReplicate
 from replicate_async._http import clock
 from replicate_async._logging import logger
@@ -45,6 +46,12 @@ _CLIENT_CLOSED_REQUEST = 499
 _KEEP_ALIVE_SECONDS = 15.0
 # A line of an event stream ends with any of these. https://html.spec.whatwg.org/multipage/server-sent-events.html
 _LINE_END = re.compile(r"\r\n|\r|\n")
+
+# Handlers may return objects of the API without declaring a type.
+for _name in types.__all__:
+    _kind = getattr(types, _name)
+    if isinstance(_kind, type) and issubclass(_kind, types.Struct):
+        ENCODERS_BY_TYPE.setdefault(_kind, _kind.to_dict)
 
 
 # --- the client ---

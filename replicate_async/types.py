@@ -61,7 +61,7 @@ T = TypeVar("T")
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 
 if TYPE_CHECKING:
-    from pydantic_core import CoreSchema
+    from pydantic_core import CoreSchema, SchemaSerializer
 
     Input = dict[str, Any]
     Flag = bool
@@ -154,6 +154,14 @@ class Struct(Hinted, msgspec.Struct, kw_only=True):
             json_schema_input_schema=core_schema.dict_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict, when_used="json"),
         )
+
+    @property
+    def __pydantic_serializer__(self) -> SchemaSerializer:
+        """Let pydantic serialize the object where its type is not declared, as in a dict of anything."""
+        from pydantic_core import SchemaSerializer, core_schema
+
+        to_dict = core_schema.plain_serializer_function_ser_schema(type(self).to_dict, when_used="json")
+        return SchemaSerializer(core_schema.any_schema(serialization=to_dict))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import IntEnum
+from enum import Enum, IntEnum
 from types import SimpleNamespace
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -239,6 +239,11 @@ class Choice(IntEnum):
     ONE = 1
 
 
+class Limit(Enum):
+    LOW = Number(3)
+    RANGE = (Number(1), Fraction(2.5))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -248,6 +253,9 @@ class Choice(IntEnum):
         (Moment(2025, 1, 2, tzinfo=timezone.utc), "2025-01-02T00:00:00+00:00"),
         (type("Duration", (timedelta,), {})(seconds=3), "PT3S"),
         (Choice.ONE, 1),
+        (Limit.LOW, 3),
+        (Limit.RANGE, [1, 2.5]),
+        ({Number(3): 1, Limit.LOW: 2, "x": 3}, {"3": 2, "x": 3}),
         (Decimal("1.5"), 1.5),
         (pydantic.HttpUrl("https://example.org/a?b=c"), "https://example.org/a?b=c"),
         (yarl.URL("https://example.org/a"), "https://example.org/a"),

@@ -22,7 +22,16 @@ import pydantic.dataclasses
 import pytest
 import uvicorn
 
-from replicate_async import AsyncReplicate, NotFoundError, WebhookVerificationError, types, verify_webhook
+import replicate_async.fastapi  # noqa: F401 - lets handlers return structs without declaring a type
+from replicate_async import (
+    AsyncFileOutput,
+    AsyncReplicate,
+    FileOutput,
+    NotFoundError,
+    WebhookVerificationError,
+    types,
+    verify_webhook,
+)
 from replicate_async.testing import LocalServer
 from replicate_async.types import (
     Account,
@@ -317,6 +326,16 @@ async def get_dict() -> Any:
     return PREDICTION
 
 
+@app.get("/any")
+async def get_any() -> dict[str, Any]:
+    return {"predictions": [made()], "file": AsyncFileOutput("https://example.org/x.png")}
+
+
+@app.get("/undeclared")
+async def get_undeclared():  # type: ignore[no-untyped-def]
+    return {"predictions": [made()], "file": AsyncFileOutput("https://example.org/x.png")}
+
+
 @app.get("/wrong", response_model=Prediction)
 async def get_wrong() -> Any:
     return {"id": 5}
@@ -388,6 +407,23 @@ async def test_results(http: httpx.AsyncClient) -> None:
     assert (await http.get("/dict")).json() == expected
     assert (await http.get("/sync")).json()["current_release"]["number"] == 1
     assert made(expected) == made(), "and can be read again"
+
+
+@pytest.mark.parametrize("path", ["/any", "/undeclared"])
+async def test_undeclared_results(http: httpx.AsyncClient, path: str) -> None:
+    """Structs and file outputs may be anywhere in results whose type says nothing of them."""
+    expected = {"predictions": [made().to_dict()], "file": "https://example.org/x.png"}
+    assert (await http.get(path)).json() == expected
+
+
+def test_dumps_of_anything() -> None:
+    """Pydantic dumps structs and file outputs where any value is allowed; for Python, they stay what they are."""
+    file = AsyncFileOutput("https://example.org/x.png")
+    adapter = pydantic.TypeAdapter(dict[str, Any])
+    for output in (file, FileOutput(file)):
+        value = {"job": made(), "files": [output]}
+        assert json.loads(adapter.dump_json(value)) == {"job": made().to_dict(), "files": [file.url]}
+        assert adapter.dump_python(value) == value
 
 
 async def test_bodies(http: httpx.AsyncClient) -> None:

@@ -165,7 +165,7 @@ def _is_plain(value: Any) -> bool:
     if type(value) in _PLAIN_TYPES:
         return type(value) is not float or math.isfinite(value)
     if is_dict(value):
-        return type(value) is dict and all(map(_is_plain, value.values()))
+        return type(value) is dict and {str}.issuperset(map(type, value)) and all(map(_is_plain, value.values()))
     return is_list(value) and type(value) is list and all(map(_is_plain, value))
 
 
@@ -188,8 +188,10 @@ def _to_plain(value: Any, place: str) -> Any:
     """Return what stands for an object in JSON, if that is simple."""
     # Objects of the blocking client wrap asynchronous ones.
     value = getattr(value, "_async", value)
-    if type(value) in _ENCODED_TYPES or isinstance(value, Enum):
+    if type(value) in _ENCODED_TYPES:
         return value
+    if isinstance(value, Enum):
+        return _to_plain(value.value, place)
     try:
         if is_array(value):
             return value.tolist() if unwrap(value) is None else value
@@ -211,7 +213,7 @@ async def _encode(value: Any, place: str, pending: list[_Pending]) -> Any:
             encode_json(value, place)
         return value
     if is_mapping(value):
-        members = dict(value)
+        members = {_to_plain(key, place): value[key] for key in value}
         for key in members:
             await _encode_item(members, key, f"{place}.{key}", pending)
         return members

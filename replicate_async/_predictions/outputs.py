@@ -36,7 +36,7 @@ from replicate_async._predictions import display
 from replicate_async._threads import run_in_thread
 
 if TYPE_CHECKING:
-    from pydantic_core import CoreSchema
+    from pydantic_core import CoreSchema, SchemaSerializer
 
 # No two repetitions can match the same character, so that a long text takes linear time.
 _WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
@@ -72,6 +72,15 @@ class BaseFileOutput(HintedObject):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
         return {"type": "string", "format": "uri"}
+
+    @property
+    def __pydantic_serializer__(self) -> SchemaSerializer:
+        # Pydantic asks for it where the type is not declared, as in a dict of anything.
+        from pydantic_core import SchemaSerializer, core_schema
+
+        return SchemaSerializer(
+            core_schema.any_schema(serialization=core_schema.to_string_ser_schema(when_used="json"))
+        )
 
 
 def _register_with_fastapi() -> None:
