@@ -146,6 +146,8 @@ def for_argument(name: str) -> str:
     """Return what to say about an argument that does not exist."""
     if name in _ARGUMENTS:
         return f". Write {_ARGUMENTS[name]}"
+    if name in _KNOWN_ARGUMENTS:
+        return ": this call does not have it"
     if close := _closest(name, _KNOWN_ARGUMENTS):
         return f". Did you mean {close}=?"
     return f". Inputs of a model are passed as input={{{name!r}: ...}}"

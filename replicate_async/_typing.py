@@ -12,7 +12,28 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import Never, Self, TypedDict, Unpack
 
-__all__ = ["LazyModule", "Never", "Self", "TypedDict", "UncheckedType", "Unpack", "aiohttp", "tenacity"]
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema, SchemaSerializer
+
+__all__ = ["LazyModule", "Never", "PydanticType", "Self", "TypedDict", "UncheckedType", "Unpack", "aiohttp", "tenacity"]
+
+
+class PydanticType:
+    """The base of objects that pydantic, and so FastAPI, serializes also where their type is not declared."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema: ...
+
+    @property
+    def __pydantic_serializer__(self) -> SchemaSerializer:
+        # Only pydantic asks for it, so pydantic_core is installed.
+        from pydantic_core import SchemaSerializer
+
+        return SchemaSerializer(self.__get_pydantic_core_schema__(type(self), None))
 
 
 class LazyModule:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 import msgspec
 
 from replicate_async._hints import Hinted
+from replicate_async._typing import PydanticType
 
 __all__ = [
     "Account",
@@ -61,7 +62,7 @@ T = TypeVar("T")
 WebhookEvent = Literal["start", "output", "logs", "completed"]
 
 if TYPE_CHECKING:
-    from pydantic_core import CoreSchema, SchemaSerializer
+    from pydantic_core import CoreSchema
 
     Input = dict[str, Any]
     Flag = bool
@@ -109,7 +110,7 @@ _brief.maxstring = _brief.maxother = 80
 _brief.maxlevel = 3
 
 
-class Struct(Hinted, msgspec.Struct, kw_only=True):
+class Struct(PydanticType, Hinted, msgspec.Struct, kw_only=True):
     """The base of all objects of the API. They can be compared, printed, copied, pickled and serialized to JSON."""
 
     # The fields that the repr shows; all if empty.
@@ -154,14 +155,6 @@ class Struct(Hinted, msgspec.Struct, kw_only=True):
             json_schema_input_schema=core_schema.dict_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict, when_used="json"),
         )
-
-    @property
-    def __pydantic_serializer__(self) -> SchemaSerializer:
-        """Let pydantic serialize the object where its type is not declared, as in a dict of anything."""
-        from pydantic_core import SchemaSerializer, core_schema
-
-        to_dict = core_schema.plain_serializer_function_ser_schema(type(self).to_dict, when_used="json")
-        return SchemaSerializer(core_schema.any_schema(serialization=to_dict))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:

@@ -69,6 +69,7 @@ MISTAKES: list[tuple[str, type[Exception], str]] = [
     (f"client.map('{MODEL}', ['a'])", TypeError, "input must be a mapping"),
     (f"client.map('{MODEL}', [], concurrency=0)", ValueError, "must be at least 1"),
     (f"client.map('{MODEL}', [{{}}], max_workers=5)", TypeError, "Write concurrency="),
+    (f"client.map('{MODEL}', [{{}}], time_limit=5)", TypeError, "'time_limit': this call does not have it"),
     (f"client.use('{MODEL}')('a')", TypeError, "pass them by name"),
     (f"client.use('{MODEL}', validate=True)(txt='a')", ValueError, "txt is not an input; the inputs are text"),
     (f"client.use('{MODEL}').run(text='a')", AttributeError, "Write model(prompt=...)"),
@@ -96,6 +97,9 @@ MISTAKES: list[tuple[str, type[Exception], str]] = [
     ("client.predictions.get('')", ValueError, "prediction_id must not be empty"),
     ("client.predictions.get(None)", TypeError, "prediction_id must be a str, not NoneType"),
     ("client.predictions.cancel(made.model)", TypeError, "prediction_id must be a str, not Model"),
+    ("client.predictions.wait(5)", TypeError, "expected a Prediction or its id, not int"),
+    ("client.predictions.wait(made.model)", TypeError, "expected a Prediction or its id, not Model"),
+    ("client.trainings.wait(made.prediction)", TypeError, "expected a Training or its id, not Prediction"),
     ("client.predictions.list(limit=5)", TypeError, "itertools.islice"),
     ("client.predictions.create(version='x', input={}, wait=True)", TypeError, 'Write prefer="wait"'),
     ("client.models.get('hello-world')", TypeError, "or one 'owner/name'"),
@@ -143,6 +147,7 @@ ASYNC_MISTAKES: list[tuple[str, type[Exception], str]] = [
     ("list(client.predictions.list())", TypeError, "await it for its first page, or iterate it with async for"),
     ("client.predictions.list().results", AttributeError, "Await it for its first page"),
     ("client.predictions.list()[0]", TypeError, "await it for its first page"),
+    ("len(client.predictions.list())", TypeError, "len(page.results)"),
 ]
 
 

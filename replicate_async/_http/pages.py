@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Generic, TypeVar
 
-from replicate_async._hints import HintedObject, HintedPage
+from replicate_async._hints import HintedPage
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._http.request import Request, next_page
 from replicate_async._http.transport import Transport
@@ -82,7 +82,7 @@ class AsyncPage(HintedPage, Generic[T]):
         return f"<{type(self).__name__} of {len(self.results)}{more}>"
 
 
-class AsyncPaginator(HintedObject, Generic[T]):
+class AsyncPaginator(HintedPage, Generic[T]):
     """A list that has not been fetched yet: await it for its first page, or iterate it for the items of all pages."""
 
     def __init__(self, transport: Transport, request: Request[PageData[T]], position: Position = (1, None)) -> None:

@@ -34,9 +34,10 @@ from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list
 from replicate_async._predictions import display
 from replicate_async._threads import run_in_thread
+from replicate_async._typing import PydanticType
 
 if TYPE_CHECKING:
-    from pydantic_core import CoreSchema, SchemaSerializer
+    from pydantic_core import CoreSchema
 
 # No two repetitions can match the same character, so that a long text takes linear time.
 _WHOLE_URL = re.compile(r"https?://[^\s/]\S*|data:[\w.+-]+/[\w.+-][^\s,]*,\S*")
@@ -45,7 +46,7 @@ _GONE = frozenset({403, 404, 410})
 _FILE_PATH = re.compile(r"/files/[\w-]+(?:/download)?(?:\?[^#\s]*)?", re.ASCII)
 
 
-class BaseFileOutput(HintedObject):
+class BaseFileOutput(PydanticType, HintedObject):
     """What both kinds of file outputs are to pydantic and FastAPI: their URL."""
 
     def __init__(self, _wrapped: Any) -> None: ...
@@ -72,15 +73,6 @@ class BaseFileOutput(HintedObject):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: object) -> dict[str, Any]:
         return {"type": "string", "format": "uri"}
-
-    @property
-    def __pydantic_serializer__(self) -> SchemaSerializer:
-        # Pydantic asks for it where the type is not declared, as in a dict of anything.
-        from pydantic_core import SchemaSerializer, core_schema
-
-        return SchemaSerializer(
-            core_schema.any_schema(serialization=core_schema.to_string_ser_schema(when_used="json"))
-        )
 
 
 def _register_with_fastapi() -> None:

@@ -62,6 +62,8 @@ async def wait_until_done(
         APIError: polling failed; the error has the job's id.
     """
     check_time_limit(time_limit)
+    if not isinstance(job, (str, kind)):
+        raise TypeError(f"expected a {kind.__name__} or its id, not {type(job).__name__}")
     job_id = job if isinstance(job, str) else job.id
     with clock.time_limit(time_limit):
         if isinstance(job, str) or (poll_now and not job.done):
