@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 START = datetime(2025, 1, 1, tzinfo=timezone.utc)
 # The real seconds that a loopback connection may take.
-_SETTLING_SECONDS = 0.0002
+_SETTLING_SECONDS = 0.001
 _STUCK_SECONDS = 10.0
 
 
