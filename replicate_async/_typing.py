@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,10 +31,16 @@ class PydanticType:
 
     @property
     def __pydantic_serializer__(self) -> SchemaSerializer:
-        # Only pydantic asks for it, so pydantic_core is installed.
-        from pydantic_core import SchemaSerializer
+        kind: Any = type(self)
+        return _serializer_of(kind)
 
-        return SchemaSerializer(self.__get_pydantic_core_schema__(type(self), None))
+
+@lru_cache(maxsize=64)
+def _serializer_of(kind: type[PydanticType]) -> SchemaSerializer:
+    # Only pydantic asks for it, so pydantic_core is installed.
+    from pydantic_core import SchemaSerializer
+
+    return SchemaSerializer(kind.__get_pydantic_core_schema__(kind, None))
 
 
 class LazyModule:

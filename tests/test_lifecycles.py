@@ -427,6 +427,19 @@ print("end", flush=True)
     assert output in {"CancelledError\n", "RuntimeError\n"}
 
 
+READER = """
+        import threading, time
+        begun, ending = threading.Event(), threading.Event()
+        def work():
+            for event in replicate.stream("MODEL"):
+                begun.set()
+                ending.wait()
+        last.append(lambda: (ending.set(), time.sleep(0.2)))
+        threading.Thread(target=work, daemon=True).start()
+        begun.wait(10)
+        print("end", flush=True)
+    """
+
 ENDS = {
     "open": """
         client = replicate.Replicate()
@@ -473,30 +486,8 @@ ENDS = {
         begun.wait(10)
         print("end", flush=True)
     """,
-    "daemon that reads on": """
-        import threading, time
-        begun, ending = threading.Event(), threading.Event()
-        def work():
-            for event in replicate.stream("owner/endless"):
-                begun.set()
-                ending.wait()
-        last.append(lambda: (ending.set(), time.sleep(0.2)))
-        threading.Thread(target=work, daemon=True).start()
-        begun.wait(10)
-        print("end", flush=True)
-    """,
-    "daemon that has read all": """
-        import threading, time
-        begun, ending = threading.Event(), threading.Event()
-        def work():
-            for event in replicate.stream("owner/brief"):
-                begun.set()
-                ending.wait()
-        last.append(lambda: (ending.set(), time.sleep(0.2)))
-        threading.Thread(target=work, daemon=True).start()
-        begun.wait(10)
-        print("end", flush=True)
-    """,
+    "daemon that reads on": READER.replace("MODEL", "owner/endless"),
+    "daemon that has read all": READER.replace("MODEL", "owner/brief"),
     "loop held up": """
         import tenacity, threading, time
         held = threading.Event()

@@ -251,7 +251,7 @@ class Entries:
         for _ in range(_MAX_LOOKUPS):
             _, ids = await self._identical(claims[0], server_clock.earliest + end)
             for prediction_id in ids:
-                ledger.claim(prediction_id)
+                ledger.claim(prediction_id, by_lookup=True)
             results = await asyncio.gather(*map(find, claims), return_exceptions=True)
             others, new_ids = await self._identical(claims[0], server_clock.earliest + end)
             seen = pending_ids.union(

@@ -65,7 +65,7 @@ class CreateLedger:
         # Creates that are looked for. Identical ones are not sent until the lookup ends.
         self.unconfirmed: dict[int, Key] = {}
         self.server_clock: ServerClock = ServerClock()
-        self._claimed: OrderedDict[str, None] = OrderedDict()
+        self._claimed: OrderedDict[str, bool] = OrderedDict()
         _ledgers.add(self)
 
     def is_in_flight(self, call: Call[Any]) -> bool:
@@ -86,13 +86,13 @@ class CreateLedger:
         self.in_flight.clear()
         self.unconfirmed.clear()
 
-    def claim(self, job_id: str) -> bool:
-        """Note the result of a create, so that no other create adopts it; return whether none has."""
-        is_new = job_id not in self._claimed
-        self._claimed[job_id] = None
+    def claim(self, job_id: str, *, by_lookup: bool = False) -> bool:
+        """Note the result of a create, so that no other create adopts it; return whether a lookup has taken it."""
+        taken = self._claimed.get(job_id, False)
+        self._claimed[job_id] = by_lookup or taken
         if len(self._claimed) > _MAX_CLAIMED:
             self._claimed.popitem(last=False)
-        return is_new
+        return taken
 
     def unclaim(self, job_id: str) -> None:
         """Drop a claim, because the caller did not get the result."""
@@ -137,7 +137,7 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
     try:
         response = await _send_in_turn(transport, call, ledger)
         created = _job_of(response)
-        if not ledger.claim(created.id):
+        if ledger.claim(created.id):
             call.outcome = Outcome.TAKEN
         ledger.server_clock.learn_from_create(created.created_at, call.sent_at, call.received_at)
     except APIError as error:
@@ -240,7 +240,7 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
                 break
         if job_id is not None:
             if server_clock.is_usable:
-                ledger.claim(job_id)
+                ledger.claim(job_id, by_lookup=True)
                 return job_id
             candidates = [job_id]
     finally:

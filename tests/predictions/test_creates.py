@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callers import transport_of
-from rawserver import RawServer, answer, prediction, record_pauses, reset
+from rawserver import RawServer, after, answer, prediction, record_pauses, reset
 from replicate_async import (
     APIConnectionError,
     APITimeoutError,
@@ -1122,6 +1122,24 @@ def test_a_create_that_takes_the_result_of_an_identical_one():
             await sim.sleep(60)
             statuses = [job.status for job in server.predictions.values()]
             assert statuses == ["succeeded", "canceled", "canceled"]
+
+    simulate(main)
+
+
+def test_servers_that_repeat_an_id():
+    """A canceled create cancels what its response names, also if an earlier create got the same id from a mere mock."""
+
+    async def main(sim: Simulation) -> None:
+        made, later = answer(201, prediction(status="succeeded")), after(0.1, answer(201, prediction()))
+        async with RawServer(made, later, answer(200, prediction(status="canceled"))) as server:
+            async with server.client() as client:
+                await client.run("owner/name", input={})
+                task = asyncio.ensure_future(client.run("owner/name", input={"x": 1}, wait=False))
+                await sim.sleep(0.05)
+                task.cancel()
+                await asyncio.wait([task])
+            assert [request.method for request in server.requests] == ["POST"] * 3
+            assert server.requests[2].target.endswith("/cancel")
 
     simulate(main)
 
