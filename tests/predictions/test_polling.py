@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 import anyio
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -291,8 +291,7 @@ async def _wait_as(api: Api, scenario: Scenario, caller: Caller) -> None:
     assert updates.last[0] == (2 if caller.wants_updates else 0)
 
 
-# Examples may be slow on slow machines.
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None)
 @given(SCENARIOS)
 def test_every_caller_gets_its_result_whatever_happens(scenario):
     """Any number of callers come, leave and receive updates, and the list shows their jobs well or badly.
