@@ -455,7 +455,9 @@ def test_what_is_copied_runs(
     if kind == "Python":
         command = [sys.executable, "-c", f"{code}\nreplicate.default_client().close()"]
     else:
-        (tmp_path / "replicate-async").write_text(f'#!/bin/sh\nexec {sys.executable} -m replicate_async.cli "$@"\n')
+        (tmp_path / "replicate-async").write_text(
+            f'#!/bin/sh\nexec {sys.executable} -m replicate_async.cli "$@"\n', encoding="utf-8"
+        )
         (tmp_path / "replicate-async").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         command = ["sh", "-c", code]
