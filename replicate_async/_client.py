@@ -24,7 +24,7 @@ from replicate_async._predictions.journal import JournalLike, index_key, make_ru
 from replicate_async._predictions.map import MapProgress, MapResult, MapRunner
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.progress import map_progress, run_progress
-from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions
+from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions, check_create_options
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Self, Unpack, aiohttp, tenacity
@@ -471,6 +471,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         model = ModelRef.parse(ref)
+        check_create_options(options)
 
         def run_for(index: int, input: Mapping[str, Any]) -> PredictionRun:
             key = None if journal is None else index_key(index)

@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from replicate_async._codegen.compat import AsyncGroupsBuilder
 from replicate_async._codegen.source import Source, UnsupportedSourceError, inline_bases
 from replicate_async._codegen.sync import SyncBuilder
 from replicate_async._codegen.views import ViewsBuilder
@@ -34,6 +35,13 @@ SOURCES = (
     "_predictions/functions.py",
     "resources/webhook_receiver.py",
     "_client.py",
+)
+GROUPS = tuple(
+    f"compat/{name}.py"
+    for name in (
+        *("account", "collection", "deployment", "file", "hardware", "model", "prediction", "training", "version"),
+        "webhook",
+    )
 )
 
 
@@ -65,14 +73,19 @@ def format_module(text: str, path: Path) -> str:
 
 def generate(package: Path = PACKAGE) -> dict[Path, str]:
     """Return the texts of the generated modules by their paths."""
-    sources = [Source(name, (package / name).read_text(encoding="utf-8")) for name in SOURCES]
+    sources = _read(package, SOURCES)
     inline_bases(sources)
     views = ViewsBuilder(sources).build()
     # The views are asynchronous classes too, and have blocking counterparts.
     *others, client = sources
     sync = SyncBuilder([*others, Source("_views.py", views), client]).build()
-    texts = {package / "_views.py": views, package / "_sync.py": sync}
+    groups = AsyncGroupsBuilder(_read(package, GROUPS)).build()
+    texts = {package / "_views.py": views, package / "_sync.py": sync, package / "compat/_async_groups.py": groups}
     return {path: format_module(text, path) for path, text in texts.items()}
+
+
+def _read(package: Path, names: tuple[str, ...]) -> list[Source]:
+    return [Source(name, (package / name).read_text(encoding="utf-8")) for name in names]
 
 
 def main(arguments: list[str] | None = None, package: Path = PACKAGE) -> int:

@@ -20,7 +20,7 @@ class UnsupportedSourceError(Exception):
 
 
 class Source:
-    """A module of the package: its asynchronous classes, and how to import its names."""
+    """A module of the package: its classes, which of them are asynchronous, and how to import its names."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -43,10 +43,10 @@ class Source:
                     self.imports.setdefault(variable, f"from {self.module} import {variable}")
             elif isinstance(node, ast.ClassDef) and not node.name.startswith("Async"):
                 self.imports.setdefault(node.name, f"from {self.module} import {node.name}")
-        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-        for node in classes:
+        self.all_classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for node in self.all_classes:
             self.imports.setdefault(node.name, f"from {self.module} import {node.name}")
-        self.classes = [node for node in classes if node.name.startswith("Async")]
+        self.classes = [node for node in self.all_classes if node.name.startswith("Async")]
 
 
 def inline_bases(sources: list[Source]) -> None:

@@ -17,7 +17,13 @@ from replicate_async._json import is_dict, is_list
 from replicate_async._predictions.jobs import cancel_request, output_of
 from replicate_async._predictions.journal import JournalLike, make_run
 from replicate_async._predictions.outputs import has_files, with_files
-from replicate_async._predictions.requests import ModelLike, ModelRef, PredictionOptions, request_options
+from replicate_async._predictions.requests import (
+    ModelLike,
+    ModelRef,
+    PredictionOptions,
+    check_create_options,
+    request_options,
+)
 from replicate_async._predictions.run import PredictionRun, RunEvents, create_or_cancel, run
 from replicate_async.errors import APIError
 from replicate_async.types import Model, ModelVersion, Prediction, logs_of
@@ -88,6 +94,7 @@ class AsyncModelReference(HintedObject):
         self._cancel_on_abort = options.pop("cancel_on_abort", None) is not False
         self._record = {"key": options.pop("key", None), "journal": options.pop("journal", None)}
         self._options = cast("PredictionOptions", options)
+        check_create_options(self._options)
 
     async def _prepare(self, inputs: Mapping[str, Any], **options: Any) -> PredictionRun:
         """Describe a prediction; invalid inputs raise here, before anything is billed."""

@@ -25,7 +25,6 @@ from msgspec import UNSET, UnsetType
 from replicate_async._files import CHUNK_SIZE, Upload, open_upload, suffix_for
 from replicate_async._foreign_files import is_array, unwrap
 from replicate_async._http import clock
-from replicate_async._http.options import check_choice
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import encode_json, is_dict, is_list, is_mapping
@@ -94,7 +93,6 @@ async def encode_files(
     All files are opened before the first is sent. If one can't be sent, the others are stopped. What the request
     ``holds`` stands for the files inside of it: as long as it lives, other requests have less room for theirs.
     """
-    check_choice("file_encoding_strategy", strategy, ("base64", "url"))
     value = request.json["input"]
     pending: list[_Pending] = []
     try:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import RequestOptions, check_choice, drop_unset, is_passed
+from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset, is_passed
 from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
 from replicate_async._json import is_mapping
 from replicate_async.types import Model, ModelVersion, Prediction, Struct, WebhookEvent
@@ -49,6 +49,14 @@ def request_options(options: PredictionOptions) -> RequestOptions:
     return cast("RequestOptions", own)
 
 
+def check_create_options(options: PredictionOptions) -> None:
+    """Raise TypeError or ValueError if an option of a create is unknown or invalid."""
+    check_options(request_options(options))
+    check_events(options.get("webhook_events_filter"))
+    _check_cancel_after(options.get("cancel_after"))
+    check_choice("file_encoding_strategy", options.get("file_encoding_strategy"), ("base64", "url"))
+
+
 def create_request(
     path: str,
     options: PredictionOptions,
@@ -59,15 +67,16 @@ def create_request(
     prefer: str | UnsetType | None = UNSET,
 ) -> Request[Prediction]:
     """Describe the call that creates a prediction: with a version, a model or a deployment."""
+    if options:
+        check_create_options(options)
     webhook, events = options.get("webhook"), options.get("webhook_events_filter")
-    check_events(events)
     headers: dict[str, str] = {}
     prefer_wait = 0.0
     if is_passed(prefer):
         prefer_wait = _check_prefer(prefer)
         headers["Prefer"] = str(prefer)
     if (cancel_after := options.get("cancel_after")) is not None:
-        headers["Cancel-After"] = _check_cancel_after(cancel_after)
+        headers["Cancel-After"] = str(cancel_after)
     return Request(
         "POST",
         path,
@@ -143,15 +152,15 @@ def prefer_header(wait: object) -> str | UnsetType:
 _CANCEL_AFTER = re.compile(r"(?=[0-9])(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s?)?")
 
 
-def _check_cancel_after(value: str | int) -> str:
-    text = str(value)
-    match = _CANCEL_AFTER.fullmatch(text)
+def _check_cancel_after(value: str | int | None) -> None:
+    if value is None:
+        return
+    match = _CANCEL_AFTER.fullmatch(str(value))
     if match is None:
         raise ValueError(f"cancel_after={value!r} must be a duration such as 30, '90s', '5m' or '1h30m'")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     if hours * 3600 + minutes * 60 + seconds < 5:
         raise ValueError(f"cancel_after={value!r} must be at least 5 seconds")
-    return text
 
 
 class ModelRef(msgspec.Struct, frozen=True):

@@ -2,82 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from functools import cached_property, partial
+from collections.abc import AsyncGenerator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 from replicate_async._typing import Self, Unpack
 from replicate_async.compat import _arguments as arguments
 from replicate_async.compat._arguments import CreatePredictionParams, Maybe, Options, call_options
+from replicate_async.compat._async_groups import (
+    AsyncAccounts,
+    AsyncCollections,
+    AsyncDeployments,
+    AsyncFiles,
+    AsyncHardwareNamespace,
+    AsyncModels,
+    AsyncPredictions,
+    AsyncTrainings,
+    AsyncWebhooks,
+)
 from replicate_async.compat.groups import Groups
 from replicate_async.compat.pagination import AsyncCursorURLPage, BasePage
-from replicate_async.compat.resource import Namespace
 from replicate_async.compat.run import native_run
 from replicate_async.compat.search import SearchResponse
 from replicate_async.compat.settings import BaseClient
 from replicate_async.compat.stream import ServerSentEvent, async_stream
-
-
-class AsyncPaginator:
-    """A list that has not been fetched yet: await it for its first page, or iterate it for the items of all pages."""
-
-    def __init__(self, fetch: Callable[[], Coroutine[Any, Any, AsyncCursorURLPage[Any]]]) -> None:
-        self._fetch = fetch
-
-    def __await__(self) -> Generator[Any, None, AsyncCursorURLPage[Any]]:
-        """Fetch the first page."""
-        return self._fetch().__await__()
-
-    async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        """Yield the items of all pages; each page is fetched on demand."""
-        page = await self
-        while True:
-            for item in page.results:
-                yield item
-            if not page.has_next_page():
-                return
-            page = await page.get_next_page()
-
-
-def _paginator(call: Callable[..., Any], *args: Any, **options: Any) -> AsyncPaginator:
-    return AsyncPaginator(partial(call, *args, **options))
-
-
-class AsyncNamespace:
-    """A group of operations of ``AsyncReplicate``, such as ``client.predictions``."""
-
-    def __init__(self, namespace: Namespace) -> None:
-        self._namespace = namespace
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the asynchronous call of a name, or the group below this one."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        call = getattr(self._namespace, f"async_{name}", None)
-        group = getattr(self._namespace, name, None) if call is None or name == "secret" else None
-        if isinstance(group, Namespace):
-            # Kept, so that tests can replace its calls.
-            self.__dict__[name] = AsyncNamespace(group)
-            return self.__dict__[name]
-        if call is None:
-            return getattr(self._namespace, name)
-        if name == "list" and self._namespace.pages:
-            return partial(_paginator, call)
-        return call
-
-    @property
-    def _native(self) -> Any:
-        return self._namespace.native_group
-
-    @property
-    def with_raw_response(self) -> Any:
-        """The same operations of the native client, which return the whole response."""
-        return self._native.with_raw_response
-
-    @property
-    def with_streaming_response(self) -> Any:
-        """The same operations of the native client, which return the response before its body is read."""
-        return self._native.with_streaming_response
 
 
 class AsyncReplicate(BaseClient):
@@ -90,49 +38,49 @@ class AsyncReplicate(BaseClient):
         return Groups(self)
 
     @cached_property
-    def account(self) -> AsyncNamespace:
+    def account(self) -> AsyncAccounts:
         """The account that the token belongs to."""
-        return AsyncNamespace(self._groups.account)
+        return AsyncAccounts(self._groups.account)
 
     @cached_property
-    def collections(self) -> AsyncNamespace:
+    def collections(self) -> AsyncCollections:
         """Collections of models."""
-        return AsyncNamespace(self._groups.collections)
+        return AsyncCollections(self._groups.collections)
 
     @cached_property
-    def deployments(self) -> AsyncNamespace:
+    def deployments(self) -> AsyncDeployments:
         """Deployments, and predictions with them."""
-        return AsyncNamespace(self._groups.deployments)
+        return AsyncDeployments(self._groups.deployments)
 
     @cached_property
-    def files(self) -> AsyncNamespace:
+    def files(self) -> AsyncFiles:
         """Files."""
-        return AsyncNamespace(self._groups.files)
+        return AsyncFiles(self._groups.files)
 
     @cached_property
-    def hardware(self) -> AsyncNamespace:
+    def hardware(self) -> AsyncHardwareNamespace:
         """The hardware that models run on."""
-        return AsyncNamespace(self._groups.hardware)
+        return AsyncHardwareNamespace(self._groups.hardware)
 
     @cached_property
-    def models(self) -> AsyncNamespace:
+    def models(self) -> AsyncModels:
         """Models, and what belongs to them."""
-        return AsyncNamespace(self._groups.models)
+        return AsyncModels(self._groups.models)
 
     @cached_property
-    def predictions(self) -> AsyncNamespace:
+    def predictions(self) -> AsyncPredictions:
         """Predictions."""
-        return AsyncNamespace(self._groups.predictions)
+        return AsyncPredictions(self._groups.predictions)
 
     @cached_property
-    def trainings(self) -> AsyncNamespace:
+    def trainings(self) -> AsyncTrainings:
         """Trainings."""
-        return AsyncNamespace(self._groups.trainings)
+        return AsyncTrainings(self._groups.trainings)
 
     @cached_property
-    def webhooks(self) -> AsyncNamespace:
+    def webhooks(self) -> AsyncWebhooks:
         """Webhooks."""
-        return AsyncNamespace(self._groups.webhooks)
+        return AsyncWebhooks(self._groups.webhooks)
 
     async def run(
         self,
@@ -207,4 +155,4 @@ class AsyncReplicate(BaseClient):
         await self.close()
 
 
-__all__ = ["AsyncNamespace", "AsyncPaginator", "AsyncReplicate"]
+__all__ = ["AsyncReplicate"]

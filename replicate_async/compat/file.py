@@ -51,7 +51,7 @@ class FileUpload(Options, total=False):
     metadata: Maybe[dict[str, Any]]
 
 
-class _CreateCall(FileUpload, total=False):
+class FileCreateCall(FileUpload, total=False):
     content: Any
     type: Maybe[str]
 
@@ -66,7 +66,7 @@ class Files(Namespace):
     def _wrap(self, file: types.File) -> File:
         return wrap(File, file, self._client)
 
-    async def async_create(self, file: Any = None, **params: Unpack[_CreateCall]) -> File:
+    async def async_create(self, file: Any = None, **params: Unpack[FileCreateCall]) -> File:
         """Upload a file.
 
         Args:
@@ -80,7 +80,7 @@ class Files(Namespace):
             options["type"] = content_type
         return self._wrap(await self._client.native.files.create(rewind(content), **options))
 
-    def create(self, file: Any = None, **params: Unpack[_CreateCall]) -> File:
+    def create(self, file: Any = None, **params: Unpack[FileCreateCall]) -> File:
         """Upload a file; see ``async_create``."""
         return _bridge.run(self.async_create(file, **params))
 

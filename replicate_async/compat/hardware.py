@@ -26,7 +26,6 @@ class HardwareNamespace(Namespace):
     """Operations on hardware."""
 
     _path = "hardware"
-    pages = False
 
     async def async_list(self, **options: Unpack[Options]) -> builtins.list[Hardware]:
         """List all hardware."""

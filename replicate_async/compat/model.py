@@ -105,7 +105,7 @@ class ModelName(TypedDict, total=False):
     model_name: str
 
 
-class _ModelCall(ModelName, Options, total=False):
+class ModelCall(ModelName, Options, total=False):
     pass
 
 
@@ -168,7 +168,7 @@ class ModelExamples(Namespace):
 
     _path = "models.examples"
 
-    async def async_list(self, *model: Any, **options: Unpack[_ModelCall]) -> Page[Prediction]:
+    async def async_list(self, *model: Any, **options: Unpack[ModelCall]) -> Page[Prediction]:
         """List the examples of a model."""
         names, rest = _split(model, options)
 
@@ -179,7 +179,7 @@ class ModelExamples(Namespace):
             self._client.native.models.examples.list(*names, **rest), convert, ..., self._client.page
         )
 
-    def list(self, *model: Any, **options: Unpack[_ModelCall]) -> Page[Prediction]:
+    def list(self, *model: Any, **options: Unpack[ModelCall]) -> Page[Prediction]:
         """List the examples of a model."""
         return _bridge.run(self.async_list(*model, **options))
 
@@ -189,12 +189,12 @@ class ModelReadme(Namespace):
 
     _path = "models.readme"
 
-    async def async_get(self, *model: Any, **options: Unpack[_ModelCall]) -> str:
+    async def async_get(self, *model: Any, **options: Unpack[ModelCall]) -> str:
         """Fetch the README of a model, in Markdown."""
         names, rest = _split(model, options)
         return await self._client.native.models.readme.get(*names, **rest)
 
-    def get(self, *model: Any, **options: Unpack[_ModelCall]) -> str:
+    def get(self, *model: Any, **options: Unpack[ModelCall]) -> str:
         """Fetch the README of a model, in Markdown."""
         return _bridge.run(self.async_get(*model, **options))
 
@@ -230,12 +230,12 @@ class Models(Namespace):
     def _wrap(self, model: types.Model) -> Model:
         return wrap(Model, model, self._client)
 
-    async def async_get(self, *model: Any, **options: Unpack[_ModelCall]) -> Model:
+    async def async_get(self, *model: Any, **options: Unpack[ModelCall]) -> Model:
         """Fetch a model by ``owner/name``, or by owner and name."""
         names, rest = _split(model, options)
         return self._wrap(await self._client.native.models.get(*names, **rest))
 
-    def get(self, *model: Any, **options: Unpack[_ModelCall]) -> Model:
+    def get(self, *model: Any, **options: Unpack[ModelCall]) -> Model:
         """Fetch a model by ``owner/name``, or by owner and name."""
         return _bridge.run(self.async_get(*model, **options))
 
@@ -289,13 +289,13 @@ class Models(Namespace):
         """Change the description, README or links of a model."""
         return _bridge.run(self.async_update(*model, **params))
 
-    async def async_delete(self, *model: Any, **options: Unpack[_ModelCall]) -> bool:
+    async def async_delete(self, *model: Any, **options: Unpack[ModelCall]) -> bool:
         """Delete a model; returns True."""
         names, rest = _split(model, options)
         await self._client.native.models.delete(*names, **rest)
         return True
 
-    def delete(self, *model: Any, **options: Unpack[_ModelCall]) -> bool:
+    def delete(self, *model: Any, **options: Unpack[ModelCall]) -> bool:
         """Delete a model; returns True."""
         return _bridge.run(self.async_delete(*model, **options))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
 from types import EllipsisType
 from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from replicate_async import _bridge
 from replicate_async._http.pages import AsyncPage as NativePage
-from replicate_async._http.pages import AsyncPaginator
+from replicate_async._http.pages import AsyncPaginator as NativePaginator
 from replicate_async.types import PageData
 
 T = TypeVar("T")
@@ -124,12 +124,29 @@ class AsyncCursorURLPage(BasePage[T]):
             page = await page.get_next_page()
 
 
+class AsyncPaginator(Generic[T]):
+    """A list that has not been fetched yet: await it for its first page, or iterate it for the items of all pages."""
+
+    def __init__(self, fetch: Callable[[], Coroutine[Any, Any, Page[T]]]) -> None:
+        self._fetch: Callable[[], Coroutine[Any, Any, Any]] = fetch
+
+    def __await__(self) -> Generator[Any, None, AsyncCursorURLPage[T]]:
+        """Fetch the first page."""
+        return self._fetch().__await__()
+
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
+        """Yield the items of all pages; each page is fetched on demand."""
+        page = await self
+        async for item in page:
+            yield item
+
+
 SyncCursorURLPageWithCreatedFilters = SyncCursorURLPage
 AsyncCursorURLPageWithCreatedFilters = AsyncCursorURLPage
 
 
 async def fetch_page(
-    paginator: AsyncPaginator[Any], convert: Callable[[Any], T], cursor: Cursor, kind: type[BasePage[Any]]
+    paginator: NativePaginator[Any], convert: Callable[[Any], T], cursor: Cursor, kind: type[BasePage[Any]]
 ) -> Page[T]:
     """Fetch the first page of a list, or the one at a cursor."""
     if cursor is None:
@@ -183,6 +200,7 @@ async def async_paginate(list_method: Callable[[Any], Awaitable[Page[T]]]) -> As
 __all__ = [
     "AsyncCursorURLPage",
     "AsyncCursorURLPageWithCreatedFilters",
+    "AsyncPaginator",
     "Page",
     "SyncCursorURLPage",
     "SyncCursorURLPageWithCreatedFilters",

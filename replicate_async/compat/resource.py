@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from replicate_async.compat.settings import BaseClient
 from replicate_async.types import OpenStruct, Struct
 
 R = TypeVar("R", bound="Resource")
+N = TypeVar("N", bound="Namespace")
 # Aliases, because objects have a method ``dict``.
 JSONObject: TypeAlias = dict[str, Any]
 Kinds: TypeAlias = dict[str, Any]
@@ -308,9 +309,8 @@ def _plain(value: Any) -> Any:
 class Namespace:
     """The base of groups of operations, such as ``client.predictions``."""
 
-    # Where the native client has the same group, and whether its lists come in pages.
+    # Where the native client has the same group.
     _path: ClassVar[str] = ""
-    pages: ClassVar[bool] = True
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client
@@ -331,4 +331,21 @@ class Namespace:
         return self._client.native_view(self._path).with_streaming_response
 
 
-__all__ = ["Members", "Namespace", "Resource", "Time", "Urls"]
+class AsyncNamespace(Generic[N]):
+    """The base of the same groups of ``AsyncReplicate``."""
+
+    def __init__(self, namespace: N) -> None:
+        self._namespace = namespace
+
+    @property
+    def with_raw_response(self) -> Any:
+        """The same operations of the native client, which return the whole response."""
+        return self._namespace.native_group.with_raw_response
+
+    @property
+    def with_streaming_response(self) -> Any:
+        """The same operations of the native client, which return the response before its body is read."""
+        return self._namespace.native_group.with_streaming_response
+
+
+__all__ = ["AsyncNamespace", "Members", "Namespace", "Resource", "Time", "Urls"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicate_async._files import FileInput, open_upload
-from replicate_async._http.options import RequestOptions, check_mapping, drop_unset
+from replicate_async._http.options import RequestOptions, check_mapping, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.response import AsyncStreamedResponse
@@ -70,6 +70,7 @@ class AsyncFiles(AsyncResource):
 
         Source: https://replicate.com/docs/reference/http#files.create
         """
+        check_options(options)
         if metadata is not None:
             check_mapping("metadata", metadata)
         upload = await open_upload(content, **drop_unset(filename=filename, type=type))

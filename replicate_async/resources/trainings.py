@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from replicate_async._http.options import RequestOptions, drop_unset
+from replicate_async._http.options import RequestOptions, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.inputs import encode_files, starting
@@ -62,6 +62,7 @@ class AsyncTrainings(AsyncResource):
         path = model_path(model_owner, model_name, tail=tail)
         if not destination:
             raise ValueError("destination must not be empty: pass the model that gets the new version, 'owner/name'")
+        check_options(options)
         check_events(webhook_events_filter)
         body = drop_unset(
             destination=destination,

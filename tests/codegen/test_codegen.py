@@ -515,8 +515,9 @@ def test_the_committed_modules_are_up_to_date():
         ("_http/pages.py", "return self.next is not None", "return bool(self.next)", set()),
         ("_sync.py", "class Accounts(Hinted):", "class Accounts(Hinted):  # changed by hand", {"_sync.py"}),
         ("_views.py", "APIResponse[Account]", "APIResponse[Any]", {"_views.py"}),
+        ("compat/file.py", "Fetch the metadata", "Return the metadata", {"_async_groups.py"}),
     ],
-    ids=["docstring", "parameter", "default", "body", "class", "view"],
+    ids=["docstring", "parameter", "default", "body", "class", "view", "group"],
 )
 def test_check_detects_a_change(copy, capsys, file, before, after, stale):
     """``--check`` fails and names the files when a source or a generated file has changed, and writes nothing."""

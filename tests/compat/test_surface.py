@@ -19,7 +19,6 @@ import pytest
 from official_programs import FOLDER, run_python
 from replicate_async.compat import _arguments
 from replicate_async.compat._install import module_names
-from replicate_async.compat.asynchronous import AsyncNamespace
 
 PAGE = Path(__file__).parents[2] / "docs" / "migration.md"
 
@@ -103,20 +102,9 @@ def provides(item: str, modules: dict[str, ModuleType]) -> bool:
     try:
         for name in names:
             owner = member(owner, name)
-            if owner is AsyncNamespace:
-                # The calls of an asynchronous group are those of the blocking one.
-                owner = getattr(modules[module_name], names[0].removeprefix("Async"))
-                names = names[1:]
-                for each in names:
-                    owner = member(owner, each if each.startswith("with_") else twin(owner, each))
-                break
     except AttributeError:
         return False
     return not parameter or accepts(owner.__init__ if inspect.isclass(owner) else callable_of(owner), parameter)
-
-
-def twin(owner: Any, name: str) -> str:
-    return f"async_{name}" if hasattr(owner, f"async_{name}") else name
 
 
 def callable_of(value: Any) -> Any:

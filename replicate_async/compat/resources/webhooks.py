@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from replicate_async.compat.asynchronous import AsyncNamespace
+from replicate_async.compat._async_groups import AsyncDefaultWebhook as AsyncDefaultResource
+from replicate_async.compat._async_groups import AsyncDefaultWebhookSecret as AsyncSecretResource
+from replicate_async.compat._async_groups import AsyncWebhooks as AsyncWebhooksResource
 from replicate_async.compat.webhook import DefaultWebhook as DefaultResource
 from replicate_async.compat.webhook import DefaultWebhookSecret as SecretResource
 from replicate_async.compat.webhook import Webhooks as WebhooksResource
-
-AsyncDefaultResource = AsyncSecretResource = AsyncWebhooksResource = AsyncNamespace
 
 __all__ = [
     "AsyncDefaultResource",
