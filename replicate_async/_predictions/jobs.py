@@ -40,14 +40,18 @@ async def fetch_job(transport: Transport, job_id: str, kind: type[JobT], options
     """Fetch a prediction or training.
 
     Raises:
-        APIError: the call failed; the error has the id.
+        APIError: the call failed, or the response is about another one; the error has the id.
     """
     path = format_path(list_path(kind) + "/{job_id}", job_id=job_id)
     try:
-        return await transport.decoding.call(Request("GET", path, kind, follow_up_options(options)))
+        job = await transport.decoding.call(Request("GET", path, kind, follow_up_options(options)))
     except APIError as error:
         error.prediction_id = job_id
         raise
+    if job.id != job_id:
+        # Somebody else's output is never handed out, whatever stands between here and the API.
+        raise APIResponseValidationError(f"the response is about {job.id}, not {job_id}", prediction_id=job_id)
+    return job
 
 
 def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...]:

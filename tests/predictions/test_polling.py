@@ -819,6 +819,27 @@ def test_a_response_that_cannot_be_read():
     simulate(main)
 
 
+@pytest.mark.parametrize("by_id", [False, True])
+@pytest.mark.parametrize("seconds", [60, 1000])
+def test_a_response_about_another_job(by_id, seconds):
+    """Nobody gets somebody else's output if a proxy mixes up responses: that is survived, or an error with the id."""
+
+    async def main(sim: Simulation) -> None:
+        api = Api(sim)
+        job, other = api.add(0, 0, 20), api.add(1, 0, 1)
+        api.jobs[job.id] = other
+
+        async def mend() -> None:
+            await asyncio.sleep(seconds)
+            api.jobs[job.id] = job
+
+        _, result = await asyncio.gather(mend(), api.wait(job, by_id=by_id), return_exceptions=True)
+        assert isinstance(result, Prediction if seconds == 60 else APIResponseValidationError)
+        assert result.id == job.id if isinstance(result, Prediction) else result.prediction_id == job.id
+
+    simulate(main)
+
+
 # --- limits and callbacks ---
 
 
