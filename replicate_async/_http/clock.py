@@ -18,7 +18,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Tells the time and waits."""
+    """The current time, and delays."""
 
     def now(self) -> datetime:
         """Return the date and time, in UTC."""

@@ -8,7 +8,11 @@ from math import inf
 
 
 class RateLimited(Exception):  # noqa: N818 - the transport makes it the caller's error
-    """A call would wait for its rate limit for longer than its timeout."""
+    """A call was not sent, because its rate limit lets no call through for longer than its total timeout.
+
+    The time that it spends behind other calls does not count, except with a limit that processes share: that raises if
+    the call's own turn comes too late. Creates, and calls without a total timeout, wait as long as necessary.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the API's rate limit lets no call through for {seconds:.0f} s, longer than the timeout")

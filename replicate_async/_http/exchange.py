@@ -1,4 +1,6 @@
-"""One exchange over aiohttp: redirects, headers that suit the host that is asked, and bodies of bounded size.
+"""One exchange over aiohttp: redirects, headers that suit the host that is asked, and bodies.
+
+Bodies of errors are read up to 1 MiB, and compressed ones up to 128 MiB after decompression. Others have no limit.
 
 Imported with the first session, because aiohttp takes long.
 """

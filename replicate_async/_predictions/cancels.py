@@ -24,10 +24,10 @@ from replicate_async.types import Prediction
 
 # In seconds: how long the caller waits who gave up, and a client or a loop that ends.
 _MAX_WAIT = 5.0
-# In seconds: how long the background tries on; and for how long if the API answers that it can't be done.
+# In seconds: how long the background tries on; and for how long if the API responds that it can't be done.
 _MAX_SECONDS, _MAX_REJECTED_SECONDS = 600.0, 30.0
 _REJECTIONS = frozenset({400, 401, 403, 404, 405, 410, 422})
-# The API answers at once. A call that stalls is repeated soon.
+# The API responds at once. A call that stalls is repeated soon.
 _ATTEMPT = RequestOptions(timeout=3.0, max_retries=0)
 # In seconds: how long the response of a create may take before its prediction is looked for, and how long the create.
 _ANSWER_SECONDS, _MAX_CREATE_SECONDS = 1.0, 5.5

@@ -200,7 +200,7 @@ class Entries:
     async def _recover(self, transport: Transport, key: str, lost: Claim) -> None:
         """Find out what became of a lost create, if no other process does, and put that into the journal.
 
-        Identical creates can only be told apart together: all of them must be lost, or have their ids.
+        Identical creates can only be distinguished together: all of them must be lost, or have their ids.
         """
         server_clock = transport.account.state(CreateLedger).server_clock
         async with self._lock.hold(lost.path, bytes(lost.body)):

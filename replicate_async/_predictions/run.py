@@ -165,7 +165,7 @@ class PredictionRun(msgspec.Struct):
                 self.transport.pool.check_open()
             raise
         except APIResponseValidationError:
-            # It exists, but the caller can't be told what it is.
+            # The prediction exists, but its response can't be decoded, so the caller gets only the error.
             await self.abandon()
             raise
         except ReplicateError:

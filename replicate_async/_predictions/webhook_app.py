@@ -28,10 +28,11 @@ class WebhookApp:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        """Answer a request.
+        """Respond to a request.
 
-        The status is 204 if the webhook was accepted, 400 if it is not from Replicate, and 503 if it belongs to the
-        receiver of another process, so that Replicate delivers it again.
+        The status is 204 if the webhook was accepted, 400 if it is not from Replicate, 405 if the method is not POST,
+        413 if the body is larger than 32 MiB, and 503 if the webhook belongs to the receiver of another process, so
+        that Replicate delivers it again.
         """
         if scope["type"] == "http":
             status = await self._status(scope, receive)

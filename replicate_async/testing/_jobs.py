@@ -51,7 +51,7 @@ class Job(Generic[R]):
         self.listeners: list[Listener] = []
         # Reported by the model, besides the times.
         self.metrics: dict[str, Any] = {}
-        # Further members of the API's answers, such as the URL of the webhook.
+        # Further members of the API's responses, such as the URL of the webhook.
         self.members: dict[str, Any] = {}
         # How long lists show the former status, and how long the API doesn't know the job.
         self.list_lag = self.read_lag = 0.0
