@@ -58,8 +58,8 @@ class Usage:
     """What predictions took, by model.
 
     ``with client.usage() as usage:`` collects the predictions that are created in the block, by its own code and by the
-    tasks that it starts. ``hooks=[usage]``, with ``usage = Usage()``, collects all predictions that a client creates or
-    waits for.
+    tasks that it starts. ``hooks=[usage]``, with ``usage = Usage()``, collects all predictions that a client creates,
+    fetches or waits for.
     """
 
     def __init__(self, hooks: Hooks | None = None) -> None:

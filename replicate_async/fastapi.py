@@ -85,6 +85,12 @@ def lifespan(
 def get_replicate(connection: HTTPConnection) -> AsyncReplicate:
     """Return the application's client: a dependency of handlers, see ``ReplicateDep``.
 
+    Args:
+        connection: The request or WebSocket.
+
+    Returns:
+        The client.
+
     Raises:
         RuntimeError: the application was not started with ``lifespan``.
     """
@@ -112,13 +118,14 @@ async def cancel_on_disconnect(request: Request, awaitable: Awaitable[T]) -> T:
 
     Args:
         request: The request.
-        awaitable: What to await, such as ``client.run(...)``. To be canceled is the end of its prediction.
+        awaitable: What to await, such as ``client.run(...)``, which cancels its prediction when it is canceled.
 
     Returns:
         The result of the awaitable.
 
     Raises:
         HTTPException: the client has hung up. The status is 499.
+        Exception: the error of the awaitable.
     """
     results: list[T] = []
     problem: Exception | None = None
@@ -343,7 +350,8 @@ def verified_webhook(
 ) -> Callable[..., Awaitable[Prediction | Training]]:
     """Return a dependency that verifies a webhook, and gives its prediction or training to the handler.
 
-    A request that Replicate has not sent gets a 400. Webhooks may arrive more than once and out of order.
+    A request that Replicate has not sent gets a 400. If the secret can't be fetched, the dependency raises the
+    ``APIError``. Webhooks may arrive more than once and out of order.
 
     Args:
         secret: Secret that signs the webhooks. If omitted, it is fetched once with the application's client.

@@ -150,11 +150,11 @@ class PredictionChanged(Event, frozen=True, kw_only=True, eq=False):
 class PredictionEnded(Event, frozen=True, kw_only=True, eq=False):
     """A prediction or training has ended, or was given up and canceled.
 
-    It is reported once for each prediction that this client has created or waited for.
+    It is reported once for each prediction that this client has created, fetched or waited for.
 
     Attributes:
         prediction: The prediction or training.
-        seconds: The time since this client created it or saw it first.
+        seconds: The time since this client created it or first fetched it.
     """
 
     prediction: Prediction | Training

@@ -41,8 +41,8 @@ class _Run(msgspec.Struct, eq=False):
 class OpenTelemetryHook:
     """A hook that reports to OpenTelemetry: pass it to a client as ``hooks=[OpenTelemetryHook()]``.
 
-    Each prediction is a span below the caller's current one, and its requests are spans below it. Inputs, outputs, logs
-    and tokens are not recorded.
+    Each prediction is a span below the caller's current one, and its requests are spans below it. Outputs, logs and the
+    API token are never recorded, inputs only with ``record_inputs``.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class OpenTelemetryHook:
         Args:
             tracer_provider: The provider of spans. If omitted, the global one.
             meter_provider: The provider of metrics. If omitted, the global one.
-            record_inputs: Whether the spans of predictions have their inputs, as the attribute ``replicate.input``.
+            record_inputs: Whether the spans of predictions have their inputs, as the attribute ``replicate.input``: the
+                first 10,000 characters of their JSON.
         """
         self._tracer = trace.get_tracer("replicate_async", __version__, tracer_provider)
         meter = metrics.get_meter("replicate_async", __version__, meter_provider)
@@ -98,7 +99,14 @@ class OpenTelemetryHook:
         }
 
     def __call__(self, event: hooks.Event) -> AbstractContextManager[object] | None:
-        """Report an event."""
+        """Report an event.
+
+        Args:
+            event: The event.
+
+        Returns:
+            For ``PredictionStarted``, the context in which the prediction is created.
+        """
         handler = self._handlers.get(type(event))
         return None if handler is None else handler(event)
 

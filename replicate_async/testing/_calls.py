@@ -47,7 +47,11 @@ class Call:
         return self.headers.get("Authorization")
 
     def json(self) -> Any:
-        """Return the decoded JSON body."""
+        """Return the decoded JSON body.
+
+        Raises:
+            msgspec.DecodeError: The body is not JSON.
+        """
         return msgspec.json.decode(self.body)
 
     def decode(self, shape: type[T]) -> T:

@@ -41,6 +41,10 @@ class VirtualClock(Clock):
         auto: Whether the clock jumps by itself.
         patience: Real seconds without progress after which the clock jumps although something doesn't sleep on it.
             This is what trio's ``MockClock`` calls ``autojump_threshold``.
+
+    Raises:
+        ValueError: ``start`` has no time zone.
+        RuntimeError: When a server starts: this clock, or another virtual one, is used in another event loop.
     """
 
     def __init__(self, start: datetime | None = None, *, auto: bool = True, patience: float = 0.1) -> None:
@@ -120,6 +124,15 @@ class VirtualClock(Clock):
 
         ``await`` the call where a loop runs. Elsewhere the call blocks, also for a server in a thread; its result
         need not be awaited then.
+
+        Args:
+            seconds: The time that passes.
+
+        Returns:
+            An awaitable that is done when the time has passed.
+
+        Raises:
+            ValueError: ``seconds`` is negative.
         """
         if seconds < 0:
             raise ValueError(f"time can't go back: expected 0 seconds or more, got {seconds}")

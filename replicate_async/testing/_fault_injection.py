@@ -73,6 +73,10 @@ class Faults:
     def add(self, fault: Fault | None = None, /, **fields: Unpack[FaultFields]) -> Fault:
         """Add a fault, as a ``Fault`` or by its fields.
 
+        Args:
+            fault: The fault.
+            fields: The fields of ``Fault``; they replace those of ``fault``.
+
         Returns:
             The fault. It is the ``fault`` of the calls that it affects.
 
@@ -89,8 +93,15 @@ class Faults:
     def load(self, source: Mapping[str, Any] | Path | str) -> list[Fault]:
         """Add the faults of a TOML file, or of a dict with the same content: a list ``faults``.
 
+        Args:
+            source: The dict, or the path of the file.
+
+        Returns:
+            The faults.
+
         Raises:
-            ValueError: A fault is invalid; the message says which and why. No fault is added.
+            ValueError: A fault or the file is invalid; the message says which and why. No fault is added.
+            OSError: The file can't be read.
         """
         if isinstance(source, Mapping):
             faults = _read(source)

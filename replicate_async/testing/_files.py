@@ -67,7 +67,11 @@ class OutputFile:
 
     @classmethod
     def coerce(cls, value: OutputFile | bytes | Path) -> OutputFile:
-        """Return bytes, or the file at a path, as an output file."""
+        """Return bytes, or the file at a path, as an output file.
+
+        Raises:
+            OSError: The file can't be read.
+        """
         if isinstance(value, OutputFile):
             return value
         if isinstance(value, Path):

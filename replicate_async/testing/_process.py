@@ -35,6 +35,10 @@ class ServerProcess:
     """A running ``LocalServer`` in another process; leaving the ``with`` statement ends the process.
 
     The process also ends when this one does, for whatever reason, because it watches the pipe to its standard input.
+
+    Raises:
+        TypeError: An option has no JSON form, such as a clock.
+        RuntimeError: When the ``with`` statement is entered: the process has ended at once.
     """
 
     def __init__(self, target: str, **options: Any) -> None:

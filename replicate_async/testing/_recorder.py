@@ -62,7 +62,7 @@ class Recording:
 
     Raises:
         ValueError: There is no token to record with, or the file isn't a recording.
-        OSError: The file can't be read.
+        OSError: The file can't be read or, at the end, written.
         RecordingError: At the end: a request was not in the recording. ``unmatched`` contains all such requests.
     """
 
@@ -90,7 +90,7 @@ class Recording:
 
     @property
     def base_url(self) -> str:
-        """The base URL for clients."""
+        """The base URL for clients; raises ``RuntimeError`` outside of the ``with`` statement."""
         return self._server.base_url
 
     def discard(self) -> None:

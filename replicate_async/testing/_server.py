@@ -67,6 +67,11 @@ class LocalServer:
         faults: The initial faults: a TOML file, or a dict with the same content. See ``Faults.load``.
         clock: The clock for all waiting, expiry and timestamps. If omitted, real time.
 
+    Raises:
+        ValueError: ``latency``, ``limits`` or a fault is invalid.
+        OSError: The file of faults can't be read or, when the server starts, a port is in use.
+        RuntimeError: When the server starts: it is already running, or its virtual clock is used in another loop.
+
     Attributes:
         requests: All requests, oldest first.
         webhooks: All attempts to deliver a webhook, oldest first. ``path`` is the URL, ``status`` is 0 if there was
@@ -124,7 +129,10 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The server's origin, such as ``http://127.0.0.1:40404``. It also serves a page to run and watch models."""
+        """The server's origin, such as ``http://127.0.0.1:40404``. It also serves a page to run and watch models.
+
+        Raises ``RuntimeError`` while the server does not run.
+        """
         if not self._store.url:
             raise RuntimeError("the server has not been started: use it in a with or async with statement")
         return self._store.url
@@ -169,7 +177,13 @@ class LocalServer:
 
         Args:
             target: A function as ``module:function``. The process calls it with the server, to register models.
-            options: Arguments of ``LocalServer``.
+            options: Arguments of ``LocalServer`` that have a JSON form.
+
+        Returns:
+            The server, which starts with the ``with`` statement.
+
+        Raises:
+            TypeError: An option has no JSON form.
         """
         return ServerProcess(target, **options)
 
@@ -181,6 +195,9 @@ class LocalServer:
         Args:
             file_id: The id of the uploaded file.
             expires_in: The seconds until the signature expires.
+
+        Returns:
+            The parameters, as text by name.
         """
         expiry = int(self._store.clock.now().timestamp() + expires_in)
         signature = self._store.sign_download(file_id, expiry)
@@ -234,6 +251,9 @@ class LocalServer:
                 lists, and getting it gives 404.
             readme: The model's README, in Markdown.
             examples: Pairs of input and output; the first is the default example.
+
+        Returns:
+            The decorator, which returns the function as it is.
 
         Raises:
             TypeError: The function can't be a model; the message says why.

@@ -65,6 +65,9 @@ def sign_webhook(
         message_id: The id of the delivery. If omitted, a random one.
         timestamp: The time of the delivery. If omitted, now.
 
+    Returns:
+        The headers by name.
+
     Raises:
         ValueError: The secret is malformed.
 
