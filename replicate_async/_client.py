@@ -58,6 +58,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
     with ``close()``, or use it as a context manager.
+
+    Every call raises ``TypeError`` or ``ValueError`` if an argument is invalid, and ``ReplicateError`` if there is no
+    token or the client is closed.
     """
 
     @explain_arguments
@@ -95,11 +98,12 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             retry: tenacity policy that replaces the built-in one. Regardless of the policy, a call that may have been
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
-                and base URL. If omitted, limits are learned from the API's responses.
+                and base URL. If omitted, limits are learned from the API's responses. Errors of its ``store`` are
+                raised by calls as they are.
             hooks: Functions that are called with each event: see ``replicate_async.hooks``.
 
         Raises:
-            TypeError: an argument has the wrong type.
+            TypeError: an argument has the wrong type, or both ``bearer_token`` and ``api_token`` are passed.
             ValueError: an argument is invalid, for example an empty token.
         """
         if bearer_token is not None and api_token is not None:
@@ -151,6 +155,10 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
 
         Returns:
             The client. Options that are not passed are those of this client.
+
+        Raises:
+            TypeError: an option has the wrong type.
+            ValueError: an option is invalid, for example an empty token.
         """
         # None is a value here: it resets an option to its default.
         options: dict[str, Any] = {
@@ -266,7 +274,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
                 call: a repetition returns its output or raises its error. It is not canceled if the waiting ends early.
-            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database.
+            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database. Errors of its store are
+                raised as they are.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -284,11 +293,14 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            ReplicateError: the prediction of ``key`` ended more than an hour ago, and the API has removed its output.
             APITimeoutError: the time limit has passed, or a request took too long.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
             APIError: a call failed. The error has the ``prediction_id`` if there is one.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
-            OSError: a file in the input can't be read.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            ImportError: ``progress`` needs tqdm, or a PostgreSQL journal asyncpg, which is not installed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -342,9 +354,11 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Raises:
             ModelError: the prediction failed. The error's ``prediction`` has the output so far.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-            APIError: a call failed.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. The error has the ``prediction_id`` if there is one.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is invalid.
+            OSError: a file in the input can't be read, for example because it does not exist.
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
@@ -377,7 +391,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
                 caller waits.
             key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
                 call.
-            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database.
+            journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database. Errors of its store are
+                raised as they are.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -394,10 +409,12 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             continues whether or not a caller waits for it.
 
         Raises:
-            CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
-            APIError: the call failed.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is invalid.
+            ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            ImportError: a PostgreSQL journal needs asyncpg, which is not installed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -426,9 +443,9 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
     ) -> AsyncGenerator[Any, None]:
         """Run a model on many inputs and yield the outputs.
 
-        Inputs are read on demand, so there can be any number of them. If one fails, no more are started, but those in
-        progress are completed and their outputs yielded, because they are billed. Then the error is raised, with notes
-        about other failures.
+        Inputs are read on demand, so there can be any number of them. If one fails, or can't be read, no more are
+        started, but those in progress are completed and their outputs yielded, because they are billed. Then the error
+        is raised, with notes about other failures.
 
         Args:
             ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
@@ -446,7 +463,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             use_file_output: Whether URLs in the outputs become file outputs.
             journal: ``AsyncJournal``, path of an SQLite file, or URL of a PostgreSQL database. It records
                 each prediction by the index of its input, so that the same call resumes after an interruption: no input
-                is paid for twice, and what was running is waited for. With a journal, nothing is canceled.
+                is paid for twice, and what was running is waited for. With a journal, nothing is canceled. Errors of
+                its store are raised as they are.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -464,9 +482,14 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         Raises:
             ModelError: a prediction failed.
             PredictionCanceledError: a prediction was canceled, or aborted before it ran.
+            ReplicateError: the client was closed before all outputs were read, or the API has removed the output of a
+                prediction in the journal, which ended more than an hour ago.
+            CreateOutcomeUnknown: a response was lost; whether one of ``candidates`` is its prediction is unknown.
             APIError: a call failed.
             TypeError: an input is not a mapping, or has a value that cannot be sent.
-            ValueError: ``ref`` is not a model, or another argument is invalid.
+            ValueError: ``ref`` is not a model, a journal has another input, or another argument is invalid.
+            OSError: a file in an input can't be read, for example because it does not exist.
+            ImportError: ``progress`` needs tqdm, or a PostgreSQL journal asyncpg, which is not installed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -575,7 +598,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             The function.
 
         Raises:
-            ValueError: ``ref`` is not a model.
+            TypeError: ``ref`` is not a str or a model, or an option is unknown or has the wrong type.
+            ValueError: ``ref`` does not name a model, or an option is invalid.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -611,6 +635,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
 
         Raises:
             ValueError: ``url`` is not an HTTP URL.
+            APIError: the secret can't be fetched when the block is entered.
 
         Source: https://replicate.com/docs/topics/webhooks/receive-webhook
         """
@@ -627,7 +652,11 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
         return self._transport.pool.closed
 
     async def __aenter__(self) -> Self:
-        """Prepare for calls, and return the client."""
+        """Prepare for calls, and return the client.
+
+        Raises:
+            ReplicateError: the client is closed, or ``session`` belongs to another event loop.
+        """
         # Importing aiohttp blocks the event loop: better when an application starts than while it serves.
         self._transport.pool.current()
         return self

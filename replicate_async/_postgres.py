@@ -36,13 +36,25 @@ class PostgresStore:
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Any]] = WeakKeyDictionary()
 
     async def get(self, key: str) -> bytes | None:
-        """Return the value of a key; None if it has none."""
+        """Return the value of a key; None if it has none.
+
+        Raises:
+            ModuleNotFoundError: asyncpg is not installed.
+            ValueError: the URL is malformed.
+            OSError: the server can't be reached.
+            TimeoutError: the server does not respond to a connection.
+            asyncpg.PostgresError: the server refuses the connection or the query, or the connection broke.
+            asyncpg.InterfaceError: the store was closed at the same time.
+        """
         pool = await self._pool()
         value: bytes | None = await pool.fetchval(f"SELECT value FROM {self._table} WHERE key = $1", key)  # noqa: S608
         return value
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None) -> bool:
-        """Replace the value of a key in one atomic step; see ``JournalStore``."""
+        """Replace the value of a key in one atomic step; see ``JournalStore``.
+
+        It raises the errors of ``get``.
+        """
         pool, table = await self._pool(), self._table
         if old is None:
             status = await pool.execute(f"INSERT INTO {table} VALUES ($1, $2) ON CONFLICT DO NOTHING", key, new)  # noqa: S608
@@ -54,7 +66,10 @@ class PostgresStore:
         return str(status).endswith(" 1")
 
     async def page(self, after: str) -> list[tuple[str, bytes]]:
-        """Return the next keys after a key, with their values; see ``JournalStore``."""
+        """Return the next keys after a key, with their values; see ``JournalStore``.
+
+        It raises the errors of ``get``.
+        """
         query = f"SELECT key, value FROM {self._table} WHERE key > $1 ORDER BY key LIMIT {_PAGE_SIZE}"  # noqa: S608
         return [(row["key"], row["value"]) for row in await (await self._pool()).fetch(query, after)]
 

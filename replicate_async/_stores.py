@@ -26,7 +26,10 @@ _BUSY_SECONDS = 60.0
 
 
 class JournalStore(Protocol):
-    """Keeps values by key, for any number of processes. Implement it to use a database of your own."""
+    """Keeps values by key, for any number of processes. Implement it to use a database of your own.
+
+    Errors that its methods raise reach the callers of the client as they are, not as ``APIError``.
+    """
 
     async def get(self, key: str) -> bytes | None:
         """Return the value of a key; None if it has none."""
@@ -39,6 +42,9 @@ class JournalStore(Protocol):
             key: The key.
             old: The value that the key must have, or None if it must have none. Otherwise, nothing is changed.
             new: The new value, or None to delete the key.
+
+        Returns:
+            Whether the value was replaced.
         """
         ...
 
@@ -99,8 +105,9 @@ class SQLiteStore:
             exclusive: Whether to lock other processes out.
 
         Raises:
-            OSError: the file can't be created.
-            ValueError: the file is not a journal, or is locked by another process.
+            OSError: the file can't be opened or created.
+            ValueError: the file is not a journal, can't be written, or stays locked by another process: for 60 seconds,
+                or at all with ``exclusive``.
         """
         import sqlite3  # keeps the import of this module light
 
@@ -135,12 +142,24 @@ class SQLiteStore:
         self._finalizer = weakref.finalize(self, db.close)
 
     async def get(self, key: str) -> bytes | None:
-        """Return the value of a key; None if it has none."""
+        """Return the value of a key; None if it has none.
+
+        Raises:
+            OSError: the file can't be opened or created, when it is first used.
+            ValueError: the file is not a journal, or stays locked by another process, when it is first used.
+            sqlite3.OperationalError: the database stays locked for 60 seconds, or can't be written.
+        """
         rows, _ = await self._run("SELECT value FROM journal WHERE key = ?", key)
         return rows[0][0] if rows else None
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None) -> bool:
-        """Replace the value of a key in one atomic step; see ``JournalStore``."""
+        """Replace the value of a key in one atomic step; see ``JournalStore``.
+
+        Raises:
+            OSError: the file can't be opened or created, when it is first used.
+            ValueError: the file is not a journal, or stays locked by another process, when it is first used.
+            sqlite3.OperationalError: the database stays locked for 60 seconds, or can't be written.
+        """
         if old is None:
             _, count = await self._run("INSERT OR IGNORE INTO journal VALUES (?, ?)", key, new)
         elif new is None:
@@ -150,7 +169,13 @@ class SQLiteStore:
         return count > 0
 
     async def page(self, after: str) -> list[tuple[str, bytes]]:
-        """Return the next keys after a key, with their values; see ``JournalStore``."""
+        """Return the next keys after a key, with their values; see ``JournalStore``.
+
+        Raises:
+            OSError: the file can't be opened or created, when it is first used.
+            ValueError: the file is not a journal, or stays locked by another process, when it is first used.
+            sqlite3.OperationalError: the database stays locked for 60 seconds, or can't be written.
+        """
         query = "SELECT key, value FROM journal WHERE key > ? ORDER BY key LIMIT ?"
         return (await self._run(query, after, _PAGE_SIZE))[0]
 

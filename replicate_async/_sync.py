@@ -172,7 +172,8 @@ class StreamedResponse(Hinted, Generic[T]):
             chunk_size: The maximum size of a chunk, in bytes.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
@@ -184,7 +185,8 @@ class StreamedResponse(Hinted, Generic[T]):
             chunk_size: The maximum size of a chunk, in bytes before decoding.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_text(chunk_size))
@@ -193,7 +195,8 @@ class StreamedResponse(Hinted, Generic[T]):
         """Yield the body's lines, without their line ends, as they arrive.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         __tracebackhide__ = True
         return _bridge.iterate(self._async.iter_lines())
@@ -202,7 +205,8 @@ class StreamedResponse(Hinted, Generic[T]):
         """Return the body.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         __tracebackhide__ = True
         return _bridge.run(self._async.read())
@@ -218,13 +222,19 @@ class StreamedResponse(Hinted, Generic[T]):
 
         Raises:
             OSError: the file can't be written.
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         __tracebackhide__ = True
         return _bridge.run(self._async.save(path))
 
     def text(self) -> str:
-        """Return the body as text, in the charset of the response, or UTF-8."""
+        """Return the body as text, in the charset of the response, or UTF-8.
+
+        Raises:
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
+        """
         __tracebackhide__ = True
         return _bridge.run(self._async.text())
 
@@ -232,6 +242,8 @@ class StreamedResponse(Hinted, Generic[T]):
         """Return the body decoded from JSON, as plain dicts and lists.
 
         Raises:
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
             APIResponseValidationError: the body is not JSON.
         """
         __tracebackhide__ = True
@@ -241,6 +253,8 @@ class StreamedResponse(Hinted, Generic[T]):
         """Return the body decoded to what the method usually returns.
 
         Raises:
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
             APIResponseValidationError: the body has another shape.
         """
         __tracebackhide__ = True
@@ -268,7 +282,7 @@ class ResponseContext(Hinted, Generic[T]):
         self._async = wrapped
 
     def __enter__(self) -> StreamedResponse[T]:
-        """Send the request and return its response, unread."""
+        """Send the request and return its response, unread. It raises what the method itself raises."""
         __tracebackhide__ = True
         return StreamedResponse(_bridge.run(self._async.__aenter__()))
 
@@ -341,7 +355,7 @@ class FileOutput(BaseFileOutput):
         return _bridge.iterate(self._async.iter_bytes(chunk_size))
 
     def __iter__(self) -> Generator[bytes, None, None]:
-        """Yield the content in chunks as they arrive."""
+        """Yield the content in chunks as they arrive, as ``iter_bytes`` does."""
         __tracebackhide__ = True
         return _bridge.iterate(self._async.__aiter__())
 
@@ -372,6 +386,7 @@ class FileOutput(BaseFileOutput):
         Raises:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
+            OSError: the copy can't be written.
         """
         __tracebackhide__ = True
         return _bridge.run(self._async.local_path())
@@ -431,6 +446,9 @@ class Page(HintedPage, Generic[T]):
     def get_next_page(self) -> Page[T]:
         """Fetch the next page.
 
+        Returns:
+            The page.
+
         Raises:
             RuntimeError: this is the last page.
             APIError: the call failed, or the list leads in circles.
@@ -439,7 +457,11 @@ class Page(HintedPage, Generic[T]):
         return Page(_bridge.run(self._async.get_next_page()))
 
     def iter_pages(self) -> Generator[Page[T], None, None]:
-        """Yield this page and the pages that follow; each is fetched on demand."""
+        """Yield this page and the pages that follow; each is fetched on demand.
+
+        Raises:
+            APIError: a call failed, or the list leads in circles.
+        """
         __tracebackhide__ = True
         page = self
         while True:
@@ -449,7 +471,11 @@ class Page(HintedPage, Generic[T]):
             page = page.get_next_page()
 
     def __iter__(self) -> Generator[T, None, None]:
-        """Yield the items of this page and of the pages that follow."""
+        """Yield the items of this page and of the pages that follow.
+
+        Raises:
+            APIError: a call failed, or the list leads in circles.
+        """
         __tracebackhide__ = True
         page = self
         while True:
@@ -543,6 +569,8 @@ class Collections(Hinted):
             The collection.
 
         Raises:
+            TypeError: ``collection_slug`` is neither a str nor a ``Collection``.
+            ValueError: ``collection_slug`` is empty, or can't be part of a URL path.
             NotFoundError: the collection does not exist.
             APIError: the call failed.
 
@@ -653,6 +681,8 @@ class Deployments(Hinted):
             The deployment.
 
         Raises:
+            TypeError: ``deployment_name`` is missing, or an argument is neither a str nor a ``Deployment``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
@@ -687,8 +717,8 @@ class Deployments(Hinted):
             The updated deployment.
 
         Raises:
-            TypeError: ``min_instances`` or ``max_instances`` is not an int.
-            ValueError: ``min_instances`` or ``max_instances`` is negative.
+            TypeError: the name is missing, or an argument has the wrong type, such as a float for ``min_instances``.
+            ValueError: an argument is empty or can't be part of a URL path, or a number of instances is negative.
             NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
@@ -721,6 +751,8 @@ class Deployments(Hinted):
             **options: Options of the request.
 
         Raises:
+            TypeError: ``deployment_name`` is missing, or an argument is neither a str nor a ``Deployment``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
@@ -780,9 +812,11 @@ class DeploymentPredictions(Hinted):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
-            APIError: the call failed. Only failures that can't have started a prediction are retried.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """
@@ -848,9 +882,9 @@ class Files(Hinted):
             The file. Models accept its ``urls.get``; it is deleted at ``expires_at``.
 
         Raises:
-            FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
-            TypeError: the content is not a file, or a file open in text mode.
-            ValueError: the file is closed, too large, or has been read to its end, or its name is too long.
+            TypeError: the content is not a file, is open in text mode, or ``metadata`` is not a JSON object.
+            ValueError: the file is closed, too large or read to its end, or its name or type is invalid.
+            OSError: the file can't be read, for example because it does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -869,6 +903,8 @@ class Files(Hinted):
             The file.
 
         Raises:
+            TypeError: ``file_id`` is neither a str nor a ``File``.
+            ValueError: ``file_id`` is empty, or can't be part of a URL path.
             NotFoundError: the file does not exist.
             APIError: the call failed.
 
@@ -885,6 +921,8 @@ class Files(Hinted):
             **options: Options of the request.
 
         Raises:
+            TypeError: ``file_id`` is neither a str nor a ``File``.
+            ValueError: ``file_id`` is empty, or can't be part of a URL path.
             NotFoundError: the file does not exist.
             APIError: the call failed.
 
@@ -916,6 +954,8 @@ class Files(Hinted):
             ``iter_bytes()``, or write it to a file with ``save()``. It continues on another connection if one breaks.
 
         Raises:
+            TypeError: ``file_id`` is neither a str nor a ``File``.
+            ValueError: ``file_id`` is empty, or can't be part of a URL path.
             NotFoundError: the file does not exist.
             APIError: the call failed.
 
@@ -991,6 +1031,8 @@ class ModelVersions(Hinted):
             The versions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -1018,6 +1060,8 @@ class ModelVersions(Hinted):
             The version.
 
         Raises:
+            TypeError: an argument is neither a str nor the object that it names.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the version does not exist.
             APIError: the call failed.
 
@@ -1042,6 +1086,8 @@ class ModelVersions(Hinted):
             **options: Options of the request.
 
         Raises:
+            TypeError: an argument is neither a str nor the object that it names.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the version does not exist.
             APIError: the call failed.
 
@@ -1109,6 +1155,7 @@ class Models(Hinted):
             The models: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            ValueError: ``sort_by`` or ``sort_direction`` is not one of the documented values.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.list
@@ -1205,6 +1252,8 @@ class Models(Hinted):
             The model.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -1243,6 +1292,8 @@ class Models(Hinted):
             The updated model.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -1274,6 +1325,8 @@ class Models(Hinted):
             **options: Options of the request.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -1313,6 +1366,8 @@ class ModelExamples(Hinted):
             The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -1372,9 +1427,11 @@ class ModelPredictions(Hinted):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
-            APIError: the call failed. Only failures that can't have started a prediction are retried.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
@@ -1414,6 +1471,8 @@ class ModelReadme(Hinted):
             The README, in Markdown.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist, or has no README.
             APIError: the call failed.
 
@@ -1472,9 +1531,11 @@ class Predictions(Hinted):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
-            APIError: the call failed. Only failures that can't have started a prediction are retried.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -1492,6 +1553,8 @@ class Predictions(Hinted):
             The prediction in its current state. The API removes input, output and logs an hour after the end.
 
         Raises:
+            TypeError: ``prediction_id`` is neither a str nor a ``Prediction``.
+            ValueError: ``prediction_id`` is empty, or can't be part of a URL path.
             NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
@@ -1520,6 +1583,8 @@ class Predictions(Hinted):
             The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            TypeError: a time is neither a datetime nor a str.
+            ValueError: ``source`` is not ``"web"``, or a datetime has no time zone.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.list
@@ -1542,6 +1607,8 @@ class Predictions(Hinted):
             The prediction, which may not be canceled yet.
 
         Raises:
+            TypeError: ``prediction_id`` is neither a str nor a ``Prediction``.
+            ValueError: ``prediction_id`` is empty, or can't be part of a URL path.
             NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
@@ -1570,6 +1637,9 @@ class Predictions(Hinted):
             The prediction with its final status.
 
         Raises:
+            TypeError: ``prediction`` is neither a ``Prediction`` nor a str, or ``time_limit`` is not a number.
+            ValueError: the id is empty or can't be part of a URL path, or ``time_limit`` is negative.
+            NotFoundError: the prediction does not exist.
             APITimeoutError: the time limit is reached. The error has the ``prediction_id``.
             APIError: a call failed. The error has the ``prediction_id``.
 
@@ -1597,6 +1667,8 @@ class Predictions(Hinted):
         Raises:
             ModelError: the prediction failed. The error's ``prediction`` has the output so far.
             PredictionCanceledError: the prediction was canceled, or was aborted before it ran.
+            ReplicateError: the prediction ended more than an hour ago, and the API has removed its output.
+            NotFoundError: the prediction does not exist.
             APIError: a call failed.
 
         Source: https://replicate.com/docs/topics/predictions/streaming
@@ -1650,9 +1722,11 @@ class Trainings(Hinted):
 
         Raises:
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-            ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
+            ValueError: ``destination`` is empty, ``webhook_events_filter`` has an unknown event, or a file is invalid.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the training is unknown.
             NotFoundError: the version does not exist.
-            APIError: the call failed.
+            APIError: a call failed. Only failures that can't have started a training are retried.
 
         Source: https://replicate.com/docs/reference/http#trainings.create
         """
@@ -1681,6 +1755,8 @@ class Trainings(Hinted):
             The training in its current state.
 
         Raises:
+            TypeError: ``training_id`` is neither a str nor a ``Training``.
+            ValueError: ``training_id`` is empty, or can't be part of a URL path.
             NotFoundError: the training does not exist.
             APIError: the call failed.
 
@@ -1717,6 +1793,8 @@ class Trainings(Hinted):
             The training, which may not be canceled yet.
 
         Raises:
+            TypeError: ``training_id`` is neither a str nor a ``Training``.
+            ValueError: ``training_id`` is empty, or can't be part of a URL path.
             NotFoundError: the training does not exist.
             APIError: the call failed.
 
@@ -1745,6 +1823,9 @@ class Trainings(Hinted):
             The training with its final status.
 
         Raises:
+            TypeError: ``training`` is neither a ``Training`` nor a str, or ``time_limit`` is not a number.
+            ValueError: the id is empty or can't be part of a URL path, or ``time_limit`` is negative.
+            NotFoundError: the training does not exist.
             APITimeoutError: the time limit is reached. The error's ``prediction_id`` is the training's id.
             APIError: a call failed. The error's ``prediction_id`` is the training's id.
 
@@ -1839,6 +1920,8 @@ class Journal(Hinted):
 
     ``client.run``, ``submit``, ``map`` and ``use`` take it. They pay for a key once, whichever process repeats the
     call, and return what was recorded. Close the journal with ``close()``, or use it as a context manager.
+
+    Errors of its store are raised as they are, by the methods of the journal and by the calls that take it.
     """
 
     def __init__(self, store: StoreLike) -> None:
@@ -1861,6 +1944,9 @@ class Journal(Hinted):
 
         Returns:
             The results. The keys of ``map`` are the indices of the inputs, with eight digits.
+
+        Raises:
+            Exception: an error of the store; see ``SQLiteStore`` and ``PostgresStore``.
         """
         __tracebackhide__ = True
         return _bridge.iterate(self._async.results())
@@ -1873,6 +1959,7 @@ class Journal(Hinted):
 
         Raises:
             KeyError: the journal does not have the key.
+            Exception: an error of the store; see ``SQLiteStore`` and ``PostgresStore``.
         """
         __tracebackhide__ = True
         _bridge.run(self._async.remove(key))
@@ -1914,8 +2001,11 @@ class ModelFunction(Hinted, Generic[P, T]):
             The handle.
 
         Raises:
-            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
-            APIError: the call failed.
+            TypeError: an input has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -2002,7 +2092,11 @@ class ModelFunction(Hinted, Generic[P, T]):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
+            ReplicateError: the key's prediction ended more than an hour ago, and the API has removed its output.
+            TypeError: an argument is positional, or has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
             APIError: a call failed.
         """
         __tracebackhide__ = True
@@ -2025,8 +2119,11 @@ class StreamingFunction(Hinted, Generic[P]):
             The handle.
 
         Raises:
-            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
-            APIError: the call failed.
+            TypeError: an input has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -2109,6 +2206,9 @@ class StreamingFunction(Hinted, Generic[P]):
 
         Returns:
             The output: iterate it for its pieces, or pass it to another model.
+
+        Raises:
+            TypeError: an argument is positional. All other errors are raised when the output is read.
         """
         __tracebackhide__ = True
         return OutputStream(self._async(*args, **inputs))
@@ -2124,7 +2224,10 @@ class OutputStream(Hinted):
         self._async = wrapped
 
     def __iter__(self) -> Generator[Any, None, None]:
-        """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read."""
+        """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read.
+
+        It raises the errors of ``read``.
+        """
         __tracebackhide__ = True
         for item in _bridge.iterate(self._async.__aiter__()):
             yield _to_blocking(item)
@@ -2138,6 +2241,10 @@ class OutputStream(Hinted):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            TypeError: an input has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
             APIError: a call failed.
         """
         __tracebackhide__ = True
@@ -2183,6 +2290,7 @@ class Run(HintedObject):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            ReplicateError: the prediction ended more than an hour ago, and the API has removed its output.
             APIError: a call failed.
         """
         __tracebackhide__ = True
@@ -2262,7 +2370,11 @@ class WebhookReceiver(Hinted):
         return _bridge.run(self._async.deliver(body, headers))
 
     def __enter__(self) -> Self:
-        """Fetch the secret if it was not passed, and register the receiver with the client."""
+        """Fetch the secret if it was not passed, and register the receiver with the client.
+
+        Raises:
+            APIError: the secret can't be fetched.
+        """
         __tracebackhide__ = True
         _bridge.run(self._async.__aenter__())
         return self
@@ -3506,6 +3618,9 @@ class Replicate(HintedClient):
 
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
     with ``close()``, or use it as a context manager.
+
+    Every call raises ``TypeError`` or ``ValueError`` if an argument is invalid, and ``ReplicateError`` if there is no
+    token or the client is closed.
     """
 
     def search(self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]) -> SearchResults:
@@ -3552,8 +3667,10 @@ class Replicate(HintedClient):
             The decoded response; without ``cast_to``, the response itself.
 
         Raises:
+            TypeError: the body can't be encoded as JSON, both ``json`` and ``content`` were passed, or an argument
+                has the wrong type.
+            ValueError: ``method`` is not an HTTP method, ``url`` is empty, or another argument is invalid.
             APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
-            TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
 
         Source: https://replicate.com/docs/reference/http
         """
@@ -3650,11 +3767,12 @@ class Replicate(HintedClient):
             retry: tenacity policy that replaces the built-in one. Regardless of the policy, a call that may have been
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
-                and base URL. If omitted, limits are learned from the API's responses.
+                and base URL. If omitted, limits are learned from the API's responses. Errors of its ``store`` are
+                raised by calls as they are.
             hooks: Functions that are called with each event: see ``replicate_async.hooks``.
 
         Raises:
-            TypeError: an argument has the wrong type.
+            TypeError: an argument has the wrong type, or both ``bearer_token`` and ``api_token`` are passed.
             ValueError: an argument is invalid, for example an empty token.
         """
         __tracebackhide__ = True
@@ -3699,6 +3817,10 @@ class Replicate(HintedClient):
 
         Returns:
             The client. Options that are not passed are those of this client.
+
+        Raises:
+            TypeError: an option has the wrong type.
+            ValueError: an option is invalid, for example an empty token.
         """
         __tracebackhide__ = True
         copied = object.__new__(type(self))
@@ -3816,7 +3938,8 @@ class Replicate(HintedClient):
             stream: Whether to request a stream of the output. Models that support streaming always provide one.
             key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
                 call: a repetition returns its output or raises its error. It is not canceled if the waiting ends early.
-            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
+            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. Errors of its store are
+                raised as they are.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3834,11 +3957,14 @@ class Replicate(HintedClient):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            ReplicateError: the prediction of ``key`` ended more than an hour ago, and the API has removed its output.
             APITimeoutError: the time limit has passed, or a request took too long.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
             APIError: a call failed. The error has the ``prediction_id`` if there is one.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
-            OSError: a file in the input can't be read.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            ImportError: ``progress`` needs tqdm, or a PostgreSQL journal asyncpg, which is not installed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -3896,9 +4022,11 @@ class Replicate(HintedClient):
         Raises:
             ModelError: the prediction failed. The error's ``prediction`` has the output so far.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-            APIError: a call failed.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. The error has the ``prediction_id`` if there is one.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: ``ref`` is not a model, or another argument is invalid.
+            OSError: a file in the input can't be read, for example because it does not exist.
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
@@ -3926,7 +4054,8 @@ class Replicate(HintedClient):
                 caller waits.
             key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
                 call.
-            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
+            journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. Errors of its store are
+                raised as they are.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -3943,10 +4072,12 @@ class Replicate(HintedClient):
             continues whether or not a caller waits for it.
 
         Raises:
-            CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
-            APIError: the call failed.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed.
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-            ValueError: ``ref`` is not a model, or another argument is invalid.
+            ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            ImportError: a PostgreSQL journal needs asyncpg, which is not installed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -3982,9 +4113,9 @@ class Replicate(HintedClient):
     ) -> Generator[Any, None, None]:
         """Run a model on many inputs and yield the outputs.
 
-        Inputs are read on demand, so there can be any number of them. If one fails, no more are started, but those in
-        progress are completed and their outputs yielded, because they are billed. Then the error is raised, with notes
-        about other failures.
+        Inputs are read on demand, so there can be any number of them. If one fails, or can't be read, no more are
+        started, but those in progress are completed and their outputs yielded, because they are billed. Then the error
+        is raised, with notes about other failures.
 
         Args:
             ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
@@ -4002,7 +4133,8 @@ class Replicate(HintedClient):
             use_file_output: Whether URLs in the outputs become file outputs.
             journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. It records
                 each prediction by the index of its input, so that the same call resumes after an interruption: no input
-                is paid for twice, and what was running is waited for. With a journal, nothing is canceled.
+                is paid for twice, and what was running is waited for. With a journal, nothing is canceled. Errors of
+                its store are raised as they are.
             **options: Options of the create and of its requests:
 
                 - ``webhook``: URL that receives webhook events.
@@ -4020,9 +4152,14 @@ class Replicate(HintedClient):
         Raises:
             ModelError: a prediction failed.
             PredictionCanceledError: a prediction was canceled, or aborted before it ran.
+            ReplicateError: the client was closed before all outputs were read, or the API has removed the output of a
+                prediction in the journal, which ended more than an hour ago.
+            CreateOutcomeUnknown: a response was lost; whether one of ``candidates`` is its prediction is unknown.
             APIError: a call failed.
             TypeError: an input is not a mapping, or has a value that cannot be sent.
-            ValueError: ``ref`` is not a model, or another argument is invalid.
+            ValueError: ``ref`` is not a model, a journal has another input, or another argument is invalid.
+            OSError: a file in an input can't be read, for example because it does not exist.
+            ImportError: ``progress`` needs tqdm, or a PostgreSQL journal asyncpg, which is not installed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -4112,7 +4249,8 @@ class Replicate(HintedClient):
             The function.
 
         Raises:
-            ValueError: ``ref`` is not a model.
+            TypeError: ``ref`` is not a str or a model, or an option is unknown or has the wrong type.
+            ValueError: ``ref`` does not name a model, or an option is invalid.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -4149,6 +4287,7 @@ class Replicate(HintedClient):
 
         Raises:
             ValueError: ``url`` is not an HTTP URL.
+            APIError: the secret can't be fetched when the block is entered.
 
         Source: https://replicate.com/docs/topics/webhooks/receive-webhook
         """
@@ -4166,7 +4305,11 @@ class Replicate(HintedClient):
         return self._async.is_closed()
 
     def __enter__(self) -> Self:
-        """Prepare for calls, and return the client."""
+        """Prepare for calls, and return the client.
+
+        Raises:
+            ReplicateError: the client is closed, or ``session`` belongs to another event loop.
+        """
         __tracebackhide__ = True
         _bridge.run(self._async.__aenter__())
         return self
@@ -4282,8 +4425,10 @@ def request(method: str, url: str, *, cast_to: Any = None, **call: Unpack[CallOp
         The decoded response; without ``cast_to``, the response itself.
 
     Raises:
+        TypeError: the body can't be encoded as JSON, both ``json`` and ``content`` were passed, or an argument
+            has the wrong type.
+        ValueError: ``method`` is not an HTTP method, ``url`` is empty, or another argument is invalid.
         APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
-        TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
 
     Source: https://replicate.com/docs/reference/http
     """
@@ -4396,7 +4541,8 @@ def run(
         stream: Whether to request a stream of the output. Models that support streaming always provide one.
         key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
             call: a repetition returns its output or raises its error. It is not canceled if the waiting ends early.
-        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
+        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. Errors of its store are
+            raised as they are.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -4414,11 +4560,14 @@ def run(
     Raises:
         ModelError: the prediction failed.
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+        ReplicateError: the prediction of ``key`` ended more than an hour ago, and the API has removed its output.
         APITimeoutError: the time limit has passed, or a request took too long.
+        CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
         APIError: a call failed. The error has the ``prediction_id`` if there is one.
         TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
         ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
-        OSError: a file in the input can't be read.
+        OSError: a file in the input can't be read, for example because it does not exist.
+        ImportError: ``progress`` needs tqdm, or a PostgreSQL journal asyncpg, which is not installed.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -4472,9 +4621,11 @@ def stream(
     Raises:
         ModelError: the prediction failed. The error's ``prediction`` has the output so far.
         PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-        APIError: a call failed.
+        CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+        APIError: a call failed. The error has the ``prediction_id`` if there is one.
         TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
         ValueError: ``ref`` is not a model, or another argument is invalid.
+        OSError: a file in the input can't be read, for example because it does not exist.
 
     Source: https://replicate.com/docs/topics/predictions/streaming
     """
@@ -4502,7 +4653,8 @@ def submit(
             caller waits.
         key: Name of the prediction in ``journal``. The prediction is created once, whichever process repeats the
             call.
-        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database.
+        journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. Errors of its store are
+            raised as they are.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -4519,10 +4671,12 @@ def submit(
         continues whether or not a caller waits for it.
 
     Raises:
-        CreateOutcomeUnknown: the response was lost, and it is unknown whether the prediction exists.
-        APIError: the call failed.
+        CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+        APIError: a call failed.
         TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-        ValueError: ``ref`` is not a model, or another argument is invalid.
+        ValueError: ``ref`` is not a model, the key was used with another input, or another argument is invalid.
+        OSError: a file in the input can't be read, for example because it does not exist.
+        ImportError: a PostgreSQL journal needs asyncpg, which is not installed.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -4548,9 +4702,9 @@ def map(
 ) -> Generator[Any, None, None]:
     """Run a model on many inputs and yield the outputs.
 
-    Inputs are read on demand, so there can be any number of them. If one fails, no more are started, but those in
-    progress are completed and their outputs yielded, because they are billed. Then the error is raised, with notes
-    about other failures.
+    Inputs are read on demand, so there can be any number of them. If one fails, or can't be read, no more are
+    started, but those in progress are completed and their outputs yielded, because they are billed. Then the error
+    is raised, with notes about other failures.
 
     Args:
         ref: The model: ``owner/name``, ``owner/name:version``, a version id, or a ``Model`` or ``ModelVersion``.
@@ -4568,7 +4722,8 @@ def map(
         use_file_output: Whether URLs in the outputs become file outputs.
         journal: ``Journal``, path of an SQLite file, or URL of a PostgreSQL database. It records
             each prediction by the index of its input, so that the same call resumes after an interruption: no input
-            is paid for twice, and what was running is waited for. With a journal, nothing is canceled.
+            is paid for twice, and what was running is waited for. With a journal, nothing is canceled. Errors of
+            its store are raised as they are.
         **options: Options of the create and of its requests:
 
             - ``webhook``: URL that receives webhook events.
@@ -4586,9 +4741,14 @@ def map(
     Raises:
         ModelError: a prediction failed.
         PredictionCanceledError: a prediction was canceled, or aborted before it ran.
+        ReplicateError: the client was closed before all outputs were read, or the API has removed the output of a
+            prediction in the journal, which ended more than an hour ago.
+        CreateOutcomeUnknown: a response was lost; whether one of ``candidates`` is its prediction is unknown.
         APIError: a call failed.
         TypeError: an input is not a mapping, or has a value that cannot be sent.
-        ValueError: ``ref`` is not a model, or another argument is invalid.
+        ValueError: ``ref`` is not a model, a journal has another input, or another argument is invalid.
+        OSError: a file in an input can't be read, for example because it does not exist.
+        ImportError: ``progress`` needs tqdm, or a PostgreSQL journal asyncpg, which is not installed.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -4769,7 +4929,8 @@ def use(
         The function.
 
     Raises:
-        ValueError: ``ref`` is not a model.
+        TypeError: ``ref`` is not a str or a model, or an option is unknown or has the wrong type.
+        ValueError: ``ref`` does not name a model, or an option is invalid.
 
     Source: https://replicate.com/docs/reference/http#predictions.create
     """
@@ -4811,6 +4972,7 @@ def receive_webhooks(url: str, *, secret: WebhookSecret | str | None = None) -> 
 
     Raises:
         ValueError: ``url`` is not an HTTP URL.
+        APIError: the secret can't be fetched when the block is entered.
 
     Source: https://replicate.com/docs/topics/webhooks/receive-webhook
     """

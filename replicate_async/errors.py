@@ -158,7 +158,8 @@ class APITimeoutError(APIConnectionError):
 class CreateOutcomeUnknown(APIConnectionError):  # noqa: N818 - the create may have succeeded
     """The response to a create was lost, and it is unknown whether it succeeded: a retry may be billed twice.
 
-    ``candidates`` are the ids of predictions or trainings that it may have created. ``__cause__`` is the failure.
+    ``candidates`` are the ids of predictions or trainings that it may have created; empty if they could not be listed.
+    ``__cause__`` is the failure.
     """
 
     def __init__(

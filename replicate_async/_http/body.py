@@ -78,7 +78,9 @@ class Body:
                 is an error.
 
         Raises:
-            APIConnectionError: the connection broke before the end, and the rest can't be fetched.
+            APIConnectionError: the connection broke, and the rest can't be fetched; or the body is closed.
+            APIResponseValidationError: the body can't be decompressed.
+            APIStatusError: the rest can't be fetched, because the server refuses it.
         """
         if self.closed:
             raise APIConnectionError("the response is closed", method=self._call.request.method, url=self._call.url)

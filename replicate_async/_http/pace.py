@@ -31,6 +31,7 @@ class SharedPace:
 
         Raises:
             RateLimited: it begins in more than ``max_delay`` seconds.
+            Exception: an error of the store, as it is.
         """
         if max_delay is not None and self._waiting * self._interval > max_delay:
             raise RateLimited(self._waiting * self._interval)

@@ -41,6 +41,9 @@ class AsyncPage(HintedPage, Generic[T]):
     async def get_next_page(self) -> AsyncPage[T]:
         """Fetch the next page.
 
+        Returns:
+            The page.
+
         Raises:
             RuntimeError: this is the last page.
             APIError: the call failed, or the list leads in circles.
@@ -59,7 +62,11 @@ class AsyncPage(HintedPage, Generic[T]):
         return await AsyncPaginator(self._transport, next_page(self._request, self.next), position)
 
     async def iter_pages(self) -> AsyncGenerator[AsyncPage[T], None]:
-        """Yield this page and the pages that follow; each is fetched on demand."""
+        """Yield this page and the pages that follow; each is fetched on demand.
+
+        Raises:
+            APIError: a call failed, or the list leads in circles.
+        """
         page = self
         while True:
             yield page
@@ -68,7 +75,11 @@ class AsyncPage(HintedPage, Generic[T]):
             page = await page.get_next_page()
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
-        """Yield the items of this page and of the pages that follow."""
+        """Yield the items of this page and of the pages that follow.
+
+        Raises:
+            APIError: a call failed, or the list leads in circles.
+        """
         page = self
         while True:
             for item in page.results:
@@ -94,11 +105,23 @@ class AsyncPaginator(HintedPage, Generic[T]):
         return AsyncPage(self._transport.decoding, self._request, data, self._position)
 
     def __await__(self) -> Generator[Any, None, AsyncPage[T]]:
-        """Fetch the first page."""
+        """Fetch the first page.
+
+        Raises:
+            TypeError: an option is unknown or has the wrong type.
+            ValueError: an option is invalid.
+            APIError: the call failed.
+        """
         return self._transport.call(self._request.map(self._to_page)).__await__()
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
-        """Yield the items of all pages; each page is fetched on demand."""
+        """Yield the items of all pages; each page is fetched on demand.
+
+        Raises:
+            TypeError: an option is unknown or has the wrong type.
+            ValueError: an option is invalid.
+            APIError: a call failed, or the list leads in circles.
+        """
         page = await self
         while True:
             for item in page.results:

@@ -50,11 +50,14 @@ _EPSILON = 1e-6
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum numbers of calls per minute. Each allows a burst of one second's worth.
 
+    Raises ``TypeError`` or ``ValueError`` if a number is not a positive number.
+
     Attributes:
         creates: Predictions and trainings created per minute; None: the limit is learned from responses.
         others: All other calls per minute; None: the limit is learned from responses. Cancels are not limited.
         store: Shares the limits with all processes that name the same store: the path of an SQLite file, the URL of a
             PostgreSQL database, or a ``JournalStore``, for example that of a journal. None: this process has its own.
+            Limited calls raise errors of the store as they are, not as ``APIError``.
     """
 
     creates: float | None = None
@@ -264,7 +267,7 @@ class RateLimiter:
         """Wait for a token.
 
         Raises:
-            RateLimited: for more than ``max_delay`` seconds, no call can be made.
+            RateLimited: no call can be made for more than ``max_delay`` seconds, or this one can't in a shared limit.
         """
         if self._bucket.pace is not None:
             await self._bucket.pace.wait(max_delay)

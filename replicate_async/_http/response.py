@@ -198,7 +198,8 @@ class AsyncStreamedResponse(Generic[T]):
             chunk_size: The maximum size of a chunk, in bytes.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         read = self._body.reader
         try:
@@ -214,7 +215,8 @@ class AsyncStreamedResponse(Generic[T]):
             chunk_size: The maximum size of a chunk, in bytes before decoding.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         read, decoder = self._body.reader, self._text_decoder()
         try:
@@ -230,7 +232,8 @@ class AsyncStreamedResponse(Generic[T]):
         """Yield the body's lines, without their line ends, as they arrive.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         # The pieces of an incomplete line, joined once: a long line may come in many.
         pieces: list[str] = []
@@ -257,7 +260,8 @@ class AsyncStreamedResponse(Generic[T]):
         """Return the body.
 
         Raises:
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         return await self._body.read_all()
 
@@ -272,18 +276,26 @@ class AsyncStreamedResponse(Generic[T]):
 
         Raises:
             OSError: the file can't be written.
-            APIConnectionError: the connection broke before the end.
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
         """
         return await save_file(self._body.reader, Path(path))
 
     async def text(self) -> str:
-        """Return the body as text, in the charset of the response, or UTF-8."""
+        """Return the body as text, in the charset of the response, or UTF-8.
+
+        Raises:
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
+        """
         return (await read_response(self)).text()
 
     async def json(self) -> Any:
         """Return the body decoded from JSON, as plain dicts and lists.
 
         Raises:
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
             APIResponseValidationError: the body is not JSON.
         """
         return (await read_response(self)).json()
@@ -292,6 +304,8 @@ class AsyncStreamedResponse(Generic[T]):
         """Return the body decoded to what the method usually returns.
 
         Raises:
+            APIConnectionError: the connection broke before the end, or the response is closed.
+            APIError: the body can't be decompressed, or a download can't be continued.
             APIResponseValidationError: the body has another shape.
         """
         return (await read_response(self)).parse()
@@ -326,7 +340,7 @@ class AsyncResponseContext(Generic[T]):
         self._response: AsyncStreamedResponse[T] | None = None
 
     async def __aenter__(self) -> AsyncStreamedResponse[T]:
-        """Send the request and return its response, unread."""
+        """Send the request and return its response, unread. It raises what the method itself raises."""
         self._response = await self._opening
         return self._response
 

@@ -113,8 +113,11 @@ class AsyncModelReference(HintedObject):
             The handle.
 
         Raises:
-            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
-            APIError: the call failed.
+            TypeError: an input has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -215,7 +218,11 @@ class AsyncModelFunction(AsyncModelReference, Generic[P, T]):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
-            ValueError: the inputs don't fit the model's schema, if ``validate`` is set.
+            ReplicateError: the key's prediction ended more than an hour ago, and the API has removed its output.
+            TypeError: an argument is positional, or has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
             APIError: a call failed.
         """
         _check_keyword_only(args)
@@ -237,6 +244,9 @@ class AsyncStreamingFunction(AsyncModelReference, Generic[P]):
 
         Returns:
             The output: iterate it for its pieces, or pass it to another model.
+
+        Raises:
+            TypeError: an argument is positional. All other errors are raised when the output is read.
         """
         _check_keyword_only(args)
         return AsyncOutputStream(self, inputs)
@@ -255,7 +265,10 @@ class AsyncOutputStream:
         self._lock = KeyedLock()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read."""
+        """Yield the output's pieces: text, or file outputs. The model runs once, however often the output is read.
+
+        It raises the errors of ``read``.
+        """
         model = self._model
         async with self._lock.hold(self):
             if self._run is None:
@@ -277,6 +290,10 @@ class AsyncOutputStream:
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            TypeError: an input has a value that cannot be sent; the error names its place.
+            ValueError: the inputs don't fit the schema, if ``validate`` is set; or the key was used with others.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
             APIError: a call failed.
         """
         pieces = [piece async for piece in self]
@@ -326,6 +343,7 @@ class AsyncRun(HintedObject):
         Raises:
             ModelError: the prediction failed.
             PredictionCanceledError: the prediction was canceled, or aborted before it ran.
+            ReplicateError: the prediction ended more than an hour ago, and the API has removed its output.
             APIError: a call failed.
         """
         output = output_of(await self._run.wait_until_done())

@@ -65,6 +65,8 @@ class AsyncJournal:
 
     ``client.run``, ``submit``, ``map`` and ``use`` take it. They pay for a key once, whichever process repeats the
     call, and return what was recorded. Close the journal with ``close()``, or use it as a context manager.
+
+    Errors of its store are raised as they are, by the methods of the journal and by the calls that take it.
     """
 
     def __init__(self, store: StoreLike) -> None:
@@ -83,6 +85,9 @@ class AsyncJournal:
 
         Returns:
             The results. The keys of ``map`` are the indices of the inputs, with eight digits.
+
+        Raises:
+            Exception: an error of the store; see ``SQLiteStore`` and ``PostgresStore``.
         """
         after = ""
         while entries := await self._entries.page(after):
@@ -100,6 +105,7 @@ class AsyncJournal:
 
         Raises:
             KeyError: the journal does not have the key.
+            Exception: an error of the store; see ``SQLiteStore`` and ``PostgresStore``.
         """
         while (value := await self._entries.get(key)) is not None:
             if await self._entries.swap(key, value, None) is not None:

@@ -165,7 +165,7 @@ class AsyncFileOutput(BaseFileOutput):
         self._size = int(length) if is_size else None
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """Yield the content in chunks as they arrive."""
+        """Yield the content in chunks as they arrive, as ``iter_bytes`` does."""
         async with self._open() as read:
             while chunk := await read(65536):
                 yield chunk
@@ -202,6 +202,7 @@ class AsyncFileOutput(BaseFileOutput):
         Raises:
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
+            OSError: the copy can't be written.
         """
         folder = await run_in_thread(private_folder)
         # A folder for each URL, because two outputs may have the same name.
@@ -280,7 +281,7 @@ class _Content:
             bytes,
             {},
             headers={"Accept": "*/*"},
-            # A model may answer with any URL, such as that of a secret.
+            # A model may return any URL, such as that of a secret.
             anonymous=not _is_api_file(file.url, transport.settings.base_url),
             resumable=True,
         )

@@ -44,6 +44,8 @@ class AsyncCollections(AsyncResource):
             The collection.
 
         Raises:
+            TypeError: ``collection_slug`` is neither a str nor a ``Collection``.
+            ValueError: ``collection_slug`` is empty, or can't be part of a URL path.
             NotFoundError: the collection does not exist.
             APIError: the call failed.
 

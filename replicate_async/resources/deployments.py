@@ -110,6 +110,8 @@ class AsyncDeployments(AsyncResource):
             The deployment.
 
         Raises:
+            TypeError: ``deployment_name`` is missing, or an argument is neither a str nor a ``Deployment``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
@@ -144,8 +146,8 @@ class AsyncDeployments(AsyncResource):
             The updated deployment.
 
         Raises:
-            TypeError: ``min_instances`` or ``max_instances`` is not an int.
-            ValueError: ``min_instances`` or ``max_instances`` is negative.
+            TypeError: the name is missing, or an argument has the wrong type, such as a float for ``min_instances``.
+            ValueError: an argument is empty or can't be part of a URL path, or a number of instances is negative.
             NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
@@ -170,6 +172,8 @@ class AsyncDeployments(AsyncResource):
             **options: Options of the request.
 
         Raises:
+            TypeError: ``deployment_name`` is missing, or an argument is neither a str nor a ``Deployment``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the deployment does not exist.
             APIError: the call failed.
 
@@ -219,9 +223,11 @@ class AsyncDeploymentPredictions(AsyncResource):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
-            APIError: the call failed. Only failures that can't have started a prediction are retried.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#deployments.predictions.create
         """

@@ -63,9 +63,9 @@ class AsyncFiles(AsyncResource):
             The file. Models accept its ``urls.get``; it is deleted at ``expires_at``.
 
         Raises:
-            FileNotFoundError: the path does not exist. Other OSErrors are raised as they are.
-            TypeError: the content is not a file, or a file open in text mode.
-            ValueError: the file is closed, too large, or has been read to its end, or its name is too long.
+            TypeError: the content is not a file, is open in text mode, or ``metadata`` is not a JSON object.
+            ValueError: the file is closed, too large or read to its end, or its name or type is invalid.
+            OSError: the file can't be read, for example because it does not exist.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#files.create
@@ -88,6 +88,8 @@ class AsyncFiles(AsyncResource):
             The file.
 
         Raises:
+            TypeError: ``file_id`` is neither a str nor a ``File``.
+            ValueError: ``file_id`` is empty, or can't be part of a URL path.
             NotFoundError: the file does not exist.
             APIError: the call failed.
 
@@ -105,6 +107,8 @@ class AsyncFiles(AsyncResource):
             **options: Options of the request.
 
         Raises:
+            TypeError: ``file_id`` is neither a str nor a ``File``.
+            ValueError: ``file_id`` is empty, or can't be part of a URL path.
             NotFoundError: the file does not exist.
             APIError: the call failed.
 
@@ -137,6 +141,8 @@ class AsyncFiles(AsyncResource):
             ``iter_bytes()``, or write it to a file with ``save()``. It continues on another connection if one breaks.
 
         Raises:
+            TypeError: ``file_id`` is neither a str nor a ``File``.
+            ValueError: ``file_id`` is empty, or can't be part of a URL path.
             NotFoundError: the file does not exist.
             APIError: the call failed.
 

@@ -42,8 +42,10 @@ class AsyncLowLevel(AsyncResource):
             The decoded response; without ``cast_to``, the response itself.
 
         Raises:
+            TypeError: the body can't be encoded as JSON, both ``json`` and ``content`` were passed, or an argument
+                has the wrong type.
+            ValueError: ``method`` is not an HTTP method, ``url`` is empty, or another argument is invalid.
             APIError: the call failed. Methods that are not idempotent are retried only if the request had no effect.
-            TypeError: the body can't be encoded as JSON, or both ``json`` and ``content`` were passed.
 
         Source: https://replicate.com/docs/reference/http
         """

@@ -32,6 +32,8 @@ class AsyncModelVersions(AsyncResource):
             The versions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -59,6 +61,8 @@ class AsyncModelVersions(AsyncResource):
             The version.
 
         Raises:
+            TypeError: an argument is neither a str nor the object that it names.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the version does not exist.
             APIError: the call failed.
 
@@ -83,6 +87,8 @@ class AsyncModelVersions(AsyncResource):
             **options: Options of the request.
 
         Raises:
+            TypeError: an argument is neither a str nor the object that it names.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the version does not exist.
             APIError: the call failed.
 

@@ -72,6 +72,7 @@ class AsyncModels(AsyncResource):
             The models: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            ValueError: ``sort_by`` or ``sort_direction`` is not one of the documented values.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#models.list
@@ -176,6 +177,8 @@ class AsyncModels(AsyncResource):
             The model.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -213,6 +216,8 @@ class AsyncModels(AsyncResource):
             The updated model.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -240,6 +245,8 @@ class AsyncModels(AsyncResource):
             **options: Options of the request.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -269,6 +276,8 @@ class AsyncModelExamples(AsyncResource):
             The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist.
             APIError: the call failed.
 
@@ -318,9 +327,11 @@ class AsyncModelPredictions(AsyncResource):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
-            APIError: the call failed. Only failures that can't have started a prediction are retried.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#models.predictions.create
         """
@@ -351,6 +362,8 @@ class AsyncModelReadme(AsyncResource):
             The README, in Markdown.
 
         Raises:
+            TypeError: ``model_name`` is missing, or an argument is neither a str nor a ``Model``.
+            ValueError: an argument is empty, or can't be part of a URL path.
             NotFoundError: the model does not exist, or has no README.
             APIError: the call failed.
 

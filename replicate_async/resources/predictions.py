@@ -63,9 +63,11 @@ class AsyncPredictions(AsyncResource):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that JSON does not support.
+            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
-            APIError: the call failed. Only failures that can't have started a prediction are retried.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
+            APIError: a call failed. Only failures that can't have started a prediction are retried.
 
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
@@ -86,6 +88,8 @@ class AsyncPredictions(AsyncResource):
             The prediction in its current state. The API removes input, output and logs an hour after the end.
 
         Raises:
+            TypeError: ``prediction_id`` is neither a str nor a ``Prediction``.
+            ValueError: ``prediction_id`` is empty, or can't be part of a URL path.
             NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
@@ -114,6 +118,8 @@ class AsyncPredictions(AsyncResource):
             The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
+            TypeError: a time is neither a datetime nor a str.
+            ValueError: ``source`` is not ``"web"``, or a datetime has no time zone.
             APIError: the call failed.
 
         Source: https://replicate.com/docs/reference/http#predictions.list
@@ -133,6 +139,8 @@ class AsyncPredictions(AsyncResource):
             The prediction, which may not be canceled yet.
 
         Raises:
+            TypeError: ``prediction_id`` is neither a str nor a ``Prediction``.
+            ValueError: ``prediction_id`` is empty, or can't be part of a URL path.
             NotFoundError: the prediction does not exist.
             APIError: the call failed.
 
@@ -160,6 +168,9 @@ class AsyncPredictions(AsyncResource):
             The prediction with its final status.
 
         Raises:
+            TypeError: ``prediction`` is neither a ``Prediction`` nor a str, or ``time_limit`` is not a number.
+            ValueError: the id is empty or can't be part of a URL path, or ``time_limit`` is negative.
+            NotFoundError: the prediction does not exist.
             APITimeoutError: the time limit is reached. The error has the ``prediction_id``.
             APIError: a call failed. The error has the ``prediction_id``.
 
@@ -188,6 +199,8 @@ class AsyncPredictions(AsyncResource):
         Raises:
             ModelError: the prediction failed. The error's ``prediction`` has the output so far.
             PredictionCanceledError: the prediction was canceled, or was aborted before it ran.
+            ReplicateError: the prediction ended more than an hour ago, and the API has removed its output.
+            NotFoundError: the prediction does not exist.
             APIError: a call failed.
 
         Source: https://replicate.com/docs/topics/predictions/streaming

@@ -52,9 +52,11 @@ class AsyncTrainings(AsyncResource):
 
         Raises:
             TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
-            ValueError: ``destination`` is empty, or ``webhook_events_filter`` has an unknown event.
+            ValueError: ``destination`` is empty, ``webhook_events_filter`` has an unknown event, or a file is invalid.
+            OSError: a file in the input can't be read, for example because it does not exist.
+            CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the training is unknown.
             NotFoundError: the version does not exist.
-            APIError: the call failed.
+            APIError: a call failed. Only failures that can't have started a training are retried.
 
         Source: https://replicate.com/docs/reference/http#trainings.create
         """
@@ -85,6 +87,8 @@ class AsyncTrainings(AsyncResource):
             The training in its current state.
 
         Raises:
+            TypeError: ``training_id`` is neither a str nor a ``Training``.
+            ValueError: ``training_id`` is empty, or can't be part of a URL path.
             NotFoundError: the training does not exist.
             APIError: the call failed.
 
@@ -120,6 +124,8 @@ class AsyncTrainings(AsyncResource):
             The training, which may not be canceled yet.
 
         Raises:
+            TypeError: ``training_id`` is neither a str nor a ``Training``.
+            ValueError: ``training_id`` is empty, or can't be part of a URL path.
             NotFoundError: the training does not exist.
             APIError: the call failed.
 
@@ -149,6 +155,9 @@ class AsyncTrainings(AsyncResource):
             The training with its final status.
 
         Raises:
+            TypeError: ``training`` is neither a ``Training`` nor a str, or ``time_limit`` is not a number.
+            ValueError: the id is empty or can't be part of a URL path, or ``time_limit`` is negative.
+            NotFoundError: the training does not exist.
             APITimeoutError: the time limit is reached. The error's ``prediction_id`` is the training's id.
             APIError: a call failed. The error's ``prediction_id`` is the training's id.
 

@@ -25,7 +25,7 @@ class AsyncWebhookReceiver:
     def __init__(self, transport: Transport, url: str, secret: WebhookSecret | str | None) -> None:
         if not url.startswith(("https://", "http://")):
             raise ValueError(f"url={url!r} must be the https URL at which Replicate reaches this server")
-        # The parameter tells the receivers of several processes behind one address apart.
+        # The parameter distinguishes the receivers of several processes behind one address.
         self._parameter = f"receiver={secrets.token_hex(8)}"
         self.url: str = f"{url}{'&' if '?' in url else '?'}{self._parameter}"
         """The URL that creates register: yours, with a parameter that names this receiver."""
@@ -62,7 +62,11 @@ class AsyncWebhookReceiver:
         return job
 
     async def __aenter__(self) -> Self:
-        """Fetch the secret if it was not passed, and register the receiver with the client."""
+        """Fetch the secret if it was not passed, and register the receiver with the client.
+
+        Raises:
+            APIError: the secret can't be fetched.
+        """
         if self._secret is None:
             request = Request[WebhookSecret]("GET", "/webhooks/default/secret", WebhookSecret, {})
             self._secret = await self._transport.call(request)

@@ -6,6 +6,7 @@ mkdocstrings lists the members of classes by itself.
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import pkgutil
 import re
@@ -19,7 +20,7 @@ import msgspec
 import pytest
 
 import replicate_async
-from replicate_async import AsyncReplicate, types
+from replicate_async import AsyncReplicate, errors, types
 
 ROOT = Path(__file__).parents[2]
 PAGE = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "reference").glob("*.md")))
@@ -153,3 +154,80 @@ def test_structs_are_checked():
     """The test above sees the classes that it is for."""
     assert len(STRUCTS) > 25
     assert {"Prediction", "RateLimit", "MapProgress", "RequestOptions"} <= {kind.__name__ for kind in STRUCTS}
+
+
+# --- errors ---
+
+
+def public_functions() -> Iterator[tuple[str, Any]]:
+    """Yield the functions and methods of all entries, each with its name."""
+    for path in ENTRIES:
+        thing = named(path)
+        members = vars(thing).items() if inspect.isclass(thing) or inspect.ismodule(thing) else [("", thing)]
+        for name, member in members:
+            function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
+            is_public = not name.startswith("_") or name in {"__call__", "__init__", "__await__", "__aiter__"}
+            if is_public and inspect.isfunction(function) and function.__module__.startswith("replicate_async"):
+                yield f"{path}.{name}".removesuffix("."), function
+
+
+def listed_errors(function: Any) -> list[str]:
+    """Return the names below "Raises:" in a docstring."""
+    _, _, section = (inspect.getdoc(function) or "").partition("\nRaises:\n")
+    return re.findall(r"^    ([\w.]+): ", section.partition("\n\n")[0], re.MULTILINE)
+
+
+FUNCTIONS = dict(public_functions())
+# Other methods take their options when they are made, or create trainings.
+CREATES = {name for name, function in FUNCTIONS.items() if "PredictionOptions" in str(function.__annotations__)} | {
+    "replicate_async.resources.trainings.AsyncTrainings.create",
+    "replicate_async.AsyncModelFunction.__call__",
+    "replicate_async.AsyncModelFunction.create",
+    "replicate_async.AsyncOutputStream.read",
+}
+
+
+@pytest.mark.parametrize("name", sorted(CREATES))
+def test_creates_list_their_errors(name):
+    """What creates a prediction or training lists the errors of its input, of a lost response and of the API."""
+    function = FUNCTIONS.get(name) or named(name)
+    assert {"TypeError", "ValueError", "OSError", "CreateOutcomeUnknown", "APIError"} <= set(listed_errors(function))
+
+
+def test_creates_are_checked():
+    """The test above sees all methods that create predictions."""
+    assert {name.rpartition(".")[2] for name in CREATES} == {
+        "run",
+        "stream",
+        "submit",
+        "map",
+        "create",
+        "__call__",
+        "read",
+    }
+    assert len(CREATES) == 11
+
+
+def test_calls_list_their_errors_and_their_source():
+    """Each operation of the API says that the call may fail, and links to its documentation."""
+    calls = {
+        name: function for name, function in FUNCTIONS.items() if "RequestOptions" in str(function.__annotations__)
+    }
+    assert len(calls) > 30
+    assert [name for name, function in calls.items() if "APIError" not in listed_errors(function)] == []
+    assert [name for name, function in calls.items() if "\nSource: https://" not in inspect.getdoc(function)] == []
+
+
+def test_listed_errors_exist():
+    """Each name below "Raises:" is an error of Python, of this package or of a library."""
+    names = {error for function in FUNCTIONS.values() for error in listed_errors(function)}
+    assert {"ReplicateError", "KeyError", "sqlite3.OperationalError"} <= names
+    unknown = {
+        name
+        for name in names
+        if not name.startswith("asyncpg.")
+        and not hasattr(builtins, name)
+        and name not in errors.__all__
+        and name not in {"RateLimited", "HTTPException", "msgspec.DecodeError", "sqlite3.OperationalError"}
+    }
+    assert unknown == set()
