@@ -3925,8 +3925,9 @@ class Replicate(HintedClient):
             input: Inputs of the model by name. Files can be anywhere in it: paths (``pathlib.Path``), open binary
                 files, bytes, uploads of web frameworks, pictures, and the file outputs of other runs.
             wait: How long the API may hold its response until the output is ready: 1 to 60 seconds; False: not at all;
-                True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
-                call waits for the output.
+                True: 60 seconds while few predictions are in flight, and none with the same input, but not at all with
+                ``on_update``, ``progress`` or a webhook receiver. With ``key``, it is never held. In any case, the call
+                waits for the output.
             time_limit: Seconds after which to stop waiting. None: no limit.
             cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a canceled
                 task, or Ctrl-C.
@@ -4528,8 +4529,9 @@ def run(
         input: Inputs of the model by name. Files can be anywhere in it: paths (``pathlib.Path``), open binary
             files, bytes, uploads of web frameworks, pictures, and the file outputs of other runs.
         wait: How long the API may hold its response until the output is ready: 1 to 60 seconds; False: not at all;
-            True: 60 seconds while few predictions are in flight, and none with the same input. In any case, the
-            call waits for the output.
+            True: 60 seconds while few predictions are in flight, and none with the same input, but not at all with
+            ``on_update``, ``progress`` or a webhook receiver. With ``key``, it is never held. In any case, the call
+            waits for the output.
         time_limit: Seconds after which to stop waiting. None: no limit.
         cancel_on_abort: Whether to cancel the prediction if the waiting ends early: by the time limit, a canceled
             task, or Ctrl-C.

@@ -1,4 +1,4 @@
-"""One exchange over aiohttp: redirects, headers that suit the host that is asked, and bodies.
+"""One exchange over aiohttp: redirects, headers that suit the host, and bodies.
 
 Bodies of errors are read up to 1 MiB, and compressed ones up to 128 MiB after decompression. Others have no limit.
 

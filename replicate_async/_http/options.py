@@ -33,8 +33,11 @@ class RequestOptions(TypedDict, total=False):
         extra_headers: Headers that are added to the request, and take precedence.
         extra_query: Query parameters that are added to the request, and take precedence.
         extra_body: Members that are added to the JSON body, and take precedence.
-        timeout: Timeout of each attempt in seconds, or an ``aiohttp.ClientTimeout``. None: no limit.
-        max_retries: Maximum number of retries.
+        timeout: Timeout of each attempt in seconds, or an ``aiohttp.ClientTimeout``. None: no limit. Large uploads
+            extend it, and so does the time for which the API may hold a response. Waiting before an attempt does not
+            count, but calls other than creates raise ``APITimeoutError`` if their rate limit lets none through for
+            longer.
+        max_retries: Maximum number of retries of a call that failed and can be repeated safely.
     """
 
     extra_headers: Mapping[str, str] | None

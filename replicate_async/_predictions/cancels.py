@@ -22,9 +22,9 @@ from replicate_async._predictions.jobs import cancel_request
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, CreateOutcomeUnknown, ReplicateError
 from replicate_async.types import Prediction
 
-# In seconds: how long the caller waits who gave up, and a client or a loop that ends.
+# In seconds: how long a caller that has given up waits, and a client or a loop that ends.
 _MAX_WAIT = 5.0
-# In seconds: how long the background tries on; and for how long if the API responds that it can't be done.
+# In seconds: how long the background keeps trying; and for how long if the API responds that it can't be done.
 _MAX_SECONDS, _MAX_REJECTED_SECONDS = 600.0, 30.0
 _REJECTIONS = frozenset({400, 401, 403, 404, 405, 410, 422})
 # The API responds at once. A call that stalls is repeated soon.

@@ -154,7 +154,11 @@ class LocalServer:
 
     @property
     def limits(self) -> Limits | None:
-        """The rate limits. Assigning limits, a dict of their fields, or the name of a preset, resets the count."""
+        """The rate limits. Assigning limits, a dict of their fields, or the name of a preset, resets the count.
+
+        Raises:
+            ValueError: The assigned limits are invalid.
+        """
         return self._store.limiter.limits
 
     @limits.setter
