@@ -59,8 +59,8 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
     with ``close()``, or use it as a context manager.
 
-    Every call raises ``TypeError`` or ``ValueError`` if an argument is invalid, and ``ReplicateError`` if there is no
-    token or the client is closed.
+    Calls raise ``TypeError`` or ``ValueError`` if an argument is invalid, and ``ReplicateError`` if there is no token
+    or the client is closed.
     """
 
     @explain_arguments

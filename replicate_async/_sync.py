@@ -812,7 +812,7 @@ class DeploymentPredictions(Hinted):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
+            TypeError: ``deployment_name`` is missing, ``input`` is not a mapping, or has a value that cannot be sent.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
             OSError: a file in the input can't be read, for example because it does not exist.
             CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
@@ -1427,7 +1427,7 @@ class ModelPredictions(Hinted):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
+            TypeError: ``model_name`` is missing, ``input`` is not a mapping, or has a value that cannot be sent.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
             OSError: a file in the input can't be read, for example because it does not exist.
             CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.
@@ -1583,7 +1583,7 @@ class Predictions(Hinted):
             The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            TypeError: a time is neither a datetime nor a str.
+            TypeError: a time has another type, such as ``date``.
             ValueError: ``source`` is not ``"web"``, or a datetime has no time zone.
             APIError: the call failed.
 
@@ -3619,8 +3619,8 @@ class Replicate(HintedClient):
     It opens no connection before its first call, and can be used from any number of threads and event loops. Close it
     with ``close()``, or use it as a context manager.
 
-    Every call raises ``TypeError`` or ``ValueError`` if an argument is invalid, and ``ReplicateError`` if there is no
-    token or the client is closed.
+    Calls raise ``TypeError`` or ``ValueError`` if an argument is invalid, and ``ReplicateError`` if there is no token
+    or the client is closed.
     """
 
     def search(self, query: str, *, limit: int | None = None, **options: Unpack[RequestOptions]) -> SearchResults:

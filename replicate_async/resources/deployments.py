@@ -223,7 +223,7 @@ class AsyncDeploymentPredictions(AsyncResource):
             The prediction, which may still be running.
 
         Raises:
-            TypeError: ``input`` is not a mapping, or has a value that cannot be sent; the error names its place.
+            TypeError: ``deployment_name`` is missing, ``input`` is not a mapping, or has a value that cannot be sent.
             ValueError: an argument is invalid, for example a ``cancel_after`` of less than 5 seconds.
             OSError: a file in the input can't be read, for example because it does not exist.
             CreateOutcomeUnknown: the response was lost; whether one of ``candidates`` is the prediction is unknown.

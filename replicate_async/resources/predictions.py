@@ -118,7 +118,7 @@ class AsyncPredictions(AsyncResource):
             The predictions: iterate over all of them, or read the first page's ``results``.
 
         Raises:
-            TypeError: a time is neither a datetime nor a str.
+            TypeError: a time has another type, such as ``date``.
             ValueError: ``source`` is not ``"web"``, or a datetime has no time zone.
             APIError: the call failed.
 

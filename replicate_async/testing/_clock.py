@@ -44,7 +44,8 @@ class VirtualClock(Clock):
 
     Raises:
         ValueError: ``start`` has no time zone.
-        RuntimeError: When a server starts: this clock, or another virtual one, is used in another event loop.
+        RuntimeError: When a server starts: this clock is used in another event loop, or another virtual clock in this
+            process.
     """
 
     def __init__(self, start: datetime | None = None, *, auto: bool = True, patience: float = 0.1) -> None:

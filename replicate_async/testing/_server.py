@@ -70,7 +70,7 @@ class LocalServer:
     Raises:
         ValueError: ``latency``, ``limits`` or a fault is invalid.
         OSError: The file of faults can't be read or, when the server starts, a port is in use.
-        RuntimeError: When the server starts: it is already running, or its virtual clock is used in another loop.
+        RuntimeError: When the server starts: it is already running, or its clock can't be used; see ``VirtualClock``.
 
     Attributes:
         requests: All requests, oldest first.
