@@ -129,9 +129,6 @@ class VirtualClock(Clock):
         Args:
             seconds: The time that passes.
 
-        Returns:
-            An awaitable that is done when the time has passed.
-
         Raises:
             ValueError: ``seconds`` is negative.
         """
