@@ -98,8 +98,7 @@ class AsyncReplicate(AsyncSearch, AsyncLowLevel, HintedClient):
             retry: tenacity policy that replaces the built-in one. Regardless of the policy, a call that may have been
                 billed is not repeated.
             rate_limit: Maximum numbers of calls per minute, shared by all clients of this process with the same token
-                and base URL. If omitted, limits are learned from the API's responses. Errors of its ``store`` are
-                raised by calls as they are.
+                and base URL. If omitted, limits are learned from the API's responses.
             hooks: Functions that are called with each event: see ``replicate_async.hooks``.
 
         Raises:

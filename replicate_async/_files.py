@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from replicate_async._foreign_files import unwrap
 from replicate_async._fork import after_fork_in_child
@@ -58,20 +57,18 @@ class Upload(msgspec.Struct):
     identity: tuple[object, ...] | None = None
 
 
-async def open_upload(
-    content: FileInput, *, filename: str | UnsetType = UNSET, type: str | UnsetType = UNSET
-) -> Upload:
+async def open_upload(content: FileInput, *, filename: str | None = None, type: str | None = None) -> Upload:
     """Prepare a file for upload; every problem with it raises here, before anything is sent."""
     if isinstance(content, tuple):
         if len(content) not in {2, 3}:
             raise TypeError("content as a tuple must be (name, content) or (name, content, type)")
         name, content, *rest = content
-        filename = name if filename is UNSET else filename
-        type = rest[0] if rest and type is UNSET else type
+        filename = name if filename is None else filename
+        type = rest[0] if rest and type is None else type
     upload = await _open_content(content)
-    upload.name = _check_name(upload.name if filename is UNSET else filename)
+    upload.name = _check_name(upload.name if filename is None else filename)
     guessed = upload.type or mime_type(upload.name) or "application/octet-stream"
-    upload.type = _check_type(guessed if type is UNSET else type)
+    upload.type = _check_type(guessed if type is None else type)
     if upload.size > MAX_UPLOAD:
         raise ValueError(
             f"{upload.name} has {upload.size:,} bytes, and uploads are limited to {MAX_UPLOAD:,}: "

@@ -38,7 +38,7 @@ _HINTS: dict[str, dict[str, str]] = {
     "Hardware": {"id": "hardware.sku"},
     "Replicate": {
         "accounts": "client.account.get()",
-        "paginate": "client.predictions.list().iter_pages()",
+        "paginate": "first_page.iter_pages(), where first_page = client.predictions.list()",
         "poll_interval": "nothing: the interval adapts to how long a prediction takes",
     },
     "Accounts": {"current": "client.account.get()"},
@@ -46,7 +46,7 @@ _HINTS: dict[str, dict[str, str]] = {
     "DefaultWebhook": {"secret": "client.webhooks.default.secret.get()"},
     "replicate_async": {
         "accounts": "replicate_async.account.get()",
-        "paginate": "replicate_async.predictions.list().iter_pages()",
+        "paginate": "first_page.iter_pages(), where first_page = replicate_async.predictions.list()",
         "exceptions": "replicate_async.errors",
         "NOT_GIVEN": "nothing: omit the argument",
         "NotGiven": "nothing: omit the argument",
@@ -80,7 +80,7 @@ def missing_attribute(owner: object, kind: str, name: str) -> AttributeError:
     subject = f"module {kind!r}" if kind == "replicate_async" else f"{kind!r} object"
     message = f"{subject} has no attribute {name!r}"
     plain = kind.removeprefix("Async")
-    if hint := _hint_for(plain, name):
+    if hint := _hint_for(plain, name, is_async=plain != kind):
         message += f". Write {hint}; replicate_async.compat has the names of the official SDK"
     elif remedy := _advice().for_attribute(owner, plain, name):
         # Without the name, Python adds no suggestion of its own.
@@ -88,7 +88,7 @@ def missing_attribute(owner: object, kind: str, name: str) -> AttributeError:
     return AttributeError(message, name=name, obj=owner)
 
 
-def _hint_for(kind: str, name: str) -> str:
+def _hint_for(kind: str, name: str, *, is_async: bool) -> str:
     """Return what to write for a name of the official SDK; empty if it has no such name."""
     blocking = name.removeprefix("async_")
     hints = _HINTS.get(kind, {})
@@ -101,7 +101,7 @@ def _hint_for(kind: str, name: str) -> str:
     else:
         hints = {**_STRUCT, **hints}
     if hint := hints.get(name) or hints.get(blocking):
-        return hint.format(kind.lower()).replace("client.", "await client.", blocking != name)
+        return hint.format(kind.lower()).replace("client.", "await client.", is_async or blocking != name)
     if name in _TWINS:
         return f"await {blocking}(...) of an AsyncReplicate"
     return ""
@@ -193,10 +193,8 @@ def explain_missing_version(function: Callable[..., Any]) -> None:
     # Imported here, because the errors need nothing of it.
     import inspect
 
-    from msgspec import UNSET
-
     vars(function)["__signature__"] = inspect.signature(function)
-    cast("dict[str, Any]", function.__kwdefaults__)["version"] = UNSET
+    cast("dict[str, Any]", function.__kwdefaults__)["version"] = None
 
 
 def check_version(version: object, options: Mapping[str, Any]) -> None:

@@ -1,11 +1,17 @@
-"""The package's logger, and the environment variable that shows it."""
+"""The package's logger, the environment variable that shows it, and what texts leave out."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 
 logger = logging.getLogger("replicate_async")
+
+
+def redact_url(url: str) -> str:
+    """Return a URL without what may be a secret: its query, fragment and credentials."""
+    return re.sub(r"(?<=//)[^/]*@", "", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def _configure_logging(level: str) -> None:

@@ -76,14 +76,15 @@ class PostgresStore:
     async def close(self) -> None:
         """Close the connections of the running event loop. A store that is used again opens new ones."""
         opening = self._pools.pop(asyncio.get_running_loop(), None)
-        if opening is not None:
+        # If it could not be opened, whoever tried has the error.
+        if opening is not None and not _has_failed(opening):
             await (await opening).close()
 
     async def _pool(self) -> Any:
         """Return the connections of the running event loop, opened once."""
         loop = asyncio.get_running_loop()
         opening = self._pools.get(loop)
-        if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
+        if opening is None or _has_failed(opening):
             opening = self._pools[loop] = asyncio.ensure_future(self._open())
         return await asyncio.shield(opening)
 
@@ -95,10 +96,14 @@ class PostgresStore:
         pool = await asyncpg.create_pool(self._url, min_size=1, max_size=_MAX_CONNECTIONS)
         # The order of keys must not depend on the language of the database.
         columns = 'key text COLLATE "C" PRIMARY KEY, value bytea NOT NULL'
-        async with pool.acquire() as connection, connection.transaction():
-            # PostgreSQL may fail if several processes create the same table at the same time.
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", self._table)
-            await connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} ({columns})")
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                # PostgreSQL may fail if several processes create the same table at the same time.
+                await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", self._table)
+                await connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} ({columns})")
+        except BaseException:
+            pool.terminate()
+            raise
         return pool
 
     def __reduce__(self) -> tuple[Callable[..., PostgresStore], tuple[str, str]]:
@@ -107,6 +112,10 @@ class PostgresStore:
     def __repr__(self) -> str:
         # The URL may have a password.
         return f"<{type(self).__name__} {self._table}>"
+
+
+def _has_failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 def _restore(url: str, table: str) -> PostgresStore:

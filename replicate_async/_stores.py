@@ -28,7 +28,7 @@ _BUSY_SECONDS = 60.0
 class JournalStore(Protocol):
     """Keeps values by key, for any number of processes. Implement it to use a database of your own.
 
-    Errors that its methods raise reach the callers of the client as they are, not as ``APIError``.
+    Errors that its methods raise reach the callers of a journal as they are, not as ``APIError``.
     """
 
     async def get(self, key: str) -> bytes | None:
@@ -181,7 +181,8 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Close the file. A store that is used again opens it again."""
-        self.close_now()
+        # It waits for a call in progress, which may wait for another process.
+        await run_in_thread(self.close_now)
 
     def close_now(self) -> None:
         """Close the file, as ``close`` does."""

@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from replicate_async._background import is_exiting
+
 T = TypeVar("T")
 
 _END: Any = object()
@@ -46,7 +48,13 @@ async def run_in_thread(function: Callable[..., T], *args: object, abandon: bool
         limiter = _limiters[loop] = anyio.CapacityLimiter(_MAX_THREADS)
     async with limiter:
         future: asyncio.Future[T] = loop.create_future()
-        _start_thread("replicate_async files", lambda: _report(loop, future, lambda: function(*args)))
+        try:
+            _start_thread("replicate_async files", lambda: _report(loop, future, lambda: function(*args)))
+        except RuntimeError:
+            if not is_exiting():
+                raise
+            # Python 3.12 starts no thread when the program ends.
+            return function(*args)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

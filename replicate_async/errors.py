@@ -33,6 +33,7 @@ from types import TracebackType
 from typing import Any
 
 from replicate_async._hints import Hinted
+from replicate_async._logging import redact_url
 from replicate_async.types import Prediction
 
 __all__ = [
@@ -118,6 +119,7 @@ class APIError(ReplicateError):
     """A call to the API failed.
 
     ``method`` and ``url`` identify the call; ``prediction_id`` is the id of the prediction concerned, if there is one.
+    The text of the error leaves out the URL's query, which may be a signature.
     """
 
     # Every argument but the message has a default, so that unpickling (message first, then the attributes) works.
@@ -133,7 +135,7 @@ class APIError(ReplicateError):
         return str(self.args[0])
 
     def __str__(self) -> str:
-        call = f" ({self.method} {self.url})" if self.method else ""
+        call = f" ({self.method} {redact_url(self.url)})" if self.method else ""
         about = f" [prediction {self.prediction_id}]" if self.prediction_id else ""
         return f"{self.args[0]}{call}{about}"
 

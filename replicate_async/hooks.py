@@ -7,12 +7,13 @@ context manager: the client enters it at once, and exits it when the prediction 
 
 from __future__ import annotations
 
+import copy
 import logging
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -210,16 +211,12 @@ class Hooks:
     def starting(self, model: object, input: Any) -> Generator[None]:
         """Report that a prediction is about to be created, inside of the contexts that the hooks return."""
         event = PredictionStarted(model=str(model), input=input)
-        entered: list[AbstractContextManager[Any]] = []
-        for function in self.functions:
-            context: AbstractContextManager[Any] | None = _call(function, event)
-            if context is not None and _call(_enter, context):
-                entered.append(context)
-        try:
+        with ExitStack() as entered:
+            for function in self.functions:
+                context: AbstractContextManager[Any] | None = _call(function, event)
+                if context is not None and _call(_enter, context):
+                    entered.push(partial(_exit, context))
             yield
-        finally:
-            for context in reversed(entered):
-                _call(context.__exit__, *sys.exc_info())
 
     def observe(
         self, job: object, now: float, *, created_at: float | None = None, final_status: str | None = None
@@ -245,9 +242,11 @@ class Hooks:
         if created_at is not None and followed is None:
             self.emit(PredictionCreated(prediction=job))
         if ended:
-            final_status = job.status if job.done else final_status
+            if final_status is not None and not job.done:
+                job = copy.copy(job)
+                job.status = final_status
             logger.info(
-                "prediction %s of %s: %s after %.1f s", job.id, job.model or job.version, final_status, now - since
+                "prediction %s of %s: %s after %.1f s", job.id, job.model or job.version, job.status, now - since
             )
             self.emit(PredictionEnded(prediction=job, seconds=now - since))
         elif status != job.status:
@@ -257,6 +256,10 @@ class Hooks:
 def _enter(context: AbstractContextManager[Any]) -> bool:
     context.__enter__()
     return True
+
+
+def _exit(context: AbstractContextManager[Any], *exc_info: object) -> None:
+    _call(context.__exit__, *exc_info)
 
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:

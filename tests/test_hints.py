@@ -39,6 +39,7 @@ CLIENT_CASES = [
     ("async_run", "await run(...) of an AsyncReplicate"),
     ("accounts", "client.account.get()"),
     ("poll_interval", "adapts"),
+    ("paginate", "first_page.iter_pages(), where first_page ="),
     ("bearer_token", "with_options(bearer_token=...)"),
     ("predictions.async_create", "await create(...) of an AsyncReplicate"),
     ("models.async_get", "await get(...) of an AsyncReplicate"),

@@ -177,6 +177,21 @@ async def test_abandoned(server: LocalServer, events: Events):
     assert [event.prediction.id for event in ended(events)] == [*server.predictions]
 
 
+async def test_an_end_that_the_response_does_not_show(events: Events):
+    """The response to a cancel may say that the model still runs: what is reported has the status that follows."""
+    running = {"id": "p", "model": "owner/name", "status": "processing", "created_at": "2026-01-01T00:00:00Z"}
+    async with (
+        RawServer(answer(201, running), answer(200, running)) as server,
+        server.client(hooks=[events.append]) as client,
+    ):
+        task = asyncio.ensure_future(client.run("owner/name", wait=False))
+        await until(lambda: server.requests)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert [event.prediction.status for event in ended(events)] == ["canceled"]
+
+
 async def test_canceled(call: Caller, events: Events):
     """A prediction that was canceled has ended."""
     run = await call("submit", "owner/endless")
@@ -334,6 +349,23 @@ async def test_scopes(kind: str, server: LocalServer):
         await call("account.get")
     assert seen[:2] == [("/files", "caller inside"), ("/models/owner/echo/predictions", "caller inside")]
     assert seen[-1] == ("/account", "caller")
+
+
+async def test_scopes_of_callers_that_handle_an_error(kind: str, server: LocalServer):
+    """The context that a hook returns sees no error that the caller handles when it calls."""
+    seen: list[Any] = []
+
+    def hook(event: hooks.Event) -> Any:
+        scope = contextlib.ExitStack()
+        scope.push(lambda *exc_info: seen.append(exc_info[1]))
+        return scope if isinstance(event, hooks.PredictionStarted) else None
+
+    async with calling(kind, server.base_url, server.token, hooks=[hook]) as call:
+        try:
+            raise LookupError
+        except LookupError:
+            await call("run", "owner/echo")
+    assert seen == [None]
 
 
 async def test_failed_create(kind: str, server: LocalServer):

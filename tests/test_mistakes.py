@@ -128,6 +128,8 @@ MISTAKES: list[tuple[str, type[Exception], str]] = [
     ("client.predictions.get('')", ValueError, "prediction_id must not be empty"),
     ("client.predictions.get(None)", TypeError, "prediction_id must be a str, not NoneType"),
     ("client.predictions.cancel(made.model)", TypeError, "prediction_id must be a str, not Model"),
+    ("client.predictions.stream(5)", TypeError, "expected a Prediction or its id, not int"),
+    ("client.predictions.stream(None)", TypeError, "expected a Prediction or its id, not NoneType"),
     ("client.predictions.wait(5)", TypeError, "expected a Prediction or its id, not int"),
     ("client.predictions.wait(made.model)", TypeError, "expected a Prediction or its id, not Model"),
     ("client.trainings.wait(made.prediction)", TypeError, "expected a Training or its id, not Prediction"),

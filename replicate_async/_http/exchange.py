@@ -23,7 +23,8 @@ from replicate_async._http.call import Call, Outcome
 from replicate_async._http.environment import Route
 from replicate_async._http.payloads import watched_payload
 from replicate_async._http.problem import connection_error, portable_headers
-from replicate_async._http.request import base_headers, origin, redact_url
+from replicate_async._http.request import base_headers, origin
+from replicate_async._logging import redact_url
 from replicate_async.errors import APIConnectionError, APIResponseValidationError, ReplicateError
 
 if TYPE_CHECKING:

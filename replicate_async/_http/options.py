@@ -11,7 +11,6 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from replicate_async import _advice as advice
 from replicate_async._http.ratelimit import RateLimit
@@ -181,6 +180,8 @@ def check_base_url(base_url: object) -> str:
     """Return the base URL without trailing slashes."""
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+    if re.match(r"([^/?#]*//)?[^/?#]*@", base_url):
+        raise ValueError("base_url must not carry credentials: pass bearer_token=")
     if re.search(r"[\s\x00-\x1f\x7f]", base_url):
         raise ValueError(f"base_url={base_url!r} must not have spaces or line breaks")
     try:
@@ -194,24 +195,15 @@ def check_base_url(base_url: object) -> str:
         raise ValueError(f"base_url={base_url!r} names an invalid host: a part of it is empty or too long")
     if parts.query or parts.fragment:
         raise ValueError(f"base_url={base_url!r} must have neither query nor fragment")
-    if parts.username or parts.password:
-        raise ValueError("base_url must not carry credentials: pass bearer_token=")
     return base_url.rstrip("/")
 
 
 # --- arguments ---
 
 
-def is_passed(value: object) -> bool:
-    """Return whether an optional argument was passed. None is as good as omitting it."""
-    return value is not UNSET and value is not None
-
-
 def drop_unset(**arguments: Any) -> dict[str, Any]:
-    """Return the arguments that the caller passed, falsy ones included, with the references of objects."""
-    return {
-        name: to_reference(name, value) for name, value in arguments.items() if value is not None and value is not UNSET
-    }
+    """Return the arguments that the caller passed, falsy ones but None included, with the references of objects."""
+    return {name: to_reference(name, value) for name, value in arguments.items() if value is not None}
 
 
 def drop_unset_options(options: RequestOptions) -> RequestOptions:
@@ -219,7 +211,7 @@ def drop_unset_options(options: RequestOptions) -> RequestOptions:
     return cast("RequestOptions", {k: v for k, v in options.items() if v is not None or k == "timeout"})
 
 
-def check_choice(name: str, value: str | UnsetType | None, choices: Sequence[str]) -> None:
+def check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
     """Raise ValueError if the API does not document a value."""
-    if is_passed(value) and value not in choices:
+    if value is not None and value not in choices:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import TypeVar
 
 from replicate_async._http import clock
 from replicate_async._http.concurrency import RateLimited
 from replicate_async._http.locks import KeyedLock
 from replicate_async._stores import StoreLike, open_store
+from replicate_async.errors import APIConnectionError
+
+T = TypeVar("T")
 
 # In seconds: the burst that is allowed, and for how many calls a process reserves slots at once.
 _BURST_SECONDS, _MAX_RESERVED_SECONDS = 1.0, 0.5
@@ -31,7 +37,7 @@ class SharedPace:
 
         Raises:
             RateLimited: it begins in more than ``max_delay`` seconds.
-            Exception: an error of the store, as it is.
+            APIConnectionError: the store failed. What was not sent for that may be tried again.
         """
         if max_delay is not None and self._waiting * self._interval > max_delay:
             raise RateLimited(self._waiting * self._interval)
@@ -54,22 +60,33 @@ class SharedPace:
             await self._store.close()
 
     async def _next_slot(self, max_delay: float | None) -> float:
-        while self._slots:
+        # Loops of other threads take some at the same time.
+        with suppress(IndexError):
             # Slots that were not used in time are lost, as they are without a store.
-            if (slot := self._slots.popleft()) > _now() - _BURST_SECONDS:
-                return slot
+            while (slot := self._slots.popleft()) <= _now() - _BURST_SECONDS:
+                pass
+            return slot
         count = max(1, min(self._waiting, int(_MAX_RESERVED_SECONDS / self._interval)))
         while True:
-            with clock.busy():
-                value = await self._store.get(self._key)
+            value = await _attempt(self._store.get(self._key))
             start = max(float(value or 0), _now() - _BURST_SECONDS)
             if max_delay is not None and start - _now() > max_delay:
                 raise RateLimited(start - _now())
-            with clock.busy():
-                reserved = await self._store.swap(self._key, value, repr(start + count * self._interval).encode())
-            if reserved:
+            following = repr(start + count * self._interval).encode()
+            if await _attempt(self._store.swap(self._key, value, following)):
                 self._slots.extend(start + number * self._interval for number in range(1, count))
                 return start
+
+
+async def _attempt(operation: Awaitable[T]) -> T:
+    with clock.busy():
+        try:
+            return await operation
+        except (ImportError, TypeError, ValueError):
+            # It can't be used at all.
+            raise
+        except Exception as error:
+            raise APIConnectionError(f"the store of the rate limit failed: {error}", sent=False) from error
 
 
 def _now() -> float:

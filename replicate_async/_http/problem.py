@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from replicate_async import errors
-from replicate_async._http.request import redact_url
 from replicate_async._json import is_dict, is_list
+from replicate_async._logging import redact_url
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 

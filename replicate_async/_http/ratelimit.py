@@ -57,7 +57,7 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
         others: All other calls per minute; None: the limit is learned from responses. Cancels are not limited.
         store: Shares the limits with all processes that name the same store: the path of an SQLite file, the URL of a
             PostgreSQL database, or a ``JournalStore``, for example that of a journal. None: this process has its own.
-            Limited calls raise errors of the store as they are, not as ``APIError``.
+            If the store fails, calls are not sent: they are tried again, and then raise ``APIConnectionError``.
     """
 
     creates: float | None = None

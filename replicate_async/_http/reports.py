@@ -6,7 +6,6 @@ from typing import Any
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
-from replicate_async._http.request import redact_url
 from replicate_async.errors import APIStatusError
 from replicate_async.hooks import Hooks, RequestFailed, RequestRetried, RequestSent, RequestThrottled, ResponseReceived
 
@@ -16,10 +15,10 @@ class AttemptReport:
 
     def __init__(self, hooks: Hooks, call: Call[Any], queued: float) -> None:
         call.attempts += 1
-        url = redact_url(call.request.path)
         self._hooks = hooks
         self._call = call
-        self._sent = RequestSent(method=call.request.method, url=url, attempt=call.attempts, queued=queued)
+        request = call.request
+        self._sent = RequestSent(method=request.method, url=request.log_path, attempt=call.attempts, queued=queued)
         hooks.emit(self._sent)
 
     def failed(self, error: BaseException) -> None:
@@ -39,7 +38,5 @@ class AttemptReport:
 
 def report_retry(hooks: Hooks, call: Call[Any], number: int, waited: float, error: BaseException) -> None:
     """Report that a call is repeated."""
-    url = redact_url(call.request.path)
-    hooks.emit(
-        RequestRetried(method=call.request.method, url=url, retry_number=number, waited_so_far=waited, error=error)
-    )
+    method, url = call.request.method, call.request.log_path
+    hooks.emit(RequestRetried(method=method, url=url, retry_number=number, waited_so_far=waited, error=error))

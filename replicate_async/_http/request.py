@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from replicate_async._http.options import QueryValue, RequestOptions
 from replicate_async._json import encode_json, is_mapping
+from replicate_async._logging import redact_url
 from replicate_async._references import to_reference
 from replicate_async._version import __version__
 from replicate_async.errors import APIError
@@ -45,9 +46,9 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
         idempotent: Whether repeating the call has no further effect (RFC 9110, section 9.2.2); None: by its method.
         billable: Whether the call creates a prediction or a training.
         anonymous: Whether the token is withheld, whatever the URL is.
+        secret: Whether the path grants access by itself, so that no log must show it.
         resumable: Whether a response that is read on demand continues on another connection where one broke.
         skips_queue: Whether the call waits neither for the connections of other calls nor for a rate limit.
-        prefer_wait: For how many seconds the API may hold the response back.
         min_timeout: The shortest timeout in seconds that gives an upload a chance.
         transform: Makes the result from the decoded body.
         holds: Lives as long as the request.
@@ -64,17 +65,22 @@ class Request(msgspec.Struct, Generic[T], frozen=True):
     idempotent: bool | None = None
     billable: bool = False
     anonymous: bool = False
+    secret: bool = False
     resumable: bool = False
     skips_queue: bool = False
-    prefer_wait: float = 0.0
     min_timeout: float = 0.0
     transform: Callable[[Any], T] | None = None
     holds: object = None
 
     @property
     def log_path(self) -> str:
-        """The path without its query, which may be a signature."""
-        return self.path.partition("?")[0]
+        """The path, or the URL, without what may be a secret, such as a signature in the query."""
+        return f"{urlsplit(self.path).hostname}/..." if self.secret else redact_url(self.path)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the API may hold the response back until the prediction has ended."""
+        return "Prefer" in (self.headers or {})
 
     def map(self, function: Callable[[T], U]) -> Request[U]:
         """Return this request with a function applied to its result."""
@@ -132,11 +138,6 @@ def is_valid_url(url: str) -> bool:
     except ValueError:
         return False
     return not re.search(r"[\s\x00-\x20\x7f]", host)
-
-
-def redact_url(url: str) -> str:
-    """Return a URL without what may be a secret: its query, fragment and credentials."""
-    return re.sub(r"(?<=//)[^/]*@", "", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def full_url(base_url: str, request: Request[Any], default_query: Mapping[str, QueryValue] | None) -> str:

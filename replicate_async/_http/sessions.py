@@ -94,9 +94,19 @@ async def _until_shutdown(
     try:
         yield
     finally:
-        # Iterators that were left half read are closed at the same time, and cancel what they have begun.
-        await asyncio.gather(*[function() for function in on_close])
-        await session.close()
+        try:
+            # Iterators that were left half read are closed at the same time, and cancel what they have begun.
+            await _call_all(on_close)
+        finally:
+            await session.close()
+
+
+async def _call_all(functions: set[Callable[[], Awaitable[None]]]) -> None:
+    """Call all functions at the same time, and wait for all of them; the first error is raised."""
+    results = await asyncio.gather(*[function() for function in functions], return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 class SessionPool(StateOwner):
@@ -166,10 +176,12 @@ class SessionPool(StateOwner):
                 session.drop(loop)
 
     async def _close(self, loop: asyncio.AbstractEventLoop, session: LoopSession) -> None:
-        await asyncio.gather(*[on_close() for on_close in session.on_close])
-        # Another call may have closed it in the meantime.
-        if self._by_loop.pop(loop, None) is not None:
-            await session.close()
+        try:
+            await _call_all(session.on_close)
+        finally:
+            # Another call may have closed it in the meantime.
+            if self._by_loop.pop(loop, None) is not None:
+                await session.close()
 
     def __reduce__(self) -> tuple[type[SessionPool], tuple[None, int]]:
         # A copy, in another process or by deepcopy, opens sessions of its own. It does not warn if it is not closed,

@@ -35,12 +35,11 @@ from replicate_async._http.request import (
     is_valid_url,
     origin,
     prefer_wait_seconds,
-    redact_url,
 )
 from replicate_async._http.response import APIResponse, AsyncStreamedResponse, ReadBody
 from replicate_async._http.retry import MAX_RETRY_AFTER, retry, was_refused
 from replicate_async._http.sessions import LoopSession, SessionPool
-from replicate_async._logging import logger
+from replicate_async._logging import logger, redact_url
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from replicate_async.hooks import Hooks
 
@@ -207,8 +206,7 @@ class Transport:
                 headers["Accept-Encoding"] = "identity"
             headers.update(request.headers or {})
             headers.update(extra or {})
-        prefer = headers.get("Prefer")
-        prefer_wait = max(request.prefer_wait, prefer_wait_seconds(prefer)) if prefer else request.prefer_wait
+        prefer_wait = prefer_wait_seconds(headers.get("Prefer"))
         min_seconds = max(prefer_wait, request.min_timeout)
         timeout = _client_timeout(options.get("timeout", settings.timeout), min_seconds, on_demand)
         bucket = None

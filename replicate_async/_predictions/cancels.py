@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from functools import partial
+from typing import cast
 
 import anyio
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from replicate_async import _background as background
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.options import RequestOptions
+from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
@@ -43,12 +44,14 @@ class AbandonedRun(msgspec.Struct, eq=False):
         creating: The task that makes the create.
         call: The create.
         prediction_id: The prediction's id, when it is known.
+        options: The caller's options.
     """
 
     transport: Transport
     creating: asyncio.Task[Prediction] | None
     call: Call[Prediction] | None
     prediction_id: str | None = None
+    options: RequestOptions = {}
 
     def cancel(self) -> asyncio.Task[None]:
         """Begin to cancel the prediction. The task ends soon: the background takes over what takes longer."""
@@ -107,7 +110,8 @@ class AbandonedRun(msgspec.Struct, eq=False):
                 # They may be someone else's.
                 logger.warning("a create was interrupted, and its prediction may run on: %s", error)
         if self.prediction_id is not None:
-            canceled = await transport.decoding.call(cancel_request(self.prediction_id, _ATTEMPT))
+            options = cast("RequestOptions", {**follow_up_options(self.options), **_ATTEMPT})
+            canceled = await transport.decoding.call(cancel_request(self.prediction_id, options))
             transport.hooks.observe(canceled, clock.current.monotonic(), final_status="canceled")
 
     async def _find(self, transport: Transport) -> str | None:
@@ -192,7 +196,7 @@ class CancelSupervisor:
         self._pending += 1
         try:
             await abandoned.try_on(Transport(abandoned.transport.settings, self._pool), _MAX_SECONDS)
-        except ReplicateError as error:
+        except Exception as error:  # noqa: BLE001 - nobody else is told that the prediction may run on
             abandoned.warn(error)
         except asyncio.CancelledError:
             abandoned.warn("the program ended")

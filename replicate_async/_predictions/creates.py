@@ -11,6 +11,8 @@ from math import inf
 from typing import Any, TypeVar, cast
 from weakref import WeakSet, WeakValueDictionary
 
+import msgspec
+
 from replicate_async import _background as background
 from replicate_async._decoding import find_id
 from replicate_async._fork import after_fork_in_child
@@ -23,7 +25,7 @@ from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
 from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
 from replicate_async._predictions.matching import Job, Match, ServerClock, compare
-from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError
+from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError, ReplicateError
 from replicate_async.types import Deployment, DeploymentRelease, PageData, Prediction, Training
 
 T = TypeVar("T")
@@ -211,8 +213,21 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
     Raises:
         CreateOutcomeUnknown: it is unknown whether the create was carried out.
     """
+    try:
+        job_id, candidates = await _look_for(transport, call, end)
+    except ReplicateError as lookup_error:
+        # A call failed, or the client was closed.
+        raise _outcome_unknown(call, f"looking for it failed too: {lookup_error}", []) from error
+    if candidates:
+        raise _outcome_unknown(call, "recent predictions may be its result or someone else's", candidates) from error
+    return job_id
+
+
+async def _look_for(transport: Transport, call: Call[Any], end: float) -> tuple[str | None, list[str]]:
+    """Return the id of a create's result, or the ids of what may be its result; see ``reconcile``."""
     ledger, key = transport.account.state(CreateLedger), key_of(call)
     recent_list, server_clock = _recent_list(transport, call.request), ledger.server_clock
+    body: dict[str, Any] = msgspec.json.decode(call.body)
     delays, job_id, candidates, outcome = iter(_LOOKUP_DELAYS), None, list[str](), call.outcome
     # From now on, its result is claimed by looking it up, even if its response is still pending.
     ledger.in_flight.pop(id(call), None)
@@ -228,27 +243,23 @@ async def reconcile(transport: Transport, call: Call[Any], error: Exception, *, 
                 break
             await clock.current.sleep(delay)
             if call.outcome is not outcome:
-                return None
-            try:
-                recent = await recent_list.since(call.sent_at)
-            except APIError as lookup_error:
-                raise _outcome_unknown(call, f"looking for it failed too: {lookup_error}", []) from error
+                return None, []
+            recent = await recent_list.since(call.sent_at)
             unconfirmed = [*ledger.unconfirmed.values()].count(key)
-            matches = [(job.id, compare(call, job, server_clock, end, release)) for job in recent]
+            matches = [(job.id, compare(call, body, job, server_clock, end, release)) for job in recent]
             job_id, candidates = ledger.find(matches, unconfirmed=unconfirmed)
             if job_id is not None and server_clock.is_precise:
                 break
         if job_id is not None:
             if server_clock.is_usable:
                 ledger.claim(job_id, by_lookup=True)
-                return job_id
+                return job_id, []
             candidates = [job_id]
     finally:
         ledger.unconfirmed.pop(id(call), None)
-    if candidates:
-        raise _outcome_unknown(call, "recent predictions may be its result or someone else's", candidates) from error
-    call.outcome = Outcome.NOT_FOUND
-    return None
+    if not candidates:
+        call.outcome = Outcome.NOT_FOUND
+    return None, candidates
 
 
 async def _current_release(transport: Transport, request: Request[Any]) -> DeploymentRelease | None:
@@ -259,7 +270,7 @@ async def _current_release(transport: Transport, request: Request[Any]) -> Deplo
     fetch = Request[Deployment]("GET", path, Deployment, follow_up_options(request.options), skips_queue=True)
     try:
         release: object = (await transport.decoding.call(fetch)).current_release
-    except APIError:
+    except ReplicateError:
         return None
     return release if isinstance(release, DeploymentRelease) else None
 
@@ -279,7 +290,7 @@ async def _adopt(transport: Transport, call: Call[T], job_id: str, error: Except
             await clock.current.sleep(delay)
             try:
                 return await transport.send(fetch)
-            except APIError as fetch_error:
+            except ReplicateError as fetch_error:
                 reason = str(fetch_error)
                 # What was just created may not be available yet.
                 if not isinstance(fetch_error, NotFoundError):

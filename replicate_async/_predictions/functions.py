@@ -372,7 +372,8 @@ class AsyncRun(HintedObject):
         Raises:
             APIError: the call failed.
         """
-        self._run.prediction = await self._run.transport.call(cancel_request(self.prediction.id, {}))
+        options = follow_up_options(request_options(self._run.options))
+        self._run.prediction = await self._run.transport.call(cancel_request(self.prediction.id, options))
         return self._run.prediction
 
     def __repr__(self) -> str:

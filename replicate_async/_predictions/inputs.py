@@ -20,11 +20,11 @@ from weakref import WeakSet
 
 import anyio
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from replicate_async._files import CHUNK_SIZE, Upload, open_upload, suffix_for
 from replicate_async._foreign_files import is_array, unwrap
 from replicate_async._http import clock
+from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import encode_json, is_dict, is_list, is_mapping
@@ -52,7 +52,7 @@ _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 class _Inlined:
     """The files inside of a request. Their size counts as long as this object is held."""
 
-    def __init__(self, in_flight: _InFlight, strategy: FileEncodingStrategy | UnsetType) -> None:
+    def __init__(self, in_flight: _InFlight, strategy: FileEncodingStrategy | None) -> None:
         self._in_flight = in_flight
         self._strategy = strategy
         self.size = 0
@@ -65,7 +65,7 @@ class _Inlined:
             encoded_size = -(-size // 3) * 4
             room = _MAX_INLINE_TOTAL - sum(inlined.size for inlined in self._in_flight)
             fits = size <= _MAX_INLINE and encoded_size <= room
-            item.inline = self._strategy == "base64" or (self._strategy is UNSET and fits)
+            item.inline = self._strategy == "base64" or (self._strategy is None and fits)
             self.size += encoded_size if item.inline else 0
 
 
@@ -86,7 +86,7 @@ def starting(transport: Transport, request: Request[Any], model: object = None) 
 
 
 async def encode_files(
-    transport: Transport, request: Request[JobT], strategy: FileEncodingStrategy | UnsetType = UNSET
+    transport: Transport, request: Request[JobT], strategy: FileEncodingStrategy | None = None
 ) -> Request[JobT]:
     """Return a create with an input that JSON can express.
 
@@ -105,7 +105,7 @@ async def encode_files(
         raise ValueError("input is nested too deeply, or contains itself") from None
     inlined = _Inlined(transport.pool.current().state(_InFlight), strategy)
     try:
-        await _resolve_all(transport, pending, inlined)
+        await _resolve_all(transport, pending, inlined, follow_up_options(request.options))
     except BaseException:
         # The error may keep it alive.
         inlined.size = 0
@@ -113,24 +113,28 @@ async def encode_files(
     return msgspec.structs.replace(request, json={**request.json, "input": encoded}, holds=inlined)
 
 
-async def _resolve_all(transport: Transport, pending: list[_Pending], inlined: _Inlined) -> None:
+async def _resolve_all(
+    transport: Transport, pending: list[_Pending], inlined: _Inlined, options: RequestOptions
+) -> None:
     """Put URLs and values in the places of all files and awaited outputs, at the same time."""
     limiter = anyio.Semaphore(_MAX_CONCURRENT_UPLOADS)
     inlined.choose(pending)
-    await for_each(lambda item: _resolve(transport, item, inlined, limiter), pending, len(pending))
+    await for_each(lambda item: _resolve(transport, item, inlined, limiter, options), pending, len(pending))
 
 
-async def _resolve(transport: Transport, item: _Pending, inlined: _Inlined, limiter: anyio.Semaphore) -> None:
+async def _resolve(
+    transport: Transport, item: _Pending, inlined: _Inlined, limiter: anyio.Semaphore, options: RequestOptions
+) -> None:
     if isinstance(item.source, Upload):
         async with limiter:
-            item.container[item.key] = await _url_of(transport, item.source, inline=item.inline)
+            item.container[item.key] = await _url_of(transport, item.source, options, inline=item.inline)
         return
     item.container[item.key] = await _value_of(item.source)
     nested: list[_Pending] = []
     await _encode_item(item.container, item.key, item.source.place, nested)
     inlined.choose(nested)
     for nested_item in nested:
-        await _resolve(transport, nested_item, inlined, limiter)
+        await _resolve(transport, nested_item, inlined, limiter, options)
 
 
 class _AwaitedOutput(msgspec.Struct):
@@ -279,7 +283,7 @@ def _url_attribute(value: Any) -> str | None:
     return url if usable else None
 
 
-async def _url_of(transport: Transport, upload: Upload, *, inline: bool) -> str:
+async def _url_of(transport: Transport, upload: Upload, options: RequestOptions, *, inline: bool) -> str:
     with clock.busy():
         if inline:
             content = b"".join([chunk async for chunk in upload.chunks()])
@@ -288,7 +292,8 @@ async def _url_of(transport: Transport, upload: Upload, *, inline: bool) -> str:
             return f"data:{upload.type};base64,{encoded.decode()}"
         identity = await _identity(upload)
     key = transport.settings.base_url, transport.settings.token, *identity
-    return await transport.pool.state(UploadCache).url(key, lambda: transport.decoding.call(upload_request(upload, {})))
+    request = upload_request(upload, options)
+    return await transport.pool.state(UploadCache).url(key, lambda: transport.decoding.call(request))
 
 
 async def _identity(upload: Upload) -> tuple[object, ...]:

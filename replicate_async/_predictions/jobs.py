@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -36,6 +35,12 @@ def list_path(kind: type[Prediction | Training]) -> str:
     return "/predictions" if kind is Prediction else "/trainings"
 
 
+def check_job(job: object, kind: type[Prediction | Training]) -> None:
+    """Raise TypeError unless a job is a prediction or training, or its id."""
+    if not isinstance(job, (str, kind)):
+        raise TypeError(f"expected a {kind.__name__} or its id, not {type(job).__name__}")
+
+
 async def fetch_job(transport: Transport, job_id: str, kind: type[JobT], options: RequestOptions) -> JobT:
     """Fetch a prediction or training.
 
@@ -44,7 +49,7 @@ async def fetch_job(transport: Transport, job_id: str, kind: type[JobT], options
     """
     path = format_path(list_path(kind) + "/{job_id}", job_id=job_id)
     try:
-        job = await transport.decoding.call(Request("GET", path, kind, follow_up_options(options)))
+        job: JobT = await transport.decoding.call(Request("GET", path, kind, follow_up_options(options)))
     except APIError as error:
         error.prediction_id = job_id
         raise
@@ -60,20 +65,24 @@ def poll_key(transport: Transport, options: RequestOptions) -> tuple[object, ...
     return transport.options_key, headers, options.get("timeout", UNSET), options.get("max_retries")
 
 
-def cancel_request(
-    prediction_id: str | Prediction, options: RequestOptions, *, skips_queue: bool = True
-) -> Request[Prediction]:
+def cancel_request(prediction_id: str | Prediction, options: RequestOptions) -> Request[Prediction]:
     """Describe the call that cancels a prediction."""
     path = format_path("/predictions/{prediction_id}/cancel", prediction_id=prediction_id)
-    return Request("POST", path, Prediction, options, idempotent=True, skips_queue=skips_queue)
+    return Request("POST", path, Prediction, options, idempotent=True, skips_queue=True)
 
 
 async def wait_shielded(task: asyncio.Task[Any]) -> None:
-    """Wait for a task that ends soon, however often the caller is canceled; it raises nothing."""
+    """Wait for a task that ends soon, and only then raise that the caller was canceled in the meantime."""
+    canceled: asyncio.CancelledError | None = None
     # A canceled asyncio.wait() leaves the task alone. The shielded scope protects from anyio's cancellation.
     while not task.done():
-        with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
-            await asyncio.wait([task])
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+        except asyncio.CancelledError as error:  # noqa: PERF203 - there are few
+            canceled = error
+    if canceled is not None:
+        raise canceled
 
 
 def consume_exception(task: asyncio.Task[Any]) -> None:

@@ -298,9 +298,11 @@ class JournaledRun(PredictionRun, kw_only=True):
                         call.deadline = deadline
             finally:
                 creating.cancel()
-                await wait_shielded(creating)
-                if value is not None:
-                    await self._record(value, creating, call)
+                try:
+                    await wait_shielded(creating)
+                finally:
+                    if value is not None:
+                        await self._record(value, creating, call)
         return None if value is None else creating.result()
 
     async def _record(self, value: bytes, creating: asyncio.Task[Prediction], call: Call[Prediction]) -> None:

@@ -30,15 +30,15 @@ class MapProgress(msgspec.Struct, frozen=True):
     """The progress of ``map``.
 
     Attributes:
-        index: Index of the input whose prediction has just changed, from 0.
-        prediction: The prediction that has just changed.
+        index: Index of the input whose prediction has just changed, or has failed to be created, from 0.
+        prediction: The prediction that has just changed; None if none could be created.
         started: Number of inputs that have been taken.
         succeeded: Number of inputs whose prediction has succeeded.
         failed: Number of inputs whose prediction has failed.
     """
 
     index: int
-    prediction: Prediction
+    prediction: Prediction | None
     started: int
     succeeded: int
     failed: int
@@ -203,7 +203,7 @@ class MapRunner:
             self._report(result, prediction)
 
     def _report(self, result: MapResult, prediction: Prediction | None) -> None:
-        if self._on_update is None or prediction is None:
+        if self._on_update is None:
             return
         try:
             self._on_update(MapProgress(result.index, prediction, self._started, self._succeeded, self._failed))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from enum import Enum
 from math import inf
 from typing import Any
-
-import msgspec
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
@@ -133,18 +131,23 @@ class Match(Enum):
 
 
 def compare(
-    call: Call[Any], job: Job, server_clock: ServerClock, end: float, release: DeploymentRelease | None = None
+    call: Call[Any],
+    body: Mapping[str, Any],
+    job: Job,
+    server_clock: ServerClock,
+    end: float,
+    release: DeploymentRelease | None = None,
 ) -> Match:
     """Compare a create with a job: its model, version or deployment, its input, and when it was created.
 
     Args:
         call: The create, whose response was lost.
+        body: What it has sent.
         job: A prediction or training.
         server_clock: The clock by which the job is dated.
         end: When the create had been carried out, if it was. What was made later may be someone else's.
         release: The release of the deployment that the create is for, if it is known.
     """
-    body: dict[str, Any] = msgspec.json.decode(call.body)
     segments = call.request.path.strip("/").split("/")
     name = "/".join(segments[1:3])
     if segments[0] == "deployments":

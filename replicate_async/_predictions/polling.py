@@ -24,7 +24,15 @@ from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
 from replicate_async._predictions.deliveries import deliveries_for
-from replicate_async._predictions.jobs import JobT, consume_exception, fetch_job, for_each, list_path, poll_key
+from replicate_async._predictions.jobs import (
+    JobT,
+    check_job,
+    consume_exception,
+    fetch_job,
+    for_each,
+    list_path,
+    poll_key,
+)
 from replicate_async._predictions.listing import ListedJob, created_at_of, decode_listed, is_older, lacks_result
 from replicate_async._predictions.patience import Patience, max_retries_of
 from replicate_async._predictions.polled_job import MAX_INTERVAL, PolledJob
@@ -62,8 +70,7 @@ async def wait_until_done(
         APIError: polling failed; the error has the job's id.
     """
     check_time_limit(time_limit)
-    if not isinstance(job, (str, kind)):
-        raise TypeError(f"expected a {kind.__name__} or its id, not {type(job).__name__}")
+    check_job(job, kind)
     job_id = job if isinstance(job, str) else job.id
     with clock.time_limit(time_limit):
         if isinstance(job, str) or (poll_now and not job.done):

@@ -8,9 +8,8 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset, is_passed
+from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
 from replicate_async._json import is_mapping
 from replicate_async.types import Model, ModelVersion, Prediction, Struct, WebhookEvent
@@ -62,19 +61,17 @@ def create_request(
     options: PredictionOptions,
     input: Mapping[str, Any],
     *,
-    version: str | ModelVersion | Model | UnsetType = UNSET,
-    stream: bool | UnsetType | None = UNSET,
-    prefer: str | UnsetType | None = UNSET,
+    version: str | ModelVersion | Model | None = None,
+    stream: bool | None = None,
+    prefer: str | None = None,
 ) -> Request[Prediction]:
     """Describe the call that creates a prediction: with a version, a model or a deployment."""
     if options:
         check_create_options(options)
     webhook, events = options.get("webhook"), options.get("webhook_events_filter")
     headers: dict[str, str] = {}
-    prefer_wait = 0.0
-    if is_passed(prefer):
-        prefer_wait = _check_prefer(prefer)
-        headers["Prefer"] = str(prefer)
+    if prefer is not None:
+        headers["Prefer"] = _check_prefer(prefer)
     if (cancel_after := options.get("cancel_after")) is not None:
         headers["Cancel-After"] = str(cancel_after)
     return Request(
@@ -87,7 +84,6 @@ def create_request(
             version=version, input=check_input(input), stream=stream, webhook=webhook, webhook_events_filter=events
         ),
         billable=True,
-        prefer_wait=prefer_wait,
     )
 
 
@@ -115,9 +111,9 @@ def check_input(value: object) -> Mapping[str, Any]:
     raise TypeError(f"input must be a mapping of the model's input names to values, not {type(value).__name__}")
 
 
-def check_events(value: Sequence[WebhookEvent] | UnsetType | None) -> None:
+def check_events(value: Sequence[WebhookEvent] | None) -> None:
     """Raise TypeError or ValueError if the API does not document a webhook event."""
-    if value is UNSET or value is None:
+    if value is None:
         return
     if isinstance(value, str):
         raise TypeError("webhook_events_filter must be a list of event names, not one str")
@@ -125,21 +121,20 @@ def check_events(value: Sequence[WebhookEvent] | UnsetType | None) -> None:
         check_choice("webhook_events_filter", event, ("start", "output", "logs", "completed"))
 
 
-def _check_prefer(prefer: object) -> float:
-    """Return for how many seconds the API may hold its response back."""
+def _check_prefer(prefer: object) -> str:
     if not isinstance(prefer, str):
         raise TypeError(f"prefer must be a str such as 'wait=5', not {type(prefer).__name__}")
     match = re.fullmatch(r"wait(?:=([0-9]{1,9}))?", prefer)
     seconds = int(match[1] or PREFER_WAIT_MAX) if match else 0
     if not 1 <= seconds <= PREFER_WAIT_MAX:
         raise ValueError(f"prefer={prefer!r} must be 'wait' or 'wait=n' with n from 1 to {PREFER_WAIT_MAX} seconds")
-    return float(seconds)
+    return prefer
 
 
-def prefer_header(wait: object) -> str | UnsetType:
+def prefer_header(wait: object) -> str | None:
     """Return the Prefer header for ``wait``: False, True, or 1 to 60 seconds."""
     if wait is False:
-        return UNSET
+        return None
     if wait is True:
         return "wait"
     if not isinstance(wait, int):
@@ -204,9 +199,9 @@ def _parse_ref(ref: str) -> ModelRef:
 
 def model_path(owner: object, name: object = None, *, kind: str = "model", tail: str = "") -> str:
     """Return the path of a model or a deployment, named by two arguments, by one ``owner/name``, or by the object."""
-    if not is_passed(name) and isinstance(owner, Struct):
+    if name is None and isinstance(owner, Struct):
         name = owner
-    elif not is_passed(name):
+    elif name is None:
         if not isinstance(owner, str):
             raise TypeError(f"{kind}_owner must be a str, not {type(owner).__name__}")
         owner, slash, name = owner.partition("/")

@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
 from replicate_async._http.concurrency import Slot
 from replicate_async._http.locks import KeyedLock
+from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
@@ -58,14 +58,15 @@ class LatestVersions:
         version, expires_at = self._versions.get(key, (None, 0.0))
         return version if clock.current.monotonic() < expires_at else None
 
-    async def fetch(self, transport: Transport, model: ModelRef) -> ModelRef | None:
+    async def fetch(self, transport: Transport, model: ModelRef, options: RequestOptions) -> ModelRef | None:
         """Return a model's latest version; callers that need it at the same time share one request."""
         key = transport.options_key, model
         async with self._lock.hold(*key):
             version = self.cached(key)
             if version is None:
                 try:
-                    latest = (await transport.call(Request[Model]("GET", model.path(), Model, {}))).latest_version
+                    request = Request[Model]("GET", model.path(), Model, options)
+                    latest = (await transport.call(request)).latest_version
                 except NotFoundError as error:
                     error.args = (f"there is no model {model}, or the token may not see it ({error.args[0]})",)
                     raise
@@ -99,9 +100,9 @@ class PredictionRun(msgspec.Struct):
     def __post_init__(self) -> None:
         check_callback(self.on_update)
 
-    def describe(self, prefer: str | UnsetType = UNSET) -> Request[Prediction]:
+    def describe(self, prefer: str | None = None) -> Request[Prediction]:
         """Describe the create; invalid arguments raise here."""
-        version = self.model.version or UNSET
+        version = self.model.version
         path = "/predictions" if version else self.model.path("/predictions")
         return create_request(path, self.options, self.input, version=version, stream=self.stream, prefer=prefer)
 
@@ -117,8 +118,8 @@ class PredictionRun(msgspec.Struct):
         # A held response is the fastest way to the output, but it occupies a connection. Polling many predictions
         # together is cheaper, and a webhook costs nothing.
         if self.wait is True and (by_webhook or self.on_update is not None or slots.held >= _max_held(session, slots)):
-            prefer = UNSET
-        slots.held += prefer is not UNSET
+            prefer = None
+        slots.held += prefer is not None
         versions, model = self.transport.pool.state(LatestVersions), self.model
         if not model.version:
             self.model = versions.cached((self.transport.options_key, model)) or model
@@ -127,22 +128,21 @@ class PredictionRun(msgspec.Struct):
             with starting(self.transport, request, model):
                 self.prediction = await self._create(request, prefer, versions)
         finally:
-            slots.held -= prefer is not UNSET
+            slots.held -= prefer is not None
         if by_webhook:
             self.prediction.webhook = self.options.get("webhook")
         return self.prediction
 
-    async def _create(
-        self, request: Request[Prediction], prefer: str | UnsetType, versions: LatestVersions
-    ) -> Prediction:
-        strategy = self.options.get("file_encoding_strategy") or UNSET
-        request = await encode_files(self.transport, request, strategy)
+    async def _create(self, request: Request[Prediction], prefer: str | None, versions: LatestVersions) -> Prediction:
+        request = await encode_files(self.transport, request, self.options.get("file_encoding_strategy"))
         self.input, self.inlined = request.json["input"], request.holds
         try:
             return await self._send(request)
         except NotFoundError:
             # Only official models run by their name alone.
-            latest = None if self.model.version else await versions.fetch(self.transport, self.model)
+            if self.model.version:
+                raise
+            latest = await versions.fetch(self.transport, self.model, follow_up_options(request.options))
             if latest is None:
                 raise
             self.model = latest
@@ -150,7 +150,7 @@ class PredictionRun(msgspec.Struct):
 
     async def _send(self, request: Request[Prediction]) -> Prediction:
         ready = Slot(self.transport.pool.current().state(CreateSlots).ready)
-        if not request.prefer_wait:
+        if not request.is_held:
             await ready.acquire()
         try:
             # A client that was closed while this waited would let it wait for its rate limit, too.
@@ -179,7 +179,7 @@ class PredictionRun(msgspec.Struct):
         self.call = self.transport.prepare(request)
         self.call.on_turn = ready.release
         ledger = self.transport.account.state(CreateLedger)
-        if self.wait is True and request.prefer_wait and ledger.has_identical(self.call):
+        if self.wait is True and request.is_held and ledger.has_identical(self.call):
             # While identical creates are held, it is unknown which prediction belongs to which caller. A caller that is
             # canceled must cancel its own.
             self.call = self.transport.prepare(self.describe())
@@ -222,7 +222,8 @@ class PredictionRun(msgspec.Struct):
         """Cancel the prediction on the server, because the caller stops waiting; further cancellation is deferred."""
         if self.canceling is None and self.cancel_on_abort and not (self.prediction and self.prediction.done):
             prediction_id = self.prediction.id if self.prediction else None
-            self.abandoned = AbandonedRun(self.transport, self.creating, self.call, prediction_id)
+            options = request_options(self.options)
+            self.abandoned = AbandonedRun(self.transport, self.creating, self.call, prediction_id, options)
             self.canceling = self.abandoned.cancel()
         if self.canceling is not None:
             await wait_shielded(self.canceling)

@@ -169,8 +169,8 @@ class _Connection:
             headers["Last-Event-ID"] = last_id
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_TIMEOUT)
         options = RequestOptions(timeout=timeout, max_retries=0)
-        body, _, _ = await self._transport.open_body(Request("GET", self._url, bytes, options, headers=headers))
-        return body
+        request = Request[bytes]("GET", self._url, bytes, options, headers=headers, secret=True)
+        return (await self._transport.open_body(request))[0]
 
     def close(self) -> None:
         """Close the response, if there is one. The next read opens another."""
@@ -270,7 +270,8 @@ class EventReader:
         try:
             events = reading.result()
         except (APIConnectionError, APIStatusError) as error:
-            logger.info("the stream of prediction %s broke: %s", self._prediction.id, error)
+            # Whoever knows its URL can read the stream.
+            logger.info("the stream of prediction %s broke: %s", self._prediction.id, error.message)
             events, failed = None, True
         for raw in events or ():
             if raw.event == "done":

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, UnsetType
-
 from replicate_async._files import CHUNK_SIZE, Upload
 from replicate_async._http import clock
 from replicate_async._http.locks import KeyedLock
@@ -30,9 +28,9 @@ def upload_request(
     upload: Upload,
     options: RequestOptions,
     *,
-    filename: str | UnsetType = UNSET,
-    type: str | UnsetType = UNSET,
-    metadata: Mapping[str, Any] | UnsetType = UNSET,
+    filename: str | None = None,
+    type: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Request[File]:
     """Describe the call that uploads a file; its multipart body is created for each attempt."""
 
@@ -49,11 +47,11 @@ def upload_request(
         # File names are sent as they are, not percent-encoded.
         form = aiohttp.FormData(quote_fields=False)
         form.add_field("content", Chunks(), filename=upload.name, content_type=upload.type)
-        if filename is not UNSET:
+        if filename is not None:
             form.add_field("filename", filename)
-        if type is not UNSET:
+        if type is not None:
             form.add_field("type", type)
-        if metadata is not UNSET:
+        if metadata is not None:
             form.add_field("metadata", encode_json(metadata).decode(), content_type="application/json")
         return form
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import UNSET
-
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
@@ -234,7 +232,7 @@ class AsyncDeploymentPredictions(AsyncResource):
         path = model_path(deployment_owner, deployment_name, kind="deployment", tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
         with starting(self._transport, request):
-            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy"))
             return await self._transport.call(request)
 
 

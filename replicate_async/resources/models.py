@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from msgspec import UNSET
-
 from replicate_async._http.options import RequestOptions, check_choice, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
@@ -338,7 +336,7 @@ class AsyncModelPredictions(AsyncResource):
         path = model_path(model_owner, model_name, tail="/predictions")
         request = create_request(path, options, input, stream=stream, prefer=prefer)
         with starting(self._transport, request):
-            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy"))
             return await self._transport.call(request)
 
 

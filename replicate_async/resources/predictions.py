@@ -6,14 +6,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from msgspec import UNSET
-
 from replicate_async._hints import check_version, explain_missing_version
 from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
 from replicate_async._predictions.inputs import encode_files, starting
-from replicate_async._predictions.jobs import cancel_request
+from replicate_async._predictions.jobs import cancel_request, check_job
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request
 from replicate_async._predictions.run import PredictionRun, RunEvents
@@ -74,7 +72,7 @@ class AsyncPredictions(AsyncResource):
         check_version(version, options)
         request = create_request("/predictions", options, input, version=version, stream=stream, prefer=prefer)
         with starting(self._transport, request):
-            request = await encode_files(self._transport, request, options.get("file_encoding_strategy") or UNSET)
+            request = await encode_files(self._transport, request, options.get("file_encoding_strategy"))
             return await self._transport.call(request)
 
     async def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
@@ -205,9 +203,10 @@ class AsyncPredictions(AsyncResource):
 
         Source: https://replicate.com/docs/topics/predictions/streaming
         """
+        check_options(options)
+        check_job(prediction, Prediction)
         if isinstance(prediction, str):
             prediction = await self.get(prediction, **options)
-        check_options(options)
         create_options = cast("PredictionOptions", options)
         prediction_run = PredictionRun(
             self._transport, ModelRef(), {}, create_options, cancel_on_abort=cancel_on_abort, prediction=prediction

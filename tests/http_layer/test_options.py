@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import UNSET
 
 from callers import transport_of
 from replicate_async import AsyncReplicate, Replicate, ReplicateError
@@ -103,18 +102,18 @@ def test_surrogates_in_a_path_are_a_value_error():
 def test_models_by_one_argument_or_two():
     """A model is named by owner and name, or by both in one argument."""
     assert model_path("owner", "name", tail="/versions") == "/models/owner/name/versions"
-    assert model_path("owner/name", UNSET) == model_path("owner/name", None) == "/models/owner/name"
-    assert model_path("owner/name", UNSET, kind="deployment") == "/deployments/owner/name"
+    assert model_path("owner/name") == model_path("owner/name", None) == "/models/owner/name"
+    assert model_path("owner/name", kind="deployment") == "/deployments/owner/name"
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "error", "named"),
     [
-        ("owner", UNSET, TypeError, "model_name"),
+        ("owner", None, TypeError, "model_name"),
         ("owner/name", "again", ValueError, "model_owner"),
-        ("owner/name/more", UNSET, ValueError, "model_name"),
-        ("/name", UNSET, ValueError, "model_owner"),
-        ("owner/", UNSET, ValueError, "model_name"),
+        ("owner/name/more", None, ValueError, "model_name"),
+        ("/name", None, ValueError, "model_owner"),
+        ("owner/", None, ValueError, "model_name"),
         ("owner", "", ValueError, "model_name"),
         ("..", "name", ValueError, "model_owner"),
     ],
@@ -203,7 +202,7 @@ def test_models_and_versions_are_references():
 
 
 @pytest.mark.parametrize(
-    ("wait", "prefer"), [(False, UNSET), (True, "wait"), (1, "wait=1"), (60, "wait=60"), (5, "wait=5")]
+    ("wait", "prefer"), [(False, None), (True, "wait"), (1, "wait=1"), (60, "wait=60"), (5, "wait=5")]
 )
 def test_wait_becomes_prefer(wait, prefer):
     """``wait`` determines the Prefer header."""
@@ -224,22 +223,22 @@ def test_waits_of_another_type(wait):
         prefer_header(wait)
 
 
-def headers_of(*, prefer: Any = UNSET, **options: Any) -> tuple[Any, float]:
-    """Return the headers of a create, and for how many seconds the API may hold its response back."""
+def headers_of(*, prefer: Any = None, **options: Any) -> Any:
+    """Return the headers of a create."""
     request = create_request("/predictions", options, {}, prefer=prefer)
-    return request.headers, request.prefer_wait
+    return request.headers
 
 
 @pytest.mark.parametrize(("prefer", "seconds"), [("wait", 60.0), ("wait=1", 1.0), ("wait=60", 60.0)])
 def test_prefer(prefer, seconds):
-    """The header is sent unchanged, and the request knows for how long it may be held."""
-    assert headers_of(prefer=prefer) == ({"Prefer": prefer}, seconds)
+    """The header is sent unchanged, and says for how long the response may be held."""
+    assert headers_of(prefer=prefer) == {"Prefer": prefer}
     assert prefer_wait_seconds(prefer) == seconds
 
 
 def test_no_headers_by_default():
     """Headers of omitted options are not sent."""
-    assert headers_of() == ({}, 0.0)
+    assert headers_of() == {}
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def test_prefer_of_the_wrong_type_is_named(prefer):
 )
 def test_cancel_after_is_sent(value, sent):
     """Seconds and durations are sent in the API's format."""
-    assert headers_of(cancel_after=value) == ({"Cancel-After": sent}, 0.0)
+    assert headers_of(cancel_after=value) == {"Cancel-After": sent}
 
 
 @pytest.mark.parametrize("value", [0, 4, -5, "0s", "4s", "0m", "0h4s"])
@@ -293,7 +292,7 @@ def test_an_input_is_a_mapping(value):
 def test_choices_are_listed_in_the_error():
     """The error shows the value and the valid ones."""
     check_choice("visibility", "public", ("public", "private"))
-    check_choice("visibility", UNSET, ("public", "private"))
+    check_choice("visibility", None, ("public", "private"))
     check_choice("visibility", None, ("public", "private"))
     with pytest.raises(ValueError, match="visibility='secret' is not one of 'public', 'private'"):
         check_choice("visibility", "secret", ("public", "private"))
@@ -301,7 +300,7 @@ def test_choices_are_listed_in_the_error():
 
 def test_webhook_events_are_checked():
     """Events must be a list of known names; one str would be read as a list of letters."""
-    check_events(UNSET)
+    check_events(None)
     check_events(None)
     check_events([])
     check_events(["start", "output", "logs", "completed"])
@@ -313,7 +312,7 @@ def test_webhook_events_are_checked():
 
 def test_falsy_arguments_are_kept():
     """Only omitted arguments, and those that are None, are dropped."""
-    assert drop_unset(a=0, b=None, c="", d=False, e=[], f=UNSET) == {
+    assert drop_unset(a=0, b=None, c="", d=False, e=[]) == {
         "a": 0,
         "c": "",
         "d": False,
@@ -472,6 +471,11 @@ def test_one_token_under_two_names():
         "http://a..b/v1",
         "http://.host/v1",
         f"http://{'a' * 64}.example/v1",
+        "http://user:password@host:port/v1",
+        "http://user:password@host /v1",
+        "http://user:password@a..b/v1?query",
+        "ftp://user:password@host/v1",
+        "user:password@host/v1",
     ],
 )
 def test_invalid_base_urls(base_url):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_async import APITimeoutError, AsyncJournal, AsyncReplicate, RateLimit
+from replicate_async import APIConnectionError, APITimeoutError, AsyncJournal, AsyncReplicate, RateLimit
 from replicate_async.testing import LocalServer, VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -62,3 +62,61 @@ async def test_calls_with_a_timeout(tmp_path: Path) -> None:
             await client.account.get(timeout=20)
             assert 8 < (server.clock.now() - before).total_seconds() < 11
         assert [result async for result in journal.results()] == []
+
+
+class FailingStore:
+    """A store in memory that fails some times."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.failures = 0
+
+    async def get(self, key: str) -> bytes | None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("the disk is away")
+        return self.values.get(key)
+
+    async def swap(self, key: str, old: bytes | None, new: bytes | None) -> bool:
+        self.values[key] = new or b""
+        return True
+
+    async def page(self, after: str) -> list[tuple[str, bytes]]:
+        return []
+
+    async def close(self) -> None:
+        """Keep the values."""
+
+
+@pytest.mark.parametrize("failures", [2, 30])
+async def test_a_store_that_fails_while_a_prediction_runs(failures: int) -> None:
+    """What was paid for is waited for, however often the store of the limit fails: it runs on, or its end is seen."""
+    store = FailingStore()
+
+    async with LocalServer(clock=VirtualClock()) as server:
+
+        @server.model("me/slow", official=True)
+        async def slow() -> str:
+            store.failures = failures
+            await server.clock.sleep(20)
+            return "done"
+
+        limit = RateLimit(creates=6000, others=6000, store=store)
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url, rate_limit=limit) as client:
+            assert await client.run("me/slow", wait=False) == "done"
+    assert store.failures == 0
+
+
+async def test_a_store_that_never_works() -> None:
+    """Nothing is sent without the limit; the error says why."""
+    store = FailingStore()
+    store.failures = 1_000
+    async with LocalServer(clock=VirtualClock()) as server:
+        limit = RateLimit(creates=6000, store=store)
+        async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url, rate_limit=limit) as client:
+            with pytest.raises(
+                APIConnectionError, match="the store of the rate limit failed: the disk is away"
+            ) as caught:
+                await client.run("replicate/hello-world", {"text": "a"})
+        assert not caught.value.sent
+        assert server.requests == []

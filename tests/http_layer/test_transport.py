@@ -59,10 +59,11 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 
 
 def timeout_of(
-    client: AsyncReplicate, *, hold: float = 0.0, min_timeout: float = 0.0, **options: Any
+    client: AsyncReplicate, *, hold: int = 0, min_timeout: float = 0.0, **options: Any
 ) -> aiohttp.ClientTimeout:
     """Return a request's timeout as it is passed to aiohttp."""
-    request = Request[Any]("POST", "/predictions", None, options, prefer_wait=hold, min_timeout=min_timeout)
+    headers = {"Prefer": f"wait={hold}"} if hold else {}
+    request = Request[Any]("POST", "/predictions", None, options, headers=headers, min_timeout=min_timeout)
     return transport_of(client).prepare(request).timeout
 
 

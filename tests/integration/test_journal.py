@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from pandas import DataFrame
 
@@ -51,6 +52,29 @@ def test_the_store(database: str) -> None:
     asyncio.run(main())
     with pytest.raises(ValueError, match="table='x; y' is invalid"):
         PostgresStore(database, table="x; y")
+
+
+def test_a_table_that_can_not_be_created(database: str) -> None:
+    """A store that could not be opened leaves no connection open, and closes well."""
+
+    async def main() -> None:
+        store, other = PostgresStore(database, table="missing.journal"), PostgresStore(database, table="test_count")
+        for _ in range(3):
+            with pytest.raises(Exception, match="missing"):
+                await store.get("k")
+        await store.close()
+        assert await other.get("k") is None
+        pool = await asyncpg.create_pool(database, min_size=1, max_size=1)
+        count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        # Its own, and the other store's. The server notices soon that the others were closed.
+        for _ in range(100):
+            if (connections := await pool.fetchval(count)) == 2:
+                break
+            await asyncio.sleep(0.1)
+        assert connections == 2
+        await asyncio.gather(pool.close(), other.close())
+
+    asyncio.run(main())
 
 
 def test_runs(database: str, server: LocalServer) -> None:

@@ -9,7 +9,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -30,6 +31,12 @@ def add_model(server: LocalServer) -> LocalServer:
     @server.model(MODEL, official=True)
     async def endless(n: int = 0) -> None:
         await asyncio.Event().wait()
+
+    @server.model("owner/counting", official=True)
+    async def counting(n: int = 1_000) -> AsyncIterator[str]:
+        for number in range(n):
+            yield str(number)
+            await asyncio.sleep(0.01)
 
     return server
 
@@ -54,6 +61,70 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", ["a run", "a handle"])
+def test_cancels_have_the_callers_headers(server, how):
+    """What a gateway needs to let a create pass, it needs to let the cancel pass."""
+    options: Any = {"wait": False, "extra_headers": {"X-Tenant": "ours"}}
+
+    async def main() -> None:
+        async with client_of(server) as client:
+            if how == "a handle":
+                await (await client.submit(MODEL, extra_headers=options["extra_headers"])).cancel()
+            else:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(client.run(MODEL, **options), 0.5)
+
+    asyncio.run(main())
+    cancels = [request for request in server.requests if request.path.endswith("/cancel")]
+    assert [request.headers.get("X-Tenant") for request in cancels] == ["ours"]
+
+
+@pytest.mark.parametrize("how", ["a stream", "a map"])
+def test_a_cancellation_while_leaving(server, how):
+    """A task that is canceled while it leaves an iteration, which cancels its predictions, ends canceled."""
+    server.faults.add(operation="predictions.cancel", kind="delay", seconds=1)
+
+    async def leave(client: AsyncReplicate) -> None:
+        if how == "a stream":
+            iterator: Any = client.stream("owner/counting")
+        else:
+            iterator = client.map("owner/counting", [{"n": 1}, {"n": 1_000}], ordered=False)
+        async with aclosing(iterator) as items:
+            async for _ in items:
+                break
+        pytest.fail("the cancellation is lost")
+
+    async def main() -> None:
+        async with client_of(server) as client:
+            task = asyncio.ensure_future(leave(client))
+            await asyncio.to_thread(until, lambda: any(each.path.endswith("/cancel") for each in server.requests))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_cancel_at_the_end_of_a_program_that_needs_a_connection(server):
+    """The end of a program cancels what daemon threads run, also if the host's name must be resolved again."""
+    code = f"""
+    import threading, time
+    import aiohttp
+    connector = aiohttp.TCPConnector
+    aiohttp.TCPConnector = lambda **options: connector(**options, force_close=True, use_dns_cache=False)
+    import replicate_async as replicate
+    threading.Thread(target=lambda: replicate.run({MODEL!r}, wait=False), daemon=True).start()
+    print("begun", flush=True)
+    input()
+    """
+    base_url = server.base_url.replace("127.0.0.1", "localhost")
+    with start(code, REPLICATE_API_TOKEN=server.token, REPLICATE_BASE_URL=base_url) as process:
+        until(lambda: statuses(server) == {"processing"})
+        output, errors = process.communicate("\n", timeout=30)
+    assert (output, errors) == ("begun\n", "")
+    assert statuses(server) == {"canceled"}
 
 
 # --- the client closes ---

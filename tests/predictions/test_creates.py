@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,7 +74,9 @@ def exact_clock() -> ServerClock:
 
 
 def match(call: Call[Any], *candidates: Prediction | Training, release: DeploymentRelease | None = None) -> Any:
-    matches = [(job.id, compare(call, job, exact_clock(), 1.0, release)) for job in candidates]
+    matches = [
+        (job.id, compare(call, msgspec.json.decode(call.body), job, exact_clock(), 1.0, release)) for job in candidates
+    ]
     return CreateLedger().find(matches, unconfirmed=1)
 
 
@@ -217,7 +220,7 @@ def test_ambiguous_matches_are_not_adopted(kinds, unconfirmed):
         else:
             unclaimed[kind].append(f"p{number}")
     call = create({"a": 1}, version=VERSION)
-    matches = [(job.id, compare(call, job, exact_clock(), 1.0)) for job in candidates]
+    matches = [(job.id, compare(call, msgspec.json.decode(call.body), job, exact_clock(), 1.0)) for job in candidates]
     job_id, ambiguous = ledger.find(matches, unconfirmed=unconfirmed)
     if 0 < len(unclaimed["same"]) <= unconfirmed:
         assert (job_id, ambiguous) == (unclaimed["same"][-1], [])
@@ -742,7 +745,8 @@ def test_predictions_of_servers_without_dates(offset, result):
     call.sent_at = clock.current.monotonic()
     created_at = datetime.now(timezone.utc) + timedelta(seconds=offset)
     server_clock.learn_from(APIResponse(call.request, call.url, 200, {}, b"", 0.2))
-    assert compare(call, listed(created_at=created_at), server_clock, call.sent_at + 1) is result
+    sent = msgspec.json.decode(call.body)
+    assert compare(call, sent, listed(created_at=created_at), server_clock, call.sent_at + 1) is result
 
 
 def test_without_retries_results_are_adopted_but_not_repeated():
@@ -837,6 +841,23 @@ def test_a_failing_lookup():
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_is_closed_while_a_create_is_in_flight(way):
+    """Nobody can look for a create any more if its client is closed: the error says that it may have been made."""
+    arrived = asyncio.Event()
+
+    async def hold(writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with RawServer(hold) as server, server.client() as client:
+        creating = asyncio.ensure_future(WAYS[way](client))
+        await arrived.wait()
+        await client.close()
+        with pytest.raises(CreateOutcomeUnknown, match="closed"):
+            await creating
+
+
 async def test_a_list_that_is_too_long():
     """A lookup ends after 1000 pages of recent predictions, and the outcome of the create is unknown."""
     async with RawServer(reset, b"") as server, server.client() as client:

@@ -438,6 +438,34 @@ def test_a_client_closes_what_it_has_opened(server, path):
     assert [file.name for file in path.parent.iterdir()] == ["run.db"]
 
 
+@pytest.mark.anyio
+async def test_a_database_that_can_not_be_reached(client, server):
+    """Only the call raises that, not the end of the client's context, which closes all connections."""
+    with pytest.raises((OSError, ModuleNotFoundError)) as caught:
+        await client("run", "me/shout", {"text": "a"}, key="k", journal="postgresql://127.0.0.1:1/none")
+    assert "127.0.0.1" in str(caught.value) or "replicate-async[postgres]" in str(caught.value)
+    await client("close")
+    assert server.requests == []
+
+
+@pytest.mark.anyio
+async def test_closing_a_journal_that_another_process_uses(path):
+    """Closing waits for a call that waits for another process, and does not hold up the event loop meanwhile."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("CREATE TABLE journal (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+    store = SQLiteStore(path)
+    reading = asyncio.ensure_future(store.get("k"))
+    await asyncio.sleep(0.1)
+    reading.cancel()
+    closing = asyncio.ensure_future(store.close())
+    # The event loop goes on.
+    await asyncio.sleep(0.1)
+    assert not closing.done()
+    other.close()
+    await closing
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

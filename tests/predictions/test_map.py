@@ -804,6 +804,16 @@ async def test_progress(call, server, models):
     assert len([progress for progress in seen if progress.prediction.done]) == 6, "each end is reported once"
 
 
+async def test_progress_of_creates_that_are_refused(call, server):
+    """An input whose prediction can't be created is reported as failed, without a prediction."""
+    server.faults.add(operation="models.predictions.create", kind="status", status=402, times=2)
+    seen: list[MapProgress] = []
+    options = {"return_exceptions": True, "on_update": seen.append, "concurrency": 1}
+    await collect(call, "owner/number", [{"n": n} for n in range(3)], **options)
+    assert [(progress.index, progress.failed) for progress in seen if progress.prediction is None] == [(0, 1), (1, 2)]
+    assert (seen[-1].started, seen[-1].succeeded, seen[-1].failed) == (3, 1, 2)
+
+
 @pytest.mark.parametrize("at", ["created", "ended"])
 @pytest.mark.parametrize("return_exceptions", [True, False])
 async def test_a_callback_that_raises(call, server, models, at, return_exceptions):

@@ -27,7 +27,7 @@ import anyio.to_thread
 import pytest
 
 from callers import Caller
-from rawserver import TOKEN, RawServer, answer, close, part_of, reset, stall
+from rawserver import TOKEN, RawServer, answer, close, part_of, record_pauses, reset, stall
 from replicate_async import (
     APIConnectionError,
     APIResponse,
@@ -834,9 +834,9 @@ async def signed(server: LocalServer, call: Caller, data: bytes = DATA, seconds:
 async def test_rejected_downloads(server: LocalServer, call: Caller) -> None:
     """An invalid or expired signature raises PermissionDeniedError, and a deleted file NotFoundError."""
     arguments = await signed(server, call)
-    with pytest.raises(PermissionDeniedError, match="signature"):
+    with pytest.raises(PermissionDeniedError, match="permission"):
         await call("files.download", **{**arguments, "signature": "x"})
-    with pytest.raises(PermissionDeniedError, match="signature"):
+    with pytest.raises(PermissionDeniedError, match="permission"):
         await call("files.download", **{**arguments, "owner": "bob"})
     with pytest.raises(PermissionDeniedError, match="permission"):
         await call("files.download", **await signed(server, call, seconds=-5))
@@ -1064,6 +1064,19 @@ async def test_a_signature_is_not_logged(server: LocalServer, call: Caller, capl
     lines = [record.getMessage() for record in caplog.records if "download" in record.getMessage()]
     assert len(lines) == 1
     assert "signature" not in lines[0]
+
+
+async def test_a_signature_is_in_no_text(scripted: Scripted, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the log of a retry nor the text of an error shows the signature; the error's ``url`` has it."""
+    caplog.set_level("DEBUG", logger="replicate_async")
+    record_pauses()
+    server, call = await scripted(answer(503, None), answer(403, None))
+    with pytest.raises(PermissionDeniedError) as caught:
+        await call("files.download", **SIGNED)
+    assert len(server.requests) == 2
+    assert any("retry 1" in record.getMessage() for record in caplog.records)
+    assert "signature" not in f"{caplog.text} {caught.value} {caught.value!r}"
+    assert "signature=x%2Fy%2Bz%3D" in caught.value.url
 
 
 # --- without blocking the event loop ---

@@ -290,7 +290,7 @@ async def test_the_download(awaited: bool, default_client: Any) -> None:
         default_client(server, server.token, server.base_url)
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
             names = {"replicate": client if awaited else replicate}
-            with pytest.raises(PermissionDeniedError, match="signature"):
+            with pytest.raises(PermissionDeniedError, match="permission"):
                 await execute(example(call, awaited=awaited), **names)
             signature = server.sign_download("file_id")
             signed = {**call, "arguments": {**call["arguments"], **signature, "expiry": int(signature["expiry"])}}

@@ -69,7 +69,7 @@ async def running(client: AsyncReplicate, version: types.ModelVersion, model: ty
 
 def report(progress: replicate.MapProgress) -> None:
     assert_type(progress.succeeded, int)
-    assert_type(progress.prediction, types.Prediction)
+    assert_type(progress.prediction, types.Prediction | None)
 
 
 async def many(client: AsyncReplicate, rows: AsyncIterator[dict[str, str]]) -> None:

@@ -65,7 +65,7 @@ def running(client: Replicate, version: types.ModelVersion, model: types.Model) 
 
 def report(progress: replicate.MapProgress) -> None:
     assert_type(progress.failed, int)
-    assert_type(progress.prediction, types.Prediction)
+    assert_type(progress.prediction, types.Prediction | None)
 
 
 def many(client: Replicate) -> None:
