@@ -35,6 +35,7 @@ LAYERS = [
         "_references",
         "_schema",
         "_stores",
+        "_tasks",
         "_threads",
         "_typing",
         "_usage",

@@ -41,8 +41,6 @@ class Source:
                     self.type_variables[variable] = ast.unparse(node)
                 else:
                     self.imports.setdefault(variable, f"from {self.module} import {variable}")
-            elif isinstance(node, ast.ClassDef) and not node.name.startswith("Async"):
-                self.imports.setdefault(node.name, f"from {self.module} import {node.name}")
         self.all_classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         for node in self.all_classes:
             self.imports.setdefault(node.name, f"from {self.module} import {node.name}")

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_async._files import CHUNK_SIZE, ReadChunk, reader_of
 from replicate_async._http.call import Call
-from replicate_async._http.options import Settings
+from replicate_async._http.options import Settings, max_retries_of
 from replicate_async._http.problem import connection_error
 from replicate_async._http.retry import retry
 from replicate_async.errors import APIConnectionError, APIResponseValidationError, APIStatusError
@@ -125,7 +125,7 @@ class Body:
         return self._validator is not None or not self._position
 
     def _can_restart(self, on_restart: Callable[[], object] | None) -> bool:
-        max_retries = self._call.request.options.get("max_retries", self._settings.max_retries)
+        max_retries = max_retries_of(self._settings, self._call.request.options)
         return on_restart is not None and self._restarts < (_MAX_RESTARTS if max_retries is None else max_retries)
 
     async def _resume(self, failure: APIConnectionError, size: int, on_restart: Callable[[], object] | None) -> bytes:

@@ -33,7 +33,7 @@ class Outcome(Enum):
     # The request may have reached the API, but its result was looked for there and does not exist.
     NOT_FOUND = "not found"
     # The API carried the request out.
-    ANSWERED = "answered"
+    RESPONDED = "responded"
     # The API carried the create out, but an identical one, whose response was lost, has taken its result.
     TAKEN = "taken"
 
@@ -80,7 +80,7 @@ class Call(msgspec.Struct, Generic[T], eq=False):
     @property
     def may_exist(self) -> bool:
         """Whether a create may have made something."""
-        return self.outcome in {Outcome.UNKNOWN, Outcome.ANSWERED, Outcome.TAKEN}
+        return self.outcome in {Outcome.UNKNOWN, Outcome.RESPONDED, Outcome.TAKEN}
 
     def note_sent(self) -> None:
         """Note that the first byte of the body goes out now."""

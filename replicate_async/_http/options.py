@@ -68,6 +68,11 @@ def follow_up_options(options: RequestOptions) -> RequestOptions:
     return drop_unset_options(cast("RequestOptions", {k: v for k, v in options.items() if k not in dropped}))
 
 
+def max_retries_of(settings: Settings, options: RequestOptions) -> int | None:
+    """Return the maximum number of retries of a call with these options; None: the built-in policy."""
+    return options.get("max_retries", settings.max_retries)
+
+
 class Secret(str):
     """A string that is sent but never shown: frames, headers and settings print it as asterisks."""
 

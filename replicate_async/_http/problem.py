@@ -88,9 +88,7 @@ _STATUS_ERRORS: dict[int, type[errors.APIStatusError]] = {
 }
 
 
-def status_error(
-    method: str, url: str, status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
-) -> errors.APIStatusError:
+def status_error(method: str, url: str, status: int, headers: Mapping[str, str], body: bytes) -> errors.APIStatusError:
     """Return the error for a response with a status of 300 or more.
 
     Source: https://replicate.com/docs/reference/http#errors (RFC 9457 problem documents)
@@ -118,7 +116,7 @@ def status_error(
         title=title,
         detail=detail,
         invalid_fields=[field for field in invalid_fields if is_dict(field)] if is_list(invalid_fields) else [],
-        retry_after=_retry_after(headers, members.get("retry_after"), detail, now),
+        retry_after=_retry_after(headers, members.get("retry_after"), detail),
     )
 
 
@@ -140,7 +138,7 @@ _RESETS = re.compile(r"resets in ~?(\d+(?:\.\d+)?)\s*(ms|s|m)?\b")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
-def _retry_after(headers: Mapping[str, str], member: object, detail: str | None, now: datetime | None) -> float | None:
+def _retry_after(headers: Mapping[str, str], member: object, detail: str | None) -> float | None:
     """Return the longest wait in seconds that a response asks for: in its header, its body or its text."""
     waits: list[float] = []
     if header := headers.get("Retry-After"):
@@ -148,7 +146,7 @@ def _retry_after(headers: Mapping[str, str], member: object, detail: str | None,
             waits.append(float(header))
         except ValueError:
             # The date is meant for the server's own clock.
-            start = parse_date(headers["Date"]) if "Date" in headers else now or datetime.now(timezone.utc)
+            start = parse_date(headers["Date"]) if "Date" in headers else datetime.now(timezone.utc)
             if (until := parse_date(header)) and start:
                 waits.append((until - start).total_seconds())
     if isinstance(member, (int, float)) and -1e9 < member < 1e9:

@@ -26,7 +26,7 @@ class AttemptReport:
         failure = error if isinstance(error, Exception) else None
         self._hooks.emit(RequestFailed(request=self._sent, error=failure, seconds=self._seconds()))
 
-    def answered(self, status: int, error: APIStatusError | None = None) -> None:
+    def responded(self, status: int, error: APIStatusError | None = None) -> None:
         """Report that a response arrived."""
         if error is not None and status == 429:
             self._hooks.emit(RequestThrottled(request=self._sent, retry_after=error.retry_after))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicate_async import errors
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.options import Settings
+from replicate_async._http.options import Settings, max_retries_of
 from replicate_async._http.reports import report_retry
 from replicate_async._logging import logger
 
@@ -68,7 +68,7 @@ async def retry(
     call: Call[Any], first_error: errors.APIError, attempt: Callable[[], Awaitable[T]], settings: Settings
 ) -> tuple[T, int]:
     """Repeat an attempt that failed while that is safe; return its result and the number of retries."""
-    max_retries = call.request.options.get("max_retries", settings.max_retries)
+    max_retries = max_retries_of(settings, call.request.options)
     if max_retries == 0 or not may_retry(call, first_error):
         raise first_error
     error: BaseException = first_error

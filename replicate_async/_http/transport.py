@@ -92,6 +92,11 @@ class Transport:
         return self._account
 
     @property
+    def account_key(self) -> tuple[str, str | None]:
+        """A key that is equal for clients of the same account."""
+        return self.settings.base_url, self.settings.token
+
+    @property
     def options_key(self) -> tuple[object, ...]:
         """A key that is equal for clients whose calls are interchangeable."""
         settings = self.settings
@@ -270,8 +275,8 @@ class Transport:
         if status >= 300:
             raise _response_error(call, status, response.headers, body, report)
         if report:
-            report.answered(status)
-        call.outcome = Outcome.ANSWERED
+            report.responded(status)
+        call.outcome = Outcome.RESPONDED
         if bucket:
             _note_accepted(bucket, call, response.headers)
         return response, body, elapsed
@@ -295,7 +300,7 @@ def _response_error(
     """Return the error for an error status, and note what it says about the call and its rate limit."""
     problem = status_error(call.request.method, call.url, status, headers, body)
     if report:
-        report.answered(status, problem)
+        report.responded(status, problem)
     if was_refused(problem):
         call.outcome = Outcome.REFUSED
     if call.bucket and status != 429:

@@ -31,7 +31,7 @@ _REJECTIONS = frozenset({400, 401, 403, 404, 405, 410, 422})
 # The API responds at once. A call that stalls is repeated soon.
 _ATTEMPT = RequestOptions(timeout=3.0, max_retries=0)
 # In seconds: how long the response of a create may take before its prediction is looked for, and how long the create.
-_ANSWER_SECONDS, _MAX_CREATE_SECONDS = 1.0, 5.5
+_RESPONSE_SECONDS, _MAX_INTERRUPTED_CREATE_SECONDS = 1.0, 5.5
 _FIRST_DELAY, _MAX_DELAY = 0.5, 30.0
 _MAX_CONNECTIONS = 32
 
@@ -124,13 +124,13 @@ class AbandonedRun(msgspec.Struct, eq=False):
         if call is None or creating is None:
             return None
         # The API carries it out although its connection is closed, and perhaps only then.
-        end = max(call.sent_at + _MAX_CREATE_SECONDS, clock.current.monotonic() + _ANSWER_SECONDS)
+        end = max(call.sent_at + _MAX_INTERRUPTED_CREATE_SECONDS, clock.current.monotonic() + _RESPONSE_SECONDS)
         lookup = partial(reconcile, transport, call, APIConnectionError("interrupted"), end=end)
         call.abandoned = True
         if not creating.done() and not (ledger.is_in_flight(call) and call.may_exist):
             # It waits for its turn, for a connection or for a retry; or it is looked for, for the caller.
             creating.cancel()
-        await _wait_for(creating, 0 if call.prefer_wait else _ANSWER_SECONDS)
+        await _wait_for(creating, 0 if call.prefer_wait else _RESPONSE_SECONDS)
         if not creating.done():
             # The response may take long, above all if the API holds it back until the prediction has ended.
             with suppress(CreateOutcomeUnknown):
@@ -196,7 +196,7 @@ class CancelSupervisor:
         self._pending += 1
         try:
             await abandoned.try_on(Transport(abandoned.transport.settings, self._pool), _MAX_SECONDS)
-        except Exception as error:  # noqa: BLE001 - nobody else is told that the prediction may run on
+        except Exception as error:  # noqa: BLE001 - otherwise, no one would know that it may run on
             abandoned.warn(error)
         except asyncio.CancelledError:
             abandoned.warn("the program ended")

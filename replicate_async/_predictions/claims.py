@@ -23,7 +23,7 @@ from replicate_async._http import clock
 from replicate_async._http.locks import KeyedLock
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
-from replicate_async._predictions.creates import CreateLedger, reconcile
+from replicate_async._predictions.creates import MAX_CREATE_SECONDS, CreateLedger, reconcile
 from replicate_async._predictions.matching import ServerClock
 from replicate_async._predictions.requests import ModelRef
 from replicate_async._stores import JournalStore
@@ -33,8 +33,6 @@ from replicate_async.types import Prediction
 _PREFIX = "run/"
 # In seconds: a claim that is not renewed for so long is lost. Its owner sends nothing after that.
 LEASE_SECONDS = 30.0
-# In seconds: how long the API may take to carry a create out.
-_MAX_CREATE_SECONDS = 2.0
 _MIN_POLL, _MAX_POLL = 0.05, 1.0
 _MAX_LOOKUPS = 5
 
@@ -204,7 +202,7 @@ class Entries:
         """
         server_clock = transport.account.state(CreateLedger).server_clock
         async with self._lock.hold(lost.path, bytes(lost.body)):
-            end = clock.current.monotonic() + _MAX_CREATE_SECONDS
+            end = clock.current.monotonic() + MAX_CREATE_SECONDS
             claims, _ = await self._identical(lost, server_clock.earliest + end)
             if key not in claims or not all(self._is_lost(name, *claim) for name, claim in claims.items()):
                 return
@@ -296,5 +294,5 @@ async def _find(transport: Transport, claim: Claim, server_clock: ServerClock, e
     call = transport.prepare(request)
     # Later responses only narrow the bounds of the server's time, so that this stays too early rather than too late.
     call.sent_at = claim.sent_at - server_clock.latest
-    last = claim.renewed_at - server_clock.earliest + LEASE_SECONDS + _MAX_CREATE_SECONDS
+    last = claim.renewed_at - server_clock.earliest + LEASE_SECONDS + MAX_CREATE_SECONDS
     return await reconcile(transport, call, ReplicateError("its process has ended"), end=min(end, last))

@@ -23,8 +23,9 @@ from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request, format_path, next_page
 from replicate_async._http.response import APIResponse
 from replicate_async._http.transport import Transport
-from replicate_async._predictions.jobs import consume_exception, list_path, poll_key
+from replicate_async._predictions.jobs import list_path, poll_key
 from replicate_async._predictions.matching import Job, Match, ServerClock, compare
+from replicate_async._tasks import consume_exception
 from replicate_async.errors import APIError, CreateOutcomeUnknown, NotFoundError, RateLimitError, ReplicateError
 from replicate_async.types import Deployment, DeploymentRelease, PageData, Prediction, Training
 
@@ -38,7 +39,7 @@ _MAX_LOOKUPS = 14
 # As many as may be in flight, so that one is always ready. Others need less memory.
 _MAX_READY = AdaptiveConcurrencyLimiter.max_slots
 # In seconds: how long it takes to carry a create out. What was made later may be someone else's.
-_MAX_CREATE_SECONDS = 2.0
+MAX_CREATE_SECONDS = 2.0
 _LOOKUP_POLL_SECONDS = 0.05
 _MAX_PAGES = 1000
 
@@ -147,7 +148,7 @@ async def send_create(transport: Transport, call: Call[T]) -> APIResponse[T]:
         if job_id is not None:
             ledger.claim(job_id)
         elif call.may_exist:
-            end = min(clock.current.monotonic(), call.sent_at + _MAX_CREATE_SECONDS)
+            end = min(clock.current.monotonic(), call.sent_at + MAX_CREATE_SECONDS)
             job_id = await reconcile(transport, call, error, end=end)
         if job_id is None:
             raise

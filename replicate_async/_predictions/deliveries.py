@@ -82,10 +82,6 @@ class OpenReceivers(list[Deliveries]):
 
 def deliveries_for(transport: Transport) -> Deliveries | None:
     """Return the deliveries of the receiver that a client's creates register, if there is one."""
-
-    def account(transport: Transport) -> tuple[object, ...]:
-        # Another account signs with another secret.
-        return transport.settings.base_url, transport.settings.token
-
     receivers = reversed(transport.pool.state(OpenReceivers))
-    return next((item for item in receivers if account(item.transport) == account(transport)), None)
+    # Another account signs with another secret.
+    return next((item for item in receivers if item.transport.account_key == transport.account_key), None)

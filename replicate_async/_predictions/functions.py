@@ -43,7 +43,7 @@ class _SchemaCache:
         self, transport: Transport, ref: ModelRef, options: RequestOptions
     ) -> tuple[dict[str, Any], Prediction | None]:
         """Return a model's OpenAPI document and its example."""
-        key = transport.settings.base_url, transport.settings.token, ref
+        key = *transport.account_key, ref
         async with self._lock.hold(*key):
             if key not in self._schemas:
                 self._schemas[key] = await _fetch_schema(transport, ref, options)
@@ -314,8 +314,7 @@ class AsyncRun(HintedObject):
     @property
     def prediction(self) -> Prediction:
         """The prediction as it was last fetched."""
-        if self._run.prediction is None:
-            raise RuntimeError("the prediction hasn't been created")
+        assert self._run.prediction is not None  # noqa: S101 - it has been created
         return self._run.prediction
 
     @property

@@ -8,7 +8,6 @@ import hashlib
 import math
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -28,10 +27,11 @@ from replicate_async._http.options import RequestOptions, follow_up_options
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import encode_json, is_dict, is_list, is_mapping
-from replicate_async._predictions.jobs import JobT, for_each
+from replicate_async._predictions.jobs import JobT
 from replicate_async._predictions.outputs import decode_data_uri
 from replicate_async._predictions.requests import FileEncodingStrategy
 from replicate_async._predictions.uploads import UploadCache, upload_request
+from replicate_async._tasks import for_each
 from replicate_async._threads import run_in_thread
 from replicate_async.errors import APIResponseValidationError, ReplicateError
 
@@ -71,18 +71,6 @@ class _Inlined:
 
 class _InFlight(WeakSet[_Inlined]):
     """The files inside of all requests for predictions that are in flight on an event loop."""
-
-
-_NO_HOOKS = nullcontext()
-
-
-def starting(transport: Transport, request: Request[Any], model: object = None) -> AbstractContextManager[None]:
-    """Report to the client's hooks that a request is about to create a prediction or training."""
-    if not transport.hooks.functions:
-        return _NO_HOOKS
-    path = request.path[1:].removeprefix("models/").removesuffix("/predictions").removesuffix("/trainings")
-    model = model or request.json.get("version") or path.replace("/versions/", ":")
-    return transport.hooks.starting(model, request.json["input"])
 
 
 async def encode_files(
@@ -291,7 +279,7 @@ async def _url_of(transport: Transport, upload: Upload, options: RequestOptions,
             encoded = encode() if len(content) <= CHUNK_SIZE else await run_in_thread(encode)
             return f"data:{upload.type};base64,{encoded.decode()}"
         identity = await _identity(upload)
-    key = transport.settings.base_url, transport.settings.token, *identity
+    key = *transport.account_key, *identity
     request = upload_request(upload, options)
     return await transport.pool.state(UploadCache).url(key, lambda: transport.decoding.call(request))
 

@@ -19,10 +19,11 @@ from replicate_async._http.transport import Transport
 from replicate_async._json import is_mapping
 from replicate_async._predictions.claims import LEASE_SECONDS, Claim, Entries, Entry, Owner, server_time
 from replicate_async._predictions.creates import CreateLedger
-from replicate_async._predictions.jobs import fetch_job, wait_shielded
+from replicate_async._predictions.jobs import fetch_job
 from replicate_async._predictions.requests import ModelRef, PredictionOptions, request_options
 from replicate_async._predictions.run import PredictionRun
 from replicate_async._stores import JournalStore, StoreLike, open_store
+from replicate_async._tasks import wait_shielded
 from replicate_async._typing import Self, UncheckedType
 from replicate_async.errors import APIError
 from replicate_async.types import Prediction
@@ -135,7 +136,7 @@ class _OpenJournals(dict[str, AsyncJournal]):
     """The journals that a client has opened, by name. They are closed with it."""
 
 
-class _CreateSlots(asyncio.Semaphore):
+class _JournaledCreateSlots(asyncio.Semaphore):
     """The creates of one event loop that are in flight for journals."""
 
     def __init__(self) -> None:
@@ -269,7 +270,7 @@ class JournaledRun(PredictionRun, kw_only=True):
         ready.release()
         prediction = None
         while prediction is None:
-            async with self.transport.pool.current().state(_CreateSlots):
+            async with self.transport.pool.current().state(_JournaledCreateSlots):
                 prediction = await self._claim_and_create(request)
             prediction = prediction or await self._recorded()
         return prediction

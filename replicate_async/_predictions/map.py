@@ -11,9 +11,9 @@ import anyio
 import msgspec
 
 from replicate_async._http.sessions import SessionPool
-from replicate_async._predictions.jobs import wait_shielded
 from replicate_async._predictions.requests import check_callback
 from replicate_async._predictions.run import PredictionRun, run
+from replicate_async._tasks import wait_shielded
 from replicate_async._threads import ThreadIterator
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction

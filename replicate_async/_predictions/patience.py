@@ -5,9 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from replicate_async._http import clock
-from replicate_async._http.options import RequestOptions
 from replicate_async._http.retry import is_transient
-from replicate_async._http.transport import Transport
 from replicate_async.errors import APIError, APIStatusError, NotFoundError
 
 _MAX_FAILING_SECONDS = 120.0
@@ -41,8 +39,3 @@ def _may_pass(error: APIError) -> bool:
     # created may be unknown to some of the API's servers.
     is_refusal = isinstance(error, APIStatusError) and (error.title is not None or error.detail is not None)
     return is_transient(error) or isinstance(error, NotFoundError) or not is_refusal
-
-
-def max_retries_of(transport: Transport, options: RequestOptions) -> int | None:
-    """Return the maximum number of retries of a call with these options; None: the built-in policy."""
-    return options.get("max_retries", transport.settings.max_retries)

@@ -17,26 +17,19 @@ import msgspec
 from msgspec import Raw
 
 from replicate_async._http import clock
-from replicate_async._http.options import QueryValue, RequestOptions, follow_up_options
+from replicate_async._http.options import QueryValue, RequestOptions, follow_up_options, max_retries_of
 from replicate_async._http.request import Request, next_page
 from replicate_async._http.response import decoder_for
 from replicate_async._http.retry import is_transient
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
 from replicate_async._predictions.deliveries import deliveries_for
-from replicate_async._predictions.jobs import (
-    JobT,
-    check_job,
-    consume_exception,
-    fetch_job,
-    for_each,
-    list_path,
-    poll_key,
-)
+from replicate_async._predictions.jobs import JobT, check_job, fetch_job, list_path, poll_key
 from replicate_async._predictions.listing import ListedJob, created_at_of, decode_listed, is_older, lacks_result
-from replicate_async._predictions.patience import Patience, max_retries_of
+from replicate_async._predictions.patience import Patience
 from replicate_async._predictions.polled_job import MAX_INTERVAL, PolledJob
 from replicate_async._predictions.requests import check_time_limit
+from replicate_async._tasks import consume_exception, for_each
 from replicate_async.errors import APIError, APITimeoutError, ReplicateError
 from replicate_async.types import PageData, Prediction, Training, logs_of
 
@@ -77,7 +70,8 @@ async def wait_until_done(
             try:
                 job = await fetch_job(transport, job_id, kind, options)
             except APIError as error:
-                if not Patience(not isinstance(job, str)).on_failure(error, max_retries_of(transport, options)):
+                max_retries = max_retries_of(transport.settings, options)
+                if not Patience(not isinstance(job, str)).on_failure(error, max_retries):
                     raise
         fetched = None if isinstance(job, str) else job
         if fetched is not None and on_update is not None:
@@ -117,7 +111,7 @@ class Poller(Generic[JobT]):
         self._jobs: dict[str, PolledJob[JobT]] = {}
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
-        self._max_retries = max_retries_of(transport, options)
+        self._max_retries = max_retries_of(transport.settings, options)
         # Whether parts of the list can be read at the same time. That of trainings has no times to start from.
         self._skips_exactly = kind is Prediction
         self._paused_until = self._sleeps_until = self._list_from = -inf

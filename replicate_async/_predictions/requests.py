@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, cast
 
@@ -11,8 +12,11 @@ import msgspec
 
 from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.request import PREFER_WAIT_MAX, Request, format_path
+from replicate_async._http.transport import Transport
 from replicate_async._json import is_mapping
 from replicate_async.types import Model, ModelVersion, Prediction, Struct, WebhookEvent
+
+_NO_HOOKS = nullcontext()
 
 # What to run: ``owner/name``, ``owner/name:version``, a version id, or the API's own description.
 ModelLike: TypeAlias = str | Model | ModelVersion
@@ -85,6 +89,15 @@ def create_request(
         ),
         billable=True,
     )
+
+
+def starting(transport: Transport, request: Request[Any], model: object = None) -> AbstractContextManager[None]:
+    """Report to the client's hooks that a request is about to create a prediction or training."""
+    if not transport.hooks.functions:
+        return _NO_HOOKS
+    path = request.path[1:].removeprefix("models/").removesuffix("/predictions").removesuffix("/trainings")
+    model = model or request.json.get("version") or path.replace("/versions/", ":")
+    return transport.hooks.starting(model, request.json["input"])
 
 
 def check_time_limit(seconds: object) -> None:

@@ -23,8 +23,8 @@ from replicate_async._json import is_dict, is_list, is_nested_deeper
 from replicate_async._predictions.cancels import AbandonedRun
 from replicate_async._predictions.creates import CreateLedger, CreateSlots
 from replicate_async._predictions.deliveries import deliveries_for
-from replicate_async._predictions.inputs import encode_files, starting
-from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, consume_exception, fetch_job, output_of, wait_shielded
+from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.jobs import MAX_OUTPUT_LEVELS, fetch_job, output_of
 from replicate_async._predictions.outputs import with_files
 from replicate_async._predictions.polling import wait_until_done
 from replicate_async._predictions.requests import (
@@ -35,8 +35,10 @@ from replicate_async._predictions.requests import (
     create_request,
     prefer_header,
     request_options,
+    starting,
 )
 from replicate_async._predictions.streaming import EventReader, StreamEvent
+from replicate_async._tasks import consume_exception, wait_shielded
 from replicate_async._typing import Self
 from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
 from replicate_async.types import Model, ModelVersion, Prediction

@@ -14,15 +14,16 @@ import msgspec
 from replicate_async._files import CHUNK_SIZE
 from replicate_async._http import clock
 from replicate_async._http.body import Body
-from replicate_async._http.options import RequestOptions
+from replicate_async._http.options import RequestOptions, max_retries_of
 from replicate_async._http.request import Request
 from replicate_async._http.sse import ServerSentEvent, SSEDecoder
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_list
 from replicate_async._logging import logger
-from replicate_async._predictions.jobs import consume_exception, fetch_job, output_of
-from replicate_async._predictions.patience import Patience, max_retries_of
+from replicate_async._predictions.jobs import fetch_job, output_of
+from replicate_async._predictions.patience import Patience
 from replicate_async._predictions.polled_job import poll_interval
+from replicate_async._tasks import consume_exception
 from replicate_async._typing import Self
 from replicate_async.errors import APIConnectionError, APIError, APIStatusError
 from replicate_async.types import Prediction, logs_of
@@ -270,7 +271,7 @@ class EventReader:
         try:
             events = reading.result()
         except (APIConnectionError, APIStatusError) as error:
-            # Whoever knows its URL can read the stream.
+            # The text of the error has the URL, which is all that it takes to read the stream.
             logger.info("the stream of prediction %s broke: %s", self._prediction.id, error.message)
             events, failed = None, True
         for raw in events or ():
@@ -310,7 +311,7 @@ class EventReader:
             prediction = polling.result()
         except APIError as error:
             # As long as there is a stream, a poll is an additional look.
-            max_retries = None if self._reading else max_retries_of(self._transport, self._options)
+            max_retries = None if self._reading else max_retries_of(self._transport.settings, self._options)
             if not self._patience.on_failure(error, max_retries):
                 raise
             return

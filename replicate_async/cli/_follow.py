@@ -15,7 +15,7 @@ import msgspec
 from replicate_async import _schema as model_schema
 from replicate_async._client import AsyncReplicate
 from replicate_async._http import clock
-from replicate_async._predictions.jobs import consume_exception
+from replicate_async._tasks import consume_exception
 from replicate_async.cli._console import escape_controls, print_text
 from replicate_async.errors import ReplicateError
 from replicate_async.types import Prediction

@@ -8,8 +8,8 @@ from typing import Any
 from replicate_async._http.options import RequestOptions, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request
-from replicate_async._predictions.inputs import encode_files, starting
-from replicate_async._predictions.requests import PredictionOptions, create_request, model_path
+from replicate_async._predictions.inputs import encode_files
+from replicate_async._predictions.requests import PredictionOptions, create_request, model_path, starting
 from replicate_async._typing import Unpack
 from replicate_async._views import (
     AsyncDeploymentPredictionsRaw,

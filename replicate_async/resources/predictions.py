@@ -10,10 +10,10 @@ from replicate_async._hints import check_version, explain_missing_version
 from replicate_async._http.options import RequestOptions, check_choice, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._predictions.inputs import encode_files, starting
+from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.jobs import cancel_request, check_job
 from replicate_async._predictions.polling import wait_until_done
-from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request
+from replicate_async._predictions.requests import ModelRef, PredictionOptions, create_request, starting
 from replicate_async._predictions.run import PredictionRun, RunEvents
 from replicate_async._predictions.streaming import StreamEvent
 from replicate_async._typing import Unpack

@@ -8,9 +8,9 @@ from typing import Any
 from replicate_async._http.options import RequestOptions, check_options, drop_unset
 from replicate_async._http.pages import AsyncPaginator, paginate
 from replicate_async._http.request import Request, format_path
-from replicate_async._predictions.inputs import encode_files, starting
+from replicate_async._predictions.inputs import encode_files
 from replicate_async._predictions.polling import wait_until_done
-from replicate_async._predictions.requests import check_events, check_input, model_path
+from replicate_async._predictions.requests import check_events, check_input, model_path, starting
 from replicate_async._typing import Unpack
 from replicate_async._views import AsyncTrainingsRaw, AsyncTrainingsStreaming
 from replicate_async.resources._resource import AsyncResource, View

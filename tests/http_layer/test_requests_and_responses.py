@@ -393,10 +393,10 @@ CLASSES = {
 }
 
 
-def error_of(body: Any = b"", status: int = 429, now: datetime | None = None, **headers: str) -> errors.APIStatusError:
+def error_of(body: Any = b"", status: int = 429, **headers: str) -> errors.APIStatusError:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return status_error("POST", URL, status, fields, content, now)
+    return status_error("POST", URL, status, fields, content)
 
 
 @pytest.mark.parametrize(("status", "kind"), CLASSES.items())
@@ -527,7 +527,7 @@ NOW = datetime(2026, 10, 21, 7, 28, tzinfo=timezone.utc)
 )
 def test_retry_after(headers, body, wait):
     """The longest wait counts, of the header in seconds or as a date, the body's member, and the detail's text."""
-    assert error_of(body, 429, NOW, **headers).retry_after == wait
+    assert error_of(body, 429, **{"Date": format_datetime(NOW, usegmt=True), **headers}).retry_after == wait
 
 
 def test_retry_after_in_a_lower_case_header():

@@ -858,6 +858,7 @@ async def test_a_client_that_is_closed_while_a_create_is_in_flight(way):
             await creating
 
 
+@pytest.mark.anyio
 async def test_a_list_that_is_too_long():
     """A lookup ends after 1000 pages of recent predictions, and the outcome of the create is unknown."""
     async with RawServer(reset, b"") as server, server.client() as client:
