@@ -7,6 +7,7 @@ from collections import ChainMap
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
