@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="SECONDS",
-    help="What every request takes in addition; 0.2 is like Replicate.",
+    help="Delay of every request; 0.2 is like Replicate.",
 )
 @click.option(
     "--limits",
     type=click.Choice(["default", "low_credit", "no_credit"]),
-    help="The rate limits of an account. If omitted, there are none.",
+    help="Rate limits of the account. If omitted, there are none.",
 )
 def serve_command(
     *,
@@ -86,5 +86,5 @@ def serve_command(
 async def _serve(server: LocalServer) -> None:
     async with server:
         click.echo(f"{BASE_URL_VARIABLE}={server.base_url}\n{TOKEN_VARIABLE}={server.token}")
-        click.echo(f"Listening on {server.url}, a page to run and watch {', '.join(server.models)}.")
+        click.echo(f"Listening on {server.url}, a page to run and watch models: {', '.join(server.models)}.")
         await asyncio.Event().wait()
