@@ -158,7 +158,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         except RuntimeError:
             self.warn(reason)
         else:
-            logger.info("%s is not canceled yet, which is tried on in the background: %s", self, reason)
+            logger.info("%s is not canceled yet, retrying in the background: %s", self, reason)
 
     def warn(self, reason: object) -> None:
         """Log that the prediction may run on, and how to cancel it."""
@@ -202,7 +202,7 @@ class CancelSupervisor:
             abandoned.warn("the program ended")
             raise
         else:
-            logger.info("%s is canceled, or has ended", abandoned)
+            logger.info("%s has been canceled, or has ended", abandoned)
         finally:
             self._pending -= 1
             if not self._pending:
