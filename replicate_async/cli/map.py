@@ -137,7 +137,7 @@ def map_command(
     if shown or prices is not None:
         print_usage(usage, prices)
     if writer.failed:
-        raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines have the errors")
+        raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines contain the errors")
 
 
 def _count(inputs: Path, *, files: bool) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -81,6 +82,10 @@ def serve_command(
     except INTERRUPTED:
         # Ctrl-C is the regular end.
         return
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise click.UsageError(f"port {port} is in use: choose another one with --port, or --port 0") from error
 
 
 async def _serve(server: LocalServer) -> None:
