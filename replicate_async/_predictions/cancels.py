@@ -196,7 +196,7 @@ class CancelSupervisor:
         self._pending += 1
         try:
             await abandoned.try_on(Transport(abandoned.transport.settings, self._pool), _MAX_SECONDS)
-        except Exception as error:  # noqa: BLE001 - nobody else is told that the prediction may run on
+        except Exception as error:  # noqa: BLE001 - only the log says that the prediction may run on
             abandoned.warn(error)
         except asyncio.CancelledError:
             abandoned.warn("the program ended")

@@ -270,7 +270,7 @@ class EventReader:
         try:
             events = reading.result()
         except (APIConnectionError, APIStatusError) as error:
-            # Whoever knows its URL can read the stream.
+            # The URL is not logged: with it, anyone can read the stream.
             logger.info("the stream of prediction %s broke: %s", self._prediction.id, error.message)
             events, failed = None, True
         for raw in events or ():
