@@ -185,7 +185,10 @@ class _WithoutSettings:
         def __getattr__(self, name: str) -> Any:
             if name in SETTINGS:
                 raise missing_attribute(self, "Replicate", name)
-            return getattr(self.__wrapped__, name)
+            try:
+                return getattr(self.__wrapped__, name)
+            except AttributeError:
+                raise AttributeError(f"default_client is a function: write default_client().{name}") from None
 
 
 def explain_missing_version(function: Callable[..., Any]) -> None:

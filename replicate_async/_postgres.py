@@ -76,7 +76,7 @@ class PostgresStore:
     async def close(self) -> None:
         """Close the connections of the running event loop. A store that is used again opens new ones."""
         opening = self._pools.pop(asyncio.get_running_loop(), None)
-        # If it could not be opened, whoever tried has the error.
+        # If it could not be opened, the call that tried has raised the error.
         if opening is not None and not _has_failed(opening):
             await (await opening).close()
 

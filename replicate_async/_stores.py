@@ -76,6 +76,10 @@ def open_store(store: StoreLike) -> JournalStore:
         from replicate_async._postgres import PostgresStore
 
         return PostgresStore(str(store))
+    scheme, separator, _ = str(store).partition("://")
+    if separator:
+        # The rest may have a password.
+        raise ValueError(f"a store is a path or a postgresql:// URL, not a URL that begins with {scheme}://")
     return SQLiteStore(store)
 
 

@@ -105,6 +105,12 @@ def test_the_default_client_is_not_replaced_in_silence(client: Any) -> None:
     assert replicate_async.default_client.cache_info().maxsize is None
 
 
+def test_the_default_client_is_a_function() -> None:
+    """Version 1 has a client in its place: the error says to call it."""
+    with pytest.raises(AttributeError, match=r"write default_client\(\)\.predictions$"):
+        _ = replicate_async.default_client.predictions
+
+
 def test_tests_can_replace_calls(client: Any) -> None:
     """Calls of clients and of the module can be replaced, as tests of programs do."""
     with pytest.MonkeyPatch.context() as patch:

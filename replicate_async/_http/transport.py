@@ -312,7 +312,7 @@ def _response_error(
         and call.bucket.on_throttled(call.sent_at, call.received_at, problem.retry_after)
     ):
         pace = call.bucket.per_minute
-        logger.info("rate limit: %s %s goes on at %.0f a minute", call.request.method, call.request.log_path, pace)
+        logger.info("rate limit: %s %s continues at %.0f per minute", call.request.method, call.request.log_path, pace)
     return problem
 
 

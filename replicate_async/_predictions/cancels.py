@@ -158,7 +158,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
         except RuntimeError:
             self.warn(reason)
         else:
-            logger.info("%s is not canceled yet, which is tried on in the background: %s", self, reason)
+            logger.info("%s is not canceled yet, retrying in the background: %s", self, reason)
 
     def warn(self, reason: object) -> None:
         """Log that the prediction may run on, and how to cancel it."""
@@ -196,13 +196,13 @@ class CancelSupervisor:
         self._pending += 1
         try:
             await abandoned.try_on(Transport(abandoned.transport.settings, self._pool), _MAX_SECONDS)
-        except Exception as error:  # noqa: BLE001 - otherwise, no one would know that it may run on
+        except Exception as error:  # noqa: BLE001 - only the log says that the prediction may run on
             abandoned.warn(error)
         except asyncio.CancelledError:
             abandoned.warn("the program ended")
             raise
         else:
-            logger.info("%s is canceled, or has ended", abandoned)
+            logger.info("%s has been canceled, or has ended", abandoned)
         finally:
             self._pending -= 1
             if not self._pending:

@@ -271,7 +271,7 @@ class EventReader:
         try:
             events = reading.result()
         except (APIConnectionError, APIStatusError) as error:
-            # The text of the error has the URL, which is all that it takes to read the stream.
+            # The URL is not logged: with it, anyone can read the stream.
             logger.info("the stream of prediction %s broke: %s", self._prediction.id, error.message)
             events, failed = None, True
         for raw in events or ():

@@ -16,9 +16,9 @@ from replicate_async.types import Struct
 
 T = TypeVar("T")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead, with everything that is known.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with all fields.")
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many are listed at most."
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number to list."
 )
 
 

@@ -34,17 +34,19 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the module to FILE. If omitted, it is printed.",
 )
-@click.option("--pin", is_flag=True, help="Run the latest version of today, also when there is a newer one.")
-@click.option("--check", is_flag=True, help="Write nothing, and fail if FILE is not what would be written.")
+@click.option("--pin", is_flag=True, help="Pin each function to the version that is the latest now.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with status 1 if FILE is out of date.")
 @click.pass_obj
 def codegen_command(
     group_local: object, *, models: tuple[str, ...], local: bool, output: Path | None, pin: bool, check: bool
 ) -> None:
-    """Write a module with a typed function for each MODEL, for editors and type checkers.
+    """Write a module with a typed function for each MODEL.
+
+    Editors complete its inputs, and type checkers check them.
 
     MODEL is owner/name or owner/name:version. With =FILE after it, the schema is read from a file instead of the API:
-    the OpenAPI document, or the model or version that it belongs to, as JSON. If no MODEL is given, the module is
-    updated: it records its models.
+    the OpenAPI document, or the model or version that it belongs to, as JSON. Without a MODEL, the command
+    updates FILE, which records its models.
 
     \b
       replicate-async codegen black-forest-labs/flux-schnell meta/meta-llama-3-8b-instruct -o models.py

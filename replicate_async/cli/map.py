@@ -40,17 +40,17 @@ from replicate_async.cli._usage import print_usage, read_prices
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
-    help="How many predictions run at once.",
+    help="Number of predictions that run at once.",
 )
 @click.option("--files", is_flag=True, help='Send files: "@cat.png" in an input is the content of cat.png.')
-@click.option("--force", is_flag=True, help="Start anew: overwrite OUTPUTS, and forget what is running.")
-@click.option("--status", is_flag=True, help="Only print how far the batch is.")
+@click.option("--force", is_flag=True, help="Start over: overwrite OUTPUTS, and forget the running predictions.")
+@click.option("--status", is_flag=True, help="Print how many inputs are done, and run nothing.")
 @click.option(
     "--prices",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=read_prices,
     metavar="TOML",
-    help="A file with a table of prices for each model, such as image_count = 0.003: the command prints the cost.",
+    help="Print the cost. The file has a table of prices for each model, such as image_count = 0.003.",
 )
 def map_command(
     *,
@@ -70,13 +70,13 @@ def map_command(
     of OUTPUTS: the input's index (counted from 0), the prediction's id, status and metrics, and its output or its
     error. Results are written as soon as they are ready. Files are URLs, which are valid for an hour.
 
-    If the command is interrupted or killed, run the same command again to resume: running predictions continue
-    meanwhile, and nothing is paid for twice. The file OUTPUTS.journal holds what this needs until all is done. With
+    If the command is interrupted or killed, run the same command again to resume: running predictions continue in
+    the meantime, and nothing is paid for twice. OUTPUTS.journal records the predictions until the batch is done. With
     --local, or when OUTPUTS is not a file but - or a pipe, the command cannot resume: Ctrl-C cancels the running
     predictions.
 
-    With --status, the command prints how many inputs are done, and runs nothing. With --prices, or if the progress is
-    shown, the command prints in the end what the predictions took.
+    With --status, the command prints how many inputs are done, and runs nothing. On a terminal, or with --prices, a
+    batch prints the sum of its metrics at the end.
 
     The exit status is 1 if any prediction failed.
 
@@ -137,7 +137,7 @@ def map_command(
     if shown or prices is not None:
         print_usage(usage, prices)
     if writer.failed:
-        raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines have the errors")
+        raise click.ClickException(f"{writer.failed} of {writer.done} failed: their lines contain the errors")
 
 
 def _count(inputs: Path, *, files: bool) -> int | None:

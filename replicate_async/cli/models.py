@@ -17,13 +17,13 @@ from replicate_async.types import Model, SearchResults
 
 @click.group("models", no_args_is_help=False)
 def models_group() -> None:
-    """Find models, and see what they take."""
+    """Find models, and show their inputs."""
 
 
 @models_group.command("search")
 @click.argument("query")
 @local_option
-@click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="How many are listed at most.")
+@click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="Maximum number to list.")
 @json_option
 def search(*, query: str, local: bool, limit: int, as_json: bool) -> None:
     """Search for models.
@@ -47,7 +47,7 @@ def search(*, query: str, local: bool, limit: int, as_json: bool) -> None:
 @local_option
 @json_option
 def show(*, ref: str, local: bool, as_json: bool) -> None:
-    """Show the model REF, and the inputs that it takes.
+    """Show the model REF, and its inputs.
 
     A required input has a star. Some official models show no inputs: see their page.
     """

@@ -22,8 +22,10 @@ def predictions_group() -> None:
 
 @predictions_group.command("list")
 @local_option
-@click.option("--model", metavar="REF", help="Only those of a model.")
-@click.option("--status", metavar="STATUS", help="Only those with a status, such as failed or processing.")
+@click.option("--model", metavar="REF", help="List only predictions of the model REF.")
+@click.option(
+    "--status", metavar="STATUS", help="List only predictions with this status, such as failed or processing."
+)
 @limit_option
 @json_option
 def list_predictions(*, local: bool, model: str | None, status: str | None, limit: int, as_json: bool) -> None:
@@ -46,7 +48,10 @@ def list_predictions(*, local: bool, model: str | None, status: str | None, limi
 @local_option
 @json_option
 def show(*, prediction_id: str, local: bool, as_json: bool) -> None:
-    """Show a prediction: its status, times, error, the end of its logs, and its output."""
+    """Show a prediction.
+
+    The command prints its status, times, error, the end of its logs, and its output.
+    """
 
     async def get(client: AsyncReplicate) -> Prediction:
         return await client.predictions.get(prediction_id)

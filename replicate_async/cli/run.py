@@ -70,22 +70,22 @@ def run_command(
 ) -> None:
     """Run the model REF and print its output.
 
-    REF is owner/name, owner/name:version or a version id. Inputs are written in one of two ways:
+    REF is owner/name, owner/name:version or a version id. Write inputs as follows:
 
     \b
       name=value    text if the model takes text; otherwise a number, true, false,
                     null, [...] or {...} if the value looks like one
       name=@file    the content of a file, if the model takes a file; also
                     name=cat.png, if the model's schema says that it does
-      name=-        what standard input has; name=@- as a file
+      name=-        the content of standard input; name=@- sends it as a file
       name:=json    JSON, whatever the model takes
 
     So prompt=42 is text and width=512 is a number. The command reads the model's schema only if a value looks like
     JSON or the name of a file. The API has no schema for a bare version id and for some official models: there, a
-    value that looks like JSON is JSON, and @ stands before the names of files. name:='"@text"' is always text.
+    value that looks like JSON is JSON, and names of files need the @. name:='"@text"' is always text.
 
-    Text is printed as it is made, a file as its URL (-o saves it), and everything else as JSON. A terminal shows the
-    status, the progress and the last line of the logs meanwhile. Ctrl-C cancels the prediction.
+    The command prints text while the model writes it, a file as its URL (-o saves it), and everything else as JSON.
+    A terminal also shows the status, the progress and the last line of the logs. Ctrl-C cancels the prediction.
 
     \b
       replicate-async --local run replicate/hello-world text=Alice

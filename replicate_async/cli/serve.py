@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="SECONDS",
-    help="What every request takes in addition; 0.2 is like Replicate.",
+    help="Delay of every request; 0.2 is like Replicate.",
 )
 @click.option(
     "--limits",
     type=click.Choice(["default", "low_credit", "no_credit"]),
-    help="The rate limits of an account. If omitted, there are none.",
+    help="Rate limits of the account. If omitted, there are none.",
 )
 def serve_command(
     *,
@@ -81,10 +82,14 @@ def serve_command(
     except INTERRUPTED:
         # Ctrl-C is the regular end.
         return
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise click.UsageError(f"port {port} is in use: choose another one with --port, or --port 0") from error
 
 
 async def _serve(server: LocalServer) -> None:
     async with server:
         click.echo(f"{BASE_URL_VARIABLE}={server.base_url}\n{TOKEN_VARIABLE}={server.token}")
-        click.echo(f"Listening on {server.url}, a page to run and watch {', '.join(server.models)}.")
+        click.echo(f"Listening on {server.url}, a page to run and watch models: {', '.join(server.models)}.")
         await asyncio.Event().wait()

@@ -249,7 +249,7 @@ def test_failures_are_results(server):
     """A failed prediction, and an input that the model refuses, have an error in their lines; the status is 1."""
     inputs: list[dict[str, Any]] = [{"text": "a"}, {"text": "b", "fail": True}, {"text": 3}, {"text": "d"}]
     Path("in.jsonl").write_text("\n".join(map(json.dumps, inputs)), encoding="utf-8")
-    assert command(*MAP, server=server) == (1, "", "replicate-async: 2 of 4 failed: their lines have the errors\n")
+    assert command(*MAP, server=server) == (1, "", "replicate-async: 2 of 4 failed: their lines contain the errors\n")
     first, failed, refused, last = results()
     assert (first["output"], last["output"]) == ("A", "D")
     assert (failed["status"], failed["output"]) == ("failed", None)
@@ -474,7 +474,7 @@ def test_a_create_that_cannot_be_told_from_others(server):
     killed(server, *MAP, "--concurrency", "1", when=lambda: len(server.predictions) == 1)
     assert command("run", "me/shout", "text=only", server=server)[0] == 0
     status, _, errors = command(*MAP, server=server)
-    assert (status, errors) == (1, "replicate-async: 1 of 2 failed: their lines have the errors\n")
+    assert (status, errors) == (1, "replicate-async: 1 of 2 failed: their lines contain the errors\n")
     unknown, other = results()
     assert "it is unknown whether this create was carried out" in unknown["error"]
     assert other["output"] == "OTHER"
@@ -691,7 +691,7 @@ def test_failures_of_before_count(server):
     server.faults.add(kind="status", operation="models.predictions.create", status=402, skip=1)
     assert command(*MAP, "--concurrency", "1", server=server)[0] == 1
     server.faults.clear()
-    assert command(*MAP, server=server) == (1, "", "replicate-async: 1 of 2 failed: their lines have the errors\n")
+    assert command(*MAP, server=server) == (1, "", "replicate-async: 1 of 2 failed: their lines contain the errors\n")
 
 
 def test_an_output_that_the_api_has_removed(server, gate):

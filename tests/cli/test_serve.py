@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,6 +126,14 @@ def test_what_it_says(tmp_path: Path) -> None:
         origin = told["REPLICATE_BASE_URL"].removesuffix("/v1")
         assert f"Listening on {origin}, " in told["said"]
         assert "replicate/hello-world, replicate-local/stream-text, replicate-local/gradient" in told["said"]
+
+
+def test_a_port_that_is_in_use(tmp_path: Path) -> None:
+    """The error says which port, and how to choose another one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        errors = refusal(tmp_path, "--port", str(port))
+    assert errors.startswith(f"replicate-async: port {port} is in use: choose another one with --port")
 
 
 def test_an_account(tmp_path: Path) -> None:

@@ -107,10 +107,10 @@ FEATURES: dict[str, dict[str, list[str]]] = {
             "predictions/test_cancels.py::test_gathered_runs_are_canceled_although_their_client_closes",
             "predictions/test_cancels.py::test_a_client_that_is_closed_elsewhere",
         ],
-        "If the API is busy, this goes on in the background,": [
+        "If the API is busy, the client keeps trying in the background,": [
             "predictions/test_cancels.py::test_cancellations_are_tried_on"
         ],
-        "and the end of the program waits for it for some seconds.": [
+        "and the program waits a few seconds for it before it exits.": [
             "predictions/test_cancels.py::test_a_program_that_ends_while_the_api_refuses",
             "test_storm.py::test_nothing_runs_on",
         ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -47,24 +49,48 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, port: int) -> Iterat
 
 def test_all_examples_are_run():
     """The page has no other examples."""
-    assert PAGE.count("```python\n") == len(PROGRAMS) == 2
+    assert PAGE.count("```python\n") == len(PROGRAMS) == 3
 
 
-def test_fastapi(server, port):
-    """The application answers a request with the output of a prediction whose end came by webhook."""
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
-    with subprocess.Popen(command) as process:
+@contextmanager
+def application(name: str, port: int) -> Iterator[httpx.Client]:
+    """Serve a program of the page, and yield a client for it. What it prints goes to a file ``printed``."""
+    command = [sys.executable, "-m", "uvicorn", f"{name}:app", "--port", str(port), "--log-level", "warning"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with (
+        Path("printed").open("w", encoding="utf-8") as printed,
+        subprocess.Popen(command, stdout=printed, env=environment) as process,
+    ):
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
                 for _ in range(300):
                     try:
-                        response = http.get("/hello", params={"name": "Alice"})
+                        http.get("/docs")
                         break
                     except httpx.ConnectError:
                         threading.Event().wait(0.1)
-            assert response.json() == "hello Alice"
+                yield http
         finally:
             process.terminate()
+
+
+def test_receiving(server, port):
+    """The application starts a prediction, accepts its webhook, and refuses one that is not genuine."""
+    with application("receive", port) as http:
+        prediction_id = http.post("/start", params={"name": "Alice"}).json()
+        for _ in range(300):
+            if server.webhooks:
+                break
+            threading.Event().wait(0.02)
+        assert http.post("/webhook", json={}).status_code == 400
+    assert [call.status for call in server.webhooks] == [204]
+    assert Path("printed").read_text(encoding="utf-8") == f"{prediction_id} succeeded hello Alice\n"
+
+
+def test_fastapi(server, port):
+    """The application answers a request with the output of a prediction whose end came by webhook."""
+    with application("app", port) as http:
+        assert http.get("/hello", params={"name": "Alice"}).json() == "hello Alice"
     assert [call.operation for call in server.requests] == CALLS
     assert [call.status for call in server.webhooks] == [204]
 

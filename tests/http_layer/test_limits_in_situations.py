@@ -295,7 +295,7 @@ def test_refusals_are_logged(caplog):
     caplog.set_level(logging.INFO, "replicate_async")
     run(api_with(600, 10, headers=False), 0.2, 40)
     texts = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rate limit")]
-    assert texts == ["rate limit: POST /models/owner/model/predictions goes on at 600 a minute"]
+    assert texts == ["rate limit: POST /models/owner/model/predictions continues at 600 per minute"]
 
 
 def test_headers_of_held_creates_are_ignored():

@@ -501,6 +501,12 @@ def test_journals_travel(path):
     assert "secret" not in repr(Journal("postgresql://user:secret@host/database"))
 
 
+def test_databases_that_are_not_supported():
+    """The URL of another database is refused without its password, and is not taken for a path."""
+    with pytest.raises(ValueError, match=r"mysql://$"):
+        Journal("mysql://user:secret@host/database")
+
+
 def test_a_streaming_function(server, path):
     """A function that streams shares its key with other calls; the recorded output is streamed again."""
 
