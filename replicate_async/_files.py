@@ -133,9 +133,9 @@ async def _open_plain(content: FileContent) -> Upload:
         return _from_bytes(name, await _read_all(read, name))
     read_in_thread = partial(run_in_thread, read)
     # A file that is open for writing only raises here.
-    _check_binary(await read_in_thread(0), name)
+    _as_bytes(await read_in_thread(0), name)
     # Python 3.10's spooled temporary files are seekable, but have no method that says so.
-    if not getattr(file, "seekable", lambda: hasattr(file, "seek"))():
+    if not (hasattr(file, "tell") and getattr(file, "seekable", lambda: hasattr(file, "seek"))()):
         return _from_bytes(name, await _read_all(read_in_thread, name))
     start, size = await run_in_thread(_measure, file)
     if start and not size:
@@ -152,16 +152,21 @@ async def _read_all(read: Callable[[int], Awaitable[bytes]], name: str) -> bytes
     """Read a file to its end, or beyond the limit for uploads; one read may return less than there is."""
     chunks: list[bytes] = []
     remaining = MAX_UPLOAD + 1
-    while remaining > 0 and (chunk := await read(CHUNK_SIZE)):
-        _check_binary(chunk, name)
+    while remaining > 0 and (chunk := _as_bytes(await read(CHUNK_SIZE), name)):
         chunks.append(chunk)
         remaining -= len(chunk)
     return b"".join(chunks)
 
 
-def _check_binary(chunk: object, name: str) -> None:
-    if not isinstance(chunk, bytes):
+def _as_bytes(chunk: object, name: str) -> bytes:
+    """Return what a file has returned as bytes. Some have nothing at their end, or return other buffers."""
+    if isinstance(chunk, str):
         raise TypeError(f"{name} is open as text: open it in binary mode ('rb')")
+    if chunk is None:
+        return b""
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(cast("bytes", chunk))
+    raise TypeError(f"{name} is no binary file: its read() returns {type(chunk).__name__}")
 
 
 def _from_bytes(name: str, data: bytes) -> Upload:
@@ -222,7 +227,7 @@ def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
         before = file.tell()
         file.seek(position)
         try:
-            return file.read(size)
+            return _as_bytes(file.read(size), "the file")
         finally:
             file.seek(before)
 

@@ -71,6 +71,8 @@ StoreLike: TypeAlias = Annotated[JournalStore, UncheckedType()] | str | os.PathL
 def open_store(store: StoreLike) -> JournalStore:
     """Return a store for what users pass for one."""
     if not isinstance(store, (str, os.PathLike)):
+        if not callable(getattr(store, "swap", None)):
+            raise TypeError(f"a store is a path, a postgresql:// URL or a JournalStore, not {type(store).__name__}")
         return store
     if str(store).startswith(("postgresql://", "postgres://")):
         from replicate_async._postgres import PostgresStore

@@ -324,12 +324,12 @@ class FileOutput(BaseFileOutput):
         __tracebackhide__ = True
         return self._async.size
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Return the content, or the next part of it.
 
         Args:
             size: The maximum size of a part in bytes, for libraries that read files in parts. After the last part
-                comes an empty one, and then the content starts over. If negative, the whole content is returned.
+                comes an empty one, and then the content starts over. If negative or None, all of it is returned.
 
         Returns:
             The content.

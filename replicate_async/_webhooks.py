@@ -54,7 +54,7 @@ def verify_webhook(
     # Some frameworks decode invalid UTF-8 as surrogates. The signature decides whether they are right.
     content = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     signed = f"{webhook_id}.{timestamp}.".encode("utf-8", "surrogatepass") + content
-    expected = hmac.new(_key(secret), signed, hashlib.sha256).digest()
+    expected = hmac.new(secret_key(secret), signed, hashlib.sha256).digest()
     _check_signatures(signatures, expected)
     try:
         content.decode()
@@ -90,7 +90,7 @@ def _check_time(timestamp: str, tolerance: float) -> None:
         )
 
 
-def _key(secret: WebhookSecret | str) -> bytes:
+def secret_key(secret: WebhookSecret | str) -> bytes:
     text = secret.key if isinstance(secret, WebhookSecret) else secret
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise WebhookVerificationError(f"secret: expected a WebhookSecret or a str, not {type(text).__name__}")

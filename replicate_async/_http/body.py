@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MAX_RESTARTS = 2
 # RFC 9110, section 14.4
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
+_CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d{1,18})-\d{1,18}/(\d{1,18}|\*)\s*", re.IGNORECASE)
 # zlib finds out by itself which of the two it is.
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER = 32 + zlib.MAX_WBITS
@@ -60,13 +60,18 @@ class Body:
         """Start to read the body from its first byte."""
         self._current = response
         self._validator = _validator(response.headers)
-        self._size = _range(response)[1] if self._resumable else None
         self._position = self._skip = 0
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in {*_ENCODINGS, "identity", ""}:
+        self._size = None
+        if self._resumable:
+            start, self._size = _range(response)
+            if start:
+                response.close()
+                raise self._invalid("the response is a part of the content, which was not asked for")
+        self._encoding = _encoding(response.headers)
+        if self._encoding not in {*_ENCODINGS, "identity"}:
             response.close()
-            raise self._invalid(f"the body has an encoding that was not asked for: {encoding!r}")
-        self._decoder = zlib.decompressobj(_ANY_HEADER) if encoding in _ENCODINGS else None
+            raise self._invalid(f"the body has an encoding that was not asked for: {self._encoding!r}")
+        self._decoder = zlib.decompressobj(_ANY_HEADER) if self._encoding in _ENCODINGS else None
         self._encoded = b""
 
     async def read(self, size: int, on_restart: Callable[[], object] | None = None, /) -> bytes:
@@ -150,15 +155,17 @@ class Body:
             self._validator = None
             raise failure from error
         self._current = response
-        start, whole_size = _range(response)
+        start, whole_size = _range(response) if response.status in {200, 206} else (None, None)
         validator = _validator(response.headers)
-        is_same = self._validator is not None and (
-            validator == self._validator or (validator is None and response.status == 206)
+        is_same = (
+            self._validator is not None
+            and (validator == self._validator or (validator is None and response.status == 206))
+            and _encoding(response.headers) == self._encoding
         )
-        if is_same and start <= self._position and whole_size in {None, self._size or whole_size}:
+        if is_same and start is not None and start <= self._position and whole_size in {None, self._size or whole_size}:
             # Some servers ignore ranges. The bytes that were read before are skipped.
             self._skip = self._position - start
-        elif start or (self._position and not self._can_restart(on_restart)):
+        elif start != 0 or (self._position and not self._can_restart(on_restart)):
             self._validator = None
             raise failure
         else:
@@ -232,10 +239,17 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     return headers.get("Last-Modified") if tag.startswith("W/") else tag
 
 
-def _range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Return the position at which a response begins, and the size of the whole content, if it is known."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "")) if response.status == 206 else None
-    if match is None:
+def _encoding(headers: Mapping[str, str]) -> str:
+    """Return how a body is compressed."""
+    return headers.get("Content-Encoding", "").strip().lower() or "identity"
+
+
+def _range(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
+    """Return the position at which a response begins, and the size of the whole content, as far as they are known."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status == 206 and match is None:
+        return None, None
+    if response.status != 206 or match is None:
         # Transfer-Encoding: chunked takes precedence. RFC 9112, section 6.3
         length = "" if "Transfer-Encoding" in response.headers else response.headers.get("Content-Length", "")
         return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None

@@ -140,11 +140,10 @@ class AbandonedRun(msgspec.Struct, eq=False):
                 # It may still be carried out.
                 call.outcome = Outcome.UNKNOWN
             await _wait_for(creating, None)
-        if creating.cancelled():
+        error = asyncio.CancelledError() if creating.cancelled() else creating.exception()
+        # A hook may have raised.
+        if call.outcome is Outcome.TAKEN or not isinstance(error, (ReplicateError, type(None))):
             return await lookup() if call.may_exist else None
-        error = creating.exception()
-        if call.outcome is Outcome.TAKEN:
-            return await lookup()
         if error is None:
             return None if creating.result().done else creating.result().id
         if isinstance(error, CreateOutcomeUnknown) and error.prediction_id is None:

@@ -72,7 +72,19 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 encode_entry = msgspec.json.encode
-decode_entry = msgspec.json.Decoder(Entry).decode
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def decode_entry(key: str, value: bytes) -> Entry:
+    """Return the entry of a key.
+
+    Raises:
+        ValueError: the store has something else for the key.
+    """
+    try:
+        return _decoder.decode(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the journal's entry of key {key!r} can't be read: {error}") from error
 
 
 class Owner:
@@ -160,9 +172,8 @@ class Entries:
         """Return the next keys after a key with their entries, encoded and decoded; an empty list after the last."""
         with clock.busy():
             items = await self.store.page(_PREFIX + after)
-        return [
-            (key.removeprefix(_PREFIX), value, decode_entry(value)) for key, value in items if key.startswith(_PREFIX)
-        ]
+        own = [(key.removeprefix(_PREFIX), value) for key, value in items if key.startswith(_PREFIX)]
+        return [(key, value, decode_entry(key, value)) for key, value in own]
 
     async def settled(self, transport: Transport, model: ModelRef, key: str) -> tuple[bytes, Entry] | None:
         """Return the entry of a key, when no create of it is in flight; None if there is none.
@@ -175,7 +186,7 @@ class Entries:
             value = await self.get(key)
             if value is None:
                 return None
-            entry = decode_entry(value)
+            entry = decode_entry(key, value)
             if entry.claim is None:
                 self._observed.pop(key, None)
                 return value, entry
@@ -213,7 +224,7 @@ class Entries:
             try:
                 with Owner() as owner:
                     for name, (value, claim) in claims.items():
-                        entry = decode_entry(value)
+                        entry = decode_entry(name, value)
                         entry = msgspec.structs.replace(entry, claim=msgspec.structs.replace(claim, owner=owner))
                         if (renewed := await self.swap(name, value, entry)) is None:
                             # Another process recovers them.

@@ -16,7 +16,7 @@ from replicate_async.types import Prediction, Training, logs_of
 # Jobs without a subscriber are kept, because a webhook may overtake the response to its create.
 _MAX_UNCLAIMED = 500
 
-Callback = Callable[[Prediction | Training], None]
+Callback = Callable[[Prediction | Training | None], None]
 
 
 class Deliveries:
@@ -49,6 +49,15 @@ class Deliveries:
             # The loop of a caller that is gone may be closed.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(callback, job)
+
+    def stop(self) -> None:
+        """Let the subscribers poll at once, because no more webhooks come: they are called with None."""
+        with self._lock:
+            self.reliable = False
+            subscribers = [each for subscribers in self._subscribers.values() for each in subscribers]
+        for loop, callback in subscribers:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(callback, None)
 
     def _keep(self, job: Prediction | Training) -> None:
         latest = self._unclaimed.get(job.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 
@@ -96,7 +97,8 @@ class AsyncJournal:
                 after = key
                 if (prediction := entry.result) is not None:
                     values = prediction.id, prediction.status, prediction.output, prediction.error
-                    yield JournalResult(key, entry.model, *values, dict(prediction.metrics or {}))
+                    metrics: object = prediction.metrics
+                    yield JournalResult(key, entry.model, *values, dict(metrics) if is_mapping(metrics) else {})
 
     async def remove(self, key: str) -> None:
         """Forget a key, so that the next call with it creates a prediction: to repeat a failed one, for example.
@@ -169,6 +171,8 @@ def make_run(
         return PredictionRun(transport, model, input, options, **fields)
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"key must be a str, not {type(key).__name__}")
+    if not key or re.search(r"[\x00\ud800-\udfff]", key):
+        raise ValueError(f"key={key!r} must not be empty, and must be text that a database can keep")
     return JournaledRun(
         *(transport, model, input, options),
         **fields,
@@ -236,13 +240,18 @@ class JournaledRun(PredictionRun, kw_only=True):
     async def wait_until_done(self) -> Prediction:
         """Wait until the prediction has ended, and record its result."""
         prediction = await super().wait_until_done()
+        await self.record_end(prediction)
+        return prediction
+
+    async def record_end(self, prediction: Prediction) -> None:
+        """Record the result."""
+        await super().record_end(prediction)
         if self.value is not None:
             result = msgspec.structs.replace(prediction, input={}).to_json().encode()
             entry = self._entry(id=prediction.id, prediction=msgspec.Raw(result))
             # Another process may have recorded it.
             await self.entries.swap(self.key, self.value, entry)
             self.value = None
-        return prediction
 
     def _entry(self, **members: Any) -> Entry:
         return Entry(str(self.ref), self.digest, **members)

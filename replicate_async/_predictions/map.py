@@ -165,7 +165,10 @@ class MapRunner:
                     self._start(await anext(inputs))
                 except StopAsyncIteration:
                     return
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - raised when the results were read
+        except BaseException as error:
+            if self._stopped:
+                raise
+            # The inputs may raise anything, CancelledError too.
             self.failure = self.failure or error
         finally:
             if isinstance(inputs, ThreadIterator):
@@ -207,7 +210,7 @@ class MapRunner:
             return
         try:
             self._on_update(MapProgress(result.index, prediction, self._started, self._succeeded, self._failed))
-        except Exception as error:  # noqa: BLE001 - raised when the results were read, so that no output is lost
+        except BaseException as error:  # noqa: BLE001 - raised when the results were read, so that no output is lost
             self.failure = self.failure or error
             self._on_update = None
             self.stop()

@@ -115,12 +115,12 @@ class AsyncFileOutput(BaseFileOutput):
         except errors.APIResponseValidationError:
             return None
 
-    async def read(self, size: int = -1) -> bytes:
+    async def read(self, size: int | None = -1) -> bytes:
         """Return the content, or the next part of it.
 
         Args:
             size: The maximum size of a part in bytes, for libraries that read files in parts. After the last part
-                comes an empty one, and then the content starts over. If negative, the whole content is returned.
+                comes an empty one, and then the content starts over. If negative or None, all of it is returned.
 
         Returns:
             The content.
@@ -129,10 +129,10 @@ class AsyncFileOutput(BaseFileOutput):
             NotFoundError: the file is gone; files are deleted an hour after their prediction.
             APIError: the file couldn't be fetched.
         """
-        if size >= 0:
+        if size is not None and size >= 0:
             self._parts = self._parts or reader_of(await self.read())
             part = await self._parts(size)
-            self._parts = self._parts if part else None
+            self._parts = self._parts if part or not size else None
             return part
         chunks: list[bytes] = []
         async with self._open() as read:

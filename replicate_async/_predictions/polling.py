@@ -343,7 +343,7 @@ class Poller(Generic[JobT]):
         self._publish(polled, job)
         return True
 
-    def _on_delivery(self, polled: PolledJob[JobT], job: Prediction | Training) -> None:
+    def _on_delivery(self, polled: PolledJob[JobT], job: Prediction | Training | None) -> None:
         """Publish what a webhook says, or poll at once if it says too little."""
         if isinstance(job, self._kind) and not lacks_result(job):
             self._publish(polled, job, delivered=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -213,6 +214,10 @@ class PredictionRun(msgspec.Struct):
         self.inlined = None
         return self.prediction or prediction
 
+    async def record_end(self, prediction: Prediction) -> None:
+        """Note the final state of the prediction."""
+        self.prediction = prediction
+
     async def reload(self) -> Prediction:
         """Fetch the prediction, which has been created."""
         assert self.prediction is not None  # noqa: S101
@@ -253,22 +258,32 @@ def _max_held(session: LoopSession, slots: CreateSlots) -> int:
     return max(1, min(_MAX_HELD if slots.limiter.has_response else _MAX_HELD // 2, session.max_connections // 4))
 
 
-async def create_or_cancel(prediction_run: PredictionRun) -> PredictionRun:
-    """Create the prediction, and cancel it if the caller is canceled in the meantime."""
+@contextmanager
+def _canceled_on_close(prediction_run: PredictionRun) -> Generator[None, None, None]:
+    """Let a client that is closed meanwhile cancel the prediction."""
+    on_close = prediction_run.transport.pool.current().on_close
+    on_close.add(prediction_run.abandon)
     try:
-        await prediction_run.create()
-    except anyio.get_cancelled_exc_class():
-        await prediction_run.abandon()
-        raise
+        yield
+    finally:
+        on_close.discard(prediction_run.abandon)
+
+
+async def create_or_cancel(prediction_run: PredictionRun) -> PredictionRun:
+    """Create the prediction, and cancel it if the caller is canceled, or the client closed, in the meantime."""
+    with _canceled_on_close(prediction_run):
+        try:
+            await prediction_run.create()
+        except anyio.get_cancelled_exc_class():
+            await prediction_run.abandon()
+            raise
     return prediction_run
 
 
 async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_file_output: bool) -> Any:
     """Create the prediction, wait for it, and return its output; see ``AsyncReplicate.run``."""
     check_time_limit(time_limit)
-    on_close = prediction_run.transport.pool.current().on_close
-    on_close.add(prediction_run.abandon)
-    with clock.time_limit(time_limit):
+    with _canceled_on_close(prediction_run), clock.time_limit(time_limit):
         try:
             output = output_of(await prediction_run.wait_until_done())
             return with_files(prediction_run.transport, output) if use_file_output else output
@@ -279,8 +294,6 @@ async def run(prediction_run: PredictionRun, *, time_limit: float | None, use_fi
             # The task was canceled, or the caller's on_update raised.
             await prediction_run.abandon()
             raise
-        finally:
-            on_close.discard(prediction_run.abandon)
     prediction, abandoned = prediction_run.prediction, prediction_run.abandoned
     prediction_id = prediction.id if prediction else abandoned.prediction_id if abandoned else None
     raise APITimeoutError(f"not done after {time_limit} s, the time limit", prediction_id=prediction_id)
@@ -320,6 +333,8 @@ class RunEvents:
         try:
             if self._reader is not None:
                 await self._reader.close()
+                if self._reader.prediction.done:
+                    await self._run.record_end(self._reader.prediction)
         finally:
             if not self._done and not isinstance(error, ReplicateError):
                 await self._run.abandon()

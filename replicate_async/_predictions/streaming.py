@@ -166,7 +166,8 @@ class _Connection:
         import aiohttp
 
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        if last_id is not None:
+        # A header can't have all that an id can.
+        if last_id is not None and last_id.isprintable():
             headers["Last-Event-ID"] = last_id
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_TIMEOUT)
         options = RequestOptions(timeout=timeout, max_retries=0)
@@ -188,7 +189,8 @@ class EventReader:
 
     def __init__(self, transport: Transport, prediction: Prediction, options: RequestOptions) -> None:
         self._transport = transport
-        self._prediction = prediction
+        self.prediction: Prediction = prediction
+        """The prediction as it was last seen."""
         self._options = options
         self._reader = _Reader()
         self._patience = Patience()
@@ -221,13 +223,13 @@ class EventReader:
             while not self._ready and not self._ended:
                 await self._work()
         except APIError as error:
-            error.prediction_id = self._prediction.id
+            error.prediction_id = self.prediction.id
             raise
         return self._ready.popleft() if self._ready else self._end()
 
     def _end(self) -> StreamEvent | None:
         """Return the last event, or raise the error that the end of the prediction stands for."""
-        prediction, done, self._done = self._prediction, self._done, None
+        prediction, done, self._done = self.prediction, self._done, None
         if done is not None and prediction.output is None and prediction.status != "succeeded":
             # The output so far.
             prediction.output = self._reader.pieces or None
@@ -251,7 +253,7 @@ class EventReader:
                 self._reader.on_connect()
             self._reading = _start(self._connection.read(self._reader.last_id))
         if self._polling is None and now >= self._poll_at:
-            self._polling = _start(fetch_job(self._transport, self._prediction.id, Prediction, self._options))
+            self._polling = _start(fetch_job(self._transport, self.prediction.id, Prediction, self._options))
         due = min(inf if self._reading else self._read_at, inf if self._polling else self._poll_at)
         tasks = [task for task in (self._reading, self._polling) if task is not None]
         if not tasks:
@@ -272,7 +274,7 @@ class EventReader:
             events = reading.result()
         except (APIConnectionError, APIStatusError) as error:
             # The URL is not logged: with it, anyone can read the stream.
-            logger.info("the stream of prediction %s broke: %s", self._prediction.id, error.message)
+            logger.info("the stream of prediction %s broke: %s", self.prediction.id, error.message)
             events, failed = None, True
         for raw in events or ():
             if raw.event == "done":
@@ -316,7 +318,7 @@ class EventReader:
                 raise
             return
         self._patience.on_success()
-        self._prediction = prediction
+        self.prediction = prediction
         # Events that have arrived in the meantime come first.
         has_arrived = self._reading is not None and self._reading.done()
         if not has_arrived and (self._read_at == inf or self._reader.is_behind(prediction)):

@@ -10,7 +10,8 @@ from replicate_async._http.transport import Transport
 from replicate_async._predictions.deliveries import Deliveries, OpenReceivers
 from replicate_async._predictions.webhook_app import WebhookApp
 from replicate_async._typing import Self
-from replicate_async._webhooks import verify_webhook
+from replicate_async._webhooks import secret_key, verify_webhook
+from replicate_async.errors import WebhookVerificationError
 from replicate_async.types import Prediction, Training, WebhookSecret
 
 
@@ -23,8 +24,13 @@ class AsyncWebhookReceiver:
     """
 
     def __init__(self, transport: Transport, url: str, secret: WebhookSecret | str | None) -> None:
-        if not url.startswith(("https://", "http://")):
+        if not str(url).startswith(("https://", "http://")):
             raise ValueError(f"url={url!r} must be the https URL at which Replicate reaches this server")
+        if secret is not None:
+            try:
+                secret_key(secret)
+            except WebhookVerificationError as error:
+                raise ValueError(str(error)) from None
         # The parameter distinguishes the receivers of several processes behind one address.
         self._parameter = f"receiver={secrets.token_hex(8)}"
         self.url: str = f"{url}{'&' if '?' in url else '?'}{self._parameter}"
@@ -77,7 +83,7 @@ class AsyncWebhookReceiver:
     async def __aexit__(self, *exc_info: object) -> None:
         """Let the client poll again."""
         self._transport.pool.state(OpenReceivers).remove(self._deliveries)
-        self._deliveries.reliable = False
+        self._deliveries.stop()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"

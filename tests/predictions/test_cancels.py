@@ -18,7 +18,7 @@ import pytest
 from programs import run as run_program
 from programs import start
 from rawserver import RawServer, after, answer, prediction
-from replicate_async import AsyncReplicate, Replicate, ReplicateError
+from replicate_async import AsyncReplicate, Replicate, ReplicateError, hooks
 from replicate_async.testing import LocalServer
 from simulation import Simulation, simulate
 
@@ -160,6 +160,51 @@ def test_gathered_runs_are_canceled_although_their_client_closes(server, how, op
         asyncio.run(main())
     assert len(server.predictions) <= 20
     assert statuses(server) == {"canceled"}
+
+
+async def _submit(client: AsyncReplicate, n: int) -> Any:
+    return await client.submit(MODEL, {"n": n})
+
+
+async def _create(client: AsyncReplicate, n: int) -> Any:
+    return await client.use(MODEL).create(n=n)
+
+
+async def _read_stream(client: AsyncReplicate, n: int) -> Any:
+    return await client.use(MODEL, streaming=True)(n=n).read()
+
+
+@pytest.mark.parametrize("call", [_submit, _create, _read_stream])
+def test_creates_in_flight_are_canceled_although_their_client_closes(call):
+    """Creates of handles and streams that nobody will get are canceled like runs, when their client closes."""
+    with add_model(LocalServer(latency=0.3)) as server:
+
+        async def main() -> None:
+            async with client_of(server) as client:
+                await asyncio.wait_for(asyncio.gather(*[call(client, n) for n in range(20)]), 0.15)
+
+        with pytest.raises(asyncio.TimeoutError):
+            asyncio.run(main())
+        until(lambda: statuses(server) == {"canceled"})
+
+
+def test_a_hook_that_raises_when_a_prediction_was_created(server):
+    """What was created is canceled, because its caller gets the error of the hook."""
+
+    class Unexpected(BaseException):
+        pass
+
+    def hook(event: hooks.Event) -> None:
+        if isinstance(event, hooks.ResponseReceived) and event.status_code == 201:
+            raise Unexpected
+
+    async def main() -> None:
+        async with client_of(server, hooks=[hook]) as client:
+            with pytest.raises(Unexpected):
+                await client.run(MODEL, wait=False)
+
+    asyncio.run(main())
+    until(lambda: statuses(server) == {"canceled"})
 
 
 def test_a_client_that_is_closed_elsewhere(server):

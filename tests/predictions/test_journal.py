@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import pickle
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -493,6 +494,51 @@ def test_not_a_journal(server, path, content, says):
         assert path.read_bytes() == before
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("key", ["", "a\ud800", "a\x00"])
+async def test_keys_that_no_database_can_keep(client, server, path, key):
+    """Such a key is refused before anything is sent."""
+    with pytest.raises(ValueError, match="must not be empty, and must be text"):
+        await client("run", "me/shout", {"text": "a"}, key=key, journal=path)
+    assert server.requests == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("journal", [5, b"run.db", [], object()])
+async def test_what_is_no_journal(client, server, journal):
+    """An object of another kind is named."""
+    with pytest.raises(TypeError, match="a store is a path, a postgresql:// URL or a JournalStore, not"):
+        await client("run", "me/shout", {"text": "a"}, key="k", journal=journal)
+    assert server.requests == []
+
+
+@pytest.mark.anyio
+async def test_odd_metrics(client, server):
+    """A prediction whose metrics are no object hides no other result."""
+    store = MemoryStore()
+    for key in ("a", "b"):
+        await client("run", "me/shout", {"text": key}, key=key, journal=store)
+    store.values["run/a"] = re.sub(rb'"metrics":{[^}]*}', b'"metrics":"fast"', store.values["run/a"])
+    results = await client.all(journal_of(client, store).results())
+    assert [(result.key, result.output, result.metrics.keys() & {"predict_time"}) for result in results] == [
+        ("a", "A", set()),
+        ("b", "B", {"predict_time"}),
+    ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("value", [b"", b"{", b"5", b'{"model": 5}'])
+async def test_an_entry_that_can_not_be_read(client, server, value):
+    """The error names the key, and nothing is sent."""
+    store = MemoryStore()
+    store.values["run/k"] = value
+    with pytest.raises(ValueError, match="the journal's entry of key 'k' can't be read"):
+        await client("run", "me/shout", {"text": "a"}, key="k", journal=store)
+    with pytest.raises(ValueError, match="the journal's entry of key 'k' can't be read"):
+        await client.all(journal_of(client, store).results())
+    assert server.requests == []
+
+
 def test_journals_travel(path):
     """A journal is pickled and copied by where it is, also to a process with another working directory."""
     for journal in (Journal(path), AsyncJournal(path), SQLiteStore(path)):
@@ -518,6 +564,8 @@ def test_a_streaming_function(server, path):
         function = client.use("me/words", streaming=True, key="k", journal=path)
         expected = ["word 0 ", "word 1 "]
         assert list(function(count=2)) == expected
+        with Journal(path) as journal:
+            assert [(result.key, result.output) for result in journal.results()] == [("k", expected)]
         assert client.run("me/words", {"count": 2}, key="k", journal=path) == expected
         assert list(function(count=2)) == expected
     assert len(server.predictions) == 1

@@ -435,6 +435,40 @@ async def test_inputs_that_raise(call, server, models, kind, return_exceptions):
     assert isinstance(error, KeyError)
 
 
+class Unusual(BaseException):
+    """What no except clause expects."""
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, Unusual])
+async def test_inputs_that_raise_what_is_no_exception(call, kind):
+    """A map never ends as if it were complete: whatever the inputs raise is raised, after the outputs before."""
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 1}
+        raise kind
+
+    seen: list[Any] = []
+
+    async def read() -> None:
+        outputs, error = await collect(call, "owner/number", inputs())
+        seen.extend(outputs)
+        if error is not None:
+            raise error
+
+    with pytest.raises(kind):
+        await read()
+
+
+async def test_callbacks_that_raise_what_is_no_exception(call):
+    """The same for ``on_update``."""
+
+    def on_update(_progress: MapProgress) -> None:
+        raise Unusual
+
+    with pytest.raises(Unusual):
+        await call.all(call.client.map("owner/number", [{"n": 1}], on_update=on_update))
+
+
 async def test_inputs_that_raise_stop_iteration(call):
     """A StopIteration from ``__iter__`` raises RuntimeError, as in coroutines, instead of waiting for ever."""
 

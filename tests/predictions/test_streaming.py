@@ -416,6 +416,29 @@ def test_drops_of_the_local_server(resume, fault, so_far, caplog):
     assert [event.data for event in so_far if event.event == "logs"] == ["about to write\n"]
 
 
+@pytest.mark.parametrize("event_id", ["\x01", "a\x0bb", "\x7f", "a\u2028b", "\x85", "é"])
+async def test_ids_that_no_header_can_have(event_id, so_far):
+    """A stream that breaks after such an id goes on without it, and nothing is lost or canceled."""
+    events = f"event: output\nid: {event_id}\ndata: a\n\n".encode()
+
+    async def step(writer: asyncio.StreamWriter) -> None:
+        request = server.requests[-1]
+        if request.method == "POST":
+            writer.write(answer(201, prediction(urls={"stream": f"{server.url}/stream"}), CLOSE))
+        elif "stream" in request.target:
+            again = len([each for each in server.requests if "stream" in each.target]) > 1
+            writer.write(HEAD + b"\r\n" + events + (b"event: done\ndata: {}\n\n" if again else b""))
+        else:
+            writer.write(answer(200, prediction(status="succeeded", output=["a"]), CLOSE))
+        await writer.drain()
+
+    async with RawServer(step) as server, server.client() as client:
+        record_pauses()
+        await gather(client.stream("owner/name"), so_far)
+    assert "".join(so_far) == "a"
+    assert not any("cancel" in request.target for request in server.requests)
+
+
 async def test_an_unreachable_stream(so_far):
     """If the stream's host can't be reached, polling brings the output."""
     urls = {"stream": f"http://127.0.0.1:{free_port()}/stream"}

@@ -164,13 +164,29 @@ def test_after_the_block():
                 address.receivers = [receiver]
                 waiting = asyncio.create_task(client.run("owner/slow"))
                 await asyncio.sleep(1)
+                others = [asyncio.create_task(client.run("owner/slow", {"seconds": 1.5})) for _ in range(5)]
+                await asyncio.sleep(1)
+            closed = asyncio.get_running_loop().time()
             address.lost = lambda number: True
+            assert await asyncio.gather(*others) == ["output of "] * 5
+            # They don't wait for the polls that would have come beside the webhooks.
+            assert asyncio.get_running_loop().time() < closed + 3
             assert await waiting == "output of "
             before = len(server.webhooks)
             await client.run("owner/slow", {"seconds": 1})
             assert len(server.webhooks) == before
 
     simulate(main)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_?", b"whsec_QUJD", 5])
+def test_secrets_that_can_not_be_used(secret):
+    """An invalid secret is noticed before there is a prediction, and so is a URL that is none."""
+    client = AsyncReplicate(bearer_token="t")
+    with pytest.raises(ValueError, match="secret: expected"):
+        client.receive_webhooks("https://host/hooks", secret=secret)
+    with pytest.raises(ValueError, match="url=None must be the https URL"):
+        client.receive_webhooks(None, secret=SECRET)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["duplicate", "reorder"])

@@ -19,7 +19,7 @@ import pytest
 
 import programs
 from callers import Caller, transport_of
-from rawserver import TOKEN, RawRequest, RawServer, answer, drip, prediction, record_pauses, stall
+from rawserver import TOKEN, RawRequest, RawServer, answer, drip, part_of, prediction, record_pauses, stall
 from replicate_async import (
     APIConnectionError,
     APIResponseValidationError,
@@ -230,6 +230,87 @@ async def test_compressed_bodies_that_are_cut_off(tmp_path, framing, at):
         with pytest.raises(APIConnectionError):
             await streamed.read()
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"Content-Range": "bytes=50-99/100"},
+        {"Content-Range": "50-99/100"},
+        {"Content-Range": "bytes 50-99"},
+        {"Content-Type": "multipart/byteranges; boundary=x"},
+        {"status": "202"},
+    ],
+    ids=["none", "equals sign", "no unit", "no size", "several", "accepted"],
+)
+async def test_parts_that_begin_nobody_knows_where(make_call, tmp_path, part):
+    """Bytes whose place in the file is unknown are neither the whole file nor the rest of it."""
+    headers = {**TAG, **part}
+    status = int(headers.pop("status", "206"))
+    whole = answer(200, DATA[:100], TAG)
+    async with Storage(None) as storage:
+        steps = [part_of(whole[:-50]), answer(status, DATA[50:100], headers), whole]
+        storage.server.steps = [*steps]
+        call = make_call(storage)
+        for way in ("save", "read", "download.save"):
+            storage.server.steps = [*steps]
+            assert await get(storage, call, way, tmp_path) == DATA[:100]
+        await call("close")
+
+
+@pytest.mark.parametrize("unit", ["bytes 50-99/100", "Bytes  50-99/100 "])
+async def test_units_of_ranges(make_call, tmp_path, unit):
+    """The unit is the same in any case, and spaces don't matter."""
+    whole = answer(200, DATA[:100], TAG)
+    async with Storage(None) as storage:
+        storage.server.steps = [part_of(whole[:-50]), answer(206, DATA[50:100], {**TAG, "Content-Range": unit})]
+        call = make_call(storage)
+        assert await get(storage, call, "save", tmp_path) == DATA[:100]
+        await call("close")
+
+
+@pytest.mark.parametrize("first_is_compressed", [True, False])
+async def test_a_compression_that_changes(make_call, tmp_path, first_is_compressed):
+    """A body goes on only with what is compressed in the same way. Otherwise, it starts over."""
+    head = b"HTTP/1.1 200 OK\r\nLast-Modified: Wed, 21 Oct 2026 07:28:00 GMT\r\nTransfer-Encoding: chunked\r\n"
+    plain = head + b"\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(DATA), DATA)
+    data = gzip.compress(DATA)
+    packed = head + b"Content-Encoding: gzip\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+    first, second = (packed, plain) if first_is_compressed else (plain, packed)
+    async with Storage(None) as storage:
+        storage.server.steps = [part_of(first[:-100]), second]
+        call = make_call(storage)
+        assert await get(storage, call, "save", tmp_path) == DATA
+        await call("close")
+
+
+async def test_a_part_that_was_not_asked_for(make_call, tmp_path):
+    """A first response with the end of a file is not taken for the file."""
+    async with Storage(None) as storage:
+        storage.server.steps = [answer(206, DATA[50:100], {**TAG, "Content-Range": "bytes 50-99/100"})]
+        call = make_call(storage)
+        with pytest.raises(APIResponseValidationError, match="a part of the content"):
+            await get(storage, call, "save", tmp_path)
+        await call("close")
+
+
+async def test_reading_nothing_between_parts(make_call):
+    """``read(0)`` gives nothing, and changes nothing; ``read(None)`` gives all."""
+    async with Storage(None, data=b"abcdef") as storage:
+        call = make_call(storage)
+        file = AsyncFileOutput(f"{storage.server.url}/out.png", transport_of(call.client))
+        output: Any = FileOutput(file) if call.blocking else file
+        assert [await call.of(output.read, size) for size in (3, 0, 100, 0, 100, 2)] == [
+            b"abc",
+            b"",
+            b"def",
+            b"",
+            b"",
+            b"ab",
+        ]
+        assert await call.of(output.read, None) == b"abcdef"
+        await call("close")
 
 
 async def collect(output: AsyncFileOutput) -> bytes:

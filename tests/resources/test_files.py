@@ -183,6 +183,25 @@ class Trickle:
         return self.file.read(10_000 if size < 0 else min(size, 10_000))
 
 
+class Unusual(io.BytesIO):
+    """A file that does not return bytes."""
+
+    def __init__(self, convert: Callable[[bytes], Any]) -> None:
+        super().__init__(DATA)
+        self.convert = convert
+
+    def read(self, size: int | None = -1) -> Any:
+        return self.convert(super().read(size))
+
+
+class WithoutTell:
+    """A file that says that it is seekable, and does not say where it is."""
+
+    def __init__(self) -> None:
+        self.file = io.BytesIO(DATA)
+        self.read, self.seek, self.seekable = self.file.read, self.file.seek, self.file.seekable
+
+
 class ReadOnce(io.RawIOBase):
     """A file that can only be read forward."""
 
@@ -558,6 +577,7 @@ async def test_a_cancelled_upload(tmp_path: Path) -> None:
 SOURCES = [
     *("bytes", "bytearray", "memoryview", "str", "Path", "anyio.Path", "file", "unbuffered file", "BytesIO"),
     *("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "async file", "async stream"),
+    *("file of bytearrays", "file of memoryviews", "file with None at its end", "file without tell"),
     *("pipe", "unbuffered pipe", "tuple of bytes", "tuple of a path", "tuple of a file", "tuple with a type"),
 ]
 
@@ -574,6 +594,10 @@ async def source(how: str, path: Path) -> AsyncIterator[Any]:
         "anyio.Path": lambda: anyio.Path(path),
         "BytesIO": lambda: io.BytesIO(DATA),
         "async stream": lambda: Trickle(DATA),
+        "file of bytearrays": lambda: Unusual(bytearray),
+        "file of memoryviews": lambda: Unusual(memoryview),
+        "file with None at its end": lambda: Unusual(lambda chunk: chunk or None),
+        "file without tell": WithoutTell,
         "tuple of bytes": lambda: ("data.bin", DATA),
         "tuple of a path": lambda: ("data.bin", path),
         "tuple with a type": lambda: ("data.bin", DATA, "application/x-thing"),
@@ -620,7 +644,7 @@ async def test_sources(server: LocalServer, call: Caller, path: Path, how: str) 
     assert form["content"].content == DATA
     assert form["content"].content_type == ("application/x-thing" if "type" in how else "application/octet-stream")
     assert "Transfer-Encoding" not in server.requests[-1].headers
-    if "bytes" not in how and how not in {"memoryview", "BytesIO", "async stream"} | {"TemporaryFile"}:
+    if "bytes" not in how and how not in {"memoryview", "BytesIO", "async stream", "TemporaryFile"} and " " not in how:
         assert form["content"].filename
 
 
