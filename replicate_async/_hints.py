@@ -192,12 +192,12 @@ class _WithoutSettings:
 
 
 def explain_missing_version(function: Callable[..., Any]) -> None:
-    """Let a create without a version reach ``check_version``. Its signature still requires one."""
+    """Let a create without version and input reach the checks of both. Its signature still requires them."""
     # Imported here, because the errors need nothing of it.
     import inspect
 
     vars(function)["__signature__"] = inspect.signature(function)
-    cast("dict[str, Any]", function.__kwdefaults__)["version"] = None
+    cast("Any", function).__defaults__ = (None, None)
 
 
 def check_version(version: object, options: Mapping[str, Any]) -> None:

@@ -1500,9 +1500,9 @@ class Predictions(Hinted):
 
     def create(
         self,
-        *,
         version: str | ModelVersion | Model,
         input: Mapping[str, Any],
+        *,
         stream: bool | None = None,
         prefer: str | None = None,
         **options: Unpack[PredictionOptions],
@@ -1540,7 +1540,7 @@ class Predictions(Hinted):
         Source: https://replicate.com/docs/reference/http#predictions.create
         """
         __tracebackhide__ = True
-        return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
+        return _bridge.run(self._async.create(version, input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> Prediction:
         """Fetch a prediction.
@@ -3219,16 +3219,16 @@ class PredictionsRaw(Hinted):
 
     def create(
         self,
-        *,
         version: str | ModelVersion | Model,
         input: Mapping[str, Any],
+        *,
         stream: bool | None = None,
         prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``Predictions.create`` and return the response with its whole body."""
         __tracebackhide__ = True
-        return _bridge.run(self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options))
+        return _bridge.run(self._async.create(version, input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``Predictions.get`` and return the response with its whole body."""
@@ -3263,18 +3263,16 @@ class PredictionsStreaming(Hinted):
 
     def create(
         self,
-        *,
         version: str | ModelVersion | Model,
         input: Mapping[str, Any],
+        *,
         stream: bool | None = None,
         prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> ResponseContext[Prediction]:
         """Call ``Predictions.create`` and return the response before its body is read."""
         __tracebackhide__ = True
-        return ResponseContext(
-            self._async.create(version=version, input=input, stream=stream, prefer=prefer, **options)
-        )
+        return ResponseContext(self._async.create(version, input, stream=stream, prefer=prefer, **options))
 
     def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> ResponseContext[Prediction]:
         """Call ``Predictions.get`` and return the response before its body is read."""

@@ -817,15 +817,15 @@ class AsyncPredictionsRaw:
 
     async def create(
         self,
-        *,
         version: str | ModelVersion | Model,
         input: Mapping[str, Any],
+        *,
         stream: bool | None = None,
         prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> APIResponse[Prediction]:
         """Call ``AsyncPredictions.create`` and return the response with its whole body."""
-        return await as_raw(self._calls.create(version=version, input=input, stream=stream, prefer=prefer, **options))
+        return await as_raw(self._calls.create(version, input, stream=stream, prefer=prefer, **options))
 
     async def get(self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]) -> APIResponse[Prediction]:
         """Call ``AsyncPredictions.get`` and return the response with its whole body."""
@@ -859,15 +859,15 @@ class AsyncPredictionsStreaming:
 
     def create(
         self,
-        *,
         version: str | ModelVersion | Model,
         input: Mapping[str, Any],
+        *,
         stream: bool | None = None,
         prefer: str | None = None,
         **options: Unpack[PredictionOptions],
     ) -> AsyncResponseContext[Prediction]:
         """Call ``AsyncPredictions.create`` and return the response before its body is read."""
-        return as_streaming(self._calls.create(version=version, input=input, stream=stream, prefer=prefer, **options))
+        return as_streaming(self._calls.create(version, input, stream=stream, prefer=prefer, **options))
 
     def get(
         self, prediction_id: str | Prediction, **options: Unpack[RequestOptions]

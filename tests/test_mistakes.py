@@ -128,6 +128,13 @@ MISTAKES: list[tuple[str, type[Exception], str]] = [
     ("client.predictions.get('')", ValueError, "prediction_id must not be empty"),
     ("client.predictions.get(None)", TypeError, "prediction_id must be a str, not NoneType"),
     ("client.predictions.cancel(made.model)", TypeError, "prediction_id must be a str, not Model"),
+    ("client.predictions.create()", TypeError, "predictions.create needs version="),
+    ("client.predictions.create('a/b')", TypeError, "input must be a mapping of the model's input names to values"),
+    (
+        "client.predictions.create('a/b', 'text')",
+        TypeError,
+        "input must be a mapping of the model's input names to values",
+    ),
     ("client.predictions.stream(5)", TypeError, "expected a Prediction or its id, not int"),
     ("client.predictions.stream(None)", TypeError, "expected a Prediction or its id, not NoneType"),
     ("client.predictions.wait(5)", TypeError, "expected a Prediction or its id, not int"),

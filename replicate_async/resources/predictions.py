@@ -30,9 +30,9 @@ class AsyncPredictions(AsyncResource):
 
     async def create(
         self,
-        *,
         version: str | ModelVersion | Model,
         input: Mapping[str, Any],
+        *,
         stream: bool | None = None,
         prefer: str | None = None,
         **options: Unpack[PredictionOptions],

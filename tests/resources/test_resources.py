@@ -117,6 +117,13 @@ async def test_deployment_update_sends_falsy_values(server: LocalServer, client:
     assert server.requests[-1].json() == {}
 
 
+async def test_version_and_input_by_position(server: LocalServer, client: AsyncReplicate) -> None:
+    """As in version 1 of the official SDK, a version and an input may be passed by position."""
+    for create in (client.predictions.create, client.predictions.with_raw_response.create):
+        await create(VERSION, {"text": "Ada"})
+        assert server.requests[-1].json() == {"version": VERSION, "input": {"text": "Ada"}}
+
+
 async def test_deployment_prediction(server: LocalServer, client: AsyncReplicate) -> None:
     """A deployment runs with an input and no version; other arguments become members or headers."""
     await client.deployments.create(**NEW_DEPLOYMENT)

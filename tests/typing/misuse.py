@@ -31,7 +31,7 @@ async def asynchronous(client: AsyncReplicate) -> None:
     await client.run("a/b", timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.run("a/b", extra_headers={"X-A": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
 
-    await client.predictions.create("v", {})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.predictions.create("v", {}, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.predictions.create(input={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.predictions.create(version="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.predictions.create(version="v", input={}, wait=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -104,7 +104,7 @@ def blocking(client: Replicate) -> None:
     Replicate("r8_x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.run("a/b", prompt="hi")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.run("a/b", webhook_events_filter=["done"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-    client.predictions.create("v", {})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.predictions.create("v", {}, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.predictions.get(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.predictions.wait("abc", 60)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.models.list(sort_by="name")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
