@@ -50,8 +50,10 @@ def connection_error(error: Exception, method: str, url: str, *, sent: bool | No
         sent = not isinstance(
             error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
         )
-    # Older versions of aiohttp name the reason for an unreadable body only in the cause.
-    chain = [link for link in (error, error.__cause__) if link is not None]
+    # Older versions of aiohttp name the reason for an unreadable body only in the cause. An error without a connection
+    # has the text of its cause.
+    cause = None if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
+    chain = [link for link in (error, cause) if link is not None]
     reason = ", ".join(dict.fromkeys(str(link) or type(link).__name__ for link in chain))
     if isinstance(error, asyncio.TimeoutError):
         missing = "response" if sent else "connection"

@@ -16,7 +16,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 
 import replicate_async
-from replicate_async import errors
+from replicate_async import AsyncReplicate, errors
 from replicate_async._http.problem import connection_error, status_error
 from replicate_async._http.request import Request
 from replicate_async._http.response import APIResponse
@@ -213,6 +213,15 @@ def test_defaults():
     assert (refused.title, refused.detail, refused.retry_after, refused.prediction_id) == (None, None, None, None)
     assert (refused.headers, refused.body, refused.status) == ({}, b"", 0)
     assert errors.APIConnectionError("x").sent
+
+
+@pytest.mark.anyio
+async def test_reasons_are_said_once():
+    """The text of a connection error has the reason once, with the host."""
+    async with AsyncReplicate(bearer_token="t", base_url="http://127.0.0.1:9/v1", max_retries=0) as client:
+        with pytest.raises(errors.APIConnectionError) as caught:
+            await client.account.get()
+    assert str(caught.value).count("Connect call failed") == 1
 
 
 def test_sent_is_false_only_without_a_connection():
