@@ -26,6 +26,7 @@ from functools import cached_property, partial
 
 from replicate_async.compat.pagination import AsyncPaginator
 from replicate_async.compat.resource import AsyncNamespace
+from replicate_async.compat.settings import BaseClient
 '''
 
 
@@ -52,13 +53,14 @@ class AsyncGroupsBuilder(ModuleBuilder):
         self.imports.add(source.imports[node.name])
         calls = [item for item in node.body if isinstance(item, ast.AsyncFunctionDef)]
         others = [item for item in node.body if isinstance(item, ast.FunctionDef)]
-        members = {"": self.docstring(ast.get_docstring(node))}
+        constructor = f"def __init__(self, client: BaseClient) -> None:\n    super().__init__({node.name}(client), client)\n"
+        members = {"": self.docstring(ast.get_docstring(node)) + "\n" + constructor}
         members |= {item.name.removeprefix("async_"): self.call(source, item) for item in calls}
         for item in others:
             decorators = [ast.unparse(decorator) for decorator in item.decorator_list]
             if decorators == ["cached_property"]:
                 kind = f"Async{self.annotation(source, item.returns or ast.Constant(None))}"
-                value = f"{kind}(self._namespace.{item.name})"
+                value = f"{kind}(self._client)"
                 members[item.name] = self.property(item.name, kind, ast.get_docstring(item), value, "cached_property")
             elif decorators == ["staticmethod"]:
                 body = f"return {forward(f'{node.name}.{item.name}', item)}\n"

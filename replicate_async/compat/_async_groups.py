@@ -38,6 +38,7 @@ from replicate_async.compat.model import (
 from replicate_async.compat.pagination import AsyncPaginator, Cursor
 from replicate_async.compat.prediction import Prediction, Predictions
 from replicate_async.compat.resource import AsyncNamespace
+from replicate_async.compat.settings import BaseClient
 from replicate_async.compat.training import Training, TrainingCreateCall, Trainings
 from replicate_async.compat.version import Version, Versions
 from replicate_async.compat.webhook import DefaultWebhook, DefaultWebhookSecret, Webhooks, WebhookSigningSecret
@@ -45,6 +46,9 @@ from replicate_async.compat.webhook import DefaultWebhook, DefaultWebhookSecret,
 
 class AsyncAccounts(AsyncNamespace[Accounts]):
     """Operations on the account."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Accounts(client), client)
 
     async def current(self, **options: Unpack[Options]) -> Account:
         """Fetch the account."""
@@ -58,6 +62,9 @@ class AsyncAccounts(AsyncNamespace[Accounts]):
 class AsyncCollections(AsyncNamespace[Collections]):
     """Operations on collections."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Collections(client), client)
+
     def list(self, cursor: Cursor = ..., **options: Unpack[Options]) -> AsyncPaginator[Collection]:
         """List collections, without their models; ``cursor`` is the ``next`` of a page."""
         return AsyncPaginator(partial(self._namespace.async_list, cursor, **options))
@@ -69,6 +76,9 @@ class AsyncCollections(AsyncNamespace[Collections]):
 
 class AsyncDeploymentsPredictions(AsyncNamespace[DeploymentsPredictions]):
     """Operations on the predictions of deployments."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(DeploymentsPredictions(client), client)
 
     async def create(
         self,
@@ -87,6 +97,9 @@ class AsyncDeploymentsPredictions(AsyncNamespace[DeploymentsPredictions]):
 
 class AsyncDeployments(AsyncNamespace[Deployments]):
     """Operations on deployments."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Deployments(client), client)
 
     def list(self, cursor: Cursor = ..., **options: Unpack[Options]) -> AsyncPaginator[Deployment]:
         """List the account's deployments; ``cursor`` is the ``next`` of a page."""
@@ -117,11 +130,14 @@ class AsyncDeployments(AsyncNamespace[Deployments]):
     @cached_property
     def predictions(self) -> AsyncDeploymentsPredictions:
         """Operations on the predictions of deployments."""
-        return AsyncDeploymentsPredictions(self._namespace.predictions)
+        return AsyncDeploymentsPredictions(self._client)
 
 
 class AsyncFiles(AsyncNamespace[Files]):
     """Operations on files."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Files(client), client)
 
     async def create(self, file: Any = None, **params: Unpack[FileCreateCall]) -> File:
         """Upload a file.
@@ -155,6 +171,9 @@ class AsyncFiles(AsyncNamespace[Files]):
 class AsyncHardwareNamespace(AsyncNamespace[HardwareNamespace]):
     """Operations on hardware."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(HardwareNamespace(client), client)
+
     async def list(self, **options: Unpack[Options]) -> builtins.list[Hardware]:
         """List all hardware."""
         return await self._namespace.async_list(**options)
@@ -162,6 +181,9 @@ class AsyncHardwareNamespace(AsyncNamespace[HardwareNamespace]):
 
 class AsyncModelsPredictions(AsyncNamespace[ModelsPredictions]):
     """Operations on the predictions of models."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(ModelsPredictions(client), client)
 
     async def create(
         self,
@@ -181,6 +203,9 @@ class AsyncModelsPredictions(AsyncNamespace[ModelsPredictions]):
 class AsyncModelExamples(AsyncNamespace[ModelExamples]):
     """Operations on the examples of models."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(ModelExamples(client), client)
+
     def list(self, *model: Any, **options: Unpack[ModelCall]) -> AsyncPaginator[Prediction]:
         """List the examples of a model."""
         return AsyncPaginator(partial(self._namespace.async_list, *model, **options))
@@ -189,6 +214,9 @@ class AsyncModelExamples(AsyncNamespace[ModelExamples]):
 class AsyncModelReadme(AsyncNamespace[ModelReadme]):
     """Operations on the READMEs of models."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(ModelReadme(client), client)
+
     async def get(self, *model: Any, **options: Unpack[ModelCall]) -> str:
         """Fetch the README of a model, in Markdown."""
         return await self._namespace.async_get(*model, **options)
@@ -196,6 +224,9 @@ class AsyncModelReadme(AsyncNamespace[ModelReadme]):
 
 class AsyncModels(AsyncNamespace[Models]):
     """Operations on models."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Models(client), client)
 
     async def get(self, *model: Any, **options: Unpack[ModelCall]) -> Model:
         """Fetch a model by ``owner/name``, or by owner and name."""
@@ -233,26 +264,29 @@ class AsyncModels(AsyncNamespace[Models]):
     @cached_property
     def predictions(self) -> AsyncModelsPredictions:
         """Operations on the predictions of models."""
-        return AsyncModelsPredictions(self._namespace.predictions)
+        return AsyncModelsPredictions(self._client)
 
     @cached_property
     def versions(self) -> AsyncVersions:
         """Operations on the versions of models."""
-        return AsyncVersions(self._namespace.versions)
+        return AsyncVersions(self._client)
 
     @cached_property
     def examples(self) -> AsyncModelExamples:
         """Operations on the examples of models."""
-        return AsyncModelExamples(self._namespace.examples)
+        return AsyncModelExamples(self._client)
 
     @cached_property
     def readme(self) -> AsyncModelReadme:
         """Operations on the READMEs of models."""
-        return AsyncModelReadme(self._namespace.readme)
+        return AsyncModelReadme(self._client)
 
 
 class AsyncPredictions(AsyncNamespace[Predictions]):
     """Operations on predictions."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Predictions(client), client)
 
     async def create(
         self,
@@ -311,6 +345,9 @@ class AsyncPredictions(AsyncNamespace[Predictions]):
 class AsyncTrainings(AsyncNamespace[Trainings]):
     """Operations on trainings."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Trainings(client), client)
+
     async def create(
         self,
         *args: Any,
@@ -346,6 +383,9 @@ class AsyncTrainings(AsyncNamespace[Trainings]):
 
 class AsyncVersions(AsyncNamespace[Versions]):
     """Operations on the versions of a model: of the one that it was made for, or of the one that is named."""
+
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Versions(client), client)
 
     async def get(
         self,
@@ -387,6 +427,9 @@ class AsyncVersions(AsyncNamespace[Versions]):
 class AsyncDefaultWebhookSecret(AsyncNamespace[DefaultWebhookSecret]):
     """The secret, by its call in 1.x, ``secret()``, and in 2.x, ``secret.get()``."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(DefaultWebhookSecret(client), client)
+
     async def get(self, **options: Unpack[Options]) -> WebhookSigningSecret:
         """Fetch the secret."""
         return await self._namespace.async_get(**options)
@@ -395,19 +438,25 @@ class AsyncDefaultWebhookSecret(AsyncNamespace[DefaultWebhookSecret]):
 class AsyncDefaultWebhook(AsyncNamespace[DefaultWebhook]):
     """Operations on the default webhook."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(DefaultWebhook(client), client)
+
     @cached_property
     def secret(self) -> AsyncDefaultWebhookSecret:
         """The secret."""
-        return AsyncDefaultWebhookSecret(self._namespace.secret)
+        return AsyncDefaultWebhookSecret(self._client)
 
 
 class AsyncWebhooks(AsyncNamespace[Webhooks]):
     """Operations on webhooks."""
 
+    def __init__(self, client: BaseClient) -> None:
+        super().__init__(Webhooks(client), client)
+
     @cached_property
     def default(self) -> AsyncDefaultWebhook:
         """The default webhook."""
-        return AsyncDefaultWebhook(self._namespace.default)
+        return AsyncDefaultWebhook(self._client)
 
     @staticmethod
     def validate(

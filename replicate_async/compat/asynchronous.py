@@ -34,53 +34,49 @@ class AsyncReplicate(BaseClient):
     page: ClassVar[type[BasePage[Any]]] = AsyncCursorURLPage
 
     @cached_property
-    def _groups(self) -> Groups:
-        return Groups(self)
-
-    @cached_property
     def account(self) -> AsyncAccounts:
         """The account that the token belongs to."""
-        return AsyncAccounts(self._groups.account)
+        return AsyncAccounts(self)
 
     @cached_property
     def collections(self) -> AsyncCollections:
         """Collections of models."""
-        return AsyncCollections(self._groups.collections)
+        return AsyncCollections(self)
 
     @cached_property
     def deployments(self) -> AsyncDeployments:
         """Deployments, and predictions with them."""
-        return AsyncDeployments(self._groups.deployments)
+        return AsyncDeployments(self)
 
     @cached_property
     def files(self) -> AsyncFiles:
         """Files."""
-        return AsyncFiles(self._groups.files)
+        return AsyncFiles(self)
 
     @cached_property
     def hardware(self) -> AsyncHardwareNamespace:
         """The hardware that models run on."""
-        return AsyncHardwareNamespace(self._groups.hardware)
+        return AsyncHardwareNamespace(self)
 
     @cached_property
     def models(self) -> AsyncModels:
         """Models, and what belongs to them."""
-        return AsyncModels(self._groups.models)
+        return AsyncModels(self)
 
     @cached_property
     def predictions(self) -> AsyncPredictions:
         """Predictions."""
-        return AsyncPredictions(self._groups.predictions)
+        return AsyncPredictions(self)
 
     @cached_property
     def trainings(self) -> AsyncTrainings:
         """Trainings."""
-        return AsyncTrainings(self._groups.trainings)
+        return AsyncTrainings(self)
 
     @cached_property
     def webhooks(self) -> AsyncWebhooks:
         """Webhooks."""
-        return AsyncWebhooks(self._groups.webhooks)
+        return AsyncWebhooks(self)
 
     async def run(
         self,
@@ -110,7 +106,7 @@ class AsyncReplicate(BaseClient):
 
     async def search(self, *, query: str, limit: Maybe[int] = None, **options: Unpack[Options]) -> SearchResponse:
         """Search for models, collections and pages of the documentation."""
-        return await self._groups.async_search(query=query, limit=limit, **options)
+        return await Groups(self).async_search(query=query, limit=limit, **options)
 
     async def get(self, path: str, *, cast_to: Any = None, body: Any = None, options: Any = None, **call: Any) -> Any:
         """Make a GET request with the native client; ``body`` is sent as JSON."""

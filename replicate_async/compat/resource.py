@@ -334,8 +334,9 @@ class Namespace:
 class AsyncNamespace(Generic[N]):
     """The base of the same groups of ``AsyncReplicate``."""
 
-    def __init__(self, namespace: N) -> None:
+    def __init__(self, namespace: N, client: BaseClient) -> None:
         self._namespace = namespace
+        self._client = client
 
     @property
     def with_raw_response(self) -> Any:
