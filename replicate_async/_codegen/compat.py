@@ -53,7 +53,8 @@ class AsyncGroupsBuilder(ModuleBuilder):
         self.imports.add(source.imports[node.name])
         calls = [item for item in node.body if isinstance(item, ast.AsyncFunctionDef)]
         others = [item for item in node.body if isinstance(item, ast.FunctionDef)]
-        constructor = f"def __init__(self, client: BaseClient) -> None:\n    super().__init__({node.name}(client), client)\n"
+        constructor = "def __init__(self, client: BaseClient) -> None:\n"
+        constructor += f"    super().__init__({node.name}(client), client)\n"
         members = {"": self.docstring(ast.get_docstring(node)) + "\n" + constructor}
         members |= {item.name.removeprefix("async_"): self.call(source, item) for item in calls}
         for item in others:
