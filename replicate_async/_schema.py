@@ -32,10 +32,6 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 )
 
 
-# References may lead in a circle.
-_MAX_REFERENCES = 20
-
-
 def _at(value: Any, *path: str) -> Any:
     """Return a part of plain data; None if there is none."""
     for step in path:
@@ -55,17 +51,24 @@ def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return resolve(document, _at(document, "components", "schemas", name))
 
 
-def resolve(document: Mapping[str, Any], schema: object, depth: int = 0) -> dict[str, Any]:
+def resolve(document: Mapping[str, Any], schema: object) -> dict[str, Any]:
     """Return a schema with its references resolved; its own members take precedence.
 
     What is not a schema counts as empty. Since OpenAPI 3.1 it may also be true or false.
     """
-    resolved = dict(_dict(schema))
-    parts = [*_list(resolved.pop("allOf", None)), *([{"$ref": resolved.pop("$ref")}] if "$ref" in resolved else [])]
-    for part in parts if depth < _MAX_REFERENCES else ():
-        reference = _at(part, "$ref")
-        target = _at(document, *reference.removeprefix("#/").split("/")) if isinstance(reference, str) else part
-        resolved = {**resolve(document, target, depth + 1), **resolved}
+    resolved: dict[str, Any] = {}
+    # References may lead in a circle. Following one again adds nothing: the members of its target are there already.
+    followed: set[str] = set()
+    pending = [schema]
+    while pending:
+        part = dict(_dict(pending.pop()))
+        parts, reference = _list(part.pop("allOf", None)), part.pop("$ref", None)
+        if isinstance(reference, str) and reference not in followed:
+            followed.add(reference)
+            parts = [*parts, _at(document, *reference.removeprefix("#/").split("/"))]
+        pending += reversed(parts)
+        for name, value in part.items():
+            resolved.setdefault(name, value)
     return resolved
 
 
@@ -239,11 +242,17 @@ def _text_problem(name: str, value: str, schema: Mapping[str, Any]) -> str | Non
         return f"{name} must have at least {low} characters, not {len(value)}"
     if isinstance(high, int) and len(value) > high:
         return f"{name} must have at most {high} characters, not {len(value)}"
-    # The pattern may be written in another dialect.
-    with suppress(re.error):
-        if isinstance(pattern, str) and not re.search(pattern, value):
-            return f"{name}={value!r} doesn't match the pattern {pattern}"
+    if isinstance(pattern, str) and not matches(pattern, value):
+        return f"{name}={value!r} doesn't match the pattern {pattern}"
     return None
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether a text matches a pattern; True also if that cannot be checked."""
+    # The pattern may be written in another dialect, or be too much for Python's compiler.
+    with suppress(re.error, OverflowError, RecursionError):
+        return re.search(pattern, text) is not None
+    return True
 
 
 def _fits(value: Any, kind: str) -> bool:

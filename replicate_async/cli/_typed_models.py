@@ -318,10 +318,21 @@ def _parameter(name: str, type_: str, *, optional: bool) -> list[str]:
     """Return the lines of a parameter."""
     default = " = ..." if optional else ""
     line = f"{name}: {type_}{default},"
-    if len(line) <= _WIDTH - 8 or not type_.startswith("Literal["):
+    if len(line) <= _WIDTH - 8 or "Literal[" not in type_:
         return [line]
-    choices = ast.literal_eval(type_.removeprefix("Literal"))
-    return [f"{name}: Literal[", *(f"    {_literal(choice)}," for choice in choices), f"]{default},"]
+    members = [ast.parse(type_, mode="eval").body]
+    while isinstance(union := members[0], ast.BinOp):
+        members[:1] = [union.left, union.right]
+    lines: list[str] = []
+    for member in members:
+        source = ast.get_source_segment(type_, member) or ""
+        lead = "| " if lines else f"{name}: "
+        if source.startswith("Literal["):
+            choices = ast.literal_eval(source.removeprefix("Literal"))
+            lines += [f"{lead}Literal[", *(f"    {_literal(choice)}," for choice in choices), "]"]
+        else:
+            lines.append(f"{lead}{source}")
+    return [*lines[:-1], f"{lines[-1]}{default},"]
 
 
 def _docstring(summary: str, arguments: Sequence[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import msgspec
+
+from replicate_async._schema import matches
 
 _JSON_TYPES: dict[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
@@ -112,7 +113,7 @@ def _check_bounds(value: Any, schema: Mapping[str, Any], field: str) -> Iterator
     for keyword, type_, kind, is_within, words in _LENGTHS:
         if keyword in schema and type(value) is type_ and not is_within(len(value), schema[keyword]):
             yield InvalidField(kind, field, words.format(schema[keyword]))
-    if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
+    if isinstance(value, str) and "pattern" in schema and not matches(schema["pattern"], value):
         yield InvalidField("pattern", field, f"Does not match pattern '{schema['pattern']}'")
 
 

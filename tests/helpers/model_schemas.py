@@ -72,6 +72,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "style": {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]},
         }
     ),
+    "in/many-choices-in-unions": document(
+        {
+            "nullable": {"anyOf": [ref("language"), {"type": "null"}], "default": None},
+            "other": {"oneOf": [{"type": "integer"}, {"type": "string", "enum": LANGUAGES}]},
+            "one": {"anyOf": [{"enum": ["one long choice " * 6]}, {"type": "null"}]},
+        },
+        language={"type": "string", "enum": LANGUAGES},
+    ),
     "in/union": document({"text": {"anyOf": [TEXT, array(TEXT)]}, "either": {"oneOf": [{"type": "integer"}, URI]}}),
     "in/object": document(
         {

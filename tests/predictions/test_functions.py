@@ -583,6 +583,43 @@ async def test_validating_what_the_api_refuses(inputs, named):
             assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("pattern", ["a{99999999999}", "(" * 3000 + ")" * 3000, "(?<a>b)", "["], ids=len)
+async def test_patterns_that_cannot_be_checked(pattern):
+    """With ``validate``, a pattern that Python can't compile is left to the API; so it is by the local server."""
+    document = {"components": {"schemas": {"Input": {"properties": {"x": {"type": "string", "pattern": pattern}}}}}}
+    version = {"id": VERSION, "openapi_schema": document}
+    model = {"owner": "owner", "name": "name", "latest_version": version}
+    ended = prediction(status="succeeded", output="x")
+    async with RawServer(answer(200, model), answer(201, ended)) as server, server.client() as client:
+        assert await client.use("owner/name", validate=True)(x="b") == "x"
+    async with LocalServer() as local, AsyncReplicate(bearer_token=local.token, base_url=local.base_url) as client:
+
+        @local.model("owner/name", schema=document)
+        def name(x: str) -> str:
+            return x
+
+        assert await client.run("owner/name", {"x": "b"}) == "b"
+
+
+@pytest.mark.parametrize("circle", [True, False])
+async def test_references_without_an_end(circle):
+    """A schema whose references multiply, or lead in circles, costs no more time than it has parts."""
+    parts = {f"Part{number}": {"allOf": [schema_ref(f"Part{number + 1}")] * 2} for number in range(100)}
+    parts |= {
+        "Part100": {"properties": {"x": {"type": "string"}}, **({"allOf": [schema_ref("Part0")]} if circle else {})}
+    }
+    document = {
+        "components": {"schemas": {"Input": {"allOf": [schema_ref("Part0"), schema_ref("Input")] * 2}, **parts}}
+    }
+    model = {"owner": "owner", "name": "name", "latest_version": {"id": VERSION, "openapi_schema": document}}
+    async with RawServer(answer(200, model)) as server, server.client() as client:
+        assert list((await client.use("owner/name").signature()).parameters) == ["x"]
+
+
+def schema_ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 async def test_validating_without_a_schema():
     """With ``validate``, a model without a schema raises, because nothing can be checked."""
     model = {"owner": "owner", "name": "name", "latest_version": None}

@@ -15,6 +15,7 @@ Written by ``replicate-async codegen``, which updates it with ``-o`` and the nam
 #   in/inconsistent-choices=in-inconsistent-choices.json
 #   in/nullable=in-nullable.json
 #   in/nullable-3-1=in-nullable-3-1.json
+#   in/many-choices-in-unions=in-many-choices-in-unions.json
 #   in/union=in-union.json
 #   in/object=in-object.json
 #   in/keywords=in-keywords.json
@@ -597,6 +598,119 @@ def nullable_3_1(
 ) -> Any:
     """Return ``in/nullable-3-1`` as a function; the options are those of the client's ``use``."""
     return client.use("in/nullable-3-1", **options)
+
+
+class ManyChoicesInUnionsFunction(Protocol[T_co]):
+    """``in/many-choices-in-unions`` as a function."""
+
+    def __call__(
+        self,
+        /,
+        *,
+        nullable: Literal[
+            "language 0",
+            "language 1",
+            "language 2",
+            "language 3",
+            "language 4",
+            "language 5",
+            "language 6",
+            "language 7",
+            "language 8",
+            "language 9",
+            "language 10",
+            "language 11",
+            "language 12",
+            "language 13",
+            "language 14",
+            "language 15",
+            "language 16",
+            "language 17",
+            "language 18",
+            "language 19",
+            "language 20",
+            "language 21",
+            "language 22",
+            "language 23",
+            "language 24",
+            "language 25",
+            "language 26",
+            "language 27",
+            "language 28",
+            "language 29",
+        ]
+        | None = ...,
+        other: int
+        | Literal[
+            "language 0",
+            "language 1",
+            "language 2",
+            "language 3",
+            "language 4",
+            "language 5",
+            "language 6",
+            "language 7",
+            "language 8",
+            "language 9",
+            "language 10",
+            "language 11",
+            "language 12",
+            "language 13",
+            "language 14",
+            "language 15",
+            "language 16",
+            "language 17",
+            "language 18",
+            "language 19",
+            "language 20",
+            "language 21",
+            "language 22",
+            "language 23",
+            "language 24",
+            "language 25",
+            "language 26",
+            "language 27",
+            "language 28",
+            "language 29",
+        ] = ...,
+        one: Literal[
+            "one long choice one long choice one long choice one long choice one long choice one long choice ",
+        ]
+        | None = ...,
+    ) -> T_co:
+        """Run in/many-choices-in-unions.
+
+        Args:
+            nullable (any, default None):
+            other (any, default None):
+            one (any, default None):
+        """
+        ...
+
+
+@overload
+def many_choices_in_unions(
+    client: AsyncReplicate,
+    /,
+    **options: Unpack[FunctionOptions],
+) -> ManyChoicesInUnionsFunction[Coroutine[Any, Any, str]]: ...
+
+
+@overload
+def many_choices_in_unions(
+    client: Replicate,
+    /,
+    **options: Unpack[FunctionOptions],
+) -> ManyChoicesInUnionsFunction[str]: ...
+
+
+def many_choices_in_unions(
+    client: AsyncReplicate | Replicate,
+    /,
+    **options: Unpack[FunctionOptions],
+) -> Any:
+    """Return ``in/many-choices-in-unions`` as a function; the options are those of the client's ``use``."""
+    return client.use("in/many-choices-in-unions", **options)
 
 
 class InUnionFunction(Protocol[T_co]):
