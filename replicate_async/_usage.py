@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from replicate_async._json import is_mapping
 from replicate_async._typing import Self
 from replicate_async.hooks import Event, Hooks, PredictionCreated, PredictionEnded
 from replicate_async.types import Prediction, Training
@@ -21,6 +22,9 @@ _OTHER_NAMES = {
     "token_input_count": "input_token_count",
     "token_output_count": "output_token_count",
 }
+# Larger numbers are not exact as floats, and their sums may not be finite.
+_MAX_NUMBER = 2**53
+# A block that is entered in itself is here several times.
 _blocks: ContextVar[tuple[Usage, ...]] = ContextVar("replicate_async.usage", default=())
 
 
@@ -71,7 +75,7 @@ class Usage:
         self.models: dict[str, ModelUsage] = {}
         """What was used, by the name of the model."""
         self._hooks = hooks
-        self._token: Token[tuple[Usage, ...]] | None = None
+        self._entries = 0
         # The predictions that have not ended, and the ones that have.
         self._open: dict[str, None] = {}
         self._ended: set[str] = set()
@@ -149,37 +153,56 @@ class Usage:
         usage = self.models.setdefault(str(prediction.model or prediction.version), ModelUsage())
         usage.predictions += 1
         usage.statuses[str(prediction.status)] += 1
-        metrics: dict[str, Any] = prediction.metrics or {}
-        for name, value in metrics.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                usage.metrics[name] = usage.metrics.get(name, 0) + value
-                usage.reported[name] += 1
+        for name, value in metrics_of(prediction).items():
+            usage.metrics[name] = usage.metrics.get(name, 0) + value
+            usage.reported[name] += 1
 
     def __enter__(self) -> Self:
-        if self._hooks is not None and self._token is None:
-            self._token = _blocks.set((*_blocks.get(), self))
-            self._hooks.add(self)
+        if self._hooks is not None:
+            _blocks.set((*_blocks.get(), self))
+            self._entries += 1
+            if self._entries == 1:
+                self._hooks.add(self)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._hooks is not None and self._token is not None:
-            self._hooks.remove(self)
-            _blocks.reset(self._token)
-            self._token = None
+        if self._hooks is not None and self._entries:
+            # The block may have been entered in another context, as those of fixtures are.
+            blocks = list(_blocks.get())
+            if self in blocks:
+                blocks.remove(self)
+                _blocks.set(tuple(blocks))
+            self._entries -= 1
+            if not self._entries:
+                self._hooks.remove(self)
 
     def __repr__(self) -> str:
         models = "; ".join(f"{name}: {usage.predictions} predictions" for name, usage in self.models.items())
         return f"<Usage {models or 'of no predictions'}>"
 
 
+def metrics_of(job: Prediction | Training) -> dict[str, float]:
+    """Return the metrics of a prediction or training that are numbers; models may report anything."""
+    metrics: Any = job.metrics
+    return {name: value for name, value in metrics.items() if _is_number(value)} if is_mapping(metrics) else {}
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that can be added up: NaN, for one, is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MAX_NUMBER
+
+
 def _prices_of(model: str, prices: Mapping[str, Mapping[str, Any]]) -> dict[str, Decimal]:
     """Return the prices of a model's metrics."""
+    for name in (model, "hardware"):
+        if not is_mapping(table := prices.get(name, {})):
+            raise ValueError(f"prices: {name} must have a table of prices, not {table!r}")
     entry = dict(prices.get(model, {}))
     if (hardware := entry.pop("hardware", None)) is not None:
-        if hardware not in prices.get("hardware", {}):
+        if not isinstance(hardware, str) or hardware not in prices.get("hardware", {}):
             raise ValueError(f"prices: {model} runs on {hardware!r}, which has no price in the entry 'hardware'")
         entry["predict_time"] = prices["hardware"][hardware]
     for metric, price in entry.items():
-        if isinstance(price, bool) or not isinstance(price, (int, float, Decimal)):
-            raise ValueError(f"prices: {metric} of {model} must be a number, not {price!r}")  # noqa: TRY004
+        if not (price.is_finite() if isinstance(price, Decimal) else _is_number(price)):
+            raise ValueError(f"prices: {metric} of {model} must be a number, not {price!r}")
     return {metric: Decimal(str(price)) for metric, price in entry.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 
 from replicate_async import hooks
+from replicate_async._usage import metrics_of
 from replicate_async._version import __version__
 
 __all__ = ["OpenTelemetryHook"]
@@ -151,7 +152,7 @@ class OpenTelemetryHook:
 
     def _change(self, event: hooks.PredictionChanged) -> None:
         if run := self._runs.get(event.prediction.id):
-            run.span.add_event(event.prediction.status)
+            run.span.add_event(str(event.prediction.status))
 
     def _end(self, event: hooks.PredictionEnded) -> None:
         prediction = event.prediction
@@ -160,19 +161,19 @@ class OpenTelemetryHook:
             return
         attributes = _attributes(run.model)
         self._in_flight.add(-1, attributes)
-        reported: Mapping[str, Any] = prediction.metrics or {}
-        run.span.set_attribute("replicate.status", prediction.status)
-        if isinstance(predict_time := reported.get("predict_time"), (int, float)):
+        reported, status = metrics_of(prediction), str(prediction.status)
+        run.span.set_attribute("replicate.status", status)
+        if (predict_time := reported.get("predict_time")) is not None:
             run.span.set_attribute("replicate.predict_time", predict_time)
             self._predict_time.record(predict_time, attributes)
         for kind in ("input", "output"):
             count = reported.get(f"{kind}_token_count", reported.get(f"token_{kind}_count"))
-            if isinstance(count, (int, float)):
+            if count is not None:
                 run.span.set_attribute(f"gen_ai.usage.{kind}_tokens", int(count))
                 self._tokens.record(count, {**attributes, "gen_ai.token.type": kind})
-        if prediction.done and prediction.status != "succeeded":
-            _fail(run.span, prediction.status)
-            attributes["error.type"] = prediction.status
+        if prediction.done and status != "succeeded":
+            _fail(run.span, status)
+            attributes["error.type"] = status
         self._duration.record(event.seconds, attributes)
         run.span.end()
 

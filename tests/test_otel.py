@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from callers import Caller, calling
-from rawserver import TOKEN, RawServer, answer, record_pauses
+from rawserver import TOKEN, RawServer, answer, prediction, record_pauses
 from replicate_async import ModelError, NotFoundError
 from replicate_async.otel import OpenTelemetryHook
 from replicate_async.testing import LocalServer, record_metrics
@@ -194,6 +194,27 @@ async def test_metrics(call: Caller, telemetry: Telemetry):
     }
     assert tokens == {"input": 9, "output": 15}
     assert telemetry.metric("http.client.request.duration")
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [1],
+        {"token_input_count": float("nan"), "token_output_count": 10**400, "predict_time": 10**400},
+        {"input_token_count": float("inf"), "output_token_count": True, "predict_time": "x"},
+    ],
+    ids=["list", "numbers", "types"],
+)
+async def test_odd_metrics(telemetry: Telemetry, metrics: Any):
+    """Whatever a model reports, the span of its prediction ends; what is not a number is not recorded."""
+    ended = prediction(status=["odd"], completed_at="2025-01-01T00:00:01Z", output="x", metrics=metrics)
+    async with RawServer(answer(201, ended)) as server, server.client(hooks=[telemetry.hook()]) as client:
+        assert (await client.models.predictions.create("owner/name", input={})).done
+        server.steps = [answer(201, {**ended, "id": "p2", "status": "succeeded"})]
+        assert await client.run("owner/name", {}) == "x"
+    assert len(telemetry.named("generate_content")) == 2
+    assert not telemetry.metric("gen_ai.client.token.usage")
+    assert not telemetry.metric("replicate.predict_time")
 
 
 async def test_throttles_and_retries(telemetry: Telemetry):

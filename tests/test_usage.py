@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -96,6 +97,40 @@ async def test_blocks_at_the_same_time(call: Caller):
     assert all_usage.predictions == 10
 
 
+async def test_a_block_inside_of_itself(call: Caller):
+    """A block that is entered again, in the same task or in another one, collects until its last end."""
+    usage = call.client.usage()
+
+    async def work() -> None:
+        with usage:
+            await call("run", "owner/picture")
+
+    with usage:
+        await call("run", "owner/picture")
+        await work()
+        await asyncio.create_task(work())
+        await call("run", "owner/picture")
+    await call("run", "owner/picture")
+    assert usage.predictions == 4
+    await work()
+    assert usage.predictions == 5
+
+
+async def test_a_block_that_ends_in_another_context(call: Caller):
+    """A block may be entered in one context and left in another one, as in fixtures; it collects in the first one."""
+    usage = call.client.usage()
+
+    async def enter() -> None:
+        usage.__enter__()
+        await call("run", "owner/picture")
+
+    await asyncio.create_task(enter())
+    usage.__exit__(None, None, None)
+    usage.__exit__(None, None, None)
+    await call("run", "owner/picture")
+    assert usage.predictions == 1
+
+
 async def test_as_a_hook(kind: str, server: LocalServer):
     """As a hook, a collection has all predictions of the client, also those that it only waits for."""
     usage = Usage()
@@ -108,12 +143,12 @@ async def test_as_a_hook(kind: str, server: LocalServer):
     assert usage.predictions == 2
 
 
-def usage_of(*predictions: dict[str, Any]) -> Usage:
+def usage_of(*predictions: Any) -> Usage:
     usage = Usage()
     for number, metrics in enumerate(predictions):
         prediction = Prediction(
             id=str(number),
-            model=metrics.pop("model", "owner/name"),
+            model=metrics.pop("model", "owner/name") if isinstance(metrics, dict) else "owner/name",
             status="succeeded",
             created_at="2025-01-01T00:00:00Z",  # type: ignore[arg-type]
             metrics=metrics,  # type: ignore[arg-type]
@@ -152,9 +187,33 @@ def test_unpriced():
     assert usage.cost({}).unpriced == {"owner/name": 2, "owner/other": 1}
 
 
+ODD_METRICS: list[Any] = [
+    [1],
+    "many",
+    {"image_count": float("nan"), "predict_time": 10**400},
+    {"image_count": float("-inf"), "predict_time": 1e308},
+    {"image_count": True, "predict_time": [1]},
+]
+
+
+def test_odd_metrics():
+    """Metrics that are no numbers, or cannot be added up, count as not reported."""
+    usage = usage_of(*ODD_METRICS, *ODD_METRICS, {"image_count": 2, "predict_time": 1.5})
+    assert usage.predictions == 11
+    assert usage.metrics == {"image_count": 2, "predict_time": 1.5}
+    cost = usage.cost({"owner/name": {"image_count": 0.5, "predict_time": 0}})
+    assert (cost.total, cost.unpriced) == (1.0, {"owner/name": 10})
+
+
 @pytest.mark.parametrize(
     "prices",
     [
+        {"owner/name": 5},
+        {"owner/name": {"image_count": float("nan")}},
+        {"owner/name": {"image_count": 10**400}},
+        {"owner/name": {"image_count": Decimal("NaN")}},
+        {"owner/name": {"hardware": ["x"]}},
+        {"owner/name": {"hardware": ["x"]}, "hardware": {"x": 1}},
         {"owner/name": {"image_count": "a lot"}},
         {"owner/name": {"image_count": True}},
         {"owner/name": {"hardware": "gpu-t4"}},
@@ -162,6 +221,14 @@ def test_unpriced():
     ],
 )
 def test_wrong_prices(prices: Any):
-    """A table that can't be right is refused."""
+    """A table that can't be right is refused, also before there is anything to pay."""
     with pytest.raises(ValueError, match=r"prices: .*owner/name"):
         usage_of({"image_count": 1}).cost(prices)
+    with pytest.raises(ValueError, match=r"prices: .*owner/name"):
+        Usage.check(prices)
+
+
+def test_a_wrong_table_of_hardware():
+    """The table of the hardware must be one."""
+    with pytest.raises(ValueError, match="prices: hardware must have a table of prices, not 5"):
+        Usage.check({"hardware": 5, "owner/name": {"hardware": "x"}})  # type: ignore[dict-item]
