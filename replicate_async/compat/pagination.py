@@ -42,7 +42,8 @@ class BasePage(Generic[T]):
 
     def dict(self, **_options: Any) -> builtins.dict[str, Any]:
         """Return the page as a dict of JSON-compatible values."""
-        results = [cast("Any", item).dict() for item in self.results]
+        # What the API calls an item may be anything.
+        results = [item.dict() if hasattr(item, "dict") else item for item in cast("list[Any]", self.results)]
         return {"previous": self.previous, "next": self.next, "results": results}
 
     def model_dump(self, **options: Any) -> builtins.dict[str, Any]:

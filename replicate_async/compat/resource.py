@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, T
 
 import msgspec
 
-from replicate_async._json import is_dict, is_list
+from replicate_async._json import is_dict, is_list, is_mapping
 from replicate_async._typing import Self
 from replicate_async.compat.settings import BaseClient
 from replicate_async.types import OpenStruct, Struct
@@ -135,7 +135,7 @@ class Resource:
         own = [name for name in cls.__annotations__ if not name.startswith("_")]
         cls._names = tuple(dict.fromkeys([*cls._names, *own]))
 
-    def __init__(self, **members: Any) -> None:
+    def __init__(self, /, **members: Any) -> None:
         self.__dict__["_client"] = None
         self._set({**dict.fromkeys(self._names), **members})
 
@@ -291,8 +291,9 @@ def attach(resource: R, client: BaseClient | None) -> R:
 
 
 def wrap(kind: type[R], struct: Struct | Mapping[str, Any], client: BaseClient | None) -> R:
-    """Return the object of a type for a native one."""
-    return attach(kind(**(struct.to_dict() if isinstance(struct, Struct) else struct)), client)
+    """Return the object of a type for a native one; an item of a list that is not an object stays what it is."""
+    members: Any = struct.to_dict() if isinstance(struct, Struct) else struct
+    return attach(kind(**members), client) if is_mapping(members) else members
 
 
 def _plain(value: Any) -> Any:
