@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable
 from functools import cache
+from html import escape
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
@@ -27,10 +28,12 @@ _MIN_SECRET_CHARACTERS = 8
 # Inputs are secrets by the words of their names. docs/testing.md explains this rule to users.
 # The words of db_password_1, api-key, apiKey and APIKey.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SECRET_WORD = re.compile(r".*(password|passwd|passphrase|secret|credential|apikey)s?|authorization|pwd")
+_SECRET_WORD = re.compile(
+    r".*(password|passwd|passphrase|secret|credential|apikey|cookie)s?|authorization|jwt|passcode|pwd"
+)
 _KEY_OR_TOKEN = re.compile(r"keys?|tokens?")
 _WORD_BEFORE_KEY = re.compile(r"access|api|auth|bearer|hf|oauth|private|refresh|session|signing")
-_LAST_WORD = re.compile(r"keys?|.*token")
+_LAST_WORD = re.compile(r"keys?|.*token|auth|bearer|pat")
 # Text consists of such tokens, and data and music have such keys.
 _WORD_BEFORE_OTHER_KEY = re.compile(
     r"begin|bos|cache|chroma|class|cls|colou?r|end|eos|first|foreign|idempotency|image|instance|last|mask|music|musical"
@@ -41,27 +44,32 @@ _DATA_URI = re.compile(r"(data:[^,\s]*;base64,[A-Za-z0-9+/=]*)")
 T = TypeVar("T")
 
 
-def map_values(value: T, change: Callable[[Any, tuple[str, ...]], Any], path: tuple[str, ...] = ()) -> T:
-    """Return a copy of a JSON value with each string and number changed. ``change`` also gets the path of keys."""
+def map_values(
+    value: T,
+    change: Callable[[Any, tuple[str, ...]], Any],
+    path: tuple[str, ...] = (),
+    change_key: Callable[[str, tuple[str, ...]], str] = lambda key, _: key,
+) -> T:
+    """Return a copy of a JSON value with each string, number and key changed. Functions also get the path of keys."""
     changed: Any = value
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         changed = change(value, path)
     elif isinstance(value, list):
-        changed = [map_values(item, change, path) for item in cast("list[Any]", value)]
+        changed = [map_values(item, change, path, change_key) for item in cast("list[Any]", value)]
     elif isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        changed = {key: map_values(item, change, (*path, key)) for key, item in items}
+        changed = {change_key(key, path): map_values(item, change, (*path, key), change_key) for key, item in items}
     return cast("T", changed)
 
 
 class Scrubber:
-    """Replaces secrets in recordings. A secret is replaced wherever it occurs; those passed here in any encoding."""
+    """Replaces secrets in recordings, wherever they occur, in any encoding; only those passed here also in files."""
 
     def __init__(self, *secrets: str) -> None:
         secrets = tuple(secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS)
         self._substitutes = dict.fromkeys(secrets, _SCRUBBED)
         self._spellings = [re.compile(_spellings(secret), re.IGNORECASE) for secret in secrets]
-        self._base64 = [re.compile("|".join(_base64_forms(secret))) for secret in secrets]
+        self._base64 = [_base64_pattern(secret) for secret in secrets]
         self._streams = 0
 
     def learn(self, value: object) -> None:
@@ -96,8 +104,13 @@ class Scrubber:
 
     def scrub(self, value: T) -> T:
         """Return a struct without secrets."""
-        plain = map_values(msgspec.to_builtins(value), self._scrub_value)
+        plain = map_values(msgspec.to_builtins(value), self._scrub_value, change_key=self._scrub_key)
         return msgspec.convert(plain, type(value))
+
+    def _scrub_key(self, key: str, path: tuple[str, ...]) -> str:
+        # All other keys are names of the API or of the recording, as the names of secrets are the user's.
+        is_data = _is_named(path) or not {"output", "metrics"}.isdisjoint(path)
+        return self._scrub_text(key) if is_data and not (key.isidentifier() and _is_secret_name(key)) else key
 
     def _scrub_value(self, value: Any, path: tuple[str, ...]) -> Any:
         if _is_secret(path):
@@ -108,7 +121,7 @@ class Scrubber:
         if path and path[-1] in {"base64", "sha256"} and not in_json:
             return self._scrub_base64(value)
         if _is_named(path) and (inner := _decode_container(value)) is not None:
-            scrubbed = map_values(inner, self._scrub_value, path)
+            scrubbed = map_values(inner, self._scrub_value, path, self._scrub_key)
             return value if scrubbed == inner else msgspec.json.encode(scrubbed).decode()
         # Data URIs stay as they are: what looks like a secret in base64 is none, and replacing it would break the file.
         pieces = _DATA_URI.split(value)
@@ -117,15 +130,15 @@ class Scrubber:
 
     def _scrub_base64(self, text: str) -> str:
         for forms in self._base64:
-            # The length stays, so that it is still base64.
-            text = forms.sub(lambda match: (_SCRUBBED * len(match[0]))[: len(match[0])], text)
+            text = forms.sub(_of_same_length, text)
         return text
 
     def _scrub_text(self, text: str) -> str:
         for secret, substitute in self._substitutes.items():
             text = text.replace(secret, substitute)
-            if "%" in text or "\\" in text:
+            if any(map(text.__contains__, "%\\&")) or _hex(secret) in text.lower():
                 text = re.sub(_spellings(secret), substitute, text)
+            text = _base64_pattern(secret).sub(_of_same_length, text)
         for spellings in self._spellings:
             text = spellings.sub(_SCRUBBED, text)
         text = _API_TOKEN.sub(_SCRUBBED, text)
@@ -141,25 +154,42 @@ def _scrub_parameter(match: re.Match[str]) -> str:
 
 @cache
 def _spellings(secret: str) -> str:
-    """Return a pattern for a text, whether or not its characters are percent-encoded or escaped in JSON."""
-    return "".join(map(_character_spellings, secret))
+    """Return a pattern for a text in hex, or with any characters percent-encoded, or escaped in JSON or HTML."""
+    return f"{''.join(map(_character_spellings, secret))}|(?i:{_hex(secret)})"
 
 
 @cache
 def _character_spellings(character: str) -> str:
-    percent_encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    code = ord(character)
+    percent_encoded = re.sub("..", r"%(?:25)*\g<0>", _hex(character))
     escapes = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\t": r"\t", "/": r"\/"}
-    escaped = [rf"\\+u{ord(character):04x}", rf"\\+{re.escape(escapes[character][1:])}" if character in escapes else ""]
-    return rf"(?:{re.escape(character)}|(?i:{'|'.join(filter(None, [percent_encoded, *escaped]))}))"
+    escaped = [rf"\\+u{code:04x}", rf"\\+{re.escape(escapes[character][1:])}" if character in escapes else ""]
+    in_html = [rf"&\#(?:0*{code}|x0*{code:x});", re.escape(escape(character)) if character in '&<>"' else ""]
+    return rf"(?:{re.escape(character)}|(?i:{'|'.join(filter(None, [percent_encoded, *escaped, *in_html]))}))"
+
+
+def _hex(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").hex()
+
+
+def _of_same_length(match: re.Match[str]) -> str:
+    """Return a substitute for a piece of base64: the whole is still base64."""
+    return (_SCRUBBED * len(match[0]))[: len(match[0])]
+
+
+@cache
+def _base64_pattern(secret: str) -> re.Pattern[str]:
+    return re.compile("|".join(_base64_forms(secret)))
 
 
 def _base64_forms(secret: str) -> list[str]:
     """Return patterns for the base64 of a text, wherever it stands in what was encoded."""
     forms: list[str] = []
+    content = secret.encode("utf-8", "surrogatepass")
     for offset in range(3):
         # The characters at both ends also depend on what is around the text.
-        encoded = base64.b64encode(bytes(offset) + secret.encode()).decode()
-        whole = encoded[-(-offset * 8 // 6) : (offset + len(secret.encode())) * 8 // 6]
+        encoded = base64.b64encode(bytes(offset) + content).decode()
+        whole = encoded[-(-offset * 8 // 6) : (offset + len(content)) * 8 // 6]
         forms.append(re.escape(whole).replace(r"\+", "[+-]").replace("/", "[/_]"))
     return forms
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -462,12 +463,14 @@ SECRET_NAMES = """
     key keys openai_key license_key secret_key access_key aws_secret_access_key private_key private_key_pem api_key
     api-key apiKey APIKey openAIKey openaiapikey api_key_id api_keys token tokens hf_token hf_tokens access_tokens
     authToken API_TOKEN auth_token_2 secret secrets client_secret secret_value password passwd db_password_1 pwd
-    passphrase credentials Authorization
+    passphrase credentials Authorization passcode cookie cookies session_cookie cookie_header sessionCookies
+    auth basic_auth httpAuth bearer pat github_pat jwt jwt_value
 """
 OTHER_NAMES = """
     max_tokens max_new_tokens min_tokens maxTokens num_tokens stop_tokens stop_token eos_token pad_token_id
     trigger_token token_count tokenizer keyframes key_frame keyword keypoints hotkey monkey turkey primary_key
     musical_key public_key secretary author authors passage prompt text
+    auth_type pat_name pattern path patch forbearer cooking
 """
 
 
@@ -504,6 +507,42 @@ def test_secrets_inside_of_strings() -> None:
         assert secret not in text
     assert "stays" in text
     assert "page=2" in text
+
+
+@pytest.mark.parametrize("place", ["output", "input", "key", "deep key", "inner key"])
+def test_secrets_in_any_encoding(place: str) -> None:
+    """A secret is replaced as it is, in hex, in base64, and escaped, in values and in keys; names stay."""
+    secret = "sk-<Secret>&+/='Value%42é"
+    content = secret.encode()
+    texts = [secret, content.hex(), content.hex().upper(), escape(secret), escape(secret).replace("&#x27;", "&#39;")]
+    texts += [quote(secret), json.dumps(secret)[1:-1]]
+    texts += [base64.b64encode(b"x" * count + content + b"yy").decode() for count in range(3)]
+    for text in texts:
+        echo: Any = {
+            "output": {"output": f"a {text} b"},
+            "input": {"input": {"prompt": f"a {text} b"}},
+            "key": {"output": {f"a {text} b": 1}, "metrics": {text: 1}},
+            "deep key": {"input": {"map": [{text: {"stays": 1}}]}},
+            "inner key": {"input": {"config": json.dumps({text: 1})}},
+        }[place]
+        inputs = {"password": secret, "credentials": {"name of it": "other-secret"}, **echo.pop("input", {})}
+        scrubber = Scrubber()
+        scrubber.learn(body := Body(json={"input": inputs, **echo}))
+        scrubbed: Any = scrubber.scrub(body).json
+        shown = json.dumps(scrubbed)
+        assert json.dumps(text)[1:-1] not in shown
+        assert "lue%42" not in shown
+        assert scrubbed["input"]["password"] == "SCRUBBED"
+        assert scrubbed["input"]["credentials"] == {"name of it": "SCRUBBED"}
+
+
+def test_secrets_that_are_names() -> None:
+    """A secret that is also the name of a member does not change the recording's own names, or those of secrets."""
+    inputs = {"password": "password", "auth": "response", "metadata": "x"}
+    scrubber = Scrubber()
+    answer = RecordedResponse(200, {}, Body(json={"input": inputs}))
+    scrubber.learn(answer)
+    assert scrubber.scrub(answer).body == Body(json={"input": {**inputs, "password": "SCRUBBED", "auth": "SCRUBBED"}})
 
 
 def test_secrets_in_metadata() -> None:
