@@ -7,8 +7,11 @@ same command.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ from replicate_async.cli._console import INTERRUPTED, NAME, print_error
 from replicate_async.errors import ReplicateError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import click
 
 
@@ -27,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line. If omitted, the arguments of this process.
 
     Returns:
-        The exit status: 0, 1 after a failure, 2 after wrong usage, 130 after Ctrl-C.
+        The exit status: 0, 1 after a failure, 2 after wrong usage, 130 after Ctrl-C, 128 + the number of a signal.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -42,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Characters that the terminal cannot encode are escaped instead of raising an error.
         reconfigure(errors="backslashreplace")
     command_line = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    signals: list[int] = []
     try:
-        return _commands().main(command_line, prog_name=NAME, standalone_mode=False) or 0
+        with _interrupted_by_signals(signals):
+            return _commands().main(command_line, prog_name=NAME, standalone_mode=False) or 0
     except (click.Abort, *INTERRUPTED):
-        return 130
+        return 128 + [*signals, signal.SIGINT][0]
     except (click.ClickException, ReplicateError, OSError, TypeError, ValueError) as error:
         # The SDK and the local server raise TypeError and ValueError for invalid arguments.
         usage = isinstance(error, (click.UsageError, TypeError, ValueError))
@@ -53,6 +60,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = error.ctx if isinstance(error, click.UsageError) else None
         print_error(f"{text} (see {context.command_path if context else NAME} --help)" if usage else text)
         return 2 if usage else 1
+
+
+@contextmanager
+def _interrupted_by_signals(received: list[int]) -> Generator[None]:
+    """Make SIGTERM and SIGHUP what Ctrl-C is, so that they cancel what runs; append those that come to a list."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        # The event loop has a handler of its own. In the background of a script, Ctrl-C is ignored.
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # A signal that is ignored, as by nohup, stays so. Only the main thread can handle signals.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in numbers if in_main_thread and signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _commands() -> click.Group:

@@ -41,6 +41,17 @@ local_option = click.option(
 )
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds; click takes NaN for one in any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; raise BadParameter if it is none, or out of range."""
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:  # noqa: PLR0124 - only NaN does
+            self.fail(f"{value} is not a number of seconds", param, ctx)
+        return seconds
+
+
 def check_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
     """Raise BadParameter if the folder of an output file doesn't exist; a callback for options."""
     if path is not None and not path.parent.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from contextlib import suppress
 from typing import IO, TextIO
 
 NAME = "replicate-async"
@@ -42,5 +43,6 @@ def write_bytes(content: bytes, file: IO[bytes]) -> int:
 
 
 def print_error(text: str) -> None:
-    """Print a message to standard error, as one line."""
-    print_text(f"{NAME}: {' '.join(text.split())}", sys.stderr)
+    """Print a message to standard error, as one line, if it can be written: the terminal may be gone."""
+    with suppress(OSError):
+        print_text(f"{NAME}: {' '.join(text.split())}", sys.stderr)

@@ -18,7 +18,7 @@ from replicate_async._http import clock
 from replicate_async._tasks import consume_exception
 from replicate_async.cli._console import escape_controls, print_text
 from replicate_async.errors import ReplicateError
-from replicate_async.types import Prediction
+from replicate_async.types import Prediction, logs_of
 
 # In seconds. A prediction that is done sooner shows no status.
 _QUIET = 1.0
@@ -108,7 +108,7 @@ class Follower:
                 if event.event == "output":
                     await self._on_piece(event.data)
                 elif event.event == "logs":
-                    prediction.logs = (prediction.logs or "") + event.data
+                    prediction.logs = logs_of(prediction) + event.data
                 prediction.status = "processing"
 
     async def _on_piece(self, piece: str) -> None:
@@ -176,6 +176,6 @@ class Follower:
             parts.append(f"{progress.percentage:.0%}")
             if 0 < progress.percentage < 1:
                 parts.append(f"about {elapsed * (1 / progress.percentage - 1):.0f} s left")
-        if last := (prediction.logs or "").replace("\r", "\n").rstrip().rpartition("\n")[2]:
+        if last := logs_of(prediction).replace("\r", "\n").rstrip().rpartition("\n")[2]:
             parts.append(last)
         return ", ".join(parts)

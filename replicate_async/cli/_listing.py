@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 import click
+import msgspec
 
 from replicate_async._client import AsyncReplicate
 from replicate_async.cli._client import open_client
@@ -43,10 +44,11 @@ async def first(items: AsyncIterable[T], limit: int, keep: Callable[[T], bool] =
     return results
 
 
-def print_rows(items: Iterable[Struct], columns: Callable[[Any], Iterable[object]], *, as_json: bool) -> None:
-    """Print a line for each item: JSON, or its columns with tabs between."""
+def print_rows(items: Iterable[object], columns: Callable[[Any], Iterable[object]], *, as_json: bool) -> None:
+    """Print a line for each item: JSON, or its columns with tabs between. An item that could not be read is JSON."""
     for item in items:
-        print_text(item.to_json() if as_json else "\t".join(map(_cell, columns(item))))
+        is_row = isinstance(item, Struct) and not as_json
+        print_text("\t".join(map(_cell, columns(item))) if is_row else msgspec.json.encode(item).decode())
 
 
 def print_fields(item: Struct, fields: Mapping[str, object], *, as_json: bool) -> None:

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET
 
 from replicate_async._files import mime_type
-from replicate_async._schema import is_file
+from replicate_async._json import is_dict, is_list
+from replicate_async._schema import is_file, kind_of
 
 
 class InputValue(NamedTuple):
@@ -85,7 +86,9 @@ class InputValue(NamedTuple):
             except UnicodeDecodeError:
                 raise ValueError(f"standard input is not text: write {self.name}=@- to send it as a file") from None
         schema = schema or {}
-        takes_text = any(part.get("type") == "string" for part in (schema, *schema.get("anyOf", ())))
+        alternatives: Any = schema.get("anyOf")
+        parts = [schema, *(filter(is_dict, alternatives) if is_list(alternatives) else ())]
+        takes_text = any(kind_of(part) == "string" for part in parts)
         return text if self.text is not None and (self.json is UNSET or takes_text) else self.json
 
 

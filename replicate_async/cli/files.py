@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,7 @@ from replicate_async._client import AsyncReplicate
 from replicate_async.cli._client import local_option
 from replicate_async.cli._console import print_text
 from replicate_async.cli._listing import call, first, json_option, limit_option, print_rows
-from replicate_async.types import File
+from replicate_async.types import File, FileUrls
 
 
 @click.group("files", no_args_is_help=False)
@@ -49,7 +50,7 @@ def upload(*, paths: tuple[Path, ...], local: bool, as_json: bool) -> None:
 
     async def create(client: AsyncReplicate) -> None:
         for path in paths:
-            print_rows([await client.files.create(path)], lambda file: (file.urls.get,), as_json=as_json)
+            print_rows([await client.files.create(path)], lambda file: (_url_of(file),), as_json=as_json)
 
     call(create, local=local)
 
@@ -66,6 +67,11 @@ def delete(*, file_ids: tuple[str, ...], local: bool) -> None:
             print_text(file_id)
 
     call(delete_all, local=local)
+
+
+def _url_of(file: File) -> str | None:
+    urls: Any = file.urls
+    return urls.get if isinstance(urls, FileUrls) else None
 
 
 def _columns(file: File) -> Iterable[object]:

@@ -8,6 +8,7 @@ import click
 
 from replicate_async import _schema as model_schema
 from replicate_async._client import AsyncReplicate
+from replicate_async._json import is_list
 from replicate_async._predictions.requests import ModelRef
 from replicate_async.cli._client import local_option
 from replicate_async.cli._console import print_text
@@ -34,9 +35,9 @@ def search(*, query: str, local: bool, limit: int, as_json: bool) -> None:
     async def find(client: AsyncReplicate) -> SearchResults:
         return await client.search(query, limit=limit)
 
-    results = call(find, local=local)
+    results: Any = call(find, local=local).models
     print_rows(
-        [result.model for result in results.models[:limit]],
+        [getattr(result, "model", result) for result in (results if is_list(results) else [])[:limit]],
         lambda model: (f"{model.owner}/{model.name}", model.run_count, model.description),
         as_json=as_json,
     )
@@ -60,7 +61,7 @@ def show(*, ref: str, local: bool, as_json: bool) -> None:
         return model, await client.use(ref).openapi_schema()
 
     model, document = call(get, local=local)
-    version = model_ref.version or (model.latest_version.id if model.latest_version else None)
+    version = model_ref.version or getattr(model.latest_version, "id", None)
     fields = {
         "model": f"{model.owner}/{model.name}",
         "description": model.description,

@@ -9,10 +9,11 @@ import click
 import msgspec
 
 from replicate_async._client import AsyncReplicate
+from replicate_async._json import is_mapping
 from replicate_async.cli._client import local_option
 from replicate_async.cli._console import print_text
 from replicate_async.cli._listing import call, first, json_option, limit_option, print_fields, print_rows
-from replicate_async.types import Prediction
+from replicate_async.types import Prediction, logs_of
 
 
 @click.group("predictions", no_args_is_help=False)
@@ -35,7 +36,9 @@ def list_predictions(*, local: bool, model: str | None, status: str | None, limi
     """
 
     def keep(prediction: Prediction) -> bool:
-        return status in {None, prediction.status} and model in {None, prediction.model}
+        # Items that are no predictions are kept as they are.
+        wanted = {"status": status, "model": model}
+        return all(value in (None, getattr(prediction, name, None)) for name, value in wanted.items())
 
     async def fetch(client: AsyncReplicate) -> list[Prediction]:
         return await first(client.predictions.list(), limit, keep)
@@ -68,7 +71,7 @@ def show(*, prediction_id: str, local: bool, as_json: bool) -> None:
         "progress": f"{progress.percentage:.0%}" if progress and not prediction.done else None,
         "metrics": _joined(prediction),
         "error": prediction.error,
-        "logs": (prediction.logs or "").rstrip().rpartition("\n")[2],
+        "logs": logs_of(prediction).rstrip().rpartition("\n")[2],
         "output": "removed by the API" if prediction.data_removed else None,
     }
     print_fields(prediction, fields, as_json=as_json)
@@ -98,5 +101,9 @@ def _columns(prediction: Prediction) -> Iterable[object]:
 
 
 def _joined(prediction: Prediction) -> str | None:
-    metrics: dict[str, Any] = prediction.to_dict().get("metrics") or {}
-    return ", ".join(f"{name} {value}" for name, value in metrics.items())
+    metrics: Any = prediction.metrics
+    if not is_mapping(metrics):
+        return metrics
+    return ", ".join(
+        f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items()
+    )

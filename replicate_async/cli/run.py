@@ -18,7 +18,7 @@ from replicate_async import _schema as model_schema
 from replicate_async._http import clock
 from replicate_async._predictions.outputs import AsyncFileOutput
 from replicate_async._predictions.requests import ModelRef
-from replicate_async.cli._client import check_folder, local_option, open_client
+from replicate_async.cli._client import Seconds, check_folder, local_option, open_client
 from replicate_async.cli._console import print_error, print_text, write_bytes
 from replicate_async.cli._follow import Follower
 from replicate_async.cli._values import InputValue
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout",
     "time_limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="Cancel the prediction if it is not done after SECONDS.",
 )

@@ -13,7 +13,7 @@ import click
 
 from replicate_async._client import BASE_URL_VARIABLE
 from replicate_async._http.options import TOKEN_VARIABLE
-from replicate_async.cli._client import create_server
+from replicate_async.cli._client import Seconds, create_server
 from replicate_async.cli._console import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0, 60),
+    type=Seconds(0, 60),
     default=0.0,
     show_default=True,
     metavar="SECONDS",

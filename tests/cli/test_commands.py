@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from answering import answering
 from replicate_async.testing import LocalServer, OutputFile, models
 
 HELLO = "replicate/hello-world"
 STORY = "replicate-local/stream-text"
+NOW = "2025-01-01T00:00:00Z"
 
 
 @pytest.fixture(scope="module")
@@ -325,8 +328,10 @@ def test_without_the_extra():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
-def test_ctrl_c_cancels_the_prediction(server):
-    """Whoever interrupts the command doesn't pay for what it would have waited for; the status is 130."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_cancel_the_prediction(server, name):
+    """Whoever ends the command doesn't pay for what it would have waited for; the status is 128 and the signal."""
+    number = getattr(signal, name)
     before = set(server.predictions)
     with start("run", STORY, "prompt=a b", "delay=10", server=server) as process:
         while not (new := set(server.predictions) - before):
@@ -334,11 +339,90 @@ def test_ctrl_c_cancels_the_prediction(server):
         (started,) = new
         while not any(call.path.endswith(f"/predictions/{started}") for call in server.requests):  # it waits
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert errors.strip() == f"replicate-async: prediction {started} canceled"
     assert server.predictions[started].status == "canceled"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+@pytest.mark.parametrize("ignored", ["SIGINT", "SIGHUP"])
+def test_signals_that_are_ignored(server, ignored):
+    """What a script or nohup ignores stays ignored; another signal still cancels the prediction."""
+    code = f"import signal, sys; signal.signal(signal.{ignored}, signal.SIG_IGN)\n"
+    code += "from replicate_async import cli; sys.exit(cli.main(sys.argv[1:]))"
+    environment = {"REPLICATE_BASE_URL": server.base_url, "REPLICATE_API_TOKEN": server.token}
+    before = set(server.predictions)
+    arguments = [sys.executable, "-c", code, "run", STORY, "prompt=a b", "delay=10"]
+    with subprocess.Popen(arguments, env={**os.environ, **environment}, stderr=subprocess.PIPE) as process:
+        while not (new := set(server.predictions) - before):
+            assert process.poll() is None
+        (started,) = new
+        while not any(call.path.endswith(f"/predictions/{started}") for call in server.requests):
+            assert process.poll() is None
+        process.send_signal(getattr(signal, ignored))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert server.predictions[started].status == "canceled"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_second_signal_ends_at_once(name):
+    """The first signal waits for the response to the cancel, which does not come; the second one does not."""
+    number, polled, canceling = getattr(signal, name), threading.Event(), threading.Event()
+
+    def answer(method: str, path: str) -> dict[str, Any]:
+        if path.endswith("/cancel"):
+            canceling.set()
+            time.sleep(20)
+        elif method == "GET":
+            polled.set()
+        return {"id": "p1", "status": "processing", "created_at": NOW, "urls": {}}
+
+    with (
+        answering(answer) as url,
+        start("run", "me/x", REPLICATE_BASE_URL=url, REPLICATE_API_TOKEN="r8_x") as process,
+    ):
+        assert polled.wait(10)
+        process.send_signal(number)
+        assert canceling.wait(10)
+        process.send_signal(number)
+        began = time.monotonic()
+        process.communicate(timeout=20)
+        assert time.monotonic() - began < 4
+    assert process.returncode == 128 + number
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_end_the_server(name):
+    """``serve`` ends well by a signal, as by Ctrl-C."""
+    with start("serve", "--port", "0") as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("Listening"):
+            assert process.poll() is None
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize("logs", [["l"], {"a": 1}, 5])
+def test_odd_members_of_a_prediction(logs):
+    """Whatever the API says besides the output, the output is printed: it has been paid for."""
+    job = {"id": "p1", "created_at": 5, "urls": [], "metrics": [1], "model": 5, "error": {}, "source": [], "input": "x"}
+    ended = {**job, "status": "succeeded", "completed_at": NOW, "output": ["a", "b"], "logs": "new logs"}
+
+    def answer(method: str, path: str) -> dict[str, Any]:
+        if path.endswith("/models/me/x"):
+            return {"owner": "me", "name": "x"}
+        return {**job, "status": ["odd"], "logs": logs} if method == "POST" else ended
+
+    with answering(answer) as url:
+        environment = {"REPLICATE_BASE_URL": url, "REPLICATE_API_TOKEN": "r8_x"}
+        assert command("run", "me/x", **environment) == (0, "ab\n", "")
 
 
 # --- serving ---
@@ -346,7 +430,7 @@ def test_ctrl_c_cancels_the_prediction(server):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
 def test_serving():
-    """``serve`` prints what others need to use it, and ends well with Ctrl-C; a port that is taken is a failure."""
+    """``serve`` prints what others need to use it, and ends well with Ctrl-C; a port that is taken is a wrong one."""
     with start("serve", "--port", "0") as process:
         assert process.stdout is not None
         environment = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
@@ -354,7 +438,7 @@ def test_serving():
         environment["no_proxy"] = "*"
         assert command("run", HELLO, "text=Alice", **environment)[:2] == (0, "hello Alice\n")
         port = environment["REPLICATE_BASE_URL"].split(":")[-1].removesuffix("/v1")
-        assert "in use" in refusal(command("serve", "--port", port), 1)
+        assert "in use" in refusal(command("serve", "--port", port), 2)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, "")
@@ -500,6 +584,12 @@ def test_lists_are_no_text(server: LocalServer) -> None:
         return ["so", "it", "goes"]
 
     assert json.loads(command("run", "me/list", server=server)[1]) == ["so", "it", "goes"]
+
+
+@pytest.mark.parametrize("arguments", [("run", HELLO, "--timeout", "nan"), ("serve", "--latency", "nan")])
+def test_times_that_are_no_numbers(server, arguments):
+    """NaN is not a number of seconds."""
+    assert "nan is not a number of seconds" in refusal(command(*arguments, server=server), 2)
 
 
 def test_the_timeout_cancels(server: LocalServer) -> None:

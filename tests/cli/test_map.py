@@ -481,15 +481,16 @@ def test_a_create_that_cannot_be_told_from_others(server):
     assert len(server.predictions) == 3
 
 
-def test_ctrl_c_leaves_the_predictions_running(server, gate):
-    """Ctrl-C says how to go on, and what runs is not lost; the status is 130."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_the_predictions_running(server, gate, number):
+    """A signal says how to go on, and what runs is not lost; the status is 128 and the signal."""
     given(TEXTS)
     slow = ("map", "me/slow", "in.jsonl", "-o", "out.jsonl")
     with start(*slow, server=server) as process:
         until(lambda: answered(server) == 30, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert errors.strip() == "replicate-async: 0 done; run the same command again to resume"
     assert set(statuses(server)) == {"processing"}
     gate.open.set()
@@ -497,14 +498,15 @@ def test_ctrl_c_leaves_the_predictions_running(server, gate):
     assert len(server.predictions) == len(results()) == 30
 
 
-def test_ctrl_c_without_a_journal(server):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_without_a_journal(server, number):
     """What can't be gone on with is canceled."""
     given(TEXTS)
     with start("map", "me/slow", "in.jsonl", "--concurrency", "5", server=server) as process:
         until(lambda: statuses(server) == ["processing"] * 5, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         output, errors = process.communicate(timeout=10)
-    assert (process.returncode, output, errors.strip()) == (130, "", "")
+    assert (process.returncode, output, errors.strip()) == (128 + number, "", "")
     assert statuses(server) == ["canceled"] * 5
 
 

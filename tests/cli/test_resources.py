@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from answering import answering
 from replicate_async import Replicate, cli
 from replicate_async.testing import LocalServer, models
 
@@ -73,6 +75,57 @@ def test_what_does_not_exist(command: Command) -> None:
     """The API's reason ends the command with status 1."""
     for arguments in ("models", "show", "me/nothing"), ("predictions", "show", "x"), ("files", "delete", "x"):
         assert "404" in command(*arguments, status=1)
+
+
+ODD: list[Any] = [None, 5, "text", [1], {"a": None}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ("predictions list", "p1"),
+        ("predictions list --status failed", ""),
+        ("predictions show p1", "p1"),
+        ("predictions show p1 --json", "p1"),
+        ("predictions cancel p1", "p1"),
+        ("models search x", "x"),
+        ("models show o/n", "o/n"),
+        ("files list", "f1"),
+        ("files upload a.txt", ""),
+    ],
+)
+def test_odd_answers(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: str,
+    shown: str,
+    odd: Any,
+) -> None:
+    """Items and members of other types than documented are shown as they are, and cost nothing else."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    names = ["status", "model", "created_at", "completed_at", "metrics", "error", "logs", "output", "input", "urls"]
+    named = {"id": "f1" if "files" in arguments else "p1", "owner": "o", "name": "n"}
+    item = {**named, **dict.fromkeys([*names, "size", "latest_version"], odd)}
+    is_list = arguments.endswith("list") or "--status" in arguments
+    body = {"results": [odd, item], "next": None} if is_list else {**item, "models": [odd, {"model": item}]}
+    with answering(lambda *_: body) as url:
+        monkeypatch.setenv("REPLICATE_BASE_URL", url)
+        monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_x")
+        assert cli.main(arguments.split()) == 0
+    output, errors = capsys.readouterr()
+    assert shown in output or shown == "x"
+    assert errors == ""
+    if arguments == "predictions list":
+        assert output.splitlines()[0] == json.dumps(odd, separators=(",", ":"))
+
+
+def test_metrics_are_rounded(command: Command, client: Replicate) -> None:
+    """Seconds are shown to six digits."""
+    prediction = client.models.predictions.create("me/greet", input={"text": "x"}, prefer="wait")
+    assert re.search(r"predict_time \d[\d.e-]{0,11}(, |$)", command("predictions", "show", prediction.id), re.MULTILINE)
 
 
 def test_searching_for_models(command: Command) -> None:
