@@ -59,12 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         context = error.ctx if isinstance(error, click.UsageError) else None
         print_error(f"{text} (see {context.command_path if context else NAME} --help)" if usage else text)
-        return 2 if usage else 1
+        # A terminal that is gone is an OSError after SIGHUP.
+        return 128 + signals[0] if signals else 2 if usage else 1
 
 
 @contextmanager
 def _interrupted_by_signals(received: list[int]) -> Generator[None]:
-    """Make SIGTERM and SIGHUP what Ctrl-C is, so that they cancel what runs; append those that come to a list."""
+    """Make SIGTERM and SIGHUP what Ctrl-C is, so that they cancel what runs; append each that comes to a list."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         received.append(number)

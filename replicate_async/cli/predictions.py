@@ -100,7 +100,7 @@ def _columns(prediction: Prediction) -> Iterable[object]:
     return prediction.id, prediction.status, prediction.created_at, prediction.model
 
 
-def _joined(prediction: Prediction) -> str | None:
+def _joined(prediction: Prediction) -> object:
     metrics: Any = prediction.metrics
     if not is_mapping(metrics):
         return metrics
