@@ -329,7 +329,7 @@ def test_without_the_extra():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process can't send another Ctrl-C there")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals_cancel_the_prediction(server, name):
+def test_ctrl_c_cancels_the_prediction(server, name):
     """Whoever ends the command doesn't pay for what it would have waited for; the status is 128 and the signal."""
     number = getattr(signal, name)
     before = set(server.predictions)
