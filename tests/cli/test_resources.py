@@ -105,7 +105,7 @@ def test_odd_answers(
 ) -> None:
     """Items and members of other types than documented are shown as they are, and cost nothing else."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     names = ["status", "model", "created_at", "completed_at", "metrics", "error", "logs", "output", "input", "urls"]
     named = {"id": "f1" if "files" in arguments else "p1", "owner": "o", "name": "n"}
     item = {**named, **dict.fromkeys([*names, "size", "latest_version"], odd)}
