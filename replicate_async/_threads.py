@@ -7,13 +7,11 @@ import contextvars
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, main_thread
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
-
-from replicate_async._background import is_exiting
 
 T = TypeVar("T")
 
@@ -51,7 +49,7 @@ async def run_in_thread(function: Callable[..., T], *args: object, abandon: bool
         try:
             _start_thread("replicate_async files", lambda: _report(loop, future, lambda: function(*args)))
         except RuntimeError:
-            if not is_exiting():
+            if main_thread().is_alive():
                 raise
             # Python 3.12 starts no thread when the program ends.
             return function(*args)
@@ -76,9 +74,9 @@ def _report(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], function
     item: Any = None
     try:
         item = function()
-    except StopIteration as stop:
-        # Raised by __iter__, for example. Futures, like coroutines, do not accept it.
-        error = RuntimeError("StopIteration was raised")
+    except (StopIteration, StopAsyncIteration) as stop:
+        # Raised by __iter__, for example. Futures and coroutines take the first for their end, and iterations both.
+        error = RuntimeError(f"{type(stop).__name__} was raised")
         error.__cause__ = stop
     except BaseException as raised:  # noqa: BLE001 - it is raised to the caller
         error = raised

@@ -64,9 +64,9 @@ class Body:
         self._size = None
         if self._resumable:
             start, self._size = _range(response)
-            if start:
+            if start != 0:
                 response.close()
-                raise self._invalid("the response is a part of the content, which was not asked for")
+                raise self._invalid("the response is a part of the content only, which was not asked for")
         self._encoding = _encoding(response.headers)
         if self._encoding not in {*_ENCODINGS, "identity"}:
             response.close()

@@ -62,10 +62,21 @@ class CallOptions(RequestOptions, total=False):
     headers: Mapping[str, str] | None
 
 
+# Headers that describe one request, with its body and its response.
+_OWN_HEADERS = frozenset({"prefer", "cancel-after", "content-type", "content-length", "transfer-encoding"})
+
+
+def follow_up_headers(options: RequestOptions) -> RequestOptions:
+    """Return the headers of a create that all calls on its behalf need as well, such as those for a gateway."""
+    headers = {k: v for k, v in (options.get("extra_headers") or {}).items() if k.lower() not in _OWN_HEADERS}
+    return {"extra_headers": headers} if headers else {}
+
+
 def follow_up_options(options: RequestOptions) -> RequestOptions:
-    """Return the options of a create that also apply to fetching and canceling its result."""
-    dropped = {"extra_body", "extra_query"}
-    return drop_unset_options(cast("RequestOptions", {k: v for k, v in options.items() if k not in dropped}))
+    """Return the options of a create that also apply to fetching its result."""
+    dropped = {"extra_body", "extra_query", "extra_headers"}
+    own = cast("RequestOptions", {k: v for k, v in options.items() if k not in dropped})
+    return drop_unset_options({**own, **follow_up_headers(options)})
 
 
 def max_retries_of(settings: Settings, options: RequestOptions) -> int | None:

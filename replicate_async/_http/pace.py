@@ -86,7 +86,9 @@ async def _attempt(operation: Awaitable[T]) -> T:
             # It can't be used at all.
             raise
         except Exception as error:
-            raise APIConnectionError(f"the store of the rate limit failed: {error}", sent=False) from error
+            raise APIConnectionError(
+                f"the store of the rate limit failed: {str(error) or type(error).__name__}", sent=False
+            ) from error
 
 
 def _now() -> float:

@@ -14,7 +14,7 @@ import msgspec
 from replicate_async import _background as background
 from replicate_async._http import clock
 from replicate_async._http.call import Call, Outcome
-from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.options import RequestOptions, follow_up_headers
 from replicate_async._http.sessions import SessionPool
 from replicate_async._http.transport import Transport
 from replicate_async._logging import logger
@@ -110,7 +110,7 @@ class AbandonedRun(msgspec.Struct, eq=False):
                 # They may be someone else's.
                 logger.warning("a create was interrupted, and its prediction may run on: %s", error)
         if self.prediction_id is not None:
-            options = cast("RequestOptions", {**follow_up_options(self.options), **_ATTEMPT})
+            options = cast("RequestOptions", {**follow_up_headers(self.options), **_ATTEMPT})
             canceled = await transport.decoding.call(cancel_request(self.prediction_id, options))
             transport.hooks.observe(canceled, clock.current.monotonic(), final_status="canceled")
 

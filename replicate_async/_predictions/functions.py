@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from replicate_async import _schema as schemas
 from replicate_async._hints import HintedObject
 from replicate_async._http.locks import KeyedLock
-from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.options import RequestOptions, follow_up_headers, follow_up_options
 from replicate_async._http.request import Request, format_path
 from replicate_async._http.transport import Transport
 from replicate_async._json import is_dict, is_list
@@ -371,7 +371,7 @@ class AsyncRun(HintedObject):
         Raises:
             APIError: the call failed.
         """
-        options = follow_up_options(request_options(self._run.options))
+        options = follow_up_headers(self._run.options)
         self._run.prediction = await self._run.transport.call(cancel_request(self.prediction.id, options))
         return self._run.prediction
 

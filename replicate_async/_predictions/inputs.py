@@ -23,7 +23,7 @@ import msgspec
 from replicate_async._files import CHUNK_SIZE, Upload, open_upload, suffix_for
 from replicate_async._foreign_files import is_array, unwrap
 from replicate_async._http import clock
-from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.options import RequestOptions, follow_up_headers
 from replicate_async._http.request import Request
 from replicate_async._http.transport import Transport
 from replicate_async._json import encode_json, is_dict, is_list, is_mapping
@@ -93,7 +93,7 @@ async def encode_files(
         raise ValueError("input is nested too deeply, or contains itself") from None
     inlined = _Inlined(transport.pool.current().state(_InFlight), strategy)
     try:
-        await _resolve_all(transport, pending, inlined, follow_up_options(request.options))
+        await _resolve_all(transport, pending, inlined, follow_up_headers(request.options))
     except BaseException:
         # The error may keep it alive.
         inlined.size = 0

@@ -162,9 +162,10 @@ class MapRunner:
                 await self._run_slots.acquire()
                 await self._result_slots.acquire()
                 try:
-                    self._start(await anext(inputs))
+                    item = await anext(inputs)
                 except StopAsyncIteration:
                     return
+                self._start(item)
         except BaseException as error:
             if self._stopped:
                 raise

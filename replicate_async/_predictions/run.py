@@ -8,14 +8,13 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import anyio
 import msgspec
 
 from replicate_async._http import clock
 from replicate_async._http.call import Call
 from replicate_async._http.concurrency import Slot
 from replicate_async._http.locks import KeyedLock
-from replicate_async._http.options import RequestOptions, follow_up_options
+from replicate_async._http.options import RequestOptions, follow_up_headers
 from replicate_async._http.problem import trim_traceback
 from replicate_async._http.request import Request
 from replicate_async._http.sessions import LoopSession
@@ -41,7 +40,13 @@ from replicate_async._predictions.requests import (
 from replicate_async._predictions.streaming import EventReader, StreamEvent
 from replicate_async._tasks import consume_exception, wait_shielded
 from replicate_async._typing import Self
-from replicate_async.errors import APIResponseValidationError, APITimeoutError, NotFoundError, ReplicateError
+from replicate_async.errors import (
+    APIResponseValidationError,
+    APITimeoutError,
+    ModelError,
+    NotFoundError,
+    ReplicateError,
+)
 from replicate_async.types import Model, ModelVersion, Prediction
 
 _LATEST_VERSION_TTL = 60.0
@@ -145,7 +150,7 @@ class PredictionRun(msgspec.Struct):
             # Only official models run by their name alone.
             if self.model.version:
                 raise
-            latest = await versions.fetch(self.transport, self.model, follow_up_options(request.options))
+            latest = await versions.fetch(self.transport, self.model, follow_up_headers(request.options))
             if latest is None:
                 raise
             self.model = latest
@@ -274,9 +279,14 @@ async def create_or_cancel(prediction_run: PredictionRun) -> PredictionRun:
     with _canceled_on_close(prediction_run):
         try:
             await prediction_run.create()
-        except anyio.get_cancelled_exc_class():
+        except ReplicateError:
+            raise
+        except BaseException:
+            # The caller was canceled, or a hook raised.
             await prediction_run.abandon()
             raise
+        if prediction_run.canceling is not None:
+            prediction_run.transport.pool.check_open()
     return prediction_run
 
 
@@ -325,16 +335,18 @@ class RunEvents:
                 self._reader = EventReader(self._run.transport, prediction, request_options(self._run.options))
             event = await self._reader.next()
         except ReplicateError as error:
+            if isinstance(error, ModelError):
+                await self._run.record_end(error.prediction)
             raise trim_traceback(error) from error.__cause__
-        self._done = event is None or event.event == "done"
+        if event is None or event.event == "done":
+            self._done = True
+            await self._run.record_end(self._reader.prediction)
         return event
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if self._reader is not None:
                 await self._reader.close()
-                if self._reader.prediction.done:
-                    await self._run.record_end(self._reader.prediction)
         finally:
             if not self._done and not isinstance(error, ReplicateError):
                 await self._run.abandon()

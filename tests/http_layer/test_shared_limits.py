@@ -70,11 +70,12 @@ class FailingStore:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.failures = 0
+        self.error: Exception = OSError("the disk is away")
 
     async def get(self, key: str) -> bytes | None:
         if self.failures:
             self.failures -= 1
-            raise OSError("the disk is away")
+            raise self.error
         return self.values.get(key)
 
     async def swap(self, key: str, old: bytes | None, new: bytes | None) -> bool:
@@ -107,16 +108,17 @@ async def test_a_store_that_fails_while_a_prediction_runs(failures: int) -> None
     assert store.failures == 0
 
 
-async def test_a_store_that_never_works() -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError("the disk is away"), "the disk is away"), (TimeoutError(), "TimeoutError")]
+)
+async def test_a_store_that_never_works(error: Exception, reason: str) -> None:
     """Nothing is sent without the limit; the error says why."""
     store = FailingStore()
-    store.failures = 1_000
+    store.failures, store.error = 1_000, error
     async with LocalServer(clock=VirtualClock()) as server:
         limit = RateLimit(creates=6000, store=store)
         async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url, rate_limit=limit) as client:
-            with pytest.raises(
-                APIConnectionError, match="the store of the rate limit failed: the disk is away"
-            ) as caught:
+            with pytest.raises(APIConnectionError, match=f"the store of the rate limit failed: {reason}") as caught:
                 await client.run("replicate/hello-world", {"text": "a"})
         assert not caught.value.sent
         assert server.requests == []

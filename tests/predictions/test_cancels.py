@@ -81,6 +81,35 @@ def test_cancels_have_the_callers_headers(server, how):
     assert [request.headers.get("X-Tenant") for request in cancels] == ["ours"]
 
 
+def test_headers_of_a_create_do_not_hold_up_its_cancel(server):
+    """What says how a create is answered concerns no other call: a cancel that stalls is repeated after seconds."""
+    server.faults.add(operation="predictions.cancel", kind="stall", times=1)
+
+    async def main() -> None:
+        async with client_of(server) as client:
+            headers = {"Prefer": "wait=30", "Cancel-After": "60s", "content-type": "application/json"}
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.run(MODEL, wait=False, extra_headers=headers), 0.5)
+
+    asyncio.run(main())
+    cancels = [request for request in server.requests if request.path.endswith("/cancel")]
+    assert len(cancels) == 2
+    assert not {"Prefer", "Cancel-After", "Content-Type"} & {name.title() for name in cancels[0].headers}
+    assert statuses(server) == {"canceled"}
+
+
+def test_a_handles_cancel_is_retried(server):
+    """The number of retries of a create does not count for the cancel of what it has made."""
+
+    async def main() -> None:
+        async with client_of(server) as client:
+            handle = await client.submit(MODEL, max_retries=0)
+            server.faults.add(operation="predictions.cancel", kind="status", status=503, times=1)
+            assert (await handle.cancel()).status == "canceled"
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("how", ["a stream", "a map"])
 def test_a_cancellation_while_leaving(server, how):
     """A task that is canceled while it leaves an iteration, which cancels its predictions, ends canceled."""
@@ -188,7 +217,12 @@ def test_creates_in_flight_are_canceled_although_their_client_closes(call):
         until(lambda: statuses(server) == {"canceled"})
 
 
-def test_a_hook_that_raises_when_a_prediction_was_created(server):
+async def _run(client: AsyncReplicate, n: int) -> Any:
+    return await client.run(MODEL, {"n": n}, wait=False)
+
+
+@pytest.mark.parametrize("call", [_run, _submit, _create, _read_stream])
+def test_a_hook_that_raises_when_a_prediction_was_created(server, call):
     """What was created is canceled, because its caller gets the error of the hook."""
 
     class Unexpected(BaseException):
@@ -201,7 +235,7 @@ def test_a_hook_that_raises_when_a_prediction_was_created(server):
     async def main() -> None:
         async with client_of(server, hooks=[hook]) as client:
             with pytest.raises(Unexpected):
-                await client.run(MODEL, wait=False)
+                await call(client, 1)
 
     asyncio.run(main())
     until(lambda: statuses(server) == {"canceled"})

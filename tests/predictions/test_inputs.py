@@ -358,6 +358,16 @@ async def test_a_cancelled_upload(server, client):
     assert operations(server) == ["files.create"] * 2
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "content-type"])
+async def test_headers_of_a_create_do_not_break_its_uploads(server, client, name):
+    """An upload has the caller's headers, except those that describe the body of the create."""
+    headers = {name: "application/json", "X-Tenant": "ours"}
+    await echo(client, bytes(400_000), extra_headers=headers)
+    upload = uploads(server)[0]
+    assert upload.headers["X-Tenant"] == "ours"
+    assert upload.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+
+
 async def test_a_failed_upload_is_repeated_once(server, client):
     """If an upload fails for which several callers wait, one repeats it, and later callers wait for that one."""
     server.faults.add(kind="status", status=500, operation="files.create", times=1, seconds=0.05)

@@ -9,6 +9,7 @@ import pickle
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -569,6 +570,55 @@ def test_a_streaming_function(server, path):
         assert client.run("me/words", {"count": 2}, key="k", journal=path) == expected
         assert list(function(count=2)) == expected
     assert len(server.predictions) == 1
+
+
+@pytest.mark.anyio
+async def test_a_store_that_fails_while_a_stream_is_left(server):
+    """Leaving a stream early records nothing, and so hides no error of the program."""
+
+    @server.model("me/words", official=True)
+    def words(count: int) -> Iterator[str]:
+        yield from (f"word {number} " for number in range(count))
+
+    store = MemoryStore()
+    async with AsyncReplicate(bearer_token=server.token, base_url=server.base_url) as client:
+        function = client.use("me/words", streaming=True, key="k", journal=AsyncJournal(store))
+        assert await function(count=2).read() == "word 0 word 1 "
+
+        async def fail(*_arguments: Any) -> bool:
+            raise OSError("the disk is away")
+
+        store.values["run/k"] = re.sub(rb',"prediction":{.*}}$', b"}", store.values["run/k"])
+        store.swap = fail  # type: ignore[method-assign]
+
+        async def leave() -> None:
+            async with aclosing(aiter(function(count=2))) as pieces:
+                async for _ in pieces:
+                    raise LookupError
+
+        with pytest.raises(LookupError):
+            await leave()
+        with pytest.raises(OSError, match="the disk is away"):
+            await function(count=2).read()
+
+
+def test_journals_that_are_closed_at_the_end_of_a_program(server, path):
+    """A program may close its journal and its client when it ends, also on a Python that starts no thread then."""
+    output = run_program(
+        f"""
+        import atexit
+        import replicate_async as replicate
+        journal = replicate.Journal({str(path)!r})
+        client = replicate.Replicate()
+        print(client.run("me/shout", {{"text": "a"}}, key="k", journal=journal))
+        print(client.run("me/shout", {{"text": "b"}}, key="k2", journal={str(path)!r}))
+        atexit.register(journal.close)
+        atexit.register(client.close)
+        """,
+        REPLICATE_API_TOKEN=server.token,
+        REPLICATE_BASE_URL=server.base_url,
+    )
+    assert output == "A\nB\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -469,6 +469,18 @@ async def test_callbacks_that_raise_what_is_no_exception(call):
         await call.all(call.client.map("owner/number", [{"n": 1}], on_update=on_update))
 
 
+async def test_an_iterator_that_raises_stop_async_iteration(call):
+    """It is the end of other iterations only: a map that ended here would lose inputs."""
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        yield {"n": 1}
+        raise StopAsyncIteration
+
+    outputs, error = await collect(call, "owner/number", inputs())
+    assert outputs == [1]
+    assert isinstance(error, RuntimeError)
+
+
 async def test_inputs_that_raise_stop_iteration(call):
     """A StopIteration from ``__iter__`` raises RuntimeError, as in coroutines, instead of waiting for ever."""
 
