@@ -120,9 +120,10 @@ class AbandonedRun(msgspec.Struct, eq=False):
         Raises:
             CreateOutcomeUnknown: that is unknown.
         """
-        call, creating, ledger = self.call, self.creating, transport.account.state(CreateLedger)
+        call, creating = self.call, self.creating
         if call is None or creating is None:
             return None
+        ledger = transport.account.state(CreateLedger)
         # The API carries it out although its connection is closed, and perhaps only then.
         end = max(call.sent_at + _MAX_INTERRUPTED_CREATE_SECONDS, clock.current.monotonic() + _RESPONSE_SECONDS)
         lookup = partial(reconcile, transport, call, APIConnectionError("interrupted"), end=end)

@@ -83,7 +83,7 @@ def decode_entry(key: str, value: bytes) -> Entry:
     """
     try:
         return _decoder.decode(value)
-    except (TypeError, ValueError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise ValueError(f"the journal's entry of key {key!r} can't be read: {error}") from error
 
 

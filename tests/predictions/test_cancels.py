@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import random
@@ -239,6 +240,22 @@ def test_a_hook_that_raises_when_a_prediction_was_created(server, call):
 
     asyncio.run(main())
     until(lambda: statuses(server) == {"canceled"})
+
+
+@pytest.mark.parametrize("call", [_run, _submit, _create, _read_stream])
+def test_nothing_is_canceled_that_could_not_be_sent(server, call, monkeypatch, caplog):
+    """A create that fails before it is sent, here for its token, raises that alone."""
+    monkeypatch.setenv("REPLICATE_API_TOKEN", "not a token")
+
+    async def main() -> None:
+        async with AsyncReplicate(base_url=server.base_url) as client:
+            with pytest.raises(ValueError, match="bearer_token contains invalid characters"):
+                await call(client, 1)
+        gc.collect()
+
+    asyncio.run(main())
+    assert caplog.text == ""
+    assert server.requests == []
 
 
 def test_a_client_that_is_closed_elsewhere(server):
