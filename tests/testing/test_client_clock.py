@@ -89,11 +89,11 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[LocalServe
 
 
 async def test_a_job_of_ten_minutes(both: tuple[LocalServer, Caller]) -> None:
-    """A client that polls for ten minutes is done at once, with as few polls as in real time."""
+    """A client that polls for ten minutes is done at once, with as few polls as in real time: at most two late."""
     server, call = both
     server.model("me/slow", output_delay=600)(models.hello_world)
     assert await call("run", "me/slow", input={"text": "a"}, wait=False, time_limit=3600) == "hello a"
-    assert 600 <= server.clock.monotonic() < 611
+    assert 600 <= server.clock.monotonic() < 622
     polls = sum(request.operation == "predictions.get" for request in server.requests)
     assert 60 <= polls <= 100
 
@@ -212,7 +212,7 @@ async def test_a_chain_of_models(both: tuple[LocalServer, Caller]) -> None:
     if call.blocking:
         text = await call.of(text.output)
     assert await call("run", "me/slow", input={"text": text}, time_limit=7200) == "hello hello a"
-    assert 1200 <= server.clock.monotonic() < 1222
+    assert 1200 <= server.clock.monotonic() < 1244
 
 
 def test_clients_that_the_code_makes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_clients_that_the_code_makes_itself(monkeypatch: pytest.MonkeyPatch) -> 
     with LocalServer(clock=VirtualClock(patience=5)) as server, _default_client(server, monkeypatch), early:
         server.model("me/slow", output_delay=600)(models.hello_world)
         assert replicate_async.run("me/slow", input={"text": "a"}, time_limit=3600) == "hello a"
-        assert 600 <= server.clock.monotonic() < 611
+        assert 600 <= server.clock.monotonic() < 622
         before = server.clock.monotonic()
         with pytest.raises(ReplicateError, match="no connection"):
             early.with_options(max_retries=9).account.get()
