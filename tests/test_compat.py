@@ -11,7 +11,7 @@ import pickle
 import pkgutil
 import subprocess
 import sys
-import time
+import threading
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -35,12 +35,16 @@ def server() -> Iterator[LocalServer]:
         def text(text: str = "nobody") -> list[str]:
             return ["hello ", text]
 
+        ended = threading.Event()
+
         @server.model("owner/endless")
         def endless() -> str:
-            while True:
-                time.sleep(0.01)
+            ended.wait()
+            return ""
 
         yield server
+        # Its threads would go on in the tests that follow.
+        ended.set()
 
 
 @pytest.fixture
