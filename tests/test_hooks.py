@@ -351,16 +351,21 @@ async def test_scopes(kind: str, server: LocalServer):
     assert seen[-1] == ("/account", "caller")
 
 
-async def test_scopes_of_callers_that_handle_an_error(kind: str, server: LocalServer):
-    """The context that a hook returns sees no error that the caller handles when it calls."""
-    seen: list[Any] = []
+def recording_exits(seen: list[Any]) -> hooks.Hook:
+    """Return a hook whose contexts record with which error they are left."""
 
     def hook(event: hooks.Event) -> Any:
         scope = contextlib.ExitStack()
         scope.push(lambda *exc_info: seen.append(exc_info[1]))
         return scope if isinstance(event, hooks.PredictionStarted) else None
 
-    async with calling(kind, server.base_url, server.token, hooks=[hook]) as call:
+    return hook
+
+
+async def test_scopes_of_callers_that_handle_an_error(kind: str, server: LocalServer):
+    """The context that a hook returns sees no error that the caller handles when it calls."""
+    seen: list[Any] = []
+    async with calling(kind, server.base_url, server.token, hooks=[recording_exits(seen)]) as call:
         try:
             raise LookupError
         except LookupError:
@@ -371,13 +376,7 @@ async def test_scopes_of_callers_that_handle_an_error(kind: str, server: LocalSe
 async def test_failed_create(kind: str, server: LocalServer):
     """The context that a hook returns sees why a prediction could not be created."""
     seen: list[Any] = []
-
-    def hook(event: hooks.Event) -> Any:
-        scope = contextlib.ExitStack()
-        scope.push(lambda *exc_info: seen.append(exc_info[1]))
-        return scope if isinstance(event, hooks.PredictionStarted) else None
-
-    async with calling(kind, server.base_url, server.token, hooks=[hook]) as call:
+    async with calling(kind, server.base_url, server.token, hooks=[recording_exits(seen)]) as call:
         with pytest.raises(Exception, match="404") as raised:
             await call("run", "no/model")
     assert seen == [raised.value]
